@@ -1,0 +1,35 @@
+# Two commands for a newcomer: `make run` trains a network, `make test` checks the project.
+# Both set up what they need the first time, and start at once after that.
+
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+READY := $(VENV)/.ready
+
+.PHONY: setup run test fast lint clean
+
+setup: $(READY)
+
+# torch and torchvision are resolved together, in one fresh environment: a torchvision from the
+# package index does not import beside a torch of another build.
+$(READY): pyproject.toml
+	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[dev]'
+	touch $@
+
+run: $(READY)
+	$(BIN)/ablate run
+
+lint: $(READY)
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+
+test: lint
+	$(BIN)/pytest
+
+fast: lint
+	$(BIN)/pytest -m 'not slow'
+
+clean:
+	rm -rf $(VENV) build dist .mypy_cache .pytest_cache .ruff_cache .hypothesis

@@ -1,0 +1,106 @@
+"""Regularization ablations: many seeds, one command, a record that can be trusted.
+
+The names below are the whole Python API; the command line is `ablate --help`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from ablate.errors import AblateError, NoEffectWarning
+
+if TYPE_CHECKING:
+    import pandas as pd
+    from torch import nn
+
+__version__ = "0.1.0"
+__all__ = ["AblateError", "NoEffectWarning", "load", "load_model", "run"]
+
+
+def run(overrides: Sequence[str] = ()) -> dict[str, Any]:
+    """Train one run, as `ablate run` does, or return it if it has been trained.
+
+    Args:
+        overrides: As on the command line.
+
+    Returns:
+        The run's record, as in its record.json.
+
+    Raises:
+        AblateError: The request is wrong; nothing was started.
+        KeyboardInterrupt: A stop was asked for; the same call goes on from there.
+
+    Example:
+        >>> import ablate
+        >>> record = ablate.run(["model=mlp", "epochs=2", "seed=1"])  # doctest: +SKIP
+        >>> record["metrics"]["test/accuracy"]  # doctest: +SKIP
+        0.9
+    """
+    from ablate.launch import command
+    from ablate.plan import Request
+
+    pairs = command.run(Request(tuple(overrides)))
+    if not pairs or pairs[0][1]["status"] == "interrupted":
+        raise KeyboardInterrupt
+    return pairs[0][1]
+
+
+def load(path: str | Path, *, all_knobs: bool = False) -> pd.DataFrame:
+    """Load the records of all runs below a path as a pandas frame.
+
+    Args:
+        path: A run's folder, a sweep's, or any above.
+        all_knobs: Give every knob a column, not only those that vary.
+
+    Returns:
+        One row a run, as `ablate.analyze.frames.load` describes it.
+
+    Raises:
+        AblateError: There is no record below the path, or one does not read; it is named.
+
+    Example:
+        >>> import ablate
+        >>> ablate.load("results")["test/error"].mean()  # doctest: +SKIP
+        0.02
+    """
+    from ablate.analyze import frames
+
+    return frames.load(path, all_knobs=all_knobs)
+
+
+def load_model(path: str | Path) -> nn.Module:
+    """Load a finished run's network with its selected weights, in evaluation mode, on the CPU.
+
+    Args:
+        path: The run's folder.
+
+    Returns:
+        A plain module: normalized images [B, C, H, W] -> logits [B, K]. The record holds the
+        normalization: ``environment.data.mean`` and ``std``, a channel each, in units of the
+        stored pixels (0 to 255).
+
+    Raises:
+        AblateError: There is no finished run, or it kept no weights.
+
+    Example:
+        >>> import ablate
+        >>> model = ablate.load_model("results/digits-cnn/0a1b2c3d4e5f6071")  # doctest: +SKIP
+        >>> model(images).argmax(-1)  # doctest: +SKIP
+    """
+    from ablate import nets, record
+    from ablate.nets.layers import with_torch_dropout
+    from ablate.train import DTYPES
+
+    found = record.read(Path(path))
+    if found is None or found["status"] not in ("finished", "diverged"):
+        have = "no record" if found is None else f"a run that is {found['status']}"
+        raise AblateError(f"{path} holds {have}: name the folder of a finished run")
+    weights = record.load_weights(Path(path))
+    config: Mapping[str, Any] = found["config"]
+    channels, height, width = found["environment"]["data"]["shape"]
+    classes = len(found["environment"]["data"]["classes"])
+    module = nets.build(config, (channels, height, width), classes)
+    module.to(DTYPES[config["precision"]]).load_state_dict(weights)
+    return with_torch_dropout(module).eval()

@@ -1,0 +1,168 @@
+"""The command line. Each command imports what it needs when it is called, so that help is instant."""
+
+from __future__ import annotations
+
+import sys
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from ablate.errors import AblateError
+
+if TYPE_CHECKING:
+    import argparse
+
+    from ablate.plan import Request
+
+app = typer.Typer(
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode="markdown",
+    help="""
+Ablations of regularization: what did this dropout, norm, initializer, optimizer or schedule do to
+my network, and would I see it again with other seeds?
+
+    ablate run                                     a small CNN on digits, in seconds
+    ablate run data=mnist dropout=standard seed=1  another data set, with dropout
+    ablate data mnist                              fetch a data set beforehand
+
+`--debug` anywhere shows tracebacks. Exit status: 0 all finished, 1 a run failed or diverged,
+2 the request was wrong and nothing was started, 130 interrupted.
+""",
+)
+
+_PASS_ON = {"allow_extra_args": True, "ignore_unknown_options": True}
+
+
+@app.callback()
+def _top() -> None:
+    """Hold the commands together."""
+
+
+@app.command(context_settings=_PASS_ON)
+def run(context: typer.Context) -> None:
+    """Train a network and record it.
+
+    OVERRIDES are Hydra's: `knob=value` and `group=option`, any number of them.
+
+        ablate run                                      the default: a small CNN on digits
+        ablate run model=mlp model.hidden=[]            softmax regression
+        ablate run data=cifar10 epochs=3                downloads what is missing
+        ablate run data=folder data.root=photos         your images, a directory a class
+        ablate run model._target_=mynets.Net            your network, found in this directory
+        ablate run dropout.dense=0.5 norm=batch seed=1  what an ablation is about
+        ablate run -m seed=0,1,2                        several runs, one after another
+
+    Groups: data model dropout norm init optimizer schedule. conf/README.md explains every knob;
+    `ablate run --cfg job` prints them all with their values. Hydra's other flags work too: --info,
+    --config-dir, -cn, --hydra-help.
+
+    A run is recorded in out/name/key/. The same command again skips a finished run and goes on with
+    one that was cut off; `rerun=all` trains it anew.
+    """
+    raise typer.Exit(_run(context.args))
+
+
+@app.command()
+def data(
+    name: Annotated[
+        str, typer.Argument(help="mnist, fashion_mnist, kmnist, cifar10, cifar100 or svhn")
+    ],
+    root: Annotated[
+        str | None,
+        typer.Option(help="where its files lie [default: ABLATE_DATA, else the cache folder]"),
+    ] = None,
+) -> None:
+    """Fetch a data set, if it is not there, and verify its files."""
+    from ablate.data.command import fetch_and_verify
+
+    raise typer.Exit(fetch_and_verify(name, root))
+
+
+def _run(arguments: list[str]) -> int:
+    from hydra._internal.utils import get_args_parser
+
+    args = get_args_parser().parse_args(arguments)
+    if args.hydra_help or args.version or args.shell_completion:
+        _hand_to_hydra(arguments)
+        return 0
+    from ablate.plan import Request
+
+    request = Request(
+        tuple(args.overrides),
+        args.config_name or "config",
+        args.config_dir or args.config_path,
+        bool(args.multirun),
+    )
+    if args.cfg or args.info:
+        return _show_configuration(request, args)
+    return _train(request)
+
+
+def _train(request: Request) -> int:
+    from rich.console import Console
+
+    from ablate.launch import command
+    from ablate.report.terminal import show_run
+
+    pairs = command.run(request)
+    console = Console()
+    for one, record in pairs:
+        show_run(one, record, console)
+    return command.status([record for _, record in pairs])
+
+
+def _show_configuration(request: Request, args: argparse.Namespace) -> int:
+    from ablate.launch import task  # noqa: F401 (registers the resolvers)
+    from ablate.plan.request import check, hydra_session
+
+    with hydra_session(request) as hydra:
+        checked = check(hydra, request)
+        if checked.faults:
+            raise AblateError(*checked.faults)
+        if args.info:
+            hydra.show_info(args.info, request.config_name, checked.overrides)
+        else:
+            hydra.show_cfg(
+                request.config_name, checked.overrides, args.cfg, args.package, args.resolve
+            )
+    return 0
+
+
+def _hand_to_hydra(arguments: list[str]) -> None:
+    import hydra
+
+    from ablate import conf
+    from ablate.launch import task
+
+    sys.argv = ["ablate run", *arguments]
+    hydra.main(version_base="1.3", config_path=str(conf.CONF), config_name="config")(task.train)()
+
+
+def main() -> None:
+    """Run the command line; errors of the user's become one message and an exit status."""
+    debug = "--debug" in sys.argv
+    arguments = [a for a in sys.argv[1:] if a != "--debug"]
+    try:
+        app(arguments, prog_name="ablate")
+    except AblateError as error:
+        if debug:
+            raise
+        sys.exit(_say(error))
+
+
+def _say(error: AblateError) -> int:
+    from ablate.data.fetch import DownloadError
+
+    if isinstance(error, DownloadError):
+        print(f"ablate: {error}", file=sys.stderr)
+        return 1
+    count = len(error.faults)
+    if count == 1:
+        print(f"ablate: {error.faults[0]}", file=sys.stderr)
+    else:
+        print(f"ablate: {count} things are wrong with this request:", file=sys.stderr)
+        print("\n".join(f"  - {fault}" for fault in error.faults), file=sys.stderr)
+    print("Nothing was started.", file=sys.stderr)
+    return 2

@@ -1,0 +1,49 @@
+"""`ablate data NAME`: fetch a data set and verify it."""
+
+from __future__ import annotations
+
+from rich.console import Console
+from rich.table import Table
+
+from ablate import data
+from ablate.data import fetch
+from ablate.data.splits import sizes
+from ablate.errors import AblateError, listed, nearest
+
+
+def fetch_and_verify(name: str, root: str | None) -> int:
+    """Fetch a data set if it is not there, compare checksums, read it, and say what it holds.
+
+    Args:
+        name: A data set that can be fetched.
+        root: Where its files lie; None for the usual place.
+
+    Returns:
+        The exit status.
+
+    Raises:
+        AblateError: There is no such data set, or a file is damaged.
+        DownloadError: A file could not be fetched.
+    """
+    if name not in data.FETCHED:
+        raise AblateError(
+            f"there is nothing to fetch for '{name}': it takes {listed(data.FETCHED)}"
+            f"{nearest(name, data.FETCHED)}"
+        )
+    home = data.home(root)
+    source = data.read({"name": name, "root": root})
+    checked = fetch.checksums(name, home)
+    wrong = [path for path, sound in checked.items() if not sound]
+    if wrong:
+        raise AblateError(
+            *(f"{path} has another checksum than the published file" for path in wrong)
+        )
+    split = sizes(name, {part: len(p.labels) for part, p in source.parts.items()})
+    table = Table(title=f"{name} in {home}", title_justify="left", show_header=False)
+    table.add_row("images", " × ".join(str(n) for n in source.shape))
+    table.add_row("classes", str(len(source.classes)))
+    table.add_row("split", f"{split.train:,} train, {split.val:,} val, {split.test:,} test")
+    table.add_row("verified", f"{len(checked)} files by checksum, all by reading")
+    table.add_row("digest", source.digest)
+    Console().print(table)
+    return 0

@@ -1,0 +1,56 @@
+"""What every reader returns: images and labels in memory, as they are stored, with their digest."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+Array = NDArray[Any]
+
+
+@dataclass(frozen=True)
+class Part:
+    """Images of one part of a data set.
+
+    Attributes:
+        images: uint8 [N, C, H, W] (a user's own set may hold float32 instead).
+        labels: int64 [N], from 0 to the number of classes - 1.
+    """
+
+    images: Array
+    labels: Array
+
+
+@dataclass(frozen=True)
+class Source:
+    """A data set as it lies in its files.
+
+    Attributes:
+        parts: ``train``, and ``val`` and ``test`` where the files fix them.
+        classes: Names of the classes, in the order of their labels.
+    """
+
+    parts: Mapping[str, Part]
+    classes: tuple[str, ...]
+
+    @property
+    def shape(self) -> tuple[int, int, int]:
+        """Channels, height and width of an image."""
+        channels, height, width = self.parts["train"].images.shape[1:]
+        return channels, height, width
+
+    @cached_property
+    def digest(self) -> str:
+        """16 hex digits of SHA-256 over all images and labels, however the files pack them."""
+        sha = hashlib.sha256()
+        for name, part in sorted(self.parts.items()):
+            for array in (part.images, part.labels):
+                sha.update(f"{name} {array.dtype} {array.shape}".encode())
+                sha.update(np.ascontiguousarray(array).data)
+        return sha.hexdigest()[:16]

@@ -1,0 +1,130 @@
+"""Fixed, stratified splits: which images train, validate and test, the same for every seed.
+
+All splits are prefixes of one *stratified order*, in which every prefix holds the classes in their
+overall proportions to within an image. So a smaller training set is a subset of a larger one, and
+changing `data.train_size` leaves validation and test as they are.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from fractions import Fraction
+
+import numpy as np
+
+from ablate.data.source import Array, Part, Source
+from ablate.errors import AblateError
+
+# Share of the training set that validates, where the set has its own test set: 5,000 images of the
+# MNIST-like sets' 60,000 and of CIFAR's 50,000.
+_VAL_SHARE = {
+    "mnist": Fraction(1, 12),
+    "fashion_mnist": Fraction(1, 12),
+    "kmnist": Fraction(1, 12),
+}
+_VAL_SHARE_ELSEWHERE = Fraction(1, 10)
+_FIFTH = Fraction(1, 5)  # of everything: validation, and test, where the files fix neither
+
+
+@dataclass(frozen=True)
+class Sizes:
+    """How many images a split has."""
+
+    train: int
+    val: int
+    test: int
+
+
+def stratified_order(labels: Array) -> Array:
+    """Order images so that every prefix is stratified.
+
+    Args:
+        labels: int64 [N].
+
+    Returns:
+        int64 [N], a permutation of the images, the same on every machine and in every version.
+    """
+    random = np.random.RandomState(0)  # numpy froze this generator's output for good
+    place = np.empty(len(labels))
+    tie = random.permutation(len(labels))
+    for label in np.unique(labels):
+        members = random.permutation(np.flatnonzero(labels == label))
+        place[members] = (np.arange(len(members)) + 0.5) / len(members)
+    return np.lexsort((tie, place)).astype(np.int64)
+
+
+def sizes(
+    name: str,
+    counts: dict[str, int],
+    train_size: int | None = None,
+    val_size: int | None = None,
+) -> Sizes:
+    """Work out how many images each split gets.
+
+    Args:
+        name: The data set's name.
+        counts: Images in the parts that the files fix: ``train``, and maybe ``val`` and ``test``.
+        train_size: Training images wanted; None takes all that validation leaves.
+        val_size: Validation images wanted; None takes the data set's fixed share.
+
+    Raises:
+        AblateError: More images are wanted than there are.
+    """
+    total = counts["train"]
+    test = counts.get("test", int(total * _FIFTH + Fraction(1, 2)))
+    pool = total if "test" in counts else total - test
+    if "val" in counts:
+        val = counts["val"] if val_size is None else val_size
+        if val > counts["val"]:
+            raise AblateError(
+                f"data.val_size={val} is more than the {counts['val']} validation images"
+                f" of data={name}"
+            )
+        left = pool
+    else:
+        share = _FIFTH if "test" not in counts else _VAL_SHARE.get(name, _VAL_SHARE_ELSEWHERE)
+        val = int(total * share) if val_size is None else val_size
+        left = pool - val
+        if left < 1:
+            raise AblateError(
+                f"data.val_size={val} leaves none of the {pool} images of data={name} to train on:"
+                f" it takes a whole number from 0 to {pool - 1}"
+            )
+    train = left if train_size is None else train_size
+    if train > left:
+        raise AblateError(
+            f"data.train_size={train} is more than there are: data={name} has {left} training"
+            f" images beside {val} for validation and {test} for the test"
+        )
+    return Sizes(train, val, test)
+
+
+def split(source: Source, wanted: Sizes) -> dict[str, Part]:
+    """Divide a data set.
+
+    Args:
+        source: The data set.
+        wanted: Sizes that `sizes` worked out for it.
+
+    Returns:
+        ``train``, ``val`` and ``test``, in that order.
+    """
+    whole = source.parts["train"]
+    order = stratified_order(whole.labels)
+    parts: dict[str, Part] = {}
+    if "test" in source.parts:
+        parts["test"] = source.parts["test"]
+    else:
+        parts["test"], order = _take(whole, order, wanted.test)
+    if "val" in source.parts:
+        given = source.parts["val"]
+        parts["val"], _ = _take(given, stratified_order(given.labels), wanted.val)
+    else:
+        parts["val"], order = _take(whole, order, wanted.val)
+    parts["train"], _ = _take(whole, order, wanted.train)
+    return {name: parts[name] for name in ("train", "val", "test")}
+
+
+def _take(part: Part, order: Array, count: int) -> tuple[Part, Array]:
+    chosen = np.sort(order[:count])
+    return Part(part.images[chosen], part.labels[chosen]), order[count:]

@@ -1,0 +1,107 @@
+"""A data set on the device: uint8 images, gathered and normalized on the fly."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from ablate.data.source import Part
+
+
+@dataclass(frozen=True)
+class Split:
+    """Images of one split.
+
+    Attributes:
+        images: uint8 (or float32) [N, C, H, W].
+        labels: int64 [N].
+    """
+
+    images: Tensor
+    labels: Tensor
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+
+@dataclass(frozen=True)
+class Tensors:
+    """All splits of a data set on a device, with the statistics of its training split.
+
+    Attributes:
+        train: Training images.
+        val: Validation images; may be none.
+        test: Test images.
+        mean: Per channel, in the images' own unit, [C, 1, 1].
+        std: Likewise; 1 where a channel is constant.
+        classes: Number of classes K.
+        dtype: Type of normalized images.
+    """
+
+    train: Split
+    val: Split
+    test: Split
+    mean: Tensor
+    std: Tensor
+    classes: int
+    dtype: torch.dtype
+
+    @property
+    def shape(self) -> tuple[int, int, int]:
+        """Channels, height and width of an image."""
+        channels, height, width = self.train.images.shape[1:]
+        return channels, height, width
+
+    def normalized(self, images: Tensor) -> Tensor:
+        """Bring stored images [..., C, H, W] to mean 0 and variance 1 over the training split."""
+        return images.to(self.dtype).sub_(self.mean).div_(self.std)
+
+    def batch(self, index: Tensor) -> tuple[Tensor, Tensor]:
+        """Gather training images.
+
+        Args:
+            index: int64 [...].
+
+        Returns:
+            Normalized images [..., C, H, W] and labels [...].
+        """
+        flat = index.reshape(-1)
+        images = self.train.images.index_select(0, flat).view(*index.shape, *self.shape)
+        return self.normalized(images), self.train.labels.index_select(0, flat).view(index.shape)
+
+
+def to_device(
+    parts: Mapping[str, Part],
+    classes: int,
+    image_size: int | None,
+    device: torch.device,
+    dtype: torch.dtype,
+) -> Tensors:
+    """Move the splits to a device and take the training split's statistics.
+
+    Args:
+        parts: ``train``, ``val`` and ``test``.
+        classes: Number of classes K.
+        image_size: Height and width that images are brought to; None keeps theirs.
+        device: Where they go.
+        dtype: Type of normalized images.
+    """
+    splits = {name: _split(part, image_size, device) for name, part in parts.items()}
+    images = splits["train"].images.double()
+    std, mean = torch.std_mean(images, dim=(0, 2, 3), keepdim=True, correction=0)
+    std[std == 0] = 1
+    return Tensors(
+        **splits, mean=mean[0].to(dtype), std=std[0].to(dtype), classes=classes, dtype=dtype
+    )
+
+
+def _split(part: Part, image_size: int | None, device: torch.device) -> Split:
+    images = torch.tensor(part.images)
+    if image_size is not None and len(images) and images.shape[-2:] != (image_size, image_size):
+        size = (image_size, image_size)
+        images = F.interpolate(images, size, mode="bilinear", antialias=True)
+    return Split(images.to(device), torch.tensor(part.labels).to(device))

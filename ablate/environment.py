@@ -1,0 +1,71 @@
+"""What a run ran on: versions, device, threads, commit."""
+
+from __future__ import annotations
+
+import platform
+import subprocess
+from functools import cache
+from importlib.metadata import PackageNotFoundError, version
+from typing import Any
+
+_PACKAGES = ("ablate-runner", "torch", "torchvision", "numpy", "hydra-core")
+
+
+def describe(device: str) -> dict[str, Any]:
+    """Describe the machine and the software.
+
+    Args:
+        device: ``cpu`` or ``cuda``.
+
+    Returns:
+        ``versions``, ``platform``, ``device`` (its name), ``threads``, ``commit`` and ``dirty`` of
+        the working directory's git repository (null where there is none).
+    """
+    import torch
+
+    commit, dirty = _commit()
+    return {
+        "versions": {"python": platform.python_version(), **_versions()},
+        "platform": platform.platform(),
+        "device": torch.cuda.get_device_name() if device == "cuda" else _processor(),
+        "threads": torch.get_num_threads(),
+        "commit": commit,
+        "dirty": dirty,
+    }
+
+
+@cache
+def _versions() -> dict[str, str | None]:
+    found: dict[str, str | None] = {}
+    for package in _PACKAGES:
+        try:
+            found[package] = version(package)
+        except PackageNotFoundError:
+            found[package] = None
+    return found
+
+
+@cache
+def _processor() -> str:
+    try:
+        with open("/proc/cpuinfo", encoding="utf-8") as file:
+            names = [line.partition(":")[2].strip() for line in file if "model name" in line]
+    except OSError:
+        names = []
+    return names[0] if names else platform.processor() or platform.machine()
+
+
+@cache
+def _commit() -> tuple[str | None, bool | None]:
+    head = _git("rev-parse", "HEAD")
+    return (None, None) if head is None else (head, bool(_git("status", "--porcelain")))
+
+
+def _git(*arguments: str) -> str | None:
+    try:
+        done = subprocess.run(
+            ["git", *arguments], capture_output=True, text=True, timeout=10, check=True
+        )
+    except (OSError, subprocess.SubprocessError):
+        return None
+    return done.stdout.strip()

@@ -1,0 +1,56 @@
+"""What goes wrong on the user's side, and how it is said.
+
+One class of error for users. Its message names the value, the legal values, the nearest match and
+the place; several faults of one request are told together. Anything else that escapes is a bug and
+shows its traceback.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from difflib import get_close_matches
+
+
+class AblateError(Exception):
+    """A request that cannot be served, with everything that is wrong with it.
+
+    Args:
+        *faults: One sentence each: what is wrong, and what to do.
+
+    Example:
+        >>> raise AblateError("epochs is 0, at least 1 is needed")
+        Traceback (most recent call last):
+        ablate.errors.AblateError: epochs is 0, at least 1 is needed
+    """
+
+    def __init__(self, *faults: str) -> None:
+        self.faults: tuple[str, ...] = tuple(dict.fromkeys(faults))
+        super().__init__("\n".join(self.faults))
+
+    def __reduce__(self) -> tuple[type[AblateError], tuple[str, ...]]:
+        return type(self), self.faults
+
+
+class NoEffectWarning(UserWarning):
+    """A knob is set and changes nothing.
+
+    Example:
+        >>> import warnings
+        >>> warnings.warn("norm.position acts only with a norm", NoEffectWarning)
+    """
+
+
+def nearest(word: str, legal: Iterable[str]) -> str:
+    """Name the closest legal word, as an ending of a sentence.
+
+    Returns:
+        ``"; did you mean 'relu'?"``, or nothing where no word is close.
+    """
+    close = get_close_matches(str(word), list(legal), n=1, cutoff=0.6)
+    return f"; did you mean '{close[0]}'?" if close else ""
+
+
+def listed(words: Sequence[object]) -> str:
+    """Join words as ``a, b or c``."""
+    texts = [str(word) for word in words]
+    return texts[0] if len(texts) == 1 else f"{', '.join(texts[:-1])} or {texts[-1]}"

@@ -1,0 +1,49 @@
+"""Finds a class or function of the user's by its dotted path, on the working directory too."""
+
+from __future__ import annotations
+
+import importlib
+import sys
+from pathlib import Path
+from typing import Any
+
+from ablate.errors import AblateError, nearest
+
+
+def locate(target: str, knob: str) -> Any:
+    """Import what a `_target_` names.
+
+    Args:
+        target: ``package.module.Name``.
+        knob: The knob that holds it, for the message.
+
+    Raises:
+        AblateError: There is no such module or name, or the module does not import.
+    """
+    here = str(Path.cwd())
+    if here not in sys.path:
+        sys.path.insert(0, here)
+    module_name, _, name = target.rpartition(".")
+    if not module_name:
+        raise AblateError(f"{knob}={target} is not legal: it takes package.module.Class")
+    try:
+        module = importlib.import_module(module_name)
+    except ModuleNotFoundError as error:
+        raise AblateError(
+            f"{knob}={target} does not import: there is no module '{error.name}' (looked in the"
+            " working directory and in the installed packages)"
+        ) from error
+    # The user's module may raise anything when it is imported.
+    except Exception as error:
+        raise AblateError(
+            f"{knob}={target} does not import: {type(error).__name__}: {error}"
+        ) from error
+    if not hasattr(module, name):
+        raise AblateError(
+            f"{knob}={target} does not import: module '{module_name}' has no"
+            f" '{name}'{nearest(name, dir(module))}"
+        )
+    found = getattr(module, name)
+    if not callable(found):
+        raise AblateError(f"{knob}={target} is no class and no function")
+    return found

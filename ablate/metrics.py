@@ -1,0 +1,48 @@
+"""What is measured of a network's logits, for every run of a stack at once."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+ECE_BINS = 15
+
+
+def measure(logits_RNK: Tensor, labels_N: Tensor) -> dict[str, Tensor]:
+    """Measure a split.
+
+    Args:
+        logits_RNK: Logits of all its images.
+        labels_N: Their labels, int64.
+
+    Returns:
+        float64 [R] each: ``loss`` (mean cross entropy in nats), ``accuracy``, ``error`` and ``ece``
+        as fractions.
+    """
+    logits_RNK = logits_RNK.double()
+    log_RNK = logits_RNK.log_softmax(-1)
+    loss_R = -log_RNK.gather(-1, labels_N.expand(len(log_RNK), -1)[..., None]).mean((-2, -1))
+    confidence_RN, guess_RN = log_RNK.max(-1)
+    right_RN = (guess_RN == labels_N).double()
+    accuracy_R = right_RN.mean(-1)
+    ece_R = calibration_error(confidence_RN.exp(), right_RN)
+    return {"loss": loss_R, "accuracy": accuracy_R, "error": 1 - accuracy_R, "ece": ece_R}
+
+
+def calibration_error(confidence_RN: Tensor, right_RN: Tensor) -> Tensor:
+    """Work out the expected calibration error over 15 equal bins of confidence.
+
+    Args:
+        confidence_RN: Largest probability an image, in (0, 1].
+        right_RN: Whether the guess is right, 0 or 1.
+
+    Returns:
+        [R]: mean over images of |mean confidence - accuracy| of its bin.
+
+    Source: Guo et al. 2017, arXiv:1706.04599, equation 3; bins (a, b].
+    """
+    bin_RN = (confidence_RN * ECE_BINS).ceil().long().clamp(1, ECE_BINS) - 1
+    gap_RK = torch.zeros(len(bin_RN), ECE_BINS, dtype=torch.float64, device=bin_RN.device)
+    # A diverged run's NaN would be an illegal bin; its result is NaN all the same.
+    gap_RK.scatter_add_(-1, bin_RN.clamp(0, ECE_BINS - 1), confidence_RN - right_RN)
+    return gap_RK.abs().sum(-1) / confidence_RN.shape[-1]

@@ -1,0 +1,75 @@
+"""A network of the user's: `model._target_=package.module.Class`, an ordinary `nn.Module`.
+
+Further `model.*` values are passed to the constructor. Where its parameters include
+``in_channels``, ``image_size`` or ``num_classes``, they are filled in from the data. It maps images
+[B, C, H, W] to logits [B, K].
+"""
+
+from __future__ import annotations
+
+import copy
+import inspect
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+from torch import nn
+
+from ablate import rng, schema
+from ablate.errors import AblateError
+from ablate.importing import locate
+from ablate.nets.layers import with_own_dropout
+
+
+def arguments(model: Mapping[str, Any]) -> dict[str, Any]:
+    """Pick the values that the user's constructor gets: those that are no knob of this project."""
+    return {k: v for k, v in model.items() if k not in ("name", "_target_")}
+
+
+def build(
+    model: Mapping[str, Any], shape: tuple[int, int, int], classes: int, seed: int
+) -> nn.Module:
+    """Make the user's network, its constructor's random numbers taken from the run's own stream.
+
+    Args:
+        model: The `model` part of a configuration.
+        shape: Channels, height and width of an image.
+        classes: Number of classes K.
+        seed: The seed of the initial weights.
+
+    Raises:
+        AblateError: The target does not import, does not build, or is no `nn.Module`.
+    """
+    target = model["_target_"]
+    cls = locate(target, "model._target_")
+    known = {"in_channels": shape[0], "image_size": shape[1], "num_classes": classes}
+    with seeded(int(rng.stream(seed, "init"))):
+        try:
+            asked = set(inspect.signature(cls).parameters)
+            filled = {name: value for name, value in known.items() if name in asked}
+            built = cls(**(filled | arguments(model)))
+        # The user's constructor may raise anything.
+        except Exception as error:
+            raise AblateError(
+                f"model._target_={target} does not build: {type(error).__name__}: {error}"
+            ) from error
+    if not isinstance(built, nn.Module):
+        raise AblateError(
+            f"model._target_={target} gives a {type(built).__name__}: a torch.nn.Module is needed"
+        )
+    return with_own_dropout(copy.deepcopy(built))
+
+
+class seeded:  # noqa: N801 (used like a function)
+    """A block in which torch's global generator starts from a seed, and is put back after."""
+
+    def __init__(self, seed: int) -> None:
+        self._seed = seed
+        self._fork = torch.random.fork_rng(devices=[])
+
+    def __enter__(self) -> None:
+        self._fork.__enter__()
+        torch.default_generator.manual_seed(self._seed & schema.LARGEST)
+
+    def __exit__(self, *exception: Any) -> None:
+        self._fork.__exit__(*exception)

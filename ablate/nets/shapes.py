@@ -1,0 +1,56 @@
+"""Sizes of feature maps by arithmetic alone, so that a plan can check them without building."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from ablate.errors import AblateError
+
+
+@dataclass(frozen=True)
+class BlockShape:
+    """What a convolutional block makes of its input.
+
+    Attributes:
+        padding: Zero padding of the convolution, in pixels.
+        pooled: Whether the block ends in a pooling.
+        height: Height of its output.
+        width: Width of its output.
+    """
+
+    padding: int
+    pooled: bool
+    height: int
+    width: int
+
+
+def block_shapes(model: Mapping[str, Any], height: int, width: int) -> list[BlockShape]:
+    """Follow an image through the convolutional blocks of a `cnn`.
+
+    Args:
+        model: The `model` part of a configuration.
+        height: The image's height.
+        width: The image's width.
+
+    Raises:
+        AblateError: A kernel does not fit into its map.
+    """
+    kernel, stride = model["kernel_size"], model["stride"]
+    padding = (kernel - 1) // 2 if model["padding"] == "same" else model["padding"]
+    shapes = []
+    for number, _ in enumerate(model["channels"], start=1):
+        if min(height, width) + 2 * padding < kernel:
+            raise AblateError(
+                f"model.kernel_size={kernel} does not fit into the {height} × {width} map that"
+                f" block {number} of model.channels sees (padding {padding}): take a smaller"
+                " kernel, fewer blocks, model.padding=same or a larger data.image_size"
+            )
+        height = (height + 2 * padding - kernel) // stride + 1
+        width = (width + 2 * padding - kernel) // stride + 1
+        pooled = model["pool"] != "none" and min(height, width) >= 2
+        if pooled:
+            height, width = height // 2, width // 2
+        shapes.append(BlockShape(padding, pooled, height, width))
+    return shapes

@@ -1,0 +1,288 @@
+"""From overrides to a composed configuration, with everything wrong in them told at once.
+
+Hydra's own grammar and composition do the work; what Hydra would say of one mistake at a time, in
+its own terms, is found here first and said in the user's.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+from hydra._internal.hydra import Hydra
+from hydra._internal.utils import create_config_search_path
+from hydra.core.config_search_path import SearchPathQuery
+from hydra.core.global_hydra import GlobalHydra
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.core.override_parser.types import Override, OverrideType, QuotedString
+from hydra.core.utils import setup_globals
+from hydra.errors import HydraException
+from hydra.types import RunMode
+from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+
+from ablate import conf, schema
+from ablate.errors import AblateError, listed, nearest
+
+
+@dataclass(frozen=True)
+class Request:
+    """What the user asked for.
+
+    Attributes:
+        overrides: In Hydra's grammar.
+        config_name: Primary configuration, the shipped one by default.
+        config_dir: A directory of the user's with configurations.
+        multirun: Whether overrides may sweep.
+    """
+
+    overrides: tuple[str, ...] = ()
+    config_name: str = "config"
+    config_dir: str | None = None
+    multirun: bool = False
+
+
+@dataclass
+class Checked:
+    """A request after its overrides were looked at one by one.
+
+    Attributes:
+        overrides: Those that are sound, ready for Hydra.
+        explicit: Names of the knobs that the request itself sets; a group counts as its option's
+            knob (``optimizer.name``), or as itself where it has none (``dropout``).
+        faults: What is wrong with the others.
+    """
+
+    overrides: list[str] = field(default_factory=list)
+    explicit: set[str] = field(default_factory=set)
+    faults: list[str] = field(default_factory=list)
+
+
+@contextmanager
+def hydra_session(request: Request) -> Iterator[Hydra]:
+    """Hold a Hydra that finds the shipped configurations and the user's."""
+    setup_globals()
+    path = create_config_search_path(str(conf.CONF))
+    if request.config_dir is not None:
+        directory = Path(request.config_dir).resolve()
+        if not directory.is_dir():
+            raise AblateError(f"--config-dir {request.config_dir} is no directory")
+        path.prepend("command-line", f"file://{directory}", SearchPathQuery(provider="schema"))
+    before = GlobalHydra.instance().hydra
+    GlobalHydra.instance().clear()
+    try:
+        yield Hydra.create_main_hydra2("run", path)
+    finally:
+        GlobalHydra.instance().clear()
+        if before is not None:
+            GlobalHydra.instance().initialize(before)
+
+
+def compose(hydra: Hydra, request: Request, overrides: Sequence[str]) -> DictConfig:
+    """Let Hydra compose; what it refuses becomes one fault."""
+    mode = RunMode.MULTIRUN if request.multirun else RunMode.RUN
+    try:
+        return hydra.compose_config(
+            config_name=request.config_name,
+            overrides=list(overrides),
+            run_mode=mode,
+            with_log_configuration=False,
+        )
+    except (HydraException, OmegaConfBaseException) as error:
+        raise AblateError(f"the configuration does not compose: {_first_lines(error)}") from error
+
+
+def check(hydra: Hydra, request: Request) -> Checked:
+    """Look at every override: its grammar, its name, its value, and whether its group has it."""
+    checked = Checked()
+    parsed = list(_parsed(hydra, request.overrides, checked))
+    own = {o.key_or_group for o in parsed if o.key_or_group.endswith("._target_")}
+    for target in sorted(own & {"model._target_", "data._target_"}):
+        parsed = _with_own(parsed, target.partition(".")[0], checked)
+    chosen = [o for o in parsed if _is_group(o) and _group_is_sound(hydra, o, request, checked)]
+    checked.overrides = [o.input_line for o in chosen]
+    base = compose(hydra, request, checked.overrides)
+    for override in parsed:
+        if not _is_group(override) and _value_is_sound(base, override, request, checked):
+            checked.overrides.append(override.input_line)
+    return checked
+
+
+def explicit_names(overrides: Sequence[str]) -> set[str]:
+    """Name the knobs that overrides set; a group counts as its option's knob, or as itself."""
+    parser = OverridesParser.create()
+    names = (parser.parse_override(text).key_or_group for text in overrides)
+    return {_explicit(name) for name in names}
+
+
+def _explicit(name: str) -> str:
+    return f"{name}.name" if f"{name}.name" in schema.BY_NAME else name
+
+
+# -- one override ----------------------------------------------------------------------------------
+
+
+def _parsed(hydra: Hydra, overrides: Sequence[str], checked: Checked) -> Iterator[Override]:
+    parser = OverridesParser.create(config_loader=hydra.config_loader)
+    for text in overrides:
+        try:
+            yield parser.parse_override(text)
+        except HydraException as error:
+            checked.faults.append(
+                f"'{text}' is no override: it takes knob=value or group=option"
+                f" ({_first_lines(error, 1)})"
+            )
+
+
+def _with_own(parsed: list[Override], group: str, checked: Checked) -> list[Override]:
+    """Choose ``group=custom`` for a request that names a class; let further values be added."""
+    choices = [o for o in parsed if o.key_or_group == group]
+    if any(o.value() != "custom" for o in choices):
+        checked.faults.append(
+            f"{choices[0].input_line} and {group}._target_ contradict each other: leave one out"
+        )
+        return [o for o in parsed if o not in choices]
+    parser = OverridesParser.create()
+    known = {f"{group}.{name}" for name in conf.option(group, "custom")}
+    added = [
+        replace(o, type=OverrideType.FORCE_ADD, input_line=f"++{o.input_line.lstrip('+')}")
+        if o.key_or_group.startswith(f"{group}.") and o.key_or_group not in known
+        else o
+        for o in parsed
+    ]
+    return added if choices else [parser.parse_override(f"{group}=custom"), *added]
+
+
+def _is_group(override: Override) -> bool:
+    return override.key_or_group in conf.groups() or override.key_or_group.startswith("hydra/")
+
+
+def _group_is_sound(hydra: Hydra, override: Override, request: Request, checked: Checked) -> bool:
+    group = override.key_or_group
+    if group.startswith("hydra/"):
+        return True
+    if override.is_delete():
+        checked.faults.append(f"{override.input_line}: the group {group} cannot be left out")
+        return False
+    options = hydra.config_loader.get_group_options(group)
+    sound = _sweep_is_sound(override, request, checked)
+    for value in _values(override) if sound else []:
+        if str(value) not in options:
+            checked.faults.append(
+                f"{group}={schema.shown(value)} is not legal: {group} is one of"
+                f" {listed(options)}{nearest(str(value), options)}"
+            )
+            sound = False
+    checked.explicit.add(_explicit(group))
+    return sound
+
+
+def _value_is_sound(
+    base: DictConfig, override: Override, request: Request, checked: Checked
+) -> bool:
+    name = override.key_or_group
+    if name.split(".")[0] == "hydra":
+        return True
+    fault = _misplaced(base, override)
+    if fault is not None:
+        checked.faults.append(fault)
+        return False
+    sound = _sweep_is_sound(override, request, checked)
+    knob = schema.BY_NAME.get(name)
+    for value in _values(override) if sound and knob is not None else []:
+        wrong = None if _is_interpolation(value) else knob and knob.fault(value)
+        if wrong is not None:
+            checked.faults.append(wrong)
+            sound = False
+    checked.explicit.add(name)
+    return sound
+
+
+def _misplaced(base: DictConfig, override: Override) -> str | None:
+    """Say what is wrong with an override's name in this composition, or None."""
+    name = override.key_or_group
+    if override.is_delete():
+        return f"{override.input_line}: a knob cannot be left out; set it to a value"
+    if _exists(base, name):
+        if name in schema.BY_NAME and name.endswith(".name"):
+            group = name.partition(".")[0]
+            value = override.get_value_element_as_str()
+            return f"{override.input_line}: write {group}={value}, which also sets its defaults"
+        if name not in schema.BY_NAME and OmegaConf.is_dict(OmegaConf.select(base, name)):
+            return _not_a_knob(name)
+        return None
+    group = name.partition(".")[0]
+    if OmegaConf.select(base, f"{group}.name") == "custom" and name not in schema.BY_NAME:
+        return None if group in ("model", "data") else _not_a_knob(name)
+    if name not in schema.BY_NAME:
+        return _not_a_knob(name)
+    choice = OmegaConf.select(base, f"{group}.name")
+    have = conf.owners(name)
+    return f"{name} touches nothing with {group}={choice}" + (
+        f": it belongs to {listed(have)}" if have else ""
+    )
+
+
+def _not_a_knob(name: str) -> str:
+    group, _, rest = name.partition(".")
+    inside = [k for k in schema.BY_NAME if k.startswith(f"{group}.") and not k.endswith(".name")]
+    if group in conf.groups() or inside:
+        hint = nearest(name, inside)
+        if rest:
+            return f"there is no knob {name}{hint}" + (
+                "" if hint else f"; there are {listed(inside)}"
+            )
+        return f"{name} is a group of knobs: name one of {listed(inside)}"
+    everything = [*schema.BY_NAME, *conf.groups()]
+    hint = nearest(name, everything)
+    return f"there is no knob or group {name}{hint or '; conf/README.md lists them all'}"
+
+
+def _sweep_is_sound(override: Override, request: Request, checked: Checked) -> bool:
+    if not override.is_sweep_override():
+        return True
+    if not request.multirun:
+        checked.faults.append(
+            f"{override.input_line} names several values: `ablate run -m` trains them all"
+        )
+        return False
+    if override.is_interval_sweep():
+        checked.faults.append(
+            f"{override.input_line}: an interval has no list of values to train; write a choice"
+            " such as a,b,c or a range(start,stop,step)"
+        )
+        return False
+    return True
+
+
+def _values(override: Override) -> list[Any]:
+    if override.is_sweep_override():
+        return [_plain(value) for value in override.sweep_iterator()]
+    return [_plain(override.value())]
+
+
+def _plain(value: Any) -> Any:
+    """Undo what the grammar wraps: quoted text, and the prefix that a sweep's iterator keeps."""
+    if isinstance(value, QuotedString):
+        return value.text
+    if isinstance(value, list):
+        return [_plain(v) for v in value]
+    return value
+
+
+def _is_interpolation(value: Any) -> bool:
+    return isinstance(value, str) and "${" in value
+
+
+def _exists(base: DictConfig, name: str) -> bool:
+    parent, _, leaf = name.rpartition(".")
+    node = OmegaConf.select(base, parent) if parent else base
+    return OmegaConf.is_dict(node) and leaf in node
+
+
+def _first_lines(error: Exception, count: int = 3) -> str:
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    return "; ".join(lines[:count])

@@ -1,0 +1,64 @@
+"""A run: a resolved configuration, its identity, and its place."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from ablate import schema
+
+
+@dataclass(frozen=True)
+class Run:
+    """One network to train.
+
+    Attributes:
+        config: The resolved configuration, nested.
+        digest: The data's digest.
+        key: The run's identity, 16 hex digits.
+    """
+
+    config: Mapping[str, Any]
+    digest: str
+    key: str
+
+    @property
+    def sweep(self) -> Path:
+        """The folder of its sweep."""
+        return Path(self.config["out"]).expanduser() / str(self.config["name"])
+
+    @property
+    def directory(self) -> Path:
+        """Its own folder."""
+        return self.sweep / self.key
+
+
+def key(config: Mapping[str, Any], digest: str) -> str:
+    """Work out a run's identity.
+
+    It covers every result knob that is not at its off value, and the data. Leaving out what is off
+    keeps old keys valid when a knob is added.
+
+    Args:
+        config: A resolved configuration.
+        digest: The data's digest.
+
+    Returns:
+        16 hex digits of SHA-256.
+    """
+    acting = {
+        name: value for name, value in schema.flatten(config).items() if _is_result(name, value)
+    }
+    text = json.dumps({"data": digest, "knobs": acting}, sort_keys=True, allow_nan=False)
+    return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+def _is_result(name: str, value: Any) -> bool:
+    knob = schema.BY_NAME.get(name)
+    if knob is None:
+        return True  # an argument of the user's own class
+    return knob.role == "result" and not (knob.off is not schema.UNSET and value == knob.off)

@@ -1,0 +1,216 @@
+"""The run record: one folder a run, written so that a kill at any moment loses nothing.
+
+record.json     what the run is and what came out; the old version or the new one, never a part
+checkpoint.pt   while training, the state to go on from; at the end, the selected weights
+run.log         what happened, with any traceback
+.hydra/         what Hydra composed
+.lock           held by the process that trains the run, freed by the kernel when it dies
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+import pickle
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import IO, Any
+
+from filelock import FileLock, Timeout
+
+from ablate.errors import AblateError
+
+SCHEMA = 1
+RECORD, CHECKPOINT, STATE, LOCK = "record.json", "checkpoint.pt", "state.pt", ".lock"
+_WEIGHTS = ".weights.pt"  # complete, but not yet in the checkpoint's place
+
+Record = dict[str, Any]
+
+
+# -- record.json -----------------------------------------------------------------------------------
+
+
+def write(directory: Path, record: Mapping[str, Any]) -> None:
+    """Replace a record atomically; numbers that are not finite become null."""
+    text = json.dumps(_finite(record), indent=1, allow_nan=False, ensure_ascii=False)
+    with _replacing(directory / RECORD) as file:
+        file.write(text.encode())
+
+
+def read(directory: Path) -> Record | None:
+    """Read a record, or None where there is none.
+
+    Raises:
+        AblateError: The file is no record; it is named.
+    """
+    path = directory / RECORD
+    try:
+        record = json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        return None
+    except (OSError, ValueError) as error:
+        raise AblateError(f"{path} does not read as a record: {error}") from error
+    if not isinstance(record, dict) or not {"schema", "key", "status"} <= set(record):
+        raise AblateError(f"{path} is no record of ablate: it lacks schema, key or status")
+    if record["schema"] != SCHEMA:
+        raise AblateError(
+            f"{path} has schema {record['schema']}, this version of ablate reads {SCHEMA}"
+        )
+    return record
+
+
+def set_aside(directory: Path) -> None:
+    """Keep the record of a run that is trained again, as record.1.json, record.2.json, ..."""
+    number = 1
+    while (directory / f"record.{number}.json").exists():
+        number += 1
+    (directory / RECORD).rename(directory / f"record.{number}.json")
+    (directory / CHECKPOINT).unlink(missing_ok=True)
+    (directory / STATE).unlink(missing_ok=True)
+
+
+def find(path: Path) -> list[Path]:
+    """List the folders of all runs below a path (or the path itself), in order."""
+    return sorted(file.parent for file in Path(path).rglob(RECORD))
+
+
+def _finite(value: Any) -> Any:
+    if isinstance(value, float):
+        return value if math.isfinite(value) else None
+    if isinstance(value, Mapping):
+        return {str(k): _finite(v) for k, v in value.items()}
+    if isinstance(value, list | tuple):
+        return [_finite(v) for v in value]
+    return value
+
+
+@contextmanager
+def _replacing(path: Path) -> Iterator[IO[bytes]]:
+    """Write a file beside its place and move it there when it is whole and on the disk."""
+    draft = path.with_name(f".{path.name}.{os.getpid()}.part")
+    try:
+        with draft.open("wb") as file:
+            yield file
+            file.flush()
+            os.fsync(file.fileno())
+        draft.replace(path)
+    finally:
+        draft.unlink(missing_ok=True)
+
+
+# -- checkpoint.pt ---------------------------------------------------------------------------------
+
+
+def save_state(directory: Path, state: Mapping[str, Any]) -> None:
+    """Write the state that training goes on from."""
+    import torch
+
+    with _replacing(directory / CHECKPOINT) as file:
+        torch.save({"resume": dict(state)}, file)
+
+
+def load_state(directory: Path) -> dict[str, Any] | None:
+    """Read the state that training goes on from, or None where there is none.
+
+    A file that does not read (cut off by a full disk, say) counts as none: training starts again.
+    """
+    import torch
+
+    path = directory / CHECKPOINT
+    if not path.is_file():
+        return None
+    try:
+        content = torch.load(path, map_location="cpu", weights_only=True)
+    except (OSError, RuntimeError, EOFError, pickle.UnpicklingError):
+        return None
+    state = content.get("resume") if isinstance(content, dict) else None
+    return state if isinstance(state, dict) else None
+
+
+def finish(
+    directory: Path,
+    record: Mapping[str, Any],
+    weights: Mapping[str, Any] | None,
+    state: Mapping[str, Any] | None = None,
+) -> None:
+    """Record the end of a run and let its weights take the place of the resume state.
+
+    A kill between any two of these steps leaves either a run that is resumed near its end, or a
+    finished one whose checkpoint `settle` puts in order.
+
+    Args:
+        directory: The run's folder.
+        record: The final record.
+        weights: A plain state dict, or None to keep none.
+        state: The last training state, to keep it as state.pt.
+    """
+    import torch
+
+    if weights is not None:
+        with _replacing(directory / _WEIGHTS) as file:
+            torch.save(dict(weights), file)
+    if state is not None:
+        with _replacing(directory / STATE) as file:
+            torch.save({"resume": dict(state)}, file)
+    write(directory, record)
+    settle(directory, keeps_weights=weights is not None)
+
+
+def settle(directory: Path, keeps_weights: bool) -> None:
+    """Finish what a kill right after the last record may have left undone."""
+    if (directory / _WEIGHTS).exists():
+        (directory / _WEIGHTS).replace(directory / CHECKPOINT)
+    elif not keeps_weights:
+        (directory / CHECKPOINT).unlink(missing_ok=True)
+
+
+def load_weights(directory: Path) -> dict[str, Any]:
+    """Read a finished run's weights, a plain state dict.
+
+    Raises:
+        AblateError: The run kept none.
+    """
+    import torch
+
+    settle(directory, keeps_weights=True)
+    path = directory / CHECKPOINT
+    if not path.is_file():
+        raise AblateError(f"{directory} keeps no weights: it was trained with save=none")
+    weights: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
+    return weights
+
+
+# -- the claim -------------------------------------------------------------------------------------
+
+
+@contextmanager
+def claim(directory: Path, wait: bool = True) -> Iterator[bool]:
+    """Hold a run for this process.
+
+    Args:
+        directory: The run's folder.
+        wait: Whether to wait while another process holds it.
+
+    Yields:
+        Whether the run is held (always, if waiting).
+    """
+    lock = FileLock(directory / LOCK)
+    try:
+        lock.acquire(timeout=-1 if wait else 0)
+    except Timeout:
+        yield False
+        return
+    try:
+        yield True
+    finally:
+        lock.release()
+
+
+def claimed_elsewhere(directory: Path) -> bool:
+    """Tell whether another process holds a run right now."""
+    if not (directory / LOCK).exists():
+        return False
+    with claim(directory, wait=False) as held:
+        return not held

@@ -1,0 +1,65 @@
+"""What a terminal shows of one run: its measures, and where its record is."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+
+from ablate.plan.run import Run
+
+_SPLITS = ("train", "val", "test")
+
+
+def show_run(run: Run, record: Mapping[str, Any], console: Console) -> None:
+    """Print the table of one run.
+
+    Args:
+        run: The run.
+        record: Its record.
+        console: Where to.
+    """
+    status = record["status"]
+    if status == "finished":
+        console.print(_table(record))
+    elif status == "interrupted":
+        done = f"{record['reason']}; the same command goes on from there"
+        console.print(f"interrupted: {done}")
+    else:
+        console.print(f"[bold]{status}[/bold]: {record['reason']}", highlight=False)
+        console.print(f"trained again with rerun={status}; run.log tells more", highlight=False)
+    console.print(f"record: {run.directory}", highlight=False, soft_wrap=True)
+
+
+def _table(record: Mapping[str, Any]) -> Table:
+    metrics, config = record["metrics"], record["config"]
+    table = Table(title=f"{config['name']}, seed {record['seed']}", title_justify="left")
+    table.add_column("")
+    for split in _SPLITS:
+        table.add_column(split, justify="right")
+    table.add_row("loss", *(_number(metrics[f"{split}/loss"]) for split in _SPLITS))
+    table.add_row("accuracy", *(_percent(metrics[f"{split}/accuracy"]) for split in _SPLITS))
+    table.add_row("error", *(_percent(metrics[f"{split}/error"]) for split in _SPLITS))
+    table.add_section()
+    gap, loss_gap = metrics["gap/accuracy"], metrics["gap/loss"]
+    table.add_row(
+        "gap", f"accuracy {100 * gap:+.2f} points", f"loss {loss_gap:+.4f}", "train to test"
+    )
+    seconds = sum(record["timing"]["seconds"])
+    table.add_row(
+        "cost",
+        f"{record['parameters']:,} parameters",
+        f"{len(record['history'])} epochs",
+        f"{seconds:.1f} s training",
+    )
+    return table
+
+
+def _number(value: float | None) -> str:
+    return "–" if value is None else f"{value:.4f}"
+
+
+def _percent(value: float | None) -> str:
+    return "–" if value is None else f"{100 * value:.2f} %"

@@ -1,0 +1,683 @@
+"""Every knob, declared once: type, range, unit, role, place in a stack, off value, source.
+
+Validation, the run's key, the grouping into stacks, `conf/README.md` and the report's labels derive
+from this table. It imports nothing heavy, so that a wrong request is refused in no time.
+
+A knob's *role* says what it may change: ``result`` (the numbers), ``execution`` (where and how a run
+is computed) or ``label`` (names and places). A result knob's *place* says whether it may differ
+inside a stack (``axis``) or must agree there (``graph``).
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any, Final
+
+from ablate.errors import listed, nearest
+
+Config = Mapping[str, Any]  # nested, as in DESIGN: config["optimizer"]["lr"]
+
+LARGEST: Final = 2**63 - 1  # of a whole number
+UNSET: Final = object()  # a knob without an off value: setting it at all asks for an effect
+
+
+# -- types of values -------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Real:
+    """A finite number between bounds; the bounds belong to the range unless they are open."""
+
+    low: float = -math.inf
+    high: float = math.inf
+    open_low: bool = False
+    open_high: bool = False
+
+    def __str__(self) -> str:
+        if self.low == -math.inf and self.high == math.inf:
+            return "a number"
+        if self.high == math.inf:
+            return f"a number {'>' if self.open_low else '≥'} {self.low:g}"
+        left, right = "(" if self.open_low else "[", ")" if self.open_high else "]"
+        return f"a number in {left}{self.low:g}, {self.high:g}{right}"
+
+    def admits(self, value: Any) -> bool:
+        """Tell whether the value is of this type and in range."""
+        if isinstance(value, bool) or not isinstance(value, int | float):
+            return False
+        if not math.isfinite(value):
+            return False
+        above = value > self.low if self.open_low else value >= self.low
+        below = value < self.high if self.open_high else value <= self.high
+        return above and below
+
+
+@dataclass(frozen=True)
+class Whole:
+    """A whole number between bounds that belong to the range."""
+
+    low: int = 0
+    high: int = LARGEST
+
+    def __str__(self) -> str:
+        return (
+            f"a whole number ≥ {self.low}"
+            if self.high == LARGEST
+            else f"a whole number from {self.low} to {self.high}"
+        )
+
+    def admits(self, value: Any) -> bool:
+        """Tell whether the value is of this type and in range."""
+        return type(value) is int and self.low <= value <= self.high
+
+
+@dataclass(frozen=True)
+class Choice:
+    """One of a few words."""
+
+    words: tuple[str, ...]
+
+    def __str__(self) -> str:
+        return listed(self.words)
+
+    def admits(self, value: Any) -> bool:
+        """Tell whether the value is one of the words."""
+        return isinstance(value, str) and value in self.words
+
+
+@dataclass(frozen=True)
+class Flag:
+    """True or false."""
+
+    def __str__(self) -> str:
+        return "true or false"
+
+    def admits(self, value: Any) -> bool:
+        """Tell whether the value is a truth value."""
+        return isinstance(value, bool)
+
+
+@dataclass(frozen=True)
+class Text:
+    """A word or a path; where a pattern is given, the whole text matches it."""
+
+    pattern: str = r".+"
+    example: str = "text"
+
+    def __str__(self) -> str:
+        return self.example
+
+    def admits(self, value: Any) -> bool:
+        """Tell whether the value is text of this form (a number is taken as its digits)."""
+        return (
+            isinstance(value, str | int | float)
+            and not isinstance(value, bool)
+            and re.fullmatch(self.pattern, str(value)) is not None
+        )
+
+
+@dataclass(frozen=True)
+class ListOf:
+    """A list of values of one type; ``or_one`` also takes a single value, meant for every layer."""
+
+    item: Real | Whole
+    at_least: int = 0
+    or_one: bool = False
+
+    def __str__(self) -> str:
+        item = str(self.item)
+        if self.or_one:
+            return f"{item}, or a list with one for each layer"
+        some = "a list" if self.at_least == 0 else f"a list of at least {self.at_least}"
+        return f"{some}, each {item}"
+
+    def admits(self, value: Any) -> bool:
+        """Tell whether the value is such a list (or, with ``or_one``, such a single value)."""
+        if self.or_one and self.item.admits(value):
+            return True
+        return (
+            isinstance(value, list | tuple)
+            and len(value) >= self.at_least
+            and all(self.item.admits(v) for v in value)
+        )
+
+
+Type = Real | Whole | Choice | Flag | Text | ListOf
+
+
+# -- the declaration -------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Knob:
+    """One value of the configuration.
+
+    Attributes:
+        name: Dotted path, as on the command line.
+        type: What values it takes.
+        help: One line: what it does.
+        role: ``result``, ``execution`` or ``label``.
+        place: ``axis`` or ``graph`` (of a result knob; of no meaning otherwise).
+        unit: Unit of the value, where it has one.
+        null: What null means, where null is legal.
+        words: Words that are legal beside the type.
+        off: The value at which the knob does nothing; left out of a run's key there.
+        idle: Given a config in which the knob is on, the reason why it touches nothing, or None.
+        source: Where its meaning comes from.
+    """
+
+    name: str
+    type: Type
+    help: str
+    role: str = "result"
+    place: str = "graph"
+    unit: str = ""
+    null: str = ""
+    words: tuple[str, ...] = ()
+    off: Any = UNSET
+    idle: Callable[[Config], str | None] | None = None
+    source: str = ""
+
+    @property
+    def group(self) -> str:
+        """The part of the name before the dot; empty for a top-level knob."""
+        return self.name.partition(".")[0] if "." in self.name else ""
+
+    @property
+    def legal(self) -> str:
+        """What values are legal, in words."""
+        parts = [str(self.type), *self.words] + (["null"] if self.null else [])
+        return listed(parts) if not isinstance(self.type, Choice) else self._choices()
+
+    def _choices(self) -> str:
+        assert isinstance(self.type, Choice)
+        return listed([*self.type.words, *self.words] + (["null"] if self.null else []))
+
+    def fault(self, value: Any) -> str | None:
+        """Say what is wrong with a value, or None if it is legal."""
+        if value is None and self.null:
+            return None
+        if isinstance(value, str) and value in self.words:
+            return None
+        if self.type.admits(value):
+            return None
+        choices = [*getattr(self.type, "words", ()), *self.words]
+        hint = nearest(str(value), choices) if isinstance(value, str) else ""
+        return f"{self.name}={shown(value)} is not legal: it takes {self.legal}{hint}"
+
+
+def shown(value: Any) -> str:
+    """Write a value as it is written on the command line."""
+    if value is None:
+        return "null"
+    if isinstance(value, bool):
+        return str(value).lower()
+    if isinstance(value, list | tuple):
+        return f"[{','.join(shown(v) for v in value)}]"
+    return str(value)
+
+
+# -- when a knob touches nothing -------------------------------------------------------------------
+
+
+def _no_conv(config: Config) -> str | None:
+    if config["model"]["name"] == "custom":
+        return "your own model decides where it drops"
+    return None if config["model"].get("channels") else "the model has no convolutional layer"
+
+
+def _no_dense(config: Config) -> str | None:
+    if config["model"]["name"] == "custom":
+        return "your own model decides where it drops"
+    return None if config["model"].get("hidden") else "the model has no hidden dense layer"
+
+
+def _own_model(config: Config) -> str | None:
+    own = config["model"]["name"] == "custom"
+    return "your own model decides where it drops" if own else None
+
+
+def _no_norm(config: Config) -> str | None:
+    return "norm=none has nothing to adjust" if config["norm"]["name"] == "none" else None
+
+
+def _nothing_to_normalize(config: Config) -> str | None:
+    if config["model"]["name"] == "custom":
+        return "your own model decides how it normalizes"
+    if config["model"].get("channels") or config["model"].get("hidden"):
+        return None
+    return "the model has no layer to normalize"
+
+
+def _no_batch_norm(config: Config) -> str | None:
+    if config["norm"]["name"] != "batch":
+        return "it acts only with norm=batch"
+    return None
+
+
+def _no_running_statistics(config: Config) -> str | None:
+    if config["norm"].get("eval") == "batch":
+        return "norm.eval=batch keeps no running statistics"
+    return _no_batch_norm(config)
+
+
+def _long_warmup(config: Config) -> str | None:
+    warmup, epochs = config["schedule"]["warmup_epochs"], config["epochs"]
+    if isinstance(warmup, int | float) and isinstance(epochs, int) and warmup > epochs:
+        return f"the warm-up is longer than training (epochs={epochs})"
+    return None
+
+
+def _no_dropout(config: Config) -> str | None:
+    rates = config["dropout"]
+    some = any(bool(r) and r != [0] * len(_as_list(r)) for r in rates.values())
+    return None if some or config["model"]["name"] == "custom" else "nothing is dropped"
+
+
+def _no_augmentation(config: Config) -> str | None:
+    return "nothing is augmented"
+
+
+def _as_list(value: Any) -> list[Any]:
+    return list(value) if isinstance(value, list | tuple) else [value]
+
+
+# -- the knobs -------------------------------------------------------------------------------------
+
+ACTIVATIONS = ("relu", "tanh", "sigmoid", "leaky_relu", "elu", "selu", "gelu", "silu")
+DATA = (
+    *("digits", "mnist", "fashion_mnist", "kmnist", "cifar10", "cifar100", "svhn"),
+    *("folder", "custom"),
+)
+MODELS = ("cnn", "mlp", "custom")
+NORMS = ("none", "batch", "layer", "group", "instance")
+INITS = (
+    *("he_normal", "he_uniform", "xavier_normal", "xavier_uniform", "lecun_normal"),
+    *("lecun_uniform", "normal", "uniform", "orthogonal", "zeros", "own"),
+)
+OPTIMIZERS = ("sgd", "momentum", "nesterov", "adam", "adamw")
+SCHEDULES = ("constant", "step", "cosine")
+
+# Groups whose option is itself a result: `optimizer=adam` is a knob with the value adam.
+OPTIONS: Final[dict[str, tuple[str, ...]]] = {
+    "data": DATA,
+    "model": MODELS,
+    "norm": NORMS,
+    "init": INITS,
+    "optimizer": OPTIMIZERS,
+    "schedule": SCHEDULES,
+}
+
+_RATE = ListOf(Real(0, 1, open_high=True), or_one=True)
+_DROPOUT = "Srivastava et al. 2014, JMLR 15"
+_BATCH_NORM = "Ioffe & Szegedy 2015, arXiv:1502.03167"
+_ADAM = "Kingma & Ba 2015, arXiv:1412.6980"
+
+KNOBS: Final[tuple[Knob, ...]] = (
+    # data
+    Knob("data.name", Choice(DATA), "the data set"),
+    Knob(
+        "data.root",
+        Text(example="a directory"),
+        "where its files lie",
+        role="label",
+        null="the environment variable ABLATE_DATA, else the user's cache folder",
+    ),
+    Knob(
+        "data.train_size",
+        Whole(1),
+        "training images, a fixed stratified subset",
+        unit="images",
+        null="all that validation leaves",
+        off=None,
+    ),
+    Knob(
+        "data.val_size",
+        Whole(0),
+        "validation images, stratified, taken from the training set",
+        unit="images",
+        null="the data set's fixed share",
+        off=None,
+    ),
+    Knob(
+        "data.image_size",
+        Whole(1, 1024),
+        "height and width that images are brought to",
+        unit="pixels",
+        null="as they are",
+        off=None,
+    ),
+    Knob(
+        "data._target_",
+        Text(r"[\w.]+", "package.module.Class"),
+        "your own data set: its import path",
+        null="a shipped data set",
+        off=None,
+    ),
+    # model
+    Knob("model.name", Choice(MODELS), "the network"),
+    Knob(
+        "model._target_",
+        Text(r"[\w.]+", "package.module.Class"),
+        "your own network: its import path",
+        null="a shipped network",
+        off=None,
+    ),
+    Knob(
+        "model.channels",
+        ListOf(Whole(1), at_least=1),
+        "output channels of each convolutional block",
+        unit="channels",
+    ),
+    Knob("model.hidden", ListOf(Whole(1)), "units of each hidden dense layer", unit="units"),
+    Knob("model.kernel_size", Whole(1), "height and width of the kernels", unit="pixels"),
+    Knob("model.stride", Whole(1), "stride of the convolutions", unit="pixels"),
+    Knob(
+        "model.padding",
+        Whole(0),
+        "zero padding of the convolutions; `same` is (kernel_size - 1) // 2",
+        unit="pixels",
+        words=("same",),
+    ),
+    Knob(
+        "model.pool",
+        Choice(("max", "avg", "none")),
+        "pooling over 2 × 2 that ends each block; left out where the map is down to one pixel",
+    ),
+    Knob("model.activation", Choice(ACTIVATIONS), "the activation function"),
+    # dropout
+    Knob(
+        "dropout.input",
+        Real(0, 1, open_high=True),
+        "rate on the input pixels",
+        place="axis",
+        unit="probability of zeroing",
+        off=0,
+        idle=_own_model,
+        source=_DROPOUT,
+    ),
+    Knob(
+        "dropout.conv",
+        _RATE,
+        "rate after each convolutional block",
+        place="axis",
+        unit="probability of zeroing",
+        off=0,
+        idle=_no_conv,
+        source=_DROPOUT,
+    ),
+    Knob(
+        "dropout.dense",
+        _RATE,
+        "rate after each hidden dense layer",
+        place="axis",
+        unit="probability of zeroing",
+        off=0,
+        idle=_no_dense,
+        source=_DROPOUT,
+    ),
+    Knob(
+        "dropout.output",
+        Real(0, 1, open_high=True),
+        "rate on the logits",
+        place="axis",
+        unit="probability of zeroing",
+        off=0,
+        idle=_own_model,
+        source=_DROPOUT,
+    ),
+    # norm
+    Knob(
+        "norm.name",
+        Choice(NORMS),
+        "normalization of every hidden layer",
+        off="none",
+        idle=_nothing_to_normalize,
+        source=_BATCH_NORM,
+    ),
+    Knob(
+        "norm.position",
+        Choice(("before", "after")),
+        "before or after the activation",
+        idle=_no_norm,
+        source=_BATCH_NORM + ", section 3.2",
+    ),
+    Knob("norm.affine", Flag(), "a learned scale and shift per channel", idle=_no_norm),
+    Knob(
+        "norm.eps",
+        Real(0, open_low=True),
+        "added to the variance",
+        idle=_no_norm,
+    ),
+    Knob(
+        "norm.eval",
+        Choice(("running", "batch")),
+        "statistics used in evaluation",
+        idle=_no_batch_norm,
+        source=_BATCH_NORM,
+    ),
+    Knob(
+        "norm.momentum",
+        Real(0, 1, open_low=True),
+        "weight of the newest batch in the running statistics, as in torch",
+        idle=_no_running_statistics,
+    ),
+    Knob(
+        "norm.groups",
+        Whole(1),
+        "groups of channels; dense layers are split the same way",
+        unit="groups",
+        source="Wu & He 2018, arXiv:1803.08494",
+    ),
+    # init
+    Knob(
+        "init.name",
+        Choice(INITS),
+        "how the weights are drawn; `own` leaves them as your model's constructor does",
+        place="axis",
+        source="He et al. 2015, arXiv:1502.01852; Glorot & Bengio 2010; LeCun et al. 1998",
+    ),
+    Knob(
+        "init.std",
+        Real(0, open_low=True),
+        "standard deviation of the weights",
+        place="axis",
+        unit="weight",
+    ),
+    Knob(
+        "init.gain",
+        Real(0, open_low=True),
+        "factor on the scheme's standard deviation",
+        place="axis",
+        off=1,
+    ),
+    Knob("init.bias", Real(), "value of every bias", place="axis", off=0),
+    # optimizer
+    Knob("optimizer.name", Choice(OPTIMIZERS), "the update rule, as torch.optim defines it"),
+    Knob("optimizer.lr", Real(0, open_low=True), "learning rate", place="axis"),
+    Knob(
+        "optimizer.weight_decay",
+        Real(0),
+        "what torch's optimizer of that name means: L2 in the gradient, decoupled in adamw",
+        place="axis",
+        off=0,
+        source="Loshchilov & Hutter 2019, arXiv:1711.05101",
+    ),
+    Knob(
+        "optimizer.momentum",
+        Real(0, 1, open_high=True),
+        "share of the last step that is kept",
+        place="axis",
+        off=0,
+        source="Sutskever et al. 2013",
+    ),
+    Knob(
+        "optimizer.beta1",
+        Real(0, 1, open_high=True),
+        "decay of the mean of gradients",
+        place="axis",
+        source=_ADAM,
+    ),
+    Knob(
+        "optimizer.beta2",
+        Real(0, 1, open_high=True),
+        "decay of the mean of squared gradients",
+        place="axis",
+        source=_ADAM,
+    ),
+    Knob(
+        "optimizer.eps",
+        Real(0, open_low=True),
+        "added to the root of the mean square",
+        place="axis",
+        source=_ADAM,
+    ),
+    # schedule
+    Knob(
+        "schedule.name",
+        Choice(SCHEDULES),
+        "how the learning rate moves, step by step",
+        place="axis",
+        off="constant",
+    ),
+    Knob(
+        "schedule.warmup_epochs",
+        Real(0),
+        "epochs over which the rate rises linearly from 0; the schedule fills the rest",
+        place="axis",
+        unit="epochs",
+        off=0,
+        idle=_long_warmup,
+        source="Goyal et al. 2017, arXiv:1706.02677, section 2.2",
+    ),
+    Knob(
+        "schedule.every",
+        Real(0, 1, open_low=True, open_high=True),
+        "the rate falls each time this share of training has passed",
+        place="axis",
+        unit="fraction of training",
+    ),
+    Knob(
+        "schedule.gamma",
+        Real(0, 1, open_low=True),
+        "factor at each fall",
+        place="axis",
+        off=1,
+    ),
+    Knob(
+        "schedule.final",
+        Real(0, 1, open_high=True),
+        "rate at the end",
+        place="axis",
+        unit="fraction of lr",
+        source="Loshchilov & Hutter 2017, arXiv:1608.03983, equation 5",
+    ),
+    # the run
+    Knob("seed", Whole(0), "every source of randomness", place="axis"),
+    *(
+        Knob(
+            f"seeds.{name}",
+            Whole(0),
+            f"{what} alone",
+            place="axis",
+            null="as seed",
+            off=None,
+            idle=idle,
+        )
+        for name, what, idle in (
+            ("init", "the initial weights", None),
+            ("order", "the order of the images", None),
+            ("dropout", "the dropout masks", _no_dropout),
+            ("augment", "the augmentation", _no_augmentation),
+        )
+    ),
+    Knob("epochs", Whole(1), "passes over the training images", unit="epochs"),
+    Knob(
+        "batch_size",
+        Whole(1),
+        "images a step; what is left of an epoch is dropped, in a new order each epoch",
+        unit="images",
+        words=("full",),
+    ),
+    Knob(
+        "precision",
+        Choice(("auto", "fp32", "bf16", "fp64")),
+        "arithmetic of the network; bf16 keeps weights in fp32; auto is fp32",
+    ),
+    Knob(
+        "select",
+        Choice(("last", "best")),
+        "weights that are tested: the last, or those of the best validation accuracy",
+    ),
+    # execution and labels
+    Knob(
+        "deterministic",
+        Flag(),
+        "refuse operations that differ from one execution to the next",
+        role="execution",
+    ),
+    Knob(
+        "device",
+        Choice(("auto", "cpu", "cuda")),
+        "where it trains; auto is cuda where there is one",
+        role="execution",
+    ),
+    Knob(
+        "save",
+        Choice(("none", "weights", "all")),
+        "what checkpoint.pt keeps at the end; all adds state.pt, from which training could go on",
+        role="execution",
+    ),
+    Knob(
+        "checkpoint.every",
+        Text(r"\d+(\.\d+)?\s*(s|m|h)?", "a time such as 30s, 5m or 1h"),
+        "at most how often the resume state is written",
+        role="execution",
+        unit="time",
+    ),
+    Knob(
+        "rerun",
+        Choice(("none", "failed", "diverged", "all")),
+        "runs to train again though they ended",
+        role="execution",
+    ),
+    Knob("out", Text(example="a directory"), "where runs are recorded", role="label"),
+    Knob(
+        "name",
+        Text(r"(?!published$)(?!\.)[^/\\\x00]+", "a folder's name other than published"),
+        "folder of the sweep below out",
+        role="label",
+        null="<data>-<model>",
+    ),
+)
+
+BY_NAME: Final[dict[str, Knob]] = {knob.name: knob for knob in KNOBS}
+
+
+def get(config: Config, name: str, default: Any = None) -> Any:
+    """Read a dotted name from a nested config."""
+    node: Any = config
+    for part in name.split("."):
+        if not isinstance(node, Mapping) or part not in node:
+            return default
+        node = node[part]
+    return node
+
+
+def flatten(config: Config, prefix: str = "") -> dict[str, Any]:
+    """Turn a nested config into one flat dict of dotted names."""
+    flat: dict[str, Any] = {}
+    for key, value in config.items():
+        name = f"{prefix}{key}"
+        flat |= flatten(value, f"{name}.") if isinstance(value, Mapping) else {name: value}
+    return flat
+
+
+def seconds(duration: str | float) -> float:
+    """Turn ``30s``, ``5m``, ``1h`` or a bare number of seconds into seconds."""
+    match = re.fullmatch(r"(\d+(?:\.\d+)?)\s*([smh]?)", str(duration))
+    assert match is not None, "validated by the schema"
+    return float(match[1]) * {"": 1, "s": 1, "m": 60, "h": 3600}[match[2]]

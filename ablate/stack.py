@@ -1,0 +1,328 @@
+"""Runs as one stacked state, and how a network is applied over the run axis.
+
+Parameters and buffers carry a leading axis R. The network is applied to them in one of two ways:
+*looped*, slice by slice, each slice an ordinary module whose parameters are views of the stack (so a
+run is bit-identical at every R, and to a plain module); or *fused*, once, under `torch.func.vmap`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+from torch.func import functional_call, vmap
+
+from ablate import rng
+from ablate.nets.layers import Dropout
+from ablate.nets.own import seeded
+from ablate.optim import Stacked
+
+EVAL_BATCH = 500  # images a forward pass of an evaluation, whatever the stack's width
+_ALIGNMENT = 64  # bytes: matrix kernels may round differently on a slice that is aligned otherwise
+
+
+class Stack:
+    """R networks of one graph.
+
+    Args:
+        modules: One network a run, weights drawn, all of one structure; the stack takes them over.
+        seeds: Seed of each run's dropout.
+        fused: Whether to apply them under vmap rather than one after another.
+        autocast: Type of activations where it is lower than the weights', else None.
+        random: Whether the network draws from torch's own generator, which is then seeded at each
+            step from the run's stream (looped only).
+
+    Attributes:
+        parameters: What is trained: name -> [R, ...].
+        buffers: What else the network holds, without dropout's rates and keys: name -> [R, ...].
+    """
+
+    def __init__(
+        self,
+        modules: Sequence[nn.Module],
+        seeds: Sequence[int],
+        *,
+        fused: bool,
+        autocast: torch.dtype | None = None,
+        random: bool = False,
+    ) -> None:
+        assert not (fused and random), "a network that draws by itself is looped"
+        self.fused = fused
+        self.width = len(modules)
+        self.device = next(modules[0].parameters()).device
+        self._autocast, self._random = autocast, random
+        self._seeds_R = torch.tensor(seeds, dtype=torch.int64)
+        self._sites = _sites(modules)
+        keys = [rng.stream(self._seeds_R, f"dropout/{site}") for site in self._sites]
+        self._keys_RS = torch.stack(keys, 1).to(self.device) if keys else None
+        self._step = 0
+        self._keys: Stacked = {}
+        self._modules = list(modules)
+        self._stack()
+
+    def _stack(self) -> None:
+        named = [dict(_tensors(module)) for module in self._modules]
+        stacked = {
+            name: _aligned([tensors[name].detach() for tensors in named], pad=not self.fused)
+            for name in named[0]
+        }
+        trained = {name for name, t in named[0].items() if t.requires_grad}
+        self.parameters: Stacked = {k: v for k, v in stacked.items() if k in trained}
+        self.buffers: Stacked = {k: v for k, v in stacked.items() if k not in trained}
+        if not self.fused:
+            for r, module in enumerate(self._modules):
+                _adopt(module, {name: tensor[r] for name, tensor in stacked.items()})
+            self._held = [_bindings(module, self.buffers) for module in self._modules]
+            return
+        self._rates: Stacked = {}
+        for site in self._sites:
+            layers = [_dropout(module, site) for module in self._modules]
+            self._rates[f"{site}.rate"] = torch.stack([layer.rate for layer in layers])
+            layers[0].active = any(layer.active for layer in layers)
+
+    # -- training ----------------------------------------------------------------------------------
+
+    def gradients(
+        self, x_RBCHW: Tensor, y_RB: Tensor, step: int, alive: Sequence[bool]
+    ) -> tuple[Tensor, Tensor, Stacked]:
+        """Apply the networks in training mode to a batch each.
+
+        Args:
+            x_RBCHW: Normalized images.
+            y_RB: Labels.
+            step: Number of this step, from 0: it sets the dropout masks.
+            alive: Runs worth computing; a looped stack leaves the others out.
+
+        Returns:
+            Mean loss of each run, [R]; number of right answers, [R]; gradients like the parameters.
+        """
+        self._step = step
+        self._keys = self._keys_at(step)
+        if self.fused:
+            return self._fused_gradients(x_RBCHW, y_RB)
+        return self._looped_gradients(x_RBCHW, y_RB, alive)
+
+    def _fused_gradients(self, x_RBCHW: Tensor, y_RB: Tensor) -> tuple[Tensor, Tensor, Stacked]:
+        module = self._modules[0].train()
+
+        def loss(p: Stacked, b: Stacked, x: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
+            with self._precision():
+                logits_BK = functional_call(module, (p, b), (x,))
+            return _cross_entropy(logits_BK, y), logits_BK.detach()
+
+        leaves = {k: v.detach().requires_grad_() for k, v in self.parameters.items()}
+        state = self.buffers | self._rates | self._keys
+        losses_R, logits_RBK = vmap(loss)(leaves, state, x_RBCHW, y_RB)
+        found = torch.autograd.grad(losses_R.sum(), list(leaves.values()), materialize_grads=True)
+        return losses_R.detach(), _right(logits_RBK, y_RB), dict(zip(leaves, found, strict=True))
+
+    def _looped_gradients(
+        self, x_RBCHW: Tensor, y_RB: Tensor, alive: Sequence[bool]
+    ) -> tuple[Tensor, Tensor, Stacked]:
+        single = self.width == 1
+        gradients = {} if single else {k: torch.zeros_like(v) for k, v in self.parameters.items()}
+        losses, right = [], []
+        for r, module in enumerate(self._modules):
+            if not alive[r]:
+                losses.append(x_RBCHW.new_full((), torch.nan))
+                right.append(y_RB.new_zeros(()))
+                continue
+            with self._precision(), self._own_randomness(r):
+                logits_BK = self._prepared(module, r).train()(x_RBCHW[r])
+            loss = _cross_entropy(logits_BK, y_RB[r])
+            leaves = {k: p for k, p in module.named_parameters() if p.requires_grad}
+            found = torch.autograd.grad(loss, list(leaves.values()), materialize_grads=True)
+            for name, gradient in zip(leaves, found, strict=True):
+                if single:
+                    gradients[name] = gradient[None]
+                else:
+                    gradients[name][r] = gradient
+            losses.append(loss.detach())
+            right.append(_right(logits_BK.detach(), y_RB[r]))
+            self._take_back(r)
+        return torch.stack(losses), torch.stack(right), gradients
+
+    # -- evaluation --------------------------------------------------------------------------------
+
+    @torch.no_grad()
+    def predict(self, x_NCHW: Tensor) -> Tensor:
+        """Apply all networks in evaluation mode to the same images; returns logits [R, N, K]."""
+        if self.fused:
+            module = self._modules[0].eval()
+
+            def apply(p: Stacked, b: Stacked) -> Tensor:
+                with self._precision():
+                    out: Tensor = functional_call(module, (p, b), (x_NCHW,))
+                return out
+
+            logits_RNK: Tensor = vmap(apply)(self.parameters, self.buffers | self._rates)
+            return logits_RNK
+        each = []
+        for r, module in enumerate(self._modules):
+            with self._precision(), self._own_randomness(r):
+                each.append(module.eval()(x_NCHW))
+            self._take_back(r)
+        return torch.stack(each)
+
+    # -- slices ------------------------------------------------------------------------------------
+
+    def slice(self, r: int) -> dict[str, Tensor]:
+        """Copy everything that run r's network holds, as a flat dict on the CPU."""
+        both = self.parameters | self.buffers
+        return {name: tensor[r].detach().cpu().clone() for name, tensor in both.items()}
+
+    def load_slice(self, r: int, tensors: Mapping[str, Tensor]) -> None:
+        """Put back what `slice` took."""
+        with torch.no_grad():
+            for name, tensor in (self.parameters | self.buffers).items():
+                tensor[r].copy_(tensors[name])
+
+    def state_dict(self, r: int) -> dict[str, Tensor]:
+        """Copy run r's weights as the plain module's state dict, on the CPU."""
+        held = self.slice(r)
+        module = self._modules[0 if self.fused else r]
+        # A tied weight stands under several names in a state dict, but once among the parameters.
+        tensors = dict(module.named_parameters(remove_duplicate=False))
+        first = {id(t): name for name, t in module.named_parameters()}
+        return {
+            name: held[first[id(tensors[name])] if name in tensors else name]
+            for name in module.state_dict()
+        }
+
+    @property
+    def sizes(self) -> int:
+        """Trained parameters of one run."""
+        return sum(p[0].numel() for p in self.parameters.values())
+
+    def layers(self, r: int) -> nn.Module:
+        """Give run r's module, to look at its structure."""
+        return self._modules[r]
+
+    # -- details -----------------------------------------------------------------------------------
+
+    def _keys_at(self, step: int) -> Stacked:
+        if self._keys_RS is None:
+            return {}
+        keys_RS = rng.fold(self._keys_RS, step)
+        return {f"{site}.key": keys_RS[:, s] for s, site in enumerate(self._sites)}
+
+    def _prepared(self, module: nn.Module, r: int) -> nn.Module:
+        for site, key_R in self._keys.items():
+            _dropout(module, site.removesuffix(".key")).key = key_R[r]
+        return module
+
+    def _precision(self) -> AbstractContextManager[Any]:
+        if self._autocast is None:
+            return nullcontext()
+        return torch.autocast(self.device.type, self._autocast)
+
+    def _own_randomness(self, r: int) -> AbstractContextManager[None]:
+        if not self._random:
+            return nullcontext()
+        return seeded(int(rng.fold(rng.stream(self._seeds_R[r], "torch"), self._step)))
+
+    def _take_back(self, r: int) -> None:
+        """Copy a buffer that the module has bound anew, rather than changed in place."""
+        for owner, name, view in self._held[r]:
+            if owner._buffers[name] is not view:
+                view.copy_(owner._buffers[name])
+                owner._buffers[name] = view
+
+
+def unbatchable(module: nn.Module, x_BCHW: Tensor) -> str | None:
+    """Try a network under vmap.
+
+    Args:
+        module: The network; left as it is.
+        x_BCHW: A few images.
+
+    Returns:
+        Why it is to be looped (it draws random numbers by itself, or an operation has no batching
+        rule), or None.
+    """
+    state = dict(module.named_parameters()) | dict(module.named_buffers())
+    stacked = {name: torch.stack([t.detach(), t.detach()]) for name, t in state.items()}
+
+    def apply(s: Stacked) -> Tensor:
+        out: Tensor = functional_call(module.train(), s, (x_BCHW,))
+        return out
+
+    try:
+        vmap(apply, randomness="error")(stacked)
+    # A user's network may fail under vmap in any way; the reason is told, and it is looped.
+    except Exception as error:
+        return str(error).strip().split("\n")[0][:200] or type(error).__name__
+    return None
+
+
+def _sites(modules: Sequence[nn.Module]) -> list[str]:
+    return [
+        name
+        for name, layer in modules[0].named_modules()
+        if isinstance(layer, Dropout) and any(_dropout(m, name).active for m in modules)
+    ]
+
+
+def _dropout(module: nn.Module, site: str) -> Dropout:
+    layer = module.get_submodule(site)
+    assert isinstance(layer, Dropout), "sites are named after dropout layers"
+    return layer
+
+
+def _tensors(module: nn.Module) -> Iterator[tuple[str, Tensor]]:
+    """Name all parameters and buffers but those of dropout, which the stack keeps by itself."""
+    dropouts = {name for name, layer in module.named_modules() if isinstance(layer, Dropout)}
+    yield from module.named_parameters()
+    for name, buffer in module.named_buffers():
+        if name.rpartition(".")[0] not in dropouts:
+            yield name, buffer
+
+
+def _aligned(tensors: list[Tensor], pad: bool) -> Tensor:
+    """Stack tensors; padded, each slice starts at a multiple of 64 bytes, as if it were alone."""
+    if len(tensors) == 1 or not pad:
+        return torch.stack(tensors)
+    first = tensors[0]
+    per = max(_ALIGNMENT // first.element_size(), 1)
+    room = first.new_zeros(len(tensors), -(-first.numel() // per) * per)
+    stacked = room[:, : first.numel()].view(len(tensors), *first.shape)
+    for held, tensor in zip(stacked, tensors, strict=True):
+        held.copy_(tensor)
+    return stacked
+
+
+def _adopt(module: nn.Module, views: Mapping[str, Tensor]) -> None:
+    """Make a module's parameters and buffers views of the stack; tied weights stay tied."""
+    new: dict[int, Any] = {}
+    for name, tensor in _tensors(module):
+        parameter = isinstance(tensor, nn.Parameter)
+        view = views[name]
+        new[id(tensor)] = nn.Parameter(view, tensor.requires_grad) if parameter else view
+    for layer in module.modules():
+        for store in (layer._parameters, layer._buffers):
+            for name, tensor in list(store.items()):
+                if tensor is not None and id(tensor) in new:
+                    store[name] = new[id(tensor)]
+
+
+def _bindings(module: nn.Module, buffers: Stacked) -> list[tuple[Any, str, Tensor]]:
+    """List where a module binds its buffers: the owner, the name there, and the view."""
+    found = []
+    for name, buffer in module.named_buffers():
+        if name in buffers:
+            owner, _, leaf = name.rpartition(".")
+            found.append((module.get_submodule(owner), leaf, buffer))
+    return found
+
+
+def _cross_entropy(logits_BK: Tensor, y_B: Tensor) -> Tensor:
+    low = logits_BK.dtype in (torch.bfloat16, torch.float16)
+    return F.cross_entropy(logits_BK.float() if low else logits_BK, y_B)
+
+
+def _right(logits_BK: Tensor, y_B: Tensor) -> Tensor:
+    return (logits_BK.argmax(-1) == y_B).sum(-1)
