@@ -89,7 +89,8 @@ def load_model(path: str | Path) -> nn.Module:
         >>> model = ablate.load_model("results/digits-cnn/0a1b2c3d4e5f6071")  # doctest: +SKIP
         >>> model(images).argmax(-1)  # doctest: +SKIP
     """
-    from ablate import nets, record
+    from ablate import record
+    from ablate.nets.build import build
     from ablate.nets.layers import with_torch_dropout
     from ablate.train import DTYPES
 
@@ -101,6 +102,6 @@ def load_model(path: str | Path) -> nn.Module:
     config: Mapping[str, Any] = found["config"]
     channels, height, width = found["environment"]["data"]["shape"]
     classes = len(found["environment"]["data"]["classes"])
-    module = nets.build(config, (channels, height, width), classes)
+    module = build(config, (channels, height, width), classes)
     module.to(DTYPES[config["precision"]]).load_state_dict(weights)
     return with_torch_dropout(module).eval()

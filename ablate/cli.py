@@ -1,4 +1,4 @@
-"""The command line. Each command imports what it needs when it is called, so that help is instant."""
+"""The command line. Each command imports what it needs when called, so that help is instant."""
 
 from __future__ import annotations
 
@@ -18,11 +18,12 @@ app = typer.Typer(
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
-    rich_markup_mode="markdown",
+    rich_markup_mode=None,
     help="""
 Ablations of regularization: what did this dropout, norm, initializer, optimizer or schedule do to
 my network, and would I see it again with other seeds?
 
+\b
     ablate run                                     a small CNN on digits, in seconds
     ablate run data=mnist dropout=standard seed=1  another data set, with dropout
     ablate data mnist                              fetch a data set beforehand
@@ -42,10 +43,11 @@ def _top() -> None:
 
 @app.command(context_settings=_PASS_ON)
 def run(context: typer.Context) -> None:
-    """Train a network and record it.
+    r"""Train a network and record it.
 
     OVERRIDES are Hydra's: `knob=value` and `group=option`, any number of them.
 
+    \b
         ablate run                                      the default: a small CNN on digits
         ablate run model=mlp model.hidden=[]            softmax regression
         ablate run data=cifar10 epochs=3                downloads what is missing
@@ -84,7 +86,7 @@ def _run(arguments: list[str]) -> int:
     from hydra._internal.utils import get_args_parser
 
     args = get_args_parser().parse_args(arguments)
-    if args.hydra_help or args.version or args.shell_completion:
+    if args.hydra_help or args.shell_completion:
         _hand_to_hydra(arguments)
         return 0
     from ablate.plan import Request

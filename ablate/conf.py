@@ -1,4 +1,4 @@
-"""Where the configuration files lie: `conf/` in a checkout, `ablate/conf/` in an installed wheel."""
+"""Where the configuration files lie: `conf/` in a checkout, `ablate/conf/` in a wheel."""
 
 from __future__ import annotations
 

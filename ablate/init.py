@@ -51,7 +51,7 @@ def draw(init: Mapping[str, Any], shape: torch.Size, key: Tensor) -> Tensor:
         shape: [out, in, ...kernel].
         key: The parameter's stream, int64, 0-dimensional.
     """
-    name, gain = init["name"], init.get("gain", 1.0)
+    name, gain = init["name"], float(init.get("gain", 1.0))
     if name == "zeros":
         return torch.zeros(shape, dtype=torch.float64)
     if name == "orthogonal":
@@ -64,7 +64,7 @@ def draw(init: Mapping[str, Any], shape: torch.Size, key: Tensor) -> Tensor:
         "xavier": math.sqrt(2 / (fan_in + fan_out)),
         "lecun": math.sqrt(1 / fan_in),
     }.get(scheme)
-    std = init["std"] if std is None else gain * std
+    std = float(init["std"]) if std is None else gain * std
     if (law or scheme) == "uniform":
         return std * math.sqrt(3) * (2 * rng.uniform(key, shape) - 1)
     return std * rng.normal(key, shape)
@@ -75,8 +75,9 @@ def _orthogonal(shape: torch.Size, key: Tensor) -> Tensor:
     rows, columns = shape[0], math.prod(shape[1:])
     tall = rng.normal(key, torch.Size((max(rows, columns), min(rows, columns))))
     q, r = torch.linalg.qr(tall)
-    q = q * r.diagonal().sign()  # makes the factorization unique, hence the draw uniform
-    return (q if rows >= columns else q.T).reshape(shape)
+    # Signs make the factorization unique, hence the draw uniform.
+    unique: Tensor = q * r.diagonal().sign()
+    return (unique if rows >= columns else unique.T).reshape(shape)
 
 
 def _layers(module: nn.Module) -> Iterator[tuple[str, Any]]:

@@ -38,8 +38,9 @@ def rates(schedule: Mapping[str, Any], lr: float, steps: int, epoch_steps: int) 
 def _factor(schedule: Mapping[str, Any], step: Tensor, steps: int) -> Tensor:
     if schedule["name"] == "step":
         falls = (step / max(round(schedule["every"] * steps), 1)).floor()
-        return torch.as_tensor(schedule["gamma"], dtype=torch.float64) ** falls
+        gamma = torch.tensor(float(schedule["gamma"]), dtype=torch.float64)
+        return gamma.pow(falls)
     if schedule["name"] == "cosine":
-        final = schedule["final"]
+        final = float(schedule["final"])
         return final + (1 - final) * (1 + (math.pi * step / steps).cos()) / 2
     return torch.ones_like(step)

@@ -3,8 +3,8 @@
 Validation, the run's key, the grouping into stacks, `conf/README.md` and the report's labels derive
 from this table. It imports nothing heavy, so that a wrong request is refused in no time.
 
-A knob's *role* says what it may change: ``result`` (the numbers), ``execution`` (where and how a run
-is computed) or ``label`` (names and places). A result knob's *place* says whether it may differ
+A knob's *role* says what it may change: ``result`` (the numbers), ``execution`` (where and how a
+run is computed) or ``label`` (names and places). A result knob's *place* says whether it may differ
 inside a stack (``axis``) or must agree there (``graph``).
 """
 

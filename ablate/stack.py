@@ -1,8 +1,8 @@
 """Runs as one stacked state, and how a network is applied over the run axis.
 
 Parameters and buffers carry a leading axis R. The network is applied to them in one of two ways:
-*looped*, slice by slice, each slice an ordinary module whose parameters are views of the stack (so a
-run is bit-identical at every R, and to a plain module); or *fused*, once, under `torch.func.vmap`.
+*looped*, slice by slice, each slice an ordinary module whose parameters are views of the stack (so
+a run is bit-identical at every R, and to a plain module); or *fused*, once, under torch's vmap.
 """
 
 from __future__ import annotations
@@ -228,8 +228,9 @@ class Stack:
     def _take_back(self, r: int) -> None:
         """Copy a buffer that the module has bound anew, rather than changed in place."""
         for owner, name, view in self._held[r]:
-            if owner._buffers[name] is not view:
-                view.copy_(owner._buffers[name])
+            bound = owner._buffers[name]
+            if bound is not None and bound is not view:
+                view.copy_(bound)
                 owner._buffers[name] = view
 
 
@@ -304,9 +305,9 @@ def _adopt(module: nn.Module, views: Mapping[str, Tensor]) -> None:
         new[id(tensor)] = nn.Parameter(view, tensor.requires_grad) if parameter else view
     for layer in module.modules():
         for store in (layer._parameters, layer._buffers):
-            for name, tensor in list(store.items()):
-                if tensor is not None and id(tensor) in new:
-                    store[name] = new[id(tensor)]
+            for name, held in list(store.items()):
+                if id(held) in new:
+                    store[name] = new[id(held)]
 
 
 def _bindings(module: nn.Module, buffers: Stacked) -> list[tuple[Any, str, Tensor]]:

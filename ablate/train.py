@@ -1,7 +1,7 @@
 """The one training step and loop, over the run axis.
 
-A `Training` holds R runs at one step of their way. It knows no files and no terminal: whoever drives
-it asks for one step after another, and may take its state at any step, from which another
+A `Training` holds R runs at one step of their way. It knows no files and no terminal: whoever
+drives it asks for one step after another, and may take its state at any step, from which another
 `Training` goes on with the same numbers.
 """
 
@@ -15,10 +15,11 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ablate import metrics, nets, rng, schedule
+from ablate import metrics, rng, schedule
 from ablate.data.tensors import Split, Tensors
 from ablate.errors import AblateError
 from ablate.init import initialize
+from ablate.nets.build import build
 from ablate.optim import Optimizer
 from ablate.stack import EVAL_BATCH, Stack, unbatchable
 
@@ -83,7 +84,7 @@ class Training:
         config, data = self.configs[0], self.data
         modules = []
         for c in self.configs:
-            module = nets.build(c, data.shape, data.classes)
+            module = build(c, data.shape, data.classes)
             initialize(module, c["init"], seed_of(c, "init"))
             modules.append(module.to(self.device, data.dtype))
         if not any(p.requires_grad for p in modules[0].parameters()):
@@ -104,7 +105,7 @@ class Training:
     @property
     def done(self) -> bool:
         """Whether all steps are done, or no run is left to train."""
-        return self.step == self.steps or all(step is not None for step in self.diverged)
+        return self.step == self.steps or not any(self.alive)
 
     @property
     def alive(self) -> list[bool]:
@@ -125,7 +126,7 @@ class Training:
         now_bad = (self._bad_R < 0) & ~loss_R.isfinite()
         self._bad_R.masked_fill_(now_bad, self.step)
         self.step += 1
-        ended = place + 1 == self.epoch_steps
+        ended: bool = place + 1 == self.epoch_steps
         if ended and self.device.type == "cuda":
             torch.cuda.synchronize()
         self._spent += time.perf_counter() - start
@@ -139,7 +140,8 @@ class Training:
         place = self.step % self.epoch_steps or self.epoch_steps
         if self.step % self.epoch_steps == 0:
             return [h[-1]["train/loss"] if h else math.nan for h in self.history]
-        return (self._loss_R / place).tolist()
+        losses: list[float] = (self._loss_R / place).tolist()
+        return losses
 
     def _order(self, epoch: int) -> Tensor:
         count = len(self.data.train)
@@ -193,7 +195,7 @@ class Training:
             return None
         chunks = [
             self.stack.predict(self.data.normalized(images))
-            for images in split.images.split(EVAL_BATCH)
+            for images in torch.split(split.images, EVAL_BATCH)
         ]
         found = metrics.measure(torch.cat(chunks, 1), split.labels)
         columns = {name: values.tolist() for name, values in found.items()}

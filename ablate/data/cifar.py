@@ -111,7 +111,7 @@ class _Files:
     def path(self, file: str) -> Path:
         return self.archive / file if self.packed is not None else self.folder / file
 
-    def bytes(self, file: str) -> bytes | None:
+    def content(self, file: str) -> bytes | None:
         if self.packed is not None:
             return self.packed.get(file)
         path = self.folder / file
@@ -131,7 +131,7 @@ class _Files:
 
 
 def _batch(files: _Files, file: str) -> Part:
-    path, raw, layout = files.path(file), files.bytes(file), files.layout
+    path, raw, layout = files.path(file), files.content(file), files.layout
     if raw is None:
         raise _damaged(path, "it is missing")
     content = _unpickled(path, raw)
@@ -158,7 +158,7 @@ def _unpickled(path: Path, raw: bytes) -> Mapping[str, Any]:
 
 
 def _class_names(files: _Files) -> tuple[str, ...]:
-    layout, raw = files.layout, files.bytes(files.layout.meta)
+    layout, raw = files.layout, files.content(files.layout.meta)
     names = () if raw is None else _unpickled(files.path(layout.meta), raw).get(layout.names, ())
     if len(names) != layout.classes:
         return tuple(str(label) for label in range(layout.classes))

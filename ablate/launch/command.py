@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 
 from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
@@ -10,6 +11,7 @@ from hydra._internal.hydra import Hydra
 from hydra.core.override_parser.overrides_parser import OverridesParser
 
 from ablate import record
+from ablate.data.fetch import DownloadError
 from ablate.errors import AblateError
 from ablate.launch import task
 from ablate.launch.signals import INTERRUPTED
@@ -32,10 +34,8 @@ def run(request: Request) -> list[tuple[Run, record.Record]]:
     with hydra_session(request) as hydra:
         checked = check(hydra, request)
         runs = _plan(hydra, request, checked.overrides, checked.explicit, checked.faults)
-        try:
+        with suppress(KeyboardInterrupt):  # each run's record says how far it came
             _train(hydra, request, checked.overrides, runs)
-        except KeyboardInterrupt:
-            pass  # each run's record says how far it came
     return [(run, found) for run in runs if (found := record.read(run.directory)) is not None]
 
 
@@ -52,23 +52,21 @@ def _plan(
     request: Request,
     overrides: Sequence[str],
     explicit: set[str],
-    faults: list[str],
+    earlier: Sequence[str],
 ) -> list[Run]:
     """Resolve every cell of the request; raise with all faults, those of the overrides included."""
     runs: list[Run] = []
+    faults = list(earlier)
     cells = _cells(hydra, overrides) if request.multirun else [list(overrides)]
     for cell in cells:
         try:
-            cfg = compose(hydra, request, cell)
-            runs.append(resolve(cfg, explicit))
-        except AblateError as error:
-            where = f" (in the cell {' '.join(cell)})" if len(cells) > 1 else ""
-            if faults and not error.faults:
-                continue
-            faults += [f"{fault}{where}" for fault in error.faults]
-            downloads = type(error) is not AblateError
-            if downloads and len(faults) == len(error.faults):
+            runs.append(resolve(compose(hydra, request, cell), explicit, earlier))
+        except DownloadError:
+            if not faults:
                 raise
+        except AblateError as error:
+            where = f" (in the cell {' '.join(cell)})" if request.multirun else ""
+            faults += [f"{fault}{where}" for fault in error.faults if fault not in earlier]
     if faults:
         raise AblateError(*faults)
     return runs

@@ -1,4 +1,4 @@
-"""What is seen while training: a bar on a terminal, a line an epoch elsewhere; on standard error."""
+"""What is seen while training, on standard error: a bar on a terminal, else a line an epoch."""
 
 from __future__ import annotations
 

@@ -42,6 +42,8 @@ def build(
     """
     target = model["_target_"]
     cls = locate(target, "model._target_")
+    if inspect.isclass(cls) and not issubclass(cls, nn.Module):
+        raise AblateError(f"model._target_={target} is no torch.nn.Module: one is needed")
     known = {"in_channels": shape[0], "image_size": shape[1], "num_classes": classes}
     with seeded(int(rng.stream(seed, "init"))):
         try:

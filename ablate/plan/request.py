@@ -103,11 +103,11 @@ def check(hydra: Hydra, request: Request) -> Checked:
     for target in sorted(own & {"model._target_", "data._target_"}):
         parsed = _with_own(parsed, target.partition(".")[0], checked)
     chosen = [o for o in parsed if _is_group(o) and _group_is_sound(hydra, o, request, checked)]
-    checked.overrides = [o.input_line for o in chosen]
+    checked.overrides = [str(o.input_line) for o in chosen]
     base = compose(hydra, request, checked.overrides)
     for override in parsed:
         if not _is_group(override) and _value_is_sound(base, override, request, checked):
-            checked.overrides.append(override.input_line)
+            checked.overrides.append(str(override.input_line))
     return checked
 
 
@@ -148,7 +148,7 @@ def _with_own(parsed: list[Override], group: str, checked: Checked) -> list[Over
     parser = OverridesParser.create()
     known = {f"{group}.{name}" for name in conf.option(group, "custom")}
     added = [
-        replace(o, type=OverrideType.FORCE_ADD, input_line=f"++{o.input_line.lstrip('+')}")
+        replace(o, type=OverrideType.FORCE_ADD, input_line=f"++{str(o.input_line).lstrip('+')}")
         if o.key_or_group.startswith(f"{group}.") and o.key_or_group not in known
         else o
         for o in parsed
@@ -192,8 +192,8 @@ def _value_is_sound(
         return False
     sound = _sweep_is_sound(override, request, checked)
     knob = schema.BY_NAME.get(name)
-    for value in _values(override) if sound and knob is not None else []:
-        wrong = None if _is_interpolation(value) else knob and knob.fault(value)
+    for value in _values(override) if sound else []:
+        wrong = None if knob is None or _is_interpolation(value) else knob.fault(value)
         if wrong is not None:
             checked.faults.append(wrong)
             sound = False
@@ -280,7 +280,8 @@ def _is_interpolation(value: Any) -> bool:
 def _exists(base: DictConfig, name: str) -> bool:
     parent, _, leaf = name.rpartition(".")
     node = OmegaConf.select(base, parent) if parent else base
-    return OmegaConf.is_dict(node) and leaf in node
+    # A missing value (???) is not `in` a DictConfig, but its key is there.
+    return isinstance(node, DictConfig) and leaf in set(node.keys())
 
 
 def _first_lines(error: Exception, count: int = 3) -> str:

@@ -6,8 +6,8 @@ itself, a pinned seed that equals the run's is no pin), so that equal runs have 
 
 from __future__ import annotations
 
-import os
-from collections.abc import Mapping, Set
+import tempfile
+from collections.abc import Mapping, Sequence, Set
 from pathlib import Path
 from typing import Any
 
@@ -26,37 +26,43 @@ from ablate.schema import BY_NAME, shown
 _GROUNDS = ("data.name", "model.name", "norm.name", "optimizer.name", "schedule.name", "init.name")
 
 
-def resolve(cfg: DictConfig, explicit: Set[str]) -> Run:
+def resolve(cfg: DictConfig, explicit: Set[str], earlier: Sequence[str] = ()) -> Run:
     """Check and resolve one run.
 
     Args:
         cfg: What Hydra composed.
         explicit: Names of the knobs that the request itself sets; those are to act.
+        earlier: Faults that are known already, to be told with those found here.
 
     Raises:
         AblateError: Something is wrong; every fault is told.
         DownloadError: The data set is not there and could not be fetched.
     """
-    config, faults = _contents(cfg)
+    config, found = _contents(cfg)
+    faults = [*earlier, *found]
     config = _without_foreign_defaults(config, explicit)
     faults += _illegal(config)
     if any(schema.get(config, name) is None for name in _GROUNDS):
         raise AblateError(*faults)
     sound = {name for name in schema.flatten(config) if not _fault_of(config, name)}
     faults += _wrong_lengths(config, sound) + _idle(config, explicit) + _contradictions(config)
+    faults += _unwritable(config)
     source: Source | None = None
-    try:
-        source = data.read(config["data"])
-        config = _canonical(config)
-        faults += _against_the_data(config, source, sound)
-    except DownloadError:
-        if not faults:
-            raise
-    except AblateError as error:
-        faults += error.faults
-    faults += _unwritable(config) + _missing_device(config)
-    if faults or source is None:
+    if _knows_its_data(config, sound):
+        try:
+            source = data.read(config["data"])
+            faults += _against_the_data(config, source, sound)
+        except DownloadError:
+            if not faults:
+                raise
+        except AblateError as error:
+            faults += error.faults
+    if config.get("device") == "cuda" or not faults:
+        faults += _resolve_device(config)
+    if faults:
         raise AblateError(*faults)
+    assert source is not None, "a data set that does not read is a fault"
+    config = _canonical(config)
     if config["model"]["name"] == "custom":
         _try_own_model(config, source)
     if config["batch_size"] == "full":
@@ -69,7 +75,7 @@ def _contents(cfg: DictConfig) -> tuple[dict[str, Any], list[str]]:
     faults = []
     for name in sorted(OmegaConf.missing_keys(plain)):
         knob = BY_NAME.get(name)
-        legal = f" ({knob.legal})" if knob else ""
+        legal = f" ({knob.type})" if knob else ""
         choice = OmegaConf.select(plain, f"{name.partition('.')[0]}.name")
         faults.append(f"{name.partition('.')[0]}={choice} needs {name}=...{legal}")
         OmegaConf.update(plain, name, None)
@@ -174,8 +180,16 @@ def _contradictions(config: Mapping[str, Any]) -> list[str]:
     return faults
 
 
+def _knows_its_data(config: Mapping[str, Any], sound: Set[str]) -> bool:
+    values = config["data"]
+    needed = {"folder": "root", "custom": "_target_"}.get(values["name"])
+    if needed is not None and values.get(needed) is None:
+        return False
+    return all(name in sound for name in schema.flatten(values, "data."))
+
+
 def _against_the_data(config: Mapping[str, Any], source: Source, sound: Set[str]) -> list[str]:
-    if not {"data.train_size", "data.val_size", "batch_size", "data.image_size"} <= sound:
+    if "batch_size" not in sound:
         return []
     try:
         sizes = _sizes(config, source)
@@ -216,18 +230,19 @@ def _sizes(config: Mapping[str, Any], source: Source) -> data.Sizes:
 def _unwritable(config: Mapping[str, Any]) -> list[str]:
     if not isinstance(config.get("out"), str | int | float) or config["out"] == "":
         return []
-    out = place = Path(str(config["out"])).expanduser() / str(config["name"])
+    place = Path(str(config["out"])).expanduser() / str(config["name"])
     while not place.exists() and place != place.parent:
         place = place.parent
     if not place.is_dir():
         return [f"out={config['out']}: {place} is a file, and runs cannot be recorded below it"]
-    if not os.access(place, os.W_OK | os.X_OK):
-        return [f"out={config['out']}: {place} is not writable; name another folder with out=DIR"]
-    assert out.name, "a sweep has a name"
-    return []
+    try:
+        with tempfile.TemporaryFile(dir=place):
+            return []
+    except OSError as error:
+        return [f"out={config['out']}: {place} is not writable ({error.strerror}); name another"]
 
 
-def _missing_device(config: dict[str, Any]) -> list[str]:
+def _resolve_device(config: dict[str, Any]) -> list[str]:
     """Resolve `device=auto`, and refuse a device that is not there."""
     if config.get("device") not in ("auto", "cuda"):
         return []
@@ -244,13 +259,13 @@ def _try_own_model(config: Mapping[str, Any], source: Source) -> None:
     """Build the user's network and send two images through it, before anything starts."""
     import torch
 
-    from ablate import nets
+    from ablate.nets.build import build
 
     channels, height, width = source.shape
     size = config["data"].get("image_size")
     shape = (channels, size or height, size or width)
     classes = len(source.classes)
-    module = nets.build(config, shape, classes)
+    module = build(config, shape, classes)
     target = config["model"]["_target_"]
     try:
         with torch.no_grad():
@@ -274,11 +289,11 @@ def _try_own_model(config: Mapping[str, Any], source: Source) -> None:
 
 
 def _canonical(config: Mapping[str, Any]) -> dict[str, Any]:
-    """Bring values to one form; call only when they are legal, or for further checks alone."""
+    """Bring legal values to one form."""
     new = {k: dict(v) if isinstance(v, Mapping) else v for k, v in config.items()}
     for name in schema.flatten(config):
         knob = BY_NAME.get(name)
-        if knob is None or knob.fault(schema.get(config, name)):
+        if knob is None:
             continue
         group, _, leaf = name.rpartition(".")
         node = new[group] if group else new

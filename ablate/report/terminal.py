@@ -35,25 +35,25 @@ def show_run(run: Run, record: Mapping[str, Any], console: Console) -> None:
 
 def _table(record: Mapping[str, Any]) -> Table:
     metrics, config = record["metrics"], record["config"]
-    table = Table(title=f"{config['name']}, seed {record['seed']}", title_justify="left")
+    seconds = sum(record["timing"]["seconds"])
+    cost = f"{record['parameters']:,} parameters · {seconds:.1f} s of training"
+    table = Table(
+        title=f"{config['name']}, seed {record['seed']}, {len(record['history'])} epochs",
+        caption=cost,
+        title_justify="left",
+        caption_justify="left",
+    )
     table.add_column("")
     for split in _SPLITS:
         table.add_column(split, justify="right")
-    table.add_row("loss", *(_number(metrics[f"{split}/loss"]) for split in _SPLITS))
-    table.add_row("accuracy", *(_percent(metrics[f"{split}/accuracy"]) for split in _SPLITS))
-    table.add_row("error", *(_percent(metrics[f"{split}/error"]) for split in _SPLITS))
-    table.add_section()
-    gap, loss_gap = metrics["gap/accuracy"], metrics["gap/loss"]
-    table.add_row(
-        "gap", f"accuracy {100 * gap:+.2f} points", f"loss {loss_gap:+.4f}", "train to test"
+    table.add_column("gap, train to test", justify="right")
+    losses, accuracies, errors = (
+        [metrics[f"{split}/{name}"] for split in _SPLITS] for name in ("loss", "accuracy", "error")
     )
-    seconds = sum(record["timing"]["seconds"])
-    table.add_row(
-        "cost",
-        f"{record['parameters']:,} parameters",
-        f"{len(record['history'])} epochs",
-        f"{seconds:.1f} s training",
-    )
+    table.add_row("loss", *map(_number, losses), f"{metrics['gap/loss']:+.4f}")
+    points = f"{100 * metrics['gap/accuracy']:+.2f} points"
+    table.add_row("accuracy", *map(_percent, accuracies), points)
+    table.add_row("error", *map(_percent, errors), "")
     return table
 
 
