@@ -193,6 +193,8 @@ def claim(directory: Path, wait: bool = True) -> Iterator[bool]:
         directory: The run's folder.
         wait: Whether to wait while another process holds it.
 
+    What a killed holder left half-written is cleared away.
+
     Yields:
         Whether the run is held (always, if waiting).
     """
@@ -203,6 +205,8 @@ def claim(directory: Path, wait: bool = True) -> Iterator[bool]:
         yield False
         return
     try:
+        for draft in directory.glob(".*.part"):  # of a process that was killed while it wrote
+            draft.unlink()
         yield True
     finally:
         lock.release()

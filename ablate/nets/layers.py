@@ -83,6 +83,18 @@ def with_torch_dropout(module: nn.Module) -> nn.Module:
     return module
 
 
+class DenseBatchNorm(nn.BatchNorm1d):
+    """Batch norm of [B, C], computed as [1, C, B].
+
+    The same statistics, but each channel is summed along contiguous memory. Under vmap torch lays
+    [B, R × C] side by side and sums columns in blocks of the vector width, so that a run's last
+    bits would depend on its slot.
+    """
+
+    def forward(self, x: Tensor) -> Tensor:
+        return super().forward(x.t()[None])[0].t()
+
+
 def norm_layer(norm: Mapping[str, Any], width: int, spatial: bool) -> nn.Module | None:
     """Make the normalization of a layer.
 
@@ -98,7 +110,7 @@ def norm_layer(norm: Mapping[str, Any], width: int, spatial: bool) -> nn.Module 
     if kind == "none" or (kind == "instance" and not spatial):
         return None
     if kind == "batch":
-        cls = nn.BatchNorm2d if spatial else nn.BatchNorm1d
+        cls = nn.BatchNorm2d if spatial else DenseBatchNorm
         running = norm["eval"] == "running"
         return cls(
             width,
