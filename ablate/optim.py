@@ -16,6 +16,7 @@ import torch
 from torch import Tensor
 
 Stacked = dict[str, Tensor]  # a parameter's name -> [R, ...]
+Coefficient = Tensor | float
 
 _SLOTS = {
     "sgd": (),
@@ -42,6 +43,7 @@ class Optimizer:
         self.name: str = configs[0]["name"]
         self.parameters = parameters
         device = next(iter(parameters.values())).device
+        self._single = len(configs) == 1 and device.type == "cpu"
         self.coefficients = {
             name: torch.tensor([c[name] for c in configs], dtype=torch.float64, device=device)
             for name in _COEFFICIENTS
@@ -71,33 +73,64 @@ class Optimizer:
         for name, p in self.parameters.items():
             gradient = gradients[name]
             if self._decays:
-                gradient = gradient.addcmul(p, _along(c["weight_decay"], p))
+                gradient = _plus(gradient, p, self._along(c["weight_decay"], p))
             if self.state:
-                buffer, momentum = self.state["momentum"][name], _along(c["momentum"], p)
+                buffer, momentum = self.state["momentum"][name], self._along(c["momentum"], p)
                 buffer.copy_(gradient) if count == 1 else buffer.mul_(momentum).add_(gradient)
                 nesterov = self.name == "nesterov"
-                gradient = gradient.addcmul(buffer, momentum) if nesterov else buffer
-            p.addcmul_(gradient, _along(-lr_R, p))
+                gradient = _plus(gradient, buffer, momentum) if nesterov else buffer
+            _plus(p, gradient, self._along(-lr_R, p), out=p)
 
     def _adam(self, gradients: Stacked, lr_R: Tensor, count: int) -> None:
         c = self.coefficients
         decoupled = self.name == "adamw"
-        step_size = -(lr_R / (1 - c["beta1"] ** count))
-        correction = (1 - c["beta2"] ** count).sqrt()
+        step_size_R = -(lr_R / (1 - c["beta1"] ** count))
+        correction_R = (1 - c["beta2"] ** count).sqrt()
         for name, p in self.parameters.items():
             gradient = gradients[name]
             if self._decays and decoupled:
-                p.mul_(_along(1 - lr_R * c["weight_decay"], p))
+                p.mul_(self._along(1 - lr_R * c["weight_decay"], p))
             elif self._decays:
-                gradient = gradient.addcmul(p, _along(c["weight_decay"], p))
+                gradient = _plus(gradient, p, self._along(c["weight_decay"], p))
             mean, square = self.state["mean"][name], self.state["square"][name]
-            mean.lerp_(gradient, _along(1 - c["beta1"], p).expand_as(p))
-            square.mul_(_along(c["beta2"], p))
-            square.addcmul_(gradient * _along(1 - c["beta2"], p), gradient)
-            scale = square.sqrt().div_(_along(correction, p)).add_(_along(c["eps"], p))
-            p.add_((mean * _along(step_size, p)).div_(scale))
+            _lerp(mean, gradient, self._along(1 - c["beta1"], p))
+            square.mul_(self._along(c["beta2"], p))
+            _add_product(square, gradient, self._along(1 - c["beta2"], p))
+            scale = square.sqrt().div_(self._along(correction_R, p))
+            scale.add_(self._along(c["eps"], p))
+            _add_quotient(p, mean, scale, self._along(step_size_R, p))
+
+    def _along(self, values_R: Tensor, like: Tensor) -> Coefficient:
+        """Shape one value a run so that it broadcasts over [R, ...], in that tensor's type.
+
+        A single run on a CPU gets a number: torch's own operations with a number make fewer passes
+        over memory, and give the same bits.
+        """
+        if self._single:
+            return float(values_R)
+        return values_R.to(like.dtype).view(-1, *[1] * (like.dim() - 1))
 
 
-def _along(values_R: Tensor, like: Tensor) -> Tensor:
-    """Shape one value a run so that it broadcasts over [R, ...], in that tensor's type."""
-    return values_R.to(like.dtype).view(-1, *[1] * (like.dim() - 1))
+# One line each for a number, as torch.optim writes it, and for one value a run.
+
+
+def _plus(x: Tensor, y: Tensor, c: Coefficient, out: Tensor | None = None) -> Tensor:
+    """x + c·y, rounded once."""
+    if isinstance(c, float):
+        return torch.add(x, y, alpha=c, out=out)
+    return torch.addcmul(x, y, c, out=out)
+
+
+def _lerp(x: Tensor, y: Tensor, c: Coefficient) -> None:
+    """x += c·(y - x)."""
+    x.lerp_(y, c if isinstance(c, float) else c.expand_as(y))
+
+
+def _add_product(x: Tensor, y: Tensor, c: Coefficient) -> None:
+    """x += c·y·y."""
+    x.addcmul_(y, y, value=c) if isinstance(c, float) else x.addcmul_(y * c, y)
+
+
+def _add_quotient(x: Tensor, y: Tensor, z: Tensor, c: Coefficient) -> None:
+    """x += c·y/z."""
+    x.addcdiv_(y, z, value=c) if isinstance(c, float) else x.add_((y * c).div_(z))

@@ -56,20 +56,30 @@ def _plan(
 ) -> list[Run]:
     """Resolve every cell of the request; raise with all faults, those of the overrides included."""
     runs: list[Run] = []
-    faults = list(earlier)
+    places: dict[str, list[str]] = {fault: [] for fault in earlier}
     cells = _cells(hydra, overrides) if request.multirun else [list(overrides)]
     for cell in cells:
         try:
             runs.append(resolve(compose(hydra, request, cell), explicit, earlier))
         except DownloadError:
-            if not faults:
+            if not places:
                 raise
         except AblateError as error:
-            where = f" (in the cell {' '.join(cell)})" if request.multirun else ""
-            faults += [f"{fault}{where}" for fault in error.faults if fault not in earlier]
-    if faults:
-        raise AblateError(*faults)
+            for fault in error.faults:
+                places.setdefault(fault, [])
+                if request.multirun and fault not in earlier:
+                    places[fault].append(" ".join(cell))
+    if places:
+        raise AblateError(*(f"{fault}{_where(found)}" for fault, found in places.items()))
     return runs
+
+
+def _where(cells: Sequence[str], most: int = 3) -> str:
+    if not cells:
+        return ""
+    some = "; ".join(cells[:most])
+    more = f" and {len(cells) - most} more" if len(cells) > most else ""
+    return f" (in the cell{'' if len(cells) == 1 else 's'} {some}{more})"
 
 
 def _cells(hydra: Hydra, overrides: Sequence[str]) -> list[list[str]]:

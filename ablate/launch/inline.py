@@ -13,6 +13,7 @@ import torch
 
 from ablate import data, environment, record, schema
 from ablate.data.tensors import Tensors, to_device
+from ablate.launch.memory import keep_freed_memory
 from ablate.launch.progress import Progress
 from ablate.launch.signals import Interruption
 from ablate.nets.layers import Dropout
@@ -89,6 +90,7 @@ class _Job:
 
     def train(self) -> record.Record:
         """Train to the end, and say how it ended."""
+        keep_freed_memory()
         torch.use_deterministic_algorithms(bool(self.run.config["deterministic"]))
         try:
             self._train()
