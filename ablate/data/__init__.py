@@ -24,9 +24,9 @@ FETCHED = (*idx.FOLDERS, *cifar.LAYOUTS, "svhn")
 def home(root: str | None) -> Path:
     """Find where data lie: `data.root`, else ABLATE_DATA, else the user's cache folder."""
     if root is not None:
-        return Path(root).expanduser()
+        return Path(os.path.expanduser(root))
     if os.environ.get("ABLATE_DATA"):
-        return Path(os.environ["ABLATE_DATA"]).expanduser()
+        return Path(os.path.expanduser(os.environ["ABLATE_DATA"]))
     cache = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
     return Path(cache) / "ablate"
 
@@ -46,9 +46,11 @@ def read(config: Mapping[str, Any]) -> Source:
         AblateError: Files are damaged or are not what is needed.
         DownloadError: Files are missing and could not be fetched.
     """
+    root = home(config.get("root"))
     wanted = {
         "name": config["name"],
-        "root": str(home(config.get("root"))),
+        "root": str(root),
+        "place": str(root.absolute()),  # the same name is another place in another directory
         "image_size": config.get("image_size") if config["name"] == "folder" else None,
         "_target_": config.get("_target_"),
         "arguments": arguments(config),

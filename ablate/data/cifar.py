@@ -10,6 +10,7 @@ from __future__ import annotations
 import io
 import pickle
 import tarfile
+import zlib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,7 +18,7 @@ from typing import Any
 
 import numpy as np
 
-from ablate.data.source import Part, Source
+from ablate.data.source import Array, Part, Source, content, damaged
 from ablate.errors import AblateError
 
 
@@ -108,59 +109,72 @@ class _Files:
         if not all((self.folder / file).is_file() for file in wanted):
             self.packed = self._unpack({*wanted, layout.meta})
 
-    def path(self, file: str) -> Path:
-        return self.archive / file if self.packed is not None else self.folder / file
+    def damaged(self, file: str, reason: str) -> AblateError:
+        """Make the error that names what to delete: the file, or the archive that holds it."""
+        if self.packed is not None:
+            return damaged(self.archive, f"{file} in it: {reason}")
+        return damaged(self.folder / file, reason)
 
     def content(self, file: str) -> bytes | None:
         if self.packed is not None:
             return self.packed.get(file)
         path = self.folder / file
-        return path.read_bytes() if path.is_file() else None
+        return content(path) if path.is_file() else None
 
     def _unpack(self, wanted: set[str]) -> dict[str, bytes]:
         packed: dict[str, bytes] = {}
+        raw = io.BytesIO(content(self.archive))
         try:
-            with tarfile.open(self.archive) as tar:
+            with tarfile.open(fileobj=raw, mode="r:gz") as tar:
                 for member in tar:
                     file = tar.extractfile(member) if member.isfile() else None
                     if file is not None and Path(member.name).name in wanted:
                         packed[Path(member.name).name] = file.read()
-        except (OSError, EOFError, tarfile.TarError) as error:
-            raise _damaged(self.archive, str(error)) from error
+        except (OSError, EOFError, zlib.error, tarfile.TarError) as error:
+            raise damaged(self.archive, f"it does not unpack ({error})") from error
         return packed
 
 
 def _batch(files: _Files, file: str) -> Part:
-    path, raw, layout = files.path(file), files.content(file), files.layout
-    if raw is None:
-        raise _damaged(path, "it is missing")
-    content = _unpickled(path, raw)
+    layout, batch = files.layout, _unpickled(files, file)
+    if batch is None:
+        raise files.damaged(file, "it is missing")
     try:
-        pixels = np.asarray(content["data"], np.uint8)
-        labels = np.asarray(content[layout.labels], np.int64)
+        pixels, labels = np.asarray(batch["data"]), np.asarray(batch[layout.labels])
         images = pixels.reshape(len(labels), 3, 32, 32)
     except (KeyError, TypeError, ValueError) as error:
-        raise _damaged(path, f"it is no batch of CIFAR images ({error})") from error
-    if len(labels) == 0 or labels.min() < 0 or labels.max() >= layout.classes:
-        raise _damaged(path, f"its labels are not from 0 to {layout.classes - 1}")
-    return Part(images, labels)
+        raise files.damaged(file, f"it is no batch of CIFAR images ({error})") from error
+    if pixels.dtype != np.uint8:
+        raise files.damaged(file, f"its pixels are {pixels.dtype}, bytes expected")
+    if labels.ndim != 1 or labels.dtype.kind not in "iu" or not _in_range(labels, layout.classes):
+        raise files.damaged(
+            file, f"its labels are not whole numbers from 0 to {layout.classes - 1}"
+        )
+    return Part(images, labels.astype(np.int64))
 
 
-def _unpickled(path: Path, raw: bytes) -> Mapping[str, Any]:
+def _in_range(labels: Array, classes: int) -> bool:
+    return len(labels) > 0 and labels.min() >= 0 and labels.max() < classes
+
+
+def _unpickled(files: _Files, file: str) -> Mapping[str, Any] | None:
+    raw = files.content(file)
+    if raw is None:
+        return None
     try:
-        content = _ArraysOnly(io.BytesIO(raw), encoding="latin1").load()
+        found = _ArraysOnly(io.BytesIO(raw), encoding="latin1").load()
     # A cut-off pickle can raise nearly anything.
     except Exception as error:
-        raise _damaged(path, f"it does not unpickle ({error})") from error
-    if not isinstance(content, dict):
-        raise _damaged(path, "it is no batch of CIFAR images")
-    return content
+        raise files.damaged(file, f"it does not unpickle ({error})") from error
+    if not isinstance(found, dict):
+        raise files.damaged(file, "it is no batch of CIFAR images")
+    return found
 
 
 def _class_names(files: _Files) -> tuple[str, ...]:
-    layout, raw = files.layout, files.content(files.layout.meta)
-    names = () if raw is None else _unpickled(files.path(layout.meta), raw).get(layout.names, ())
-    if len(names) != layout.classes:
+    layout = files.layout
+    names = (_unpickled(files, layout.meta) or {}).get(layout.names)
+    if not isinstance(names, list) or len(names) != layout.classes:
         return tuple(str(label) for label in range(layout.classes))
     return tuple(str(name) for name in names)
 
@@ -170,7 +184,3 @@ def _join(parts: list[Part]) -> Part:
         np.concatenate([part.images for part in parts]),
         np.concatenate([part.labels for part in parts]),
     )
-
-
-def _damaged(path: Path, reason: str) -> AblateError:
-    return AblateError(f"{path} is damaged: {reason}; delete it and it is fetched anew")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 
 from ablate import data
@@ -26,9 +27,11 @@ def fetch_and_verify(name: str, root: str | None) -> int:
         DownloadError: A file could not be fetched.
     """
     if name not in data.FETCHED:
+        own = "it is your own data set" if name in ("folder", "custom") else "there is no such set"
+        reason = "it ships inside scikit-learn" if name == "digits" else own
         raise AblateError(
-            f"there is nothing to fetch for '{name}': it takes {listed(data.FETCHED)}"
-            f"{nearest(name, data.FETCHED)}"
+            f"there is nothing to fetch for '{name}': {reason}; what can be fetched is"
+            f" {listed(data.FETCHED)}{nearest(name, data.FETCHED)}"
         )
     home = data.home(root)
     source = data.read({"name": name, "root": root})
@@ -39,7 +42,7 @@ def fetch_and_verify(name: str, root: str | None) -> int:
             *(f"{path} has another checksum than the published file" for path in wrong)
         )
     split = sizes(name, {part: len(p.labels) for part, p in source.parts.items()})
-    table = Table(title=f"{name} in {home}", title_justify="left", show_header=False)
+    table = Table(title=escape(f"{name} in {home}"), title_justify="left", show_header=False)
     table.add_row("images", " × ".join(str(n) for n in source.shape))
     table.add_row("classes", str(len(source.classes)))
     table.add_row("split", f"{split.train:,} train, {split.val:,} val, {split.test:,} test")

@@ -1,23 +1,27 @@
 """Downloads the shipped data sets and verifies them, whole or not at all.
 
-Addresses and checksums are torchvision's. Files come into a temporary folder beside their place and
-are moved there when every one of them has the right checksum.
+Addresses and checksums are torchvision's. Only what is missing is fetched: into a temporary folder
+beside its place, and it is moved there when all of it has the right checksum.
 """
 
 from __future__ import annotations
 
-import shutil
+import io
+import os
 import socket
+import sys
 import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext, redirect_stderr
 from dataclasses import dataclass
+from http.client import HTTPException
 from pathlib import Path
 from typing import Any
 
 from ablate.data import cifar, idx, svhn
 from ablate.errors import AblateError
 
+_FAILURES = (OSError, RuntimeError, ValueError, HTTPException)  # of torchvision and of urllib
 _PATIENCE = 30.0  # seconds without a byte until a server counts as silent
 
 
@@ -56,38 +60,68 @@ def files(name: str) -> tuple[File, ...]:
 
 
 def download(name: str, root: Path) -> None:
-    """Fetch a data set into its root, with a progress bar, and verify every file.
+    """Fetch what is missing of a data set into its root, with a progress bar, and verify it.
 
     Raises:
         DownloadError: A file could not be fetched or is not what it should be; nothing is kept.
     """
-    from torchvision.datasets.utils import download_url
-
+    missing = [file for file in files(name) if not _there(name, root, file)]
+    place = (root / missing[0].place).parent if missing else root
     try:
-        root.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(prefix=".fetch-", dir=root) as folder, _timeout():
-            for file in files(name):
-                _first_that_works(download_url, file, Path(folder))
-            for file in files(name):
-                place = root / file.place
-                place.parent.mkdir(parents=True, exist_ok=True)
-                shutil.move(Path(folder) / Path(file.place).name, place)
-    except (OSError, RuntimeError, ValueError) as error:
+        with (
+            _directory(place),
+            tempfile.TemporaryDirectory(prefix=".fetch-", dir=place) as folder,
+            _timeout(),
+        ):
+            for file in missing:
+                _first_that_works(file, Path(folder))
+            for file in missing:
+                os.replace(Path(folder) / Path(file.place).name, root / file.place)
+    except _FAILURES as error:
+        wanted = ", ".join(Path(file.place).name for file in missing)
         raise DownloadError(
-            f"data={name} is not in {root} and could not be downloaded ({error}); with a network,"
-            f" `ablate data {name}` fetches it; without one, lay its files there, or name their"
-            " place with data.root=DIR or the environment variable ABLATE_DATA"
+            f"data={name} needs {wanted} in {place}, and the download failed ({error}); with a"
+            f" network, `ablate data {name}` fetches it; without one, lay the files there, or name"
+            " another place with data.root=DIR or the environment variable ABLATE_DATA"
         ) from error
 
 
-def _first_that_works(download_url: Any, file: File, folder: Path) -> None:
-    for position, url in enumerate(file.urls):
+def _there(name: str, root: Path, file: File) -> bool:
+    if name in idx.FOLDERS:
+        return idx.find(name, root, Path(file.place).name.removesuffix(".gz")) is not None
+    return (root / file.place).is_file()
+
+
+def _first_that_works(file: File, folder: Path) -> None:
+    from torchvision.datasets.utils import download_url
+
+    reasons = []
+    for url in file.urls:
+        print(f"ablate: fetching {url}", file=sys.stderr)
         try:
-            download_url(url, str(folder), filename=Path(file.place).name, md5=file.md5)
+            with _bars_on_a_terminal_only():
+                download_url(url, str(folder), filename=Path(file.place).name, md5=file.md5)
             return
-        except (OSError, RuntimeError, ValueError):
-            if position == len(file.urls) - 1:
-                raise
+        except _FAILURES as error:
+            reasons.append(f"{url}: {error}")
+    raise RuntimeError("; ".join(reasons))
+
+
+def _bars_on_a_terminal_only() -> redirect_stderr[io.StringIO] | nullcontext[None]:
+    return nullcontext() if sys.stderr.isatty() else redirect_stderr(io.StringIO())
+
+
+@contextmanager
+def _directory(path: Path) -> Iterator[None]:
+    """Make a directory, and take away again what stays empty of it."""
+    made = [above for above in (path, *path.parents) if not above.exists()]
+    path.mkdir(parents=True, exist_ok=True)
+    try:
+        yield
+    finally:
+        for directory in made:
+            if not any(directory.iterdir()):
+                directory.rmdir()
 
 
 @contextmanager
@@ -114,5 +148,6 @@ def checksums(name: str, root: Path) -> dict[Path, bool]:
     if name in cifar.LAYOUTS:
         cls: Any = {"cifar10": datasets.CIFAR10, "cifar100": datasets.CIFAR100}[name]
         folder = root / cls.base_folder
-        known |= {folder / file: md5 for file, md5 in [*cls.train_list, *cls.test_list]}
+        listed = [*cls.train_list, *cls.test_list, (cls.meta["filename"], cls.meta["md5"])]
+        known |= {folder / file: md5 for file, md5 in listed}
     return {path: check_md5(path, md5) for path, md5 in known.items() if path.is_file()}

@@ -6,7 +6,8 @@ with true and false, as torchvision's do; otherwise one set is made and split 60
 ``root``, it gets the directory that `data.root` names. Other `data.*` values are passed on.
 
 Images are PIL images, or arrays or tensors [C, H, W] or [H, W]: uint8, or floating point, which is
-kept as float32. All have one shape.
+kept as float32. All have one shape. Labels are whole numbers from 0; where the data set has a list
+``classes``, it names them all.
 """
 
 from __future__ import annotations
@@ -33,58 +34,91 @@ def read(cls: Any, arguments: Mapping[str, Any], root: Path) -> Source:
     Raises:
         AblateError: The class or one of its items is not what is described above.
     """
-    names = set(inspect.signature(cls).parameters)
-    kwargs = dict(arguments) | ({"root": str(root)} if "root" in names else {})
+    name = f"data._target_={cls.__module__}.{cls.__qualname__}"
+    takes = _parameters(cls)
+    kwargs = dict(arguments) | ({"root": str(root)} if "root" in takes else {})
     variants: dict[str, dict[str, Any]] = {"train": {}}
-    if "split" in names:
+    if "split" in takes:
         variants = {"train": {"split": "train"}, "test": {"split": "test"}}
-    elif "train" in names:
+    elif "train" in takes:
         variants = {"train": {"train": True}, "test": {"train": False}}
     parts: dict[str, Part] = {}
-    classes: Any = None
+    classes: tuple[str, ...] = ()
     for part, extra in variants.items():
         try:
             dataset = cls(**kwargs, **extra)
             parts[part] = _part(dataset)
-        except AblateError:
-            raise
+        except AblateError as error:
+            raise AblateError(*(f"{name}, {part}: {fault}" for fault in error.faults)) from error
         # The user's code may raise anything.
         except Exception as error:
             raise AblateError(
-                f"data._target_={cls.__module__}.{cls.__qualname__} does not give its"
-                f" {part} images: {type(error).__name__}: {error}"
+                f"{name} does not give its {part} images: {type(error).__name__}: {error}"
             ) from error
-        classes = classes or getattr(dataset, "classes", None)
+        classes = classes or _class_names(dataset)
+    formats = {f"{p.images.dtype} {list(p.images.shape[1:])}" for p in parts.values()}
+    if len(formats) > 1:
+        raise AblateError(f"{name}: train and test images differ: {', '.join(sorted(formats))}")
+    return Source(parts, _all_classes(name, parts, classes))
+
+
+def _parameters(cls: Any) -> set[str]:
+    try:
+        return set(inspect.signature(cls).parameters)
+    # Some classes written in C tell nothing of their parameters.
+    except ValueError:
+        return set()
+
+
+def _class_names(dataset: Any) -> tuple[str, ...]:
+    classes = getattr(dataset, "classes", None)
+    return tuple(str(c) for c in classes) if isinstance(classes, list | tuple) else ()
+
+
+def _all_classes(name: str, parts: Mapping[str, Part], classes: tuple[str, ...]) -> tuple[str, ...]:
+    lowest = min(int(part.labels.min()) for part in parts.values())
     count = 1 + max(int(part.labels.max()) for part in parts.values())
-    if min(int(part.labels.min()) for part in parts.values()) < 0 or count < 2:
+    if lowest < 0 or count < 2:
         raise AblateError(
-            "the labels of data._target_ are to be whole numbers from 0, of ≥ 2 classes"
+            f"{name}: labels are to be whole numbers from 0, of ≥ 2 classes; they go from {lowest}"
+            f" to {count - 1}"
         )
-    named = classes is not None and len(classes) == count
-    return Source(parts, tuple(str(c) for c in (classes if named else range(count))))
+    if classes and count > len(classes):
+        raise AblateError(f"{name} names {len(classes)} classes, but has the label {count - 1}")
+    return classes or tuple(str(label) for label in range(count))
 
 
 def _part(dataset: Any) -> Part:
-    items = [dataset[index] for index in range(len(dataset))]
+    items = [_item(index, dataset[index]) for index in range(len(dataset))]
     if not items:
-        raise AblateError("the data set of data._target_ is empty")
-    images = [_pixels(item[0]) for item in items]
-    shapes = {image.shape for image in images}
-    if len(shapes) > 1:
+        raise AblateError("the data set is empty")
+    images = [image for image, _ in items]
+    formats = {f"{image.dtype} {list(image.shape)}" for image in images}
+    if len(formats) > 1:
         raise AblateError(
-            f"the images of data._target_ differ in shape: {sorted(shapes)[:3]}; bring them to one"
+            f"the images differ: {', '.join(sorted(formats)[:3])}; bring them to one shape and type"
         )
-    return Part(np.stack(images), np.array([int(item[1]) for item in items], np.int64))
+    return Part(np.stack(images), np.array([label for _, label in items], np.int64))
+
+
+def _item(index: int, item: Any) -> tuple[Array, int]:
+    pixels, label = _pixels(item[0]), int(item[1])
+    if pixels.ndim != 3 or pixels.shape[0] > 4:
+        raise AblateError(
+            f"image {index} has the shape {list(pixels.shape)}; [C, H, W] or [H, W] is needed"
+        )
+    if not np.isfinite(pixels).all():
+        raise AblateError(f"image {index} holds values that are not finite")
+    if label != item[1]:
+        raise AblateError(f"label {index} is {item[1]!r}; whole numbers from 0 are needed")
+    return pixels, label
 
 
 def _pixels(image: Any) -> Array:
-    pixels = np.asarray(image)
-    if hasattr(image, "getbands") and pixels.ndim == 3:  # PIL keeps its channels last
-        pixels = np.moveaxis(pixels, -1, 0)
-    if pixels.ndim == 2:
-        pixels = pixels[None]
-    if pixels.ndim != 3 or pixels.shape[0] > 4:
-        raise AblateError(
-            f"an image of data._target_ has the shape {pixels.shape}; [C, H, W] or [H, W] is needed"
-        )
+    if hasattr(image, "getbands"):  # PIL keeps its channels last, and colours in a palette
+        pixels = np.asarray(image.convert("RGB") if image.mode == "P" else image)
+        pixels = np.moveaxis(pixels, -1, 0) if pixels.ndim == 3 else pixels
+    else:
+        pixels = np.asarray(image)
+    pixels = pixels[None] if pixels.ndim == 2 else pixels
     return pixels if pixels.dtype == np.uint8 else pixels.astype(np.float32)

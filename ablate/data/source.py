@@ -6,10 +6,13 @@ import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+
+from ablate.errors import AblateError
 
 Array = NDArray[Any]
 
@@ -54,3 +57,20 @@ class Source:
                 sha.update(f"{name} {array.dtype} {array.shape}".encode())
                 sha.update(np.ascontiguousarray(array).data)
         return sha.hexdigest()[:16]
+
+
+def content(path: Path) -> bytes:
+    """Read a file.
+
+    Raises:
+        AblateError: The system refuses; the file may be sound.
+    """
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        raise AblateError(f"{path} cannot be read ({error.strerror}); see to its rights") from error
+
+
+def damaged(path: Path, reason: str) -> AblateError:
+    """Make the error that names a damaged file of a data set that can be fetched."""
+    return AblateError(f"{path} is damaged: {reason}; delete it and it is fetched anew")

@@ -1,14 +1,19 @@
 """Fixed, stratified splits: which images train, validate and test, the same for every seed.
 
-All splits are prefixes of one *stratified order*, in which every prefix holds the classes in their
-overall proportions to within an image. So a smaller training set is a subset of a larger one, and
-changing `data.train_size` leaves validation and test as they are.
+All splits are taken, test first and training last, from one *stratified order*, in which every
+prefix holds the classes in their overall proportions to less than one image (so a split in the
+middle does to less than two). So a smaller training set is a subset of a larger one, and changing
+`data.train_size` leaves validation and test as they are.
+
+Source: Tijdeman 1980, "The chairman assignment problem" (that such an order exists); Baruah et al.
+1996, "Proportionate progress", section 3 (the windows that it is made of).
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from fractions import Fraction
+from heapq import heappop, heappush
 
 import numpy as np
 
@@ -45,12 +50,33 @@ def stratified_order(labels: Array) -> Array:
         int64 [N], a permutation of the images, the same on every machine and in every version.
     """
     random = np.random.RandomState(0)  # numpy froze this generator's output for good
-    place = np.empty(len(labels))
-    tie = random.permutation(len(labels))
+    total = len(labels)
+    first, last = np.empty(total, np.int64), np.empty(total, np.int64)
+    tie = random.permutation(total)
     for label in np.unique(labels):
         members = random.permutation(np.flatnonzero(labels == label))
-        place[members] = (np.arange(len(members)) + 0.5) / len(members)
-    return np.lexsort((tie, place)).astype(np.int64)
+        # The window of places where the class's nth image keeps its share to less than one image.
+        nth = np.arange(len(members))
+        first[members] = nth * total // len(members)
+        last[members] = -(-(nth + 1) * total // len(members)) - 1
+    return _by_earliest_end(first, last, tie)
+
+
+def _by_earliest_end(first: Array, last: Array, tie: Array) -> Array:
+    """Fill the places one by one with the open window that ends first; then all are kept."""
+    waiting = np.lexsort((tie, first))
+    opens = iter([*first[waiting].tolist(), len(first)])
+    ready = iter(zip(last[waiting].tolist(), tie[waiting].tolist(), waiting.tolist(), strict=True))
+    order = np.empty(len(first), np.int64)
+    heap: list[tuple[int, int, int]] = []
+    next_open = next(opens)
+    for place in range(len(first)):
+        while next_open <= place:
+            heappush(heap, next(ready))
+            next_open = next(opens)
+        end, _, order[place] = heappop(heap)
+        assert end >= place, "every window is kept"
+    return order
 
 
 def sizes(
@@ -72,6 +98,10 @@ def sizes(
     """
     total = counts["train"]
     test = counts.get("test", int(total * _FIFTH + Fraction(1, 2)))
+    if test < 1:
+        raise AblateError(
+            f"data={name} has {total} images, too few to set a fifth of them aside for the test"
+        )
     pool = total if "test" in counts else total - test
     if "val" in counts:
         val = counts["val"] if val_size is None else val_size

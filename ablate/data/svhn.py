@@ -7,14 +7,15 @@ Source: Netzer et al. 2011, "Reading digits in natural images with unsupervised 
 
 from __future__ import annotations
 
+import io
 from pathlib import Path
 
 import numpy as np
 
-from ablate.data.source import Part, Source
-from ablate.errors import AblateError
+from ablate.data.source import Part, Source, content, damaged
 
 FILES = {"train": "train_32x32.mat", "test": "test_32x32.mat"}
+_ZERO = 10  # how the files label a zero
 
 
 def present(root: Path) -> bool:
@@ -35,19 +36,19 @@ def read(root: Path) -> Source:
 def _part(path: Path) -> Part:
     from scipy.io import loadmat
 
+    raw = content(path)
     try:
-        content = loadmat(path)
-        images = np.ascontiguousarray(np.transpose(content["X"], (3, 2, 0, 1)))
-        labels = content["y"].astype(np.int64).ravel() % 10  # the files call zero ten
+        found = loadmat(io.BytesIO(raw))
+        images = np.ascontiguousarray(np.transpose(found["X"], (3, 2, 0, 1)))
+        stored = found["y"].ravel()
     # scipy raises many kinds of error for a file that is cut off.
     except Exception as error:
-        raise AblateError(
-            f"{path} is damaged: it does not read as a MATLAB file ({error});"
-            " delete it and it is fetched anew"
-        ) from error
-    if images.dtype != np.uint8 or len(images) != len(labels) or len(labels) == 0:
-        raise AblateError(
-            f"{path} is damaged: its images and labels do not match;"
-            " delete it and it is fetched anew"
-        )
-    return Part(images, labels)
+        raise damaged(path, f"it does not read as a MATLAB file of images ({error})") from error
+    if images.dtype != np.uint8 or images.shape[1:] != (3, 32, 32):
+        raise damaged(path, f"its images are {images.dtype} {images.shape[1:]}")
+    if len(images) != len(stored) or len(stored) == 0:
+        raise damaged(path, f"it holds {len(stored)} labels for {len(images)} images")
+    labels = stored.astype(np.int64)
+    if (labels != stored).any() or labels.min() < 0 or labels.max() > _ZERO:
+        raise damaged(path, f"its labels are not whole numbers from 1 to {_ZERO}")
+    return Part(images, labels % _ZERO)

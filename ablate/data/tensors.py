@@ -94,12 +94,23 @@ def to_device(
         dtype: Type of normalized images.
     """
     splits = {name: _split(part, image_size, device) for name, part in parts.items()}
-    images = splits["train"].images.double()
-    std, mean = torch.std_mean(images, dim=(0, 2, 3), keepdim=True, correction=0)
+    mean, std = _statistics(splits["train"].images)
+    return Tensors(**splits, mean=mean.to(dtype), std=std.to(dtype), classes=classes, dtype=dtype)
+
+
+def _statistics(images: Tensor) -> tuple[Tensor, Tensor]:
+    """Take mean and standard deviation of each channel, float64 [C, 1, 1]; 1 for a constant one."""
+    if images.dtype == torch.uint8:  # exact from the histogram, without a copy in float64
+        levels = torch.arange(256, dtype=torch.float64, device=images.device)
+        channels = images.movedim(1, 0).reshape(images.shape[1], -1)
+        counts = torch.stack([c.bincount(minlength=256) for c in channels])
+        share = counts.double() / channels.shape[1]
+        mean = share @ levels
+        std = (share * (levels - mean[:, None]) ** 2).sum(1).sqrt()
+    else:
+        std, mean = torch.std_mean(images.double(), dim=(0, 2, 3), correction=0)
     std[std == 0] = 1
-    return Tensors(
-        **splits, mean=mean[0].to(dtype), std=std[0].to(dtype), classes=classes, dtype=dtype
-    )
+    return mean[:, None, None], std[:, None, None]
 
 
 def _split(part: Part, image_size: int | None, device: torch.device) -> Split:

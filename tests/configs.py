@@ -1,0 +1,51 @@
+"""Resolved configurations for tests, made of the shipped defaults without Hydra."""
+
+from __future__ import annotations
+
+import copy
+from functools import cache
+from typing import Any
+
+from omegaconf import OmegaConf
+
+from ablate.conf import CONF, option
+
+RESOLVED = {"precision": "fp32", "device": "cpu"}  # what a run on the CPU makes of `auto`
+
+
+def config(**changes: Any) -> dict[str, Any]:
+    """Make a configuration, nested as in a record.
+
+    Args:
+        changes: A group's name chooses its option (``optimizer="nesterov"``) or replaces its
+            values (``dropout={"input": 0.2, ...}``), a dotted name sets one value
+            (``**{"optimizer.lr": 0.1}``), any other name sets a top-level one (``seed=3``).
+            Options are chosen first, whatever the order.
+    """
+    groups, top = _defaults()
+    made: dict[str, Any] = {
+        group: option(group, changes[group] if isinstance(changes.get(group), str) else chosen)
+        for group, chosen in groups.items()
+    }
+    made = copy.deepcopy(made | top | RESOLVED)
+    for name, value in changes.items():
+        group, _, knob = name.rpartition(".")
+        part = made[group] if group else made
+        assert group or knob in made, f"{name} is no part of a configuration"
+        if name not in groups or not isinstance(value, str):
+            part[knob] = copy.deepcopy(value)
+    if made["name"] is None:
+        made["name"] = f"{made['data']['name']}-{made['model']['name']}"
+    return made
+
+
+@cache
+def _defaults() -> tuple[dict[str, str], dict[str, Any]]:
+    """Read conf/config.yaml: the option of each group, and the top-level values."""
+    values = OmegaConf.to_container(OmegaConf.load(CONF / "config.yaml"), resolve=False)
+    assert isinstance(values, dict), "a configuration is a mapping"
+    groups: dict[str, str] = {}
+    for choice in values.pop("defaults"):
+        groups |= choice if isinstance(choice, dict) else {}
+    del values["hydra"]
+    return groups, {str(name): value for name, value in values.items()}
