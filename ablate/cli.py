@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+import traceback
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -85,7 +86,9 @@ def data(
 def _run(arguments: list[str]) -> int:
     from hydra._internal.utils import get_args_parser
 
-    args = get_args_parser().parse_args(arguments)
+    parser = get_args_parser()
+    parser.prog = "ablate run"
+    args = parser.parse_args(arguments)
     if args.hydra_help or args.shell_completion:
         _hand_to_hydra(arguments)
         return 0
@@ -119,6 +122,8 @@ def _show_configuration(request: Request, args: argparse.Namespace) -> int:
     from ablate.launch import task  # noqa: F401 (registers the resolvers)
     from ablate.plan.request import check, hydra_session
 
+    if request.multirun:
+        raise AblateError("--cfg and --info show one configuration: leave out -m")
     with hydra_session(request) as hydra:
         checked = check(hydra, request)
         if checked.faults:
@@ -150,7 +155,7 @@ def main() -> None:
         app(arguments, prog_name="ablate")
     except AblateError as error:
         if debug:
-            raise
+            traceback.print_exception(error)
         sys.exit(_say(error))
 
 

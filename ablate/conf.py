@@ -30,6 +30,14 @@ def option(group: str, name: str) -> dict[str, Any]:
     return {str(key): value for key, value in values.items()}
 
 
+@cache
+def top() -> dict[str, Any]:
+    """Read the knobs outside the groups, and their defaults."""
+    values = OmegaConf.to_container(OmegaConf.load(CONF / "config.yaml"))
+    assert isinstance(values, dict), "a configuration is a mapping"
+    return {str(key): value for key, value in values.items() if key not in ("defaults", "hydra")}
+
+
 def owners(knob: str) -> list[str]:
     """List the options that have a knob, as written on the command line: ``optimizer=adam``."""
     group, _, name = knob.partition(".")

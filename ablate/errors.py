@@ -46,7 +46,8 @@ def nearest(word: str, legal: Iterable[str]) -> str:
     Returns:
         ``"; did you mean 'relu'?"``, or nothing where no word is close.
     """
-    close = get_close_matches(str(word), list(legal), n=1, cutoff=0.6)
+    words = list(legal)
+    close = get_close_matches(word, words, n=1) or get_close_matches(word.lower(), words, n=1)
     return f"; did you mean '{close[0]}'?" if close else ""
 
 

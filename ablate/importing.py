@@ -33,8 +33,8 @@ def locate(target: str, knob: str) -> Any:
             f"{knob}={target} does not import: there is no module '{error.name}' (looked in the"
             " working directory and in the installed packages)"
         ) from error
-    # The user's module may raise anything when it is imported.
-    except Exception as error:
+    # The user's module may raise anything when it is imported; a script may even exit.
+    except (Exception, SystemExit) as error:
         raise AblateError(
             f"{knob}={target} does not import: {type(error).__name__}: {error}"
         ) from error

@@ -115,22 +115,22 @@ class Optimizer:
 
 
 def _plus(x: Tensor, y: Tensor, c: Coefficient, out: Tensor | None = None) -> Tensor:
-    """x + c·y, rounded once."""
+    """Return x + c·y, rounded once."""
     if isinstance(c, float):
         return torch.add(x, y, alpha=c, out=out)
     return torch.addcmul(x, y, c, out=out)
 
 
 def _lerp(x: Tensor, y: Tensor, c: Coefficient) -> None:
-    """x += c·(y - x)."""
+    """Do x += c·(y - x)."""
     x.lerp_(y, c if isinstance(c, float) else c.expand_as(y))
 
 
 def _add_product(x: Tensor, y: Tensor, c: Coefficient) -> None:
-    """x += c·y·y."""
+    """Do x += c·y·y."""
     x.addcmul_(y, y, value=c) if isinstance(c, float) else x.addcmul_(y * c, y)
 
 
 def _add_quotient(x: Tensor, y: Tensor, z: Tensor, c: Coefficient) -> None:
-    """x += c·y/z."""
+    """Do x += c·y/z."""
     x.addcdiv_(y, z, value=c) if isinstance(c, float) else x.add_((y * c).div_(z))

@@ -209,6 +209,9 @@ class Knob:
         return f"{self.name}={shown(value)} is not legal: it takes {self.legal}{hint}"
 
 
+_NOT_TEXT = re.compile(r"[-+.]?\d[-+\d._eE]*|\[.*\]|true|false|null")  # unless it is quoted
+
+
 def shown(value: Any) -> str:
     """Write a value as it is written on the command line."""
     if value is None:
@@ -217,7 +220,8 @@ def shown(value: Any) -> str:
         return str(value).lower()
     if isinstance(value, list | tuple):
         return f"[{','.join(shown(v) for v in value)}]"
-    return str(value)
+    quoted = isinstance(value, str) and _NOT_TEXT.fullmatch(value)
+    return f"'{value}'" if quoted else str(value)
 
 
 # -- when a knob touches nothing -------------------------------------------------------------------
@@ -247,6 +251,8 @@ def _no_norm(config: Config) -> str | None:
 def _nothing_to_normalize(config: Config) -> str | None:
     if config["model"]["name"] == "custom":
         return "your own model decides how it normalizes"
+    if config["norm"]["name"] == "instance" and not config["model"].get("channels"):
+        return "the model has no convolutional layer, and a dense unit has no pixels to normalize"
     if config["model"].get("channels") or config["model"].get("hidden"):
         return None
     return "the model has no layer to normalize"
@@ -352,19 +358,15 @@ KNOBS: Final[tuple[Knob, ...]] = (
     ),
     Knob(
         "data._target_",
-        Text(r"[\w.]+", "package.module.Class"),
+        Text(r"\w+(\.\w+)+", "package.module.Class"),
         "your own data set: its import path",
-        null="a shipped data set",
-        off=None,
     ),
     # model
     Knob("model.name", Choice(MODELS), "the network"),
     Knob(
         "model._target_",
-        Text(r"[\w.]+", "package.module.Class"),
+        Text(r"\w+(\.\w+)+", "package.module.Class"),
         "your own network: its import path",
-        null="a shipped network",
-        off=None,
     ),
     Knob(
         "model.channels",
@@ -468,7 +470,7 @@ KNOBS: Final[tuple[Knob, ...]] = (
     Knob(
         "norm.groups",
         Whole(1),
-        "groups of channels; dense layers are split the same way",
+        "groups of channels, or of units; their greatest common divisor where they do not divide",
         unit="groups",
         source="Wu & He 2018, arXiv:1803.08494",
     ),
@@ -485,7 +487,6 @@ KNOBS: Final[tuple[Knob, ...]] = (
         Real(0, open_low=True),
         "standard deviation of the weights",
         place="axis",
-        unit="weight",
     ),
     Knob(
         "init.gain",
@@ -636,7 +637,6 @@ KNOBS: Final[tuple[Knob, ...]] = (
         Text(r"\d+(\.\d+)?\s*(s|m|h)?", "a time such as 30s, 5m or 1h"),
         "at most how often the resume state is written",
         role="execution",
-        unit="time",
     ),
     Knob(
         "rerun",
@@ -647,7 +647,10 @@ KNOBS: Final[tuple[Knob, ...]] = (
     Knob("out", Text(example="a directory"), "where runs are recorded", role="label"),
     Knob(
         "name",
-        Text(r"(?!published$)(?!\.)[^/\\\x00]+", "a folder's name other than published"),
+        Text(
+            r"(?!published$)(?!\.)[^/\\\x00]+",
+            "a folder's name (no slash, no dot in front, not published)",
+        ),
         "folder of the sweep below out",
         role="label",
         null="<data>-<model>",

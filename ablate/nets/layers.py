@@ -68,7 +68,7 @@ def with_own_dropout(module: nn.Module) -> nn.Module:
     """Replace torch's dropout modules by ours, in place; return the module."""
     if type(module) in _TORCH_DROPOUT:
         return Dropout(module.p, _TORCH_DROPOUT[type(module)])  # type: ignore[arg-type,index]
-    for name, child in module.named_children():
+    for name, child in _children(module):
         setattr(module, name, with_own_dropout(child))
     return module
 
@@ -78,9 +78,14 @@ def with_torch_dropout(module: nn.Module) -> nn.Module:
     if isinstance(module, Dropout):
         rate = float(module.rate)
         return nn.Dropout2d(rate) if module.whole_channels else nn.Dropout(rate)
-    for name, child in module.named_children():
+    for name, child in _children(module):
         setattr(module, name, with_torch_dropout(child))
     return module
+
+
+def _children(module: nn.Module) -> list[tuple[str, nn.Module]]:
+    """List children by every name: `named_children` leaves out the second name of a shared one."""
+    return [(name, child) for name, child in module._modules.items() if child is not None]
 
 
 class DenseBatchNorm(nn.BatchNorm1d):

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
+from itertools import product, takewhile
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +24,7 @@ from hydra.errors import HydraException
 from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
+from yaml import YAMLError  # type: ignore[import-untyped]
 
 from ablate import conf, schema
 from ablate.errors import AblateError, listed, nearest
@@ -91,7 +93,7 @@ def compose(hydra: Hydra, request: Request, overrides: Sequence[str]) -> DictCon
             run_mode=mode,
             with_log_configuration=False,
         )
-    except (HydraException, OmegaConfBaseException) as error:
+    except (HydraException, OmegaConfBaseException, YAMLError, UnicodeError) as error:
         raise AblateError(f"the configuration does not compose: {_first_lines(error)}") from error
 
 
@@ -104,11 +106,25 @@ def check(hydra: Hydra, request: Request) -> Checked:
         parsed = _with_own(parsed, target.partition(".")[0], checked)
     chosen = [o for o in parsed if _is_group(o) and _group_is_sound(hydra, o, request, checked)]
     checked.overrides = [str(o.input_line) for o in chosen]
-    base = compose(hydra, request, checked.overrides)
+    try:
+        bases = [compose(hydra, request, choice) for choice in _choices(chosen)]
+    except AblateError as error:
+        raise AblateError(*checked.faults, *error.faults) from error
     for override in parsed:
-        if not _is_group(override) and _value_is_sound(base, override, request, checked):
+        if not _is_group(override) and _value_is_sound(bases, override, request, checked):
             checked.overrides.append(str(override.input_line))
     return checked
+
+
+def _choices(chosen: Sequence[Override]) -> list[list[str]]:
+    """List every combination of the options that a grid names."""
+    lists = [
+        [f"{o.key_or_group}={value}" for value in _values(o)]
+        if o.is_sweep_override()
+        else [str(o.input_line)]
+        for o in chosen
+    ]
+    return [list(choice) for choice in product(*lists)]
 
 
 def explicit_names(overrides: Sequence[str]) -> set[str]:
@@ -129,12 +145,18 @@ def _parsed(hydra: Hydra, overrides: Sequence[str], checked: Checked) -> Iterato
     parser = OverridesParser.create(config_loader=hydra.config_loader)
     for text in overrides:
         try:
-            yield parser.parse_override(text)
+            override = replace(parser.parse_override(text), config_loader=hydra.config_loader)
+            if not override.key_or_group:
+                raise HydraException("there is no name")
+            if override.is_discrete_sweep() and not _values(override):
+                raise HydraException("it names no value")
         except HydraException as error:
+            reason = _first_lines(error, 1).partition(" expecting ")[0]
             checked.faults.append(
-                f"'{text}' is no override: it takes knob=value or group=option"
-                f" ({_first_lines(error, 1)})"
+                f"'{text}' is no override: it takes knob=value or group=option ({reason})"
             )
+        else:
+            yield override
 
 
 def _with_own(parsed: list[Override], group: str, checked: Checked) -> list[Override]:
@@ -144,7 +166,8 @@ def _with_own(parsed: list[Override], group: str, checked: Checked) -> list[Over
         checked.faults.append(
             f"{choices[0].input_line} and {group}._target_ contradict each other: leave one out"
         )
-        return [o for o in parsed if o not in choices]
+        parsed = [o for o in parsed if o not in choices]
+        choices = []
     parser = OverridesParser.create()
     known = {f"{group}.{name}" for name in conf.option(group, "custom")}
     added = [
@@ -167,6 +190,10 @@ def _group_is_sound(hydra: Hydra, override: Override, request: Request, checked:
     if override.is_delete():
         checked.faults.append(f"{override.input_line}: the group {group} cannot be left out")
         return False
+    if override.is_add() or override.is_force_add():
+        plain = str(override.input_line).lstrip("+")
+        checked.faults.append(f"{override.input_line}: {group} is there already; write {plain}")
+        return False
     options = hydra.config_loader.get_group_options(group)
     sound = _sweep_is_sound(override, request, checked)
     for value in _values(override) if sound else []:
@@ -181,15 +208,15 @@ def _group_is_sound(hydra: Hydra, override: Override, request: Request, checked:
 
 
 def _value_is_sound(
-    base: DictConfig, override: Override, request: Request, checked: Checked
+    bases: Sequence[DictConfig], override: Override, request: Request, checked: Checked
 ) -> bool:
     name = override.key_or_group
+    faults = [fault for base in bases if (fault := _misplaced(base, override)) is not None]
+    if faults:
+        checked.faults += faults
+        return False
     if name.split(".")[0] == "hydra":
         return True
-    fault = _misplaced(base, override)
-    if fault is not None:
-        checked.faults.append(fault)
-        return False
     sound = _sweep_is_sound(override, request, checked)
     knob = schema.BY_NAME.get(name)
     for value in _values(override) if sound else []:
@@ -204,6 +231,8 @@ def _value_is_sound(
 def _misplaced(base: DictConfig, override: Override) -> str | None:
     """Say what is wrong with an override's name in this composition, or None."""
     name = override.key_or_group
+    if name.split(".")[0] == "hydra":
+        return _moves_records(override)
     if override.is_delete():
         return f"{override.input_line}: a knob cannot be left out; set it to a value"
     if _exists(base, name):
@@ -213,6 +242,9 @@ def _misplaced(base: DictConfig, override: Override) -> str | None:
             return f"{override.input_line}: write {group}={value}, which also sets its defaults"
         if name not in schema.BY_NAME and OmegaConf.is_dict(OmegaConf.select(base, name)):
             return _not_a_knob(name)
+        if override.is_add():
+            plain = str(override.input_line).lstrip("+")
+            return f"{override.input_line}: {name} is there already; write {plain}"
         return None
     group = name.partition(".")[0]
     if OmegaConf.select(base, f"{group}.name") == "custom" and name not in schema.BY_NAME:
@@ -226,6 +258,14 @@ def _misplaced(base: DictConfig, override: Override) -> str | None:
     )
 
 
+def _moves_records(override: Override) -> str | None:
+    if override.key_or_group.split(".")[1:2] in (["run"], ["sweep"]):
+        return f"{override.input_line}: a run lies in out/name/key; set out or name instead"
+    if override.key_or_group == "hydra.job.chdir":
+        return f"{override.input_line}: paths are relative to where the command was called"
+    return None
+
+
 def _not_a_knob(name: str) -> str:
     group, _, rest = name.partition(".")
     inside = [k for k in schema.BY_NAME if k.startswith(f"{group}.") and not k.endswith(".name")]
@@ -237,7 +277,8 @@ def _not_a_knob(name: str) -> str:
             )
         return f"{name} is a group of knobs: name one of {listed(inside)}"
     everything = [*schema.BY_NAME, *conf.groups()]
-    hint = nearest(name, everything)
+    same = [k for k in schema.BY_NAME if k.endswith(f".{name}")]
+    hint = f"; did you mean {listed(same)}?" if same else nearest(name, everything)
     return f"there is no knob or group {name}{hint or '; conf/README.md lists them all'}"
 
 
@@ -286,4 +327,5 @@ def _exists(base: DictConfig, name: str) -> bool:
 
 def _first_lines(error: Exception, count: int = 3) -> str:
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    lines = list(takewhile(lambda line: line != "Config search path:", lines))
     return "; ".join(lines[:count])

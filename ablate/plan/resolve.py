@@ -22,8 +22,12 @@ from ablate.nets.shapes import block_shapes
 from ablate.plan.run import Run, key
 from ablate.schema import BY_NAME, shown
 
-# Without these the other checks have nothing to stand on.
-_GROUNDS = ("data.name", "model.name", "norm.name", "optimizer.name", "schedule.name", "init.name")
+# What an option cannot do without, though its file names no value.
+_NEEDED = {
+    ("data", "folder"): "root",
+    ("data", "custom"): "_target_",
+    ("model", "custom"): "_target_",
+}
 
 
 def resolve(cfg: DictConfig, explicit: Set[str], earlier: Sequence[str] = ()) -> Run:
@@ -38,17 +42,18 @@ def resolve(cfg: DictConfig, explicit: Set[str], earlier: Sequence[str] = ()) ->
         AblateError: Something is wrong; every fault is told.
         DownloadError: The data set is not there and could not be fetched.
     """
-    config, found = _contents(cfg)
-    faults = [*earlier, *found]
-    config = _without_foreign_defaults(config, explicit)
-    faults += _illegal(config)
-    if any(schema.get(config, name) is None for name in _GROUNDS):
-        raise AblateError(*faults)
+    config = _without_foreign_defaults(_contents(cfg), explicit)
+    faults = [*earlier, *_illegal(config, explicit)]
+    lacking = _lacking(config)
+    if lacking:  # the other checks would have nothing to stand on
+        raise AblateError(*faults, *lacking)
     sound = {name for name in schema.flatten(config) if not _fault_of(config, name)}
     faults += _wrong_lengths(config, sound) + _idle(config, explicit) + _contradictions(config)
     faults += _unwritable(config)
+    if config["device"] == "cuda":
+        faults += _resolve_device(config)
     source: Source | None = None
-    if _knows_its_data(config, sound):
+    if _knows_its_data(config, sound) and (not faults or _is_at_hand(config["data"])):
         try:
             source = data.read(config["data"])
             faults += _against_the_data(config, source, sound)
@@ -57,11 +62,10 @@ def resolve(cfg: DictConfig, explicit: Set[str], earlier: Sequence[str] = ()) ->
                 raise
         except AblateError as error:
             faults += error.faults
-    if config.get("device") == "cuda" or not faults:
-        faults += _resolve_device(config)
     if faults:
         raise AblateError(*faults)
     assert source is not None, "a data set that does not read is a fault"
+    _resolve_device(config)
     config = _canonical(config)
     if config["model"]["name"] == "custom":
         _try_own_model(config, source)
@@ -70,21 +74,18 @@ def resolve(cfg: DictConfig, explicit: Set[str], earlier: Sequence[str] = ()) ->
     return Run(config, source.digest, key(config, source.digest))
 
 
-def _contents(cfg: DictConfig) -> tuple[dict[str, Any], list[str]]:
+def _contents(cfg: DictConfig) -> dict[str, Any]:
+    """Take a configuration out of its wrapping; what is missing (???) becomes None."""
     plain = OmegaConf.masked_copy(cfg, [str(k) for k in cfg if k != "hydra"])
-    faults = []
-    for name in sorted(OmegaConf.missing_keys(plain)):
-        knob = BY_NAME.get(name)
-        legal = f" ({knob.type})" if knob else ""
-        choice = OmegaConf.select(plain, f"{name.partition('.')[0]}.name")
-        faults.append(f"{name.partition('.')[0]}={choice} needs {name}=...{legal}")
-        OmegaConf.update(plain, name, None)
     try:
+        for name in OmegaConf.missing_keys(plain):
+            OmegaConf.update(plain, name, None)
         config = OmegaConf.to_container(plain, resolve=True)
     except OmegaConfBaseException as error:
-        raise AblateError(f"the configuration does not resolve: {error}") from error
+        reason = str(error).splitlines()[0]
+        raise AblateError(f"the configuration does not resolve: {reason}") from error
     assert isinstance(config, dict), "a configuration is a mapping"
-    return {str(k): v for k, v in config.items()}, faults
+    return {str(k): v for k, v in config.items()}
 
 
 def _without_foreign_defaults(config: dict[str, Any], explicit: Set[str]) -> dict[str, Any]:
@@ -103,8 +104,8 @@ def _fault_of(config: Mapping[str, Any], name: str) -> str | None:
     return None if knob is None else knob.fault(schema.get(config, name))
 
 
-def _illegal(config: Mapping[str, Any]) -> list[str]:
-    faults = []
+def _illegal(config: Mapping[str, Any], explicit: Set[str]) -> list[str]:
+    faults = _needs(config, explicit)
     for name, value in schema.flatten(config).items():
         group = name.partition(".")[0]
         if name not in BY_NAME:
@@ -112,12 +113,46 @@ def _illegal(config: Mapping[str, Any]) -> list[str]:
                 continue
             faults.append(f"there is no knob {name}{nearest(name, BY_NAME)}")
             continue
-        missing = value is None and name in ("model._target_", "data._target_", "data.root")
+        missing = (
+            value is None and _NEEDED.get((group, _option(config, group))) == name[len(group) + 1 :]
+        )
         fault = None if missing else BY_NAME[name].fault(value)
         faults += [fault] if fault else []
-    for group in {"data", "model", "norm", "init", "optimizer", "schedule"} - set(config):
-        faults.append(f"the configuration lacks {group}: choose one of its options")
     return faults
+
+
+def _needs(config: Mapping[str, Any], explicit: Set[str]) -> list[str]:
+    faults = []
+    for (group, option), part in _NEEDED.items():
+        knob = BY_NAME[f"{group}.{part}"]
+        if _option(config, group) != option or schema.get(config, knob.name) is not None:
+            continue
+        if knob.name not in explicit or knob.null:  # else its own fault has been told
+            faults.append(f"{group}={option} needs {knob.name}=... ({knob.type})")
+    return faults
+
+
+def _option(config: Mapping[str, Any], group: str) -> str:
+    return str(schema.get(config, f"{group}.name"))
+
+
+def _lacking(config: Mapping[str, Any]) -> list[str]:
+    """Say what a configuration of the user's own leaves out."""
+    wanted = list(schema.flatten(conf.top()))
+    for group, options in conf.groups().items():
+        if group not in config:
+            wanted.append(group)
+        elif group not in schema.OPTIONS:
+            wanted += [f"{group}.{part}" for part in conf.option(group, options[0])]
+        elif _option(config, group) in options:
+            wanted += [f"{group}.{part}" for part in conf.option(group, _option(config, group))]
+        else:
+            wanted.append(f"{group}.name")
+    lacking = [n for n in wanted if schema.get(config, n, schema.UNSET) is schema.UNSET]
+    if not lacking:
+        return []
+    hint = "a configuration whose defaults begin with `- config` has them all"
+    return [f"the configuration lacks {', '.join(lacking)}; {hint}"]
 
 
 def _layers(config: Mapping[str, Any], name: str) -> int | None:
@@ -136,10 +171,14 @@ def _wrong_lengths(config: Mapping[str, Any], sound: Set[str]) -> list[str]:
         if len(rates) != layers and layers > 0:
             have = f"model.{part}={shown(config['model'][part])}"
             faults.append(
-                f"{name}={shown(rates)} has {len(rates)} rates, and {have} has {layers} layers:"
-                " give one rate, or one for each layer"
+                f"{name}={shown(rates)} has {_count(len(rates), 'rate')}, and {have} has"
+                f" {_count(layers, 'layer')}: give one rate, or one for each layer"
             )
     return faults
+
+
+def _count(number: int, what: str) -> str:
+    return f"{number} {what}{'' if number == 1 else 's'}"
 
 
 def _idle(config: Mapping[str, Any], explicit: Set[str]) -> list[str]:
@@ -188,6 +227,12 @@ def _knows_its_data(config: Mapping[str, Any], sound: Set[str]) -> bool:
     return all(name in sound for name in schema.flatten(values, "data."))
 
 
+def _is_at_hand(values: Mapping[str, Any]) -> bool:
+    """Tell whether reading a data set downloads nothing."""
+    name = values["name"]
+    return name not in data.FETCHED or data.present(name, data.home(values.get("root")))
+
+
 def _against_the_data(config: Mapping[str, Any], source: Source, sound: Set[str]) -> list[str]:
     if "batch_size" not in sound:
         return []
@@ -199,8 +244,8 @@ def _against_the_data(config: Mapping[str, Any], source: Source, sound: Set[str]
     batch = config["batch_size"]
     if batch != "full" and batch > sizes.train:
         faults.append(
-            f"batch_size={batch} is more than the {sizes.train} training images: it takes a whole"
-            f" number from 1 to {sizes.train}, or full"
+            f"batch_size={batch} is more than the {_count(sizes.train, 'training image')}: it takes"
+            f" a whole number from 1 to {sizes.train}, or full"
         )
     if config["norm"]["name"] == "batch" and sizes.train < 2:
         faults.append("norm=batch needs at least 2 training images")
@@ -230,7 +275,7 @@ def _sizes(config: Mapping[str, Any], source: Source) -> data.Sizes:
 def _unwritable(config: Mapping[str, Any]) -> list[str]:
     if not isinstance(config.get("out"), str | int | float) or config["out"] == "":
         return []
-    place = Path(str(config["out"])).expanduser() / str(config["name"])
+    place = Path(str(config["out"])).expanduser() / str(_name(config))
     while not place.exists() and place != place.parent:
         place = place.parent
     if not place.is_dir():
@@ -302,9 +347,14 @@ def _canonical(config: Mapping[str, Any]) -> dict[str, Any]:
     new["seeds"] = {k: None if v == new.get("seed") else v for k, v in seeds.items()}
     if new.get("precision") == "auto":
         new["precision"] = "fp32"
-    if new.get("name") is None:
-        new["name"] = f"{_title(new['data'])}-{_title(new['model'])}"
+    new["name"] = _name(new)
     return new
+
+
+def _name(config: Mapping[str, Any]) -> Any:
+    """Name the sweep's folder."""
+    name = config["name"]
+    return f"{_title(config['data'])}-{_title(config['model'])}" if name is None else name
 
 
 def _title(part: Mapping[str, Any]) -> str:
