@@ -10,142 +10,18 @@ inside a stack (``axis``) or must agree there (``graph``).
 
 from __future__ import annotations
 
-import math
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
+from ablate import effect
 from ablate.errors import listed, nearest
+from ablate.values import Choice, Flag, ListOf, Real, Text, Type, Whole
 
 Config = Mapping[str, Any]  # nested, as in DESIGN: config["optimizer"]["lr"]
 
-LARGEST: Final = 2**63 - 1  # of a whole number
 UNSET: Final = object()  # a knob without an off value: setting it at all asks for an effect
-
-
-# -- types of values -------------------------------------------------------------------------------
-
-
-@dataclass(frozen=True)
-class Real:
-    """A finite number between bounds; the bounds belong to the range unless they are open."""
-
-    low: float = -math.inf
-    high: float = math.inf
-    open_low: bool = False
-    open_high: bool = False
-
-    def __str__(self) -> str:
-        if self.low == -math.inf and self.high == math.inf:
-            return "a number"
-        if self.high == math.inf:
-            return f"a number {'>' if self.open_low else '≥'} {self.low:g}"
-        left, right = "(" if self.open_low else "[", ")" if self.open_high else "]"
-        return f"a number in {left}{self.low:g}, {self.high:g}{right}"
-
-    def admits(self, value: Any) -> bool:
-        """Tell whether the value is of this type and in range."""
-        if isinstance(value, bool) or not isinstance(value, int | float):
-            return False
-        if not math.isfinite(value):
-            return False
-        above = value > self.low if self.open_low else value >= self.low
-        below = value < self.high if self.open_high else value <= self.high
-        return above and below
-
-
-@dataclass(frozen=True)
-class Whole:
-    """A whole number between bounds that belong to the range."""
-
-    low: int = 0
-    high: int = LARGEST
-
-    def __str__(self) -> str:
-        return (
-            f"a whole number ≥ {self.low}"
-            if self.high == LARGEST
-            else f"a whole number from {self.low} to {self.high}"
-        )
-
-    def admits(self, value: Any) -> bool:
-        """Tell whether the value is of this type and in range."""
-        return type(value) is int and self.low <= value <= self.high
-
-
-@dataclass(frozen=True)
-class Choice:
-    """One of a few words."""
-
-    words: tuple[str, ...]
-
-    def __str__(self) -> str:
-        return listed(self.words)
-
-    def admits(self, value: Any) -> bool:
-        """Tell whether the value is one of the words."""
-        return isinstance(value, str) and value in self.words
-
-
-@dataclass(frozen=True)
-class Flag:
-    """True or false."""
-
-    def __str__(self) -> str:
-        return "true or false"
-
-    def admits(self, value: Any) -> bool:
-        """Tell whether the value is a truth value."""
-        return isinstance(value, bool)
-
-
-@dataclass(frozen=True)
-class Text:
-    """A word or a path; where a pattern is given, the whole text matches it."""
-
-    pattern: str = r".+"
-    example: str = "text"
-
-    def __str__(self) -> str:
-        return self.example
-
-    def admits(self, value: Any) -> bool:
-        """Tell whether the value is text of this form (a number is taken as its digits)."""
-        return (
-            isinstance(value, str | int | float)
-            and not isinstance(value, bool)
-            and re.fullmatch(self.pattern, str(value)) is not None
-        )
-
-
-@dataclass(frozen=True)
-class ListOf:
-    """A list of values of one type; ``or_one`` also takes a single value, meant for every layer."""
-
-    item: Real | Whole
-    at_least: int = 0
-    or_one: bool = False
-
-    def __str__(self) -> str:
-        item = str(self.item)
-        if self.or_one:
-            return f"{item}, or a list with one for each layer"
-        some = "a list" if self.at_least == 0 else f"a list of at least {self.at_least}"
-        return f"{some}, each {item}"
-
-    def admits(self, value: Any) -> bool:
-        """Tell whether the value is such a list (or, with ``or_one``, such a single value)."""
-        if self.or_one and self.item.admits(value):
-            return True
-        return (
-            isinstance(value, list | tuple)
-            and len(value) >= self.at_least
-            and all(self.item.admits(v) for v in value)
-        )
-
-
-Type = Real | Whole | Choice | Flag | Text | ListOf
 
 
 # -- the declaration -------------------------------------------------------------------------------
@@ -222,73 +98,6 @@ def shown(value: Any) -> str:
         return f"[{','.join(shown(v) for v in value)}]"
     quoted = isinstance(value, str) and _NOT_TEXT.fullmatch(value)
     return f"'{value}'" if quoted else str(value)
-
-
-# -- when a knob touches nothing -------------------------------------------------------------------
-
-
-def _no_conv(config: Config) -> str | None:
-    if config["model"]["name"] == "custom":
-        return "your own model decides where it drops"
-    return None if config["model"].get("channels") else "the model has no convolutional layer"
-
-
-def _no_dense(config: Config) -> str | None:
-    if config["model"]["name"] == "custom":
-        return "your own model decides where it drops"
-    return None if config["model"].get("hidden") else "the model has no hidden dense layer"
-
-
-def _own_model(config: Config) -> str | None:
-    own = config["model"]["name"] == "custom"
-    return "your own model decides where it drops" if own else None
-
-
-def _no_norm(config: Config) -> str | None:
-    return "norm=none has nothing to adjust" if config["norm"]["name"] == "none" else None
-
-
-def _nothing_to_normalize(config: Config) -> str | None:
-    if config["model"]["name"] == "custom":
-        return "your own model decides how it normalizes"
-    if config["norm"]["name"] == "instance" and not config["model"].get("channels"):
-        return "the model has no convolutional layer, and a dense unit has no pixels to normalize"
-    if config["model"].get("channels") or config["model"].get("hidden"):
-        return None
-    return "the model has no layer to normalize"
-
-
-def _no_batch_norm(config: Config) -> str | None:
-    if config["norm"]["name"] != "batch":
-        return "it acts only with norm=batch"
-    return None
-
-
-def _no_running_statistics(config: Config) -> str | None:
-    if config["norm"].get("eval") == "batch":
-        return "norm.eval=batch keeps no running statistics"
-    return _no_batch_norm(config)
-
-
-def _long_warmup(config: Config) -> str | None:
-    warmup, epochs = config["schedule"]["warmup_epochs"], config["epochs"]
-    if isinstance(warmup, int | float) and isinstance(epochs, int) and warmup > epochs:
-        return f"the warm-up is longer than training (epochs={epochs})"
-    return None
-
-
-def _no_dropout(config: Config) -> str | None:
-    rates = config["dropout"]
-    some = any(bool(r) and r != [0] * len(_as_list(r)) for r in rates.values())
-    return None if some or config["model"]["name"] == "custom" else "nothing is dropped"
-
-
-def _no_augmentation(config: Config) -> str | None:
-    return "nothing is augmented"
-
-
-def _as_list(value: Any) -> list[Any]:
-    return list(value) if isinstance(value, list | tuple) else [value]
 
 
 # -- the knobs -------------------------------------------------------------------------------------
@@ -398,7 +207,7 @@ KNOBS: Final[tuple[Knob, ...]] = (
         place="axis",
         unit="probability of zeroing",
         off=0,
-        idle=_own_model,
+        idle=effect.own_model,
         source=_DROPOUT,
     ),
     Knob(
@@ -408,7 +217,7 @@ KNOBS: Final[tuple[Knob, ...]] = (
         place="axis",
         unit="probability of zeroing",
         off=0,
-        idle=_no_conv,
+        idle=effect.no_conv,
         source=_DROPOUT,
     ),
     Knob(
@@ -418,7 +227,7 @@ KNOBS: Final[tuple[Knob, ...]] = (
         place="axis",
         unit="probability of zeroing",
         off=0,
-        idle=_no_dense,
+        idle=effect.no_dense,
         source=_DROPOUT,
     ),
     Knob(
@@ -428,7 +237,7 @@ KNOBS: Final[tuple[Knob, ...]] = (
         place="axis",
         unit="probability of zeroing",
         off=0,
-        idle=_own_model,
+        idle=effect.own_model,
         source=_DROPOUT,
     ),
     # norm
@@ -437,35 +246,35 @@ KNOBS: Final[tuple[Knob, ...]] = (
         Choice(NORMS),
         "normalization of every hidden layer",
         off="none",
-        idle=_nothing_to_normalize,
+        idle=effect.nothing_to_normalize,
         source=_BATCH_NORM,
     ),
     Knob(
         "norm.position",
         Choice(("before", "after")),
         "before or after the activation",
-        idle=_no_norm,
+        idle=effect.no_norm,
         source=_BATCH_NORM + ", section 3.2",
     ),
-    Knob("norm.affine", Flag(), "a learned scale and shift per channel", idle=_no_norm),
+    Knob("norm.affine", Flag(), "a learned scale and shift per channel", idle=effect.no_norm),
     Knob(
         "norm.eps",
         Real(0, open_low=True),
         "added to the variance",
-        idle=_no_norm,
+        idle=effect.no_norm,
     ),
     Knob(
         "norm.eval",
         Choice(("running", "batch")),
         "statistics used in evaluation",
-        idle=_no_batch_norm,
+        idle=effect.no_batch_norm,
         source=_BATCH_NORM,
     ),
     Knob(
         "norm.momentum",
         Real(0, 1, open_low=True),
         "weight of the newest batch in the running statistics, as in torch",
-        idle=_no_running_statistics,
+        idle=effect.no_running_statistics,
     ),
     Knob(
         "norm.groups",
@@ -551,13 +360,13 @@ KNOBS: Final[tuple[Knob, ...]] = (
         place="axis",
         unit="epochs",
         off=0,
-        idle=_long_warmup,
+        idle=effect.long_warmup,
         source="Goyal et al. 2017, arXiv:1706.02677, section 2.2",
     ),
     Knob(
         "schedule.every",
         Real(0, 1, open_low=True, open_high=True),
-        "the rate falls each time this share of training has passed",
+        "the rate falls each time this share of the steps after the warm-up has passed",
         place="axis",
         unit="fraction of training",
     ),
@@ -591,8 +400,8 @@ KNOBS: Final[tuple[Knob, ...]] = (
         for name, what, idle in (
             ("init", "the initial weights", None),
             ("order", "the order of the images", None),
-            ("dropout", "the dropout masks", _no_dropout),
-            ("augment", "the augmentation", _no_augmentation),
+            ("dropout", "the dropout masks", effect.no_dropout),
+            ("augment", "the augmentation", effect.no_augmentation),
         )
     ),
     Knob("epochs", Whole(1), "passes over the training images", unit="epochs"),

@@ -108,6 +108,8 @@ class Stack:
 
     def _fused_gradients(self, x_RBCHW: Tensor, y_RB: Tensor) -> tuple[Tensor, Tensor, Stacked]:
         module = self._modules[0].train()
+        for site in self._sites:
+            _dropout(module, site).calls = 0
 
         def loss(p: Stacked, b: Stacked, x: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
             with self._precision():
@@ -212,7 +214,7 @@ class Stack:
 
     def _prepared(self, module: nn.Module, r: int) -> nn.Module:
         for site, key_R in self._keys.items():
-            _dropout(module, site.removesuffix(".key")).key = key_R[r]
+            _dropout(module, site.removesuffix(".key")).begin(key_R[r])
         return module
 
     def _precision(self) -> AbstractContextManager[Any]:

@@ -12,7 +12,8 @@ from collections.abc import Iterable, Iterator, Sequence
 from omegaconf import OmegaConf
 
 from ablate import conf, schema
-from ablate.schema import BY_NAME, KNOBS, Choice, Knob, shown
+from ablate.schema import BY_NAME, KNOBS, Knob, shown
+from ablate.values import Choice
 
 INTRO = """\
 <!-- Written by scripts/write_conf_readme.py. -->

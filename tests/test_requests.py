@@ -29,7 +29,8 @@ from ablate.plan import Request, Run
 from ablate.plan.request import check, compose, hydra_session
 from ablate.plan.resolve import resolve
 from ablate.plan.run import key
-from ablate.schema import KNOBS, Choice, Flag, Knob, ListOf, Text
+from ablate.schema import KNOBS, Knob
+from ablate.values import Choice, Flag, ListOf, Text
 
 TRAIN, VAL, TEST = 1079, 359, 359  # of the 1,797 digits: 60/20/20
 

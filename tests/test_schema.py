@@ -14,7 +14,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ablate import conf, schema
-from ablate.schema import BY_NAME, KNOBS, Choice, Flag, Knob, ListOf, Real, Text, Whole
+from ablate.schema import BY_NAME, KNOBS, Knob
+from ablate.values import Choice, Flag, ListOf, Real, Text, Type, Whole
 
 ROOT = Path(__file__).parents[1]
 GROUPS = sorted(conf.groups())
@@ -210,7 +211,7 @@ def test_a_bound_of_a_number_belongs_to_the_range_where_the_bracket_is_square(ty
         (Text(example="a directory"), "a directory"),
     ],
 )
-def test_a_type_reads_as_words(type_: schema.Type, text: str) -> None:
+def test_a_type_reads_as_words(type_: Type, text: str) -> None:
     assert str(type_) == text
 
 

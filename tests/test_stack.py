@@ -114,7 +114,7 @@ def by_hand(config, data):
         x, y = data.batch(order[place * batch : (place + 1) * batch])
         for name, layer in module.named_modules():
             if isinstance(layer, Dropout):
-                layer.key = rng.fold(rng.stream(config["seed"], f"dropout/{name}"), step)
+                layer.begin(rng.fold(rng.stream(config["seed"], f"dropout/{name}"), step))
         adamw.param_groups[0]["lr"] = rates[step].item()
         adamw.zero_grad()
         nn.functional.cross_entropy(module(x), y).backward()
@@ -306,6 +306,18 @@ class Rebinding(Plain):
         return self.layers(x) * (1 + 0.01 * self.count)
 
 
+class Twice(nn.Module):
+    """Calls one dropout after two layers of the same size."""
+
+    def __init__(self):
+        super().__init__()
+        self.first, self.second = nn.Linear(64, 64), nn.Linear(64, 10)
+        self.drop = nn.Dropout(0.5)
+
+    def forward(self, x):
+        return self.second(self.drop(self.drop(x.flatten(1) + 10)))
+
+
 class Tied(nn.Module):
     def __init__(self):
         super().__init__()
@@ -388,3 +400,19 @@ def test_slices_of_a_looped_stack_are_aligned_as_if_alone():
     stack = Stack(modules, [0] * 4, fused=False)
     for tensor in stack.parameters.values():
         assert all(slice_.data_ptr() % 64 == 0 for slice_ in tensor)
+
+
+@pytest.mark.parametrize("fused", [False, True])
+def test_a_dropout_that_is_called_twice_in_a_pass_draws_two_masks(data, fused):
+    training = Training([own("Twice", seed) for seed in (0, 1)], data["fp32"], fused=fused)
+    zeros = []
+    module = training.stack.layers(0)
+    module.second.register_forward_pre_hook(lambda _, x: zeros.append(x[0]))
+    if fused:
+        configs = [own("Twice", seed) for seed in (0, 1)]
+        one, other = (trained(configs, data["fp32"], fused=f, steps=3) for f in (True, False))
+        assert max(map(distance, one, other)) < 1e-5
+        return
+    training.advance()
+    share = (zeros[0] == 0).double().mean().item()
+    assert share == pytest.approx(0.75, abs=0.05), "0.5 dropped, then half of the rest"

@@ -43,18 +43,26 @@ class Dropout(nn.Module):
         super().__init__()
         self.whole_channels = whole_channels
         self.active = rate > 0  # in a fused stack: whether any of its runs drops here
+        self.calls = 0  # in this step
         self.register_buffer("rate", torch.tensor(float(rate)), persistent=False)
         self.register_buffer("key", torch.tensor(0, dtype=torch.int64), persistent=False)
+
+    def begin(self, key: Tensor) -> None:
+        """Begin a step with its key, int64, 0-dimensional."""
+        self.key, self.calls = key, 0
 
     def forward(self, x: Tensor) -> Tensor:
         if not (self.training and self.active):
             return x
+        # A module that is called again in one pass draws another mask.
+        key = self.key if self.calls == 0 else rng.fold(self.key, self.calls)
+        self.calls += 1
         keep = 1 - self.rate
         shape = x.shape
         if self.whole_channels:
             shape = torch.Size((*x.shape[:2], *[1] * (x.dim() - 2)))
-        mask = rng.keep_mask(self.key, keep, shape)
-        return x * (mask * (-1 / keep)).to(x.dtype)
+        mask = rng.keep_mask(key, keep, shape)
+        return x * (mask * (-1 / keep).nan_to_num(neginf=0)).to(x.dtype)
 
     def extra_repr(self) -> str:
         return f"rate={self.rate.tolist()}"

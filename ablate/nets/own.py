@@ -15,10 +15,11 @@ from typing import Any
 import torch
 from torch import nn
 
-from ablate import rng, schema
+from ablate import rng
 from ablate.errors import AblateError
 from ablate.importing import locate
 from ablate.nets.layers import with_own_dropout
+from ablate.values import LARGEST
 
 
 def arguments(model: Mapping[str, Any]) -> dict[str, Any]:
@@ -71,7 +72,7 @@ class seeded:  # noqa: N801 (used like a function)
 
     def __enter__(self) -> None:
         self._fork.__enter__()
-        torch.default_generator.manual_seed(self._seed & schema.LARGEST)
+        torch.default_generator.manual_seed(self._seed & LARGEST)
 
     def __exit__(self, *exception: Any) -> None:
         self._fork.__exit__(*exception)

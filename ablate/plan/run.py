@@ -62,3 +62,14 @@ def _is_result(name: str, value: Any) -> bool:
     if knob is None:
         return True  # an argument of the user's own class
     return knob.role == "result" and not (knob.off is not schema.UNSET and value == knob.off)
+
+
+def sweep_name(config: Mapping[str, Any]) -> Any:
+    """Name the sweep's folder: as asked for, else after the data set and the network."""
+    name = config["name"]
+    return f"{_title(config['data'])}-{_title(config['model'])}" if name is None else name
+
+
+def _title(part: Mapping[str, Any]) -> str:
+    """Name a data set or a network: a user's own by its class."""
+    return str(part["_target_"]).rpartition(".")[2] if part.get("_target_") else str(part["name"])
