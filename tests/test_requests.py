@@ -308,7 +308,7 @@ IDLE = {
     "norm=instance model=mlp": "norm=instance touches nothing",
     "seeds.dropout=1": "seeds.dropout=1 touches nothing: nothing is dropped",
     "seeds.augment=1": "seeds.augment=1 touches nothing: nothing is augmented",
-    "schedule.warmup_epochs=30": "schedule.warmup_epochs=30 touches nothing",
+    "schedule.warmup_epochs=31": "schedule.warmup_epochs=31 touches nothing",
     "model._target_=asked_nets.Good dropout.dense=0.5": "your own model decides where it drops",
     "model._target_=asked_nets.Good dropout=standard": "your own model decides where it drops",
     "model._target_=asked_nets.Good norm=batch": "your own model decides how it normalizes",
@@ -625,7 +625,7 @@ SAME = [
     ("dropout.dense=0", "dropout.dense=[0]"),
     ("seed=3 seeds.init=3", "seed=3"),
     ("optimizer.lr=1", "optimizer.lr=1.0"),
-    ("optimizer.lr=0.001", ""),
+    ("optimizer.lr=0.002", ""),
     ("precision=fp32", "precision=auto"),
     (f"batch_size={TRAIN}", "batch_size=full"),
     ("dropout=standard dropout.conv=0 dropout.dense=0", "dropout=none"),
@@ -638,7 +638,7 @@ OTHER = [
     ("seed=1", "seed=0"),
     ("seed=3 seeds.init=4", "seed=3"),
     ("dropout.conv=[0.2,0.3]", "dropout.conv=[0.3,0.2]"),
-    ("epochs=21", "epochs=20"),
+    ("epochs=31", "epochs=30"),
     ("norm=layer", "norm=none"),
     ("optimizer=momentum", "optimizer=nesterov"),
     ("model.hidden=[64,64]", "model.hidden=[64]"),
@@ -725,7 +725,7 @@ def digits_digest() -> str:
 SOFTMAX = {
     "batch_size": 64,
     "data.name": "digits",
-    "epochs": 20,
+    "epochs": 30,
     "init.name": "he_normal",
     "model.activation": "relu",
     "model.hidden": [],
@@ -747,17 +747,17 @@ DEFAULT = SOFTMAX | {
     "optimizer.beta1": 0.9,
     "optimizer.beta2": 0.999,
     "optimizer.eps": 1e-08,
-    "optimizer.lr": 0.001,
+    "optimizer.lr": 0.002,
     "optimizer.name": "adam",
     "schedule.final": 0.0,
     "schedule.name": "cosine",
 }
 KEYS = {
-    "model=mlp model.hidden=[] optimizer=sgd schedule=constant": (SOFTMAX, "d4f31e246c0541af"),
-    "": (DEFAULT, "f8d64753a5f5af15"),
+    "model=mlp model.hidden=[] optimizer=sgd schedule=constant": (SOFTMAX, "724d174594907be3"),
+    "": (DEFAULT, "ad106751e6d2479b"),
     "seed=7 dropout.dense=0.5 epochs=3": (
         DEFAULT | {"seed": 7, "dropout.dense": 0.5, "epochs": 3},
-        "67c0f456509ad22b",
+        "992746cb03a12681",
     ),
 }
 
@@ -887,7 +887,7 @@ def test_debug_shows_the_traceback(here: Path) -> None:
         ("run --help", "OVERRIDES are Hydra's"),
         ("data --help", "verify its files"),
         ("run --hydra-help", "== Flags =="),
-        ("run --cfg job -p optimizer", "lr: 0.001"),
+        ("run --cfg job -p optimizer", "lr: 0.002"),
         ("run --info defaults", "schedule/cosine"),
     ],
 )
