@@ -38,13 +38,15 @@ def run(overrides: Sequence[str] = ()) -> dict[str, Any]:
         >>> record["metrics"]["test/accuracy"]  # doctest: +SKIP
         0.9
     """
+    from ablate import record
     from ablate.launch import command
     from ablate.plan import Request
 
-    pairs = command.run(Request(tuple(overrides)))
-    if not pairs or pairs[0][1]["status"] == "interrupted":
+    (one,) = command.run(Request(tuple(overrides)))
+    found = record.read(one.directory)
+    if found is None or found["status"] == "interrupted":
         raise KeyboardInterrupt
-    return pairs[0][1]
+    return found
 
 
 def load(path: str | Path, *, all_knobs: bool = False) -> pd.DataFrame:

@@ -27,6 +27,9 @@ my network, and would I see it again with other seeds?
 \b
     ablate run                                     a small CNN on digits, in seconds
     ablate run data=mnist dropout=standard seed=1  another data set, with dropout
+    ablate run -m norm=none,batch 'seed=range(5)'  a grid, trained together, none twice
+    ablate plan -m norm=none,batch                 what that would train, and how
+    ablate show results                            what was finished, what failed and why
     ablate data mnist                              fetch a data set beforehand
 
 `--debug` anywhere shows tracebacks. Exit status: 0 all finished, 1 a run failed or diverged,
@@ -55,7 +58,7 @@ def run(context: typer.Context) -> None:
         ablate run data=folder data.root=photos         your images, a directory a class
         ablate run model._target_=mynets.Net            your network, found in this directory
         ablate run dropout.dense=0.5 norm=batch seed=1  what an ablation is about
-        ablate run -m seed=0,1,2                        several runs, one after another
+        ablate run -m dropout.dense=0,0.5 'seed=range(5)'  a grid of runs, trained together
 
     Groups: data model dropout norm init optimizer schedule. conf/README.md explains every knob;
     `ablate run --cfg job` prints them all with their values. Hydra's other flags work too: --info,
@@ -65,6 +68,38 @@ def run(context: typer.Context) -> None:
     one that was cut off; `rerun=all` trains it anew.
     """
     raise typer.Exit(_run(context.args))
+
+
+@app.command(context_settings=_PASS_ON)
+def plan(
+    context: typer.Context,
+    measure: Annotated[
+        bool, typer.Option("--measure", help="also estimate time and memory, by a few steps")
+    ] = False,
+) -> None:
+    """Show what `ablate run` would train with the same OVERRIDES, and train nothing.
+
+    Arms and their seeds; the stacks that runs are trained in, and why; what has been finished.
+    """
+    raise typer.Exit(_plan(context.args, measure))
+
+
+@app.command()
+def show(
+    path: Annotated[str, typer.Argument(help="the folder of a run, a sweep, or any above")],
+    watch: Annotated[bool, typer.Option("--watch", help="again and again, until Ctrl-C")] = False,
+) -> None:
+    """Show the state of a sweep: finished, running, cut off, diverged, failed."""
+    from pathlib import Path
+
+    from rich.console import Console
+
+    from ablate.report.sweep import show_state, watch_state
+
+    if watch:
+        watch_state(Path(path), Console())
+        raise typer.Exit(0)
+    raise typer.Exit(show_state(Path(path), Console()))
 
 
 @app.command()
@@ -92,30 +127,63 @@ def _run(arguments: list[str]) -> int:
     if args.hydra_help or args.shell_completion:
         _hand_to_hydra(arguments)
         return 0
-    from ablate.plan import Request
-
-    request = Request(
-        tuple(args.overrides),
-        args.config_name or "config",
-        args.config_dir or args.config_path,
-        bool(args.multirun),
-    )
+    request = _request(args)
     if args.cfg or args.info:
         return _show_configuration(request, args)
     return _train(request)
 
 
-def _train(request: Request) -> int:
+def _plan(arguments: list[str], measure: bool) -> int:
+    from hydra._internal.utils import get_args_parser
     from rich.console import Console
 
     from ablate.launch import command
+    from ablate.launch.sweep import execution
+    from ablate.plan.group import group
+    from ablate.report.sweep import show_plan
+
+    request = _request(get_args_parser().parse_args(arguments))
+    runs = command.plan(request)
+    stacks = group(runs)
+    how = execution(stacks)
+    who = {"inline": "in this process", "workers": f"in {how.workers} worker processes"}
+    threads = f", {how.threads} thread{'s' if how.threads != 1 else ''} each" if how.threads else ""
+    console = Console()
+    show_plan(runs, stacks, who.get(how.launch, "by SLURM") + threads, console)
+    if measure:
+        from ablate.launch.estimate import show_estimate
+
+        show_estimate(stacks, how, console)
+    return 0
+
+
+def _request(args: argparse.Namespace) -> Request:
+    from ablate.plan import Request
+
+    return Request(
+        tuple(args.overrides),
+        args.config_name or "config",
+        args.config_dir or args.config_path,
+        bool(args.multirun),
+    )
+
+
+def _train(request: Request) -> int:
+    from rich.console import Console
+
+    from ablate import record
+    from ablate.launch import command
+    from ablate.report.sweep import show_sweep
     from ablate.report.terminal import show_run
 
-    pairs = command.run(request)
+    runs = command.run(request)
+    records = {run.key: record.read(run.directory) for run in runs}
     console = Console()
-    for one, record in pairs:
-        show_run(one, record, console)
-    return command.status([record for _, record in pairs])
+    if request.multirun:
+        show_sweep(runs, console)
+    elif (found := records[runs[0].key]) is not None:
+        show_run(runs[0], found, console)
+    return command.status(list(records.values()))
 
 
 def _show_configuration(request: Request, args: argparse.Namespace) -> int:

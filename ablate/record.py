@@ -61,14 +61,23 @@ def read(directory: Path) -> Record | None:
     return record
 
 
-def set_aside(directory: Path) -> None:
-    """Keep the record of a run that is trained again, as record.1.json, record.2.json, ..."""
+def set_aside_if_ended(directory: Path) -> None:
+    """Keep the record of a run that ended and is trained again, as record.1.json, ..."""
+    old = read(directory)
+    if old is None or not has_ended(old, rerun="none"):
+        return
     number = 1
     while (directory / f"record.{number}.json").exists():
         number += 1
     (directory / RECORD).rename(directory / f"record.{number}.json")
     (directory / CHECKPOINT).unlink(missing_ok=True)
     (directory / STATE).unlink(missing_ok=True)
+
+
+def has_ended(record: Mapping[str, Any], rerun: str) -> bool:
+    """Tell whether a recorded run is to be left alone, given what `rerun` names."""
+    status = record["status"]
+    return status not in ("running", "interrupted") and rerun not in ("all", status)
 
 
 def find(path: Path) -> list[Path]:

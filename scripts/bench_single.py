@@ -24,10 +24,11 @@ from torch.utils.data import DataLoader, Dataset
 
 from ablate import environment
 from ablate.data.tensors import Tensors
-from ablate.launch.inline import load
+from ablate.launch.describe import load
 from ablate.launch.memory import keep_freed_memory
 from ablate.nets.layers import with_own_dropout
 from ablate.plan import Request
+from ablate.plan.cells import bare
 from ablate.plan.request import check, compose, hydra_session
 from ablate.plan.resolve import resolve
 from ablate.train import Training
@@ -77,7 +78,9 @@ def configuration(*overrides: str) -> dict[str, Any]:
     request = Request(overrides)
     with hydra_session(request) as hydra:
         checked = check(hydra, request)
-        return dict(resolve(compose(hydra, request, checked.overrides), checked.explicit).config)
+        return dict(
+            resolve(bare(compose(hydra, request, checked.overrides)), checked.explicit).config
+        )
 
 
 def compare(contenders: dict[str, Step], steps: int, rounds: int) -> None:

@@ -8,7 +8,7 @@ from torch import nn
 
 from ablate import rng, schedule
 from ablate.init import initialize
-from ablate.launch.inline import load
+from ablate.launch.describe import load
 from ablate.nets.build import build
 from ablate.nets.layers import Dropout
 from ablate.stack import Stack, unbatchable

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from contextlib import suppress
-from pathlib import Path
 
 from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
 from hydra._internal.hydra import Hydra
@@ -16,51 +15,55 @@ from ablate.errors import AblateError
 from ablate.launch import task
 from ablate.launch.signals import INTERRUPTED
 from ablate.plan import Request, Run
-from ablate.plan.request import check, compose, hydra_session
+from ablate.plan.cells import Composer
+from ablate.plan.request import Checked, check, compose, hydra_session
 from ablate.plan.resolve import resolve
 
 _STATUS = {"finished": 0, "interrupted": INTERRUPTED}  # of the command; any other end is 1
 
 
-def run(request: Request) -> list[tuple[Run, record.Record]]:
+def run(request: Request) -> list[Run]:
     """Train all runs of a request.
 
     Returns:
-        The runs with their records, in the order of the request.
+        The runs, in the order of the request; how each ended is in its record.
 
     Raises:
-        AblateError: The request is wrong; nothing was started.
+        AblateError: The request is wrong, and nothing was started; or the disk is full.
     """
     with hydra_session(request) as hydra:
         checked = check(hydra, request)
-        runs = _plan(hydra, request, checked.overrides, checked.explicit, checked.faults)
+        runs = _plan(hydra, request, checked)
         with suppress(KeyboardInterrupt):  # each run's record says how far it came
             _train(hydra, request, checked.overrides, runs)
-    return [(run, found) for run in runs if (found := record.read(run.directory)) is not None]
+    return runs
 
 
-def status(records: Sequence[record.Record]) -> int:
-    """Work out the exit status from how all requested runs ended."""
-    ends = [_STATUS.get(r["status"], 1) for r in records]
-    if INTERRUPTED in ends:
-        return INTERRUPTED
-    return max(ends, default=0)
+def plan(request: Request) -> list[Run]:
+    """Plan all runs of a request, and train nothing.
+
+    Raises:
+        AblateError: The request is wrong.
+    """
+    with hydra_session(request) as hydra:
+        return _plan(hydra, request, check(hydra, request))
 
 
-def _plan(
-    hydra: Hydra,
-    request: Request,
-    overrides: Sequence[str],
-    explicit: set[str],
-    earlier: Sequence[str],
-) -> list[Run]:
+def status(records: Sequence[record.Record | None]) -> int:
+    """Work out the exit status from how all requested runs ended; None is one never started."""
+    ends = [INTERRUPTED if r is None else _STATUS.get(r["status"], 1) for r in records]
+    return INTERRUPTED if INTERRUPTED in ends else max(ends, default=0)
+
+
+def _plan(hydra: Hydra, request: Request, checked: Checked) -> list[Run]:
     """Resolve every cell of the request; raise with all faults, those of the overrides included."""
+    overrides, explicit, earlier = checked.overrides, checked.explicit, checked.faults
     runs: list[Run] = []
     places: dict[str, list[str]] = {fault: [] for fault in earlier}
-    cells = _cells(hydra, overrides) if request.multirun else [list(overrides)]
-    for cell in cells:
+    composer = Composer(lambda cell: compose(hydra, request, cell))
+    for cell in _cells(hydra, overrides) if request.multirun else [list(overrides)]:
         try:
-            runs.append(resolve(compose(hydra, request, cell), explicit, earlier))
+            runs.append(resolve(composer.contents(cell), explicit, earlier))
         except DownloadError:
             if not places:
                 raise
@@ -93,19 +96,8 @@ def _train(hydra: Hydra, request: Request, overrides: Sequence[str], runs: Seque
         hydra.multirun(request.config_name, task.train, list(overrides))
         return
     run = runs[0]
-    if _has_ended(run):
-        return
-    hydra.run(request.config_name, task.train, list(overrides))
-
-
-def _has_ended(run: Run) -> bool:
-    """Tell whether a run needs nothing; then not even its log is touched."""
-    from ablate.launch.inline import has_ended
-
-    if not Path(run.directory).is_dir():
-        return False
     old = record.read(run.directory)
-    if old is None or not has_ended(old, run.config["rerun"]):
-        return False
-    record.settle(run.directory, keeps_weights=run.config["save"] != "none")
-    return True
+    if old is not None and record.has_ended(old, run.config["rerun"]):
+        record.settle(run.directory, keeps_weights=run.config["save"] != "none")
+        return  # it needs nothing: not even its log is touched
+    hydra.run(request.config_name, task.train, list(overrides))

@@ -4,25 +4,32 @@ from __future__ import annotations
 
 import sys
 import time
-from types import TracebackType
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 from tqdm import tqdm
 
+from ablate import record
+from ablate.launch.job import Follower
+from ablate.plan.group import Stack
+from ablate.plan.run import Run
 from ablate.train import Training
 
 _REFRESH = 0.2  # seconds between two looks at the loss, each of which waits for the device
 
 
-class Progress:
-    """Follows one training.
+class Progress(Follower):
+    """Follows the training of one run.
 
     Args:
         training: What is followed.
-        title: Name of the run.
+        runs: Its one run.
     """
 
-    def __init__(self, training: Training, title: str) -> None:
-        self._training, self._title = training, title
+    def __init__(self, training: Training, runs: Sequence[Run]) -> None:
+        config = runs[0].config
+        self._training, self._title = training, f"{config['name']} seed {config['seed']}"
         self._images = training.batch * len(training.configs)
         self._looked = time.monotonic()
         self._shown_epochs = 0
@@ -30,7 +37,7 @@ class Progress:
         self._bar = tqdm(
             total=training.steps * self._images,
             initial=training.step * self._images,
-            desc=title,
+            desc=self._title,
             unit=" images",
             unit_scale=True,
             dynamic_ncols=True,
@@ -41,12 +48,7 @@ class Progress:
     def __enter__(self) -> Progress:
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *exception: object) -> None:
         self._bar.close()
 
     def step(self, ended: bool) -> None:
@@ -86,3 +88,53 @@ class Progress:
             file=sys.stderr,
             flush=True,
         )
+
+
+class SweepProgress:
+    """Follows a sweep: one bar over runs, one line a stack that ended.
+
+    Args:
+        stacks: All stacks of the sweep.
+        todo: Those that are going to be trained.
+    """
+
+    def __init__(self, stacks: Sequence[Stack], todo: Sequence[Stack]) -> None:
+        total = sum(len(stack.runs) for stack in stacks)
+        left = sum(len(stack.runs) for stack in todo)
+        self._number, self._count = 0, len(todo)
+        self._bar = tqdm(
+            total=total,
+            initial=total - left,
+            desc=str(stacks[0].runs[0].config["name"]),
+            unit=" runs",
+            dynamic_ncols=True,
+            disable=None,
+            leave=False,
+        )
+
+    def __enter__(self) -> SweepProgress:
+        self._bar.refresh()
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        self._bar.close()
+
+    def ended(self, stack: Stack) -> None:
+        """Say how a stack ended."""
+        self._number += 1
+        records = [found for run in stack.runs if (found := record.read(run.directory))]
+        ends = Counter(found["status"] for found in records)
+        ending = ", ".join(f"{count} {status}" for status, count in sorted(ends.items()))
+        line = f"stack {self._number}/{self._count}: {ending}{_errors(records)}"
+        # Through the bar, which steps aside for a line: nothing is torn.
+        tqdm.write(line, file=sys.stderr)
+        self._bar.update(len(stack.runs))
+
+
+def _errors(records: Sequence[Mapping[str, Any]]) -> str:
+    errors = [e for r in records if (e := r["metrics"].get("val/error")) is not None]
+    if not errors:
+        return ""
+    mean = f"; validation error {100 * sum(errors) / len(errors):.2f} %"
+    low, high = 100 * min(errors), 100 * max(errors)
+    return mean if len(errors) == 1 else f"{mean} ({low:.2f} to {high:.2f})"

@@ -1,7 +1,7 @@
 """What Hydra calls for each job: the task, and the resolvers that give each run its folder.
 
 It works under any of Hydra's launchers, in this process or another: all it needs, it takes from the
-job's own configuration.
+job's own configuration. Our own launcher knows it and trains all its jobs as stacks instead.
 """
 
 from __future__ import annotations
@@ -14,6 +14,8 @@ from typing import Any
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig, OmegaConf
 
+from ablate import record
+from ablate.plan.cells import bare
 from ablate.plan.request import explicit_names
 from ablate.plan.resolve import resolve
 from ablate.plan.run import Run
@@ -27,27 +29,36 @@ def train(cfg: DictConfig) -> float | None:
 
     Returns:
         The validation error where there is one (what Hydra's optimizing sweepers minimize).
+
+    Raises:
+        KeyboardInterrupt: A stop was asked for; the run is recorded as interrupted.
     """
-    from ablate.launch.inline import perform
+    from ablate.launch.job import Work
+    from ablate.launch.job import train as train_stack
+    from ablate.launch.progress import Progress
 
     hydra = HydraConfig.get()
     run = run_of(cfg, tuple(hydra.overrides.task))
-    record = perform(run, Path(hydra.runtime.output_dir))
-    error: float | None = record["metrics"].get("val/error")
+    directory = Path(hydra.runtime.output_dir)
+    train_stack(Work((run,), (directory,), fused=False, wait=True), Progress)
+    return validation_error(directory)
+
+
+def validation_error(directory: Path) -> float | None:
+    """Read a run's final validation error, or None where it has none."""
+    found = record.read(directory)
+    error: float | None = None if found is None else found["metrics"].get("val/error")
     return error
 
 
 def run_of(cfg: DictConfig, overrides: tuple[str, ...]) -> Run:
     """Resolve a job's configuration, once."""
-    bare = OmegaConf.masked_copy(cfg, [str(key) for key in cfg if key != "hydra"])
-    return _run_of(OmegaConf.to_yaml(bare), json.dumps(overrides))
+    return _run_of(json.dumps(bare(cfg), sort_keys=True), json.dumps(overrides))
 
 
 @lru_cache(maxsize=16)
-def _run_of(text: str, overrides: str) -> Run:
-    cfg = OmegaConf.create(text)
-    assert isinstance(cfg, DictConfig), "a configuration is a mapping"
-    return resolve(cfg, explicit_names(json.loads(overrides)))
+def _run_of(contents: str, overrides: str) -> Run:
+    return resolve(json.loads(contents), explicit_names(json.loads(overrides)))
 
 
 def _here(_root_: DictConfig) -> Run:

@@ -54,3 +54,28 @@ def block_shapes(model: Mapping[str, Any], height: int, width: int) -> list[Bloc
             height, width = height // 2, width // 2
         shapes.append(BlockShape(padding, pooled, height, width))
     return shapes
+
+
+def multiply_adds(model: Mapping[str, Any], shape: tuple[int, int, int], classes: int) -> int:
+    """Count the multiplications of one image's forward pass, in convolutions and dense layers.
+
+    Args:
+        model: The `model` part of a configuration, of a shipped network.
+        shape: Channels, height and width of an image.
+        classes: Number of classes K.
+    """
+    channels, height, width = shape
+    total = 0
+    if model.get("channels"):
+        kernel, stride = model["kernel_size"], model["stride"]
+        blocks = block_shapes(model, height, width)
+        for out, block in zip(model["channels"], blocks, strict=True):
+            rows = (height + 2 * block.padding - kernel) // stride + 1
+            columns = (width + 2 * block.padding - kernel) // stride + 1
+            total += rows * columns * kernel**2 * channels * out
+            channels, height, width = out, block.height, block.width
+    inputs = channels * height * width
+    for units in [*model["hidden"], classes]:
+        total += inputs * units
+        inputs = units
+    return total

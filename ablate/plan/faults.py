@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import json
 import tempfile
 from collections.abc import Mapping, Set
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -228,16 +230,30 @@ def unwritable(config: Mapping[str, Any]) -> list[str]:
         return [f"out={config['out']}: {place} is not writable ({error.strerror}); name another"]
 
 
-def try_own_model(config: Mapping[str, Any], source: Source) -> None:
-    """Build the user's network and send two images through it, before anything starts."""
+def try_own_model(config: Mapping[str, Any], source: Source) -> str | None:
+    """Build the user's network and send two images through it, before anything starts.
+
+    Returns:
+        Why it cannot be batched under vmap, or None.
+
+    Raises:
+        AblateError: It does not build, or does not map images to logits.
+    """
+    size = config["data"].get("image_size")
+    wanted = {"model": config["model"], "init": config["init"], "precision": config["precision"]}
+    channels, height, width = source.shape
+    shape = (channels, size or height, size or width)
+    return _tried(json.dumps(wanted, sort_keys=True), shape, len(source.classes))
+
+
+@cache
+def _tried(wanted: str, shape: tuple[int, int, int], classes: int) -> str | None:
     import torch
 
     from ablate.nets.build import build
+    from ablate.stack import unbatchable
 
-    channels, height, width = source.shape
-    size = config["data"].get("image_size")
-    shape = (channels, size or height, size or width)
-    classes = len(source.classes)
+    config = json.loads(wanted) | {"seed": 0, "seeds": {"init": None}}
     module = build(config, shape, classes)
     target = config["model"]["_target_"]
     try:
@@ -256,3 +272,4 @@ def try_own_model(config: Mapping[str, Any], source: Source) -> None:
         )
     if not any(p.requires_grad for p in module.parameters()):
         raise AblateError(f"model._target_={target} has no parameter to train")
+    return unbatchable(module, torch.zeros(2, *shape))

@@ -9,24 +9,22 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence, Set
 from typing import Any
 
-from omegaconf import DictConfig, OmegaConf
-from omegaconf.errors import OmegaConfBaseException
-
 from ablate import conf, data, schema
 from ablate.data.fetch import DownloadError
 from ablate.data.source import Source
 from ablate.errors import AblateError
 from ablate.plan import faults
+from ablate.plan.cells import Contents, resolved
 from ablate.plan.run import Run, key, sweep_name
 from ablate.schema import BY_NAME
 from ablate.values import ListOf, Real, Text
 
 
-def resolve(cfg: DictConfig, explicit: Set[str], earlier: Sequence[str] = ()) -> Run:
+def resolve(contents: Contents, explicit: Set[str], earlier: Sequence[str] = ()) -> Run:
     """Check and resolve one run.
 
     Args:
-        cfg: What Hydra composed.
+        contents: What was composed, nested and plain.
         explicit: Names of the knobs that the request itself sets; those are to act.
         earlier: Faults that are known already, to be told with those found here.
 
@@ -34,7 +32,7 @@ def resolve(cfg: DictConfig, explicit: Set[str], earlier: Sequence[str] = ()) ->
         AblateError: Something is wrong; every fault is told.
         DownloadError: The data set is not there and could not be fetched.
     """
-    config = _without_foreign_defaults(_contents(cfg), explicit)
+    config = _without_foreign_defaults(resolved(contents), explicit)
     found = [*earlier, *faults.illegal(config, explicit)]
     lacking = faults.lacking(config)
     if lacking:  # the other checks would have nothing to stand on
@@ -52,9 +50,17 @@ def resolve(cfg: DictConfig, explicit: Set[str], earlier: Sequence[str] = ()) ->
     assert source is not None, "a data set that does not read is a fault"
     _resolve_device(config)
     config = _canonical(config, source)
-    if config["model"]["name"] == "custom":
-        faults.try_own_model(config, source)
-    return Run(config, source.digest, key(config, source.digest))
+    own = config["model"]["name"] == "custom"
+    channels, height, width = source.shape
+    size = config["data"].get("image_size")
+    return Run(
+        config,
+        source.digest,
+        key(config, source.digest),
+        shape=(channels, size or height, size or width),
+        classes=len(source.classes),
+        alone=faults.try_own_model(config, source) if own else None,
+    )
 
 
 def _read(config: Mapping[str, Any], sound: Set[str], found: list[str]) -> Source | None:
@@ -72,20 +78,6 @@ def _read(config: Mapping[str, Any], sound: Set[str], found: list[str]) -> Sourc
         return None
     found += faults.against_the_data(config, source, sound)
     return source
-
-
-def _contents(cfg: DictConfig) -> dict[str, Any]:
-    """Take a configuration out of its wrapping; what is missing (???) becomes None."""
-    plain = OmegaConf.masked_copy(cfg, [str(k) for k in cfg if k != "hydra"])
-    try:
-        for name in OmegaConf.missing_keys(plain):
-            OmegaConf.update(plain, name, None)
-        config = OmegaConf.to_container(plain, resolve=True)
-    except OmegaConfBaseException as error:
-        reason = str(error).splitlines()[0]
-        raise AblateError(f"the configuration does not resolve: {reason}") from error
-    assert isinstance(config, dict), "a configuration is a mapping"
-    return {str(k): v for k, v in config.items()}
 
 
 def _without_foreign_defaults(config: dict[str, Any], explicit: Set[str]) -> dict[str, Any]:

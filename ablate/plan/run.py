@@ -20,11 +20,17 @@ class Run:
         config: The resolved configuration, nested.
         digest: The data's digest.
         key: The run's identity, 16 hex digits.
+        shape: Channels, height and width of an image, as the network sees it.
+        classes: Number of classes K.
+        alone: Why the network cannot be batched under vmap, or None.
     """
 
     config: Mapping[str, Any]
     digest: str
     key: str
+    shape: tuple[int, int, int]
+    classes: int
+    alone: str | None = None
 
     @property
     def sweep(self) -> Path:

@@ -1,0 +1,101 @@
+"""What a record says of a run before and while it trains."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from functools import lru_cache
+from typing import Any
+
+import torch
+
+from ablate import data, environment, record
+from ablate.data.tensors import Tensors, to_device
+from ablate.nets.layers import Dropout
+from ablate.plan.run import Run
+from ablate.train import DTYPES, Training
+
+
+def first_record(run: Run) -> record.Record:
+    """Write the record of a run that has not begun."""
+    return {
+        "schema": record.SCHEMA,
+        "key": run.key,
+        "study": None,
+        "arm": None,
+        "seed": run.config["seed"],
+        "config": run.config,
+        "status": "running",
+        "reason": None,
+        "active": {},
+        "metrics": {},
+        "history": [],
+        "evaluate": {},
+        "parameters": None,
+        "timing": {"started": now(), "seconds": []},
+        "environment": {},
+    }
+
+
+def environment_of(run: Run, training: Training, slot: int) -> dict[str, Any]:
+    """Describe what a run trains on: machine, software, data, and its place in the stack."""
+    source, tensors, stack = data.read(run.config["data"]), training.data, training.stack
+    return environment.describe(run.config["device"]) | {
+        "data": {
+            "digest": run.digest,
+            "shape": list(tensors.shape),
+            "classes": list(source.classes),
+            "sizes": {n: len(getattr(tensors, n)) for n in ("train", "val", "test")},
+            "mean": tensors.mean.flatten().tolist(),
+            "std": tensors.std.flatten().tolist(),
+        },
+        "stack": {"width": stack.width, "slot": slot, "fused": stack.fused},
+    }
+
+
+def load(config: Mapping[str, Any]) -> Tensors:
+    """Bring a configuration's data set onto its device, split and ready; the last one is kept."""
+    wanted = {name: config[name] for name in ("data", "device", "precision")}
+    # The digest tells apart what a relative path meant in another working directory.
+    return _load(json.dumps(wanted, sort_keys=True), data.read(config["data"]).digest)
+
+
+@lru_cache(maxsize=1)
+def _load(wanted: str, digest: str) -> Tensors:
+    config = json.loads(wanted)
+    source, values = data.read(config["data"]), config["data"]
+    counts = {name: len(part.labels) for name, part in source.parts.items()}
+    sizes = data.sizes(values["name"], counts, values.get("train_size"), values.get("val_size"))
+    return to_device(
+        data.split(source, sizes),
+        len(source.classes),
+        values.get("image_size"),
+        torch.device(config["device"]),
+        DTYPES[config["precision"]],
+    )
+
+
+def active(config: Mapping[str, Any], training: Training, slot: int) -> dict[str, Any]:
+    """Say what acts in a run and how strongly, as found in the network that was built."""
+    module = training.stack.layers(slot)
+    layers = {
+        f"dropout/{name}": float(layer.rate)
+        for name, layer in module.named_modules()
+        if isinstance(layer, Dropout) and layer.rate > 0
+    }
+    norms = (torch.nn.modules.batchnorm._NormBase, torch.nn.GroupNorm)
+    found = [type(m).__name__ for m in module.modules() if isinstance(m, norms)]
+    optimizer, schedule = config["optimizer"], config["schedule"]
+    return {
+        **layers,
+        **({"norm": {"kind": config["norm"]["name"], "layers": len(found)}} if found else {}),
+        **({"weight_decay": w} if (w := optimizer["weight_decay"]) else {}),
+        **({"schedule": schedule["name"]} if schedule["name"] != "constant" else {}),
+        **({"warmup_epochs": w} if (w := schedule["warmup_epochs"]) else {}),
+    }
+
+
+def now() -> str:
+    """Write down the time, in UTC."""
+    return datetime.now(UTC).isoformat(timespec="seconds")

@@ -1,0 +1,75 @@
+"""`ablate plan --measure`: what a sweep would cost, from a few real steps of each kind of stack."""
+
+from __future__ import annotations
+
+import resource
+import time
+from collections.abc import Sequence
+
+import torch
+from rich.console import Console
+from rich.table import Table
+
+from ablate.launch.describe import load
+from ablate.launch.memory import keep_freed_memory
+from ablate.launch.sweep import Execution
+from ablate.plan.group import Stack, graph_of
+from ablate.train import Training
+
+_WARM, _TIMED = 2, 8  # steps
+
+
+def show_estimate(stacks: Sequence[Stack], how: Execution, console: Console) -> None:
+    """Measure one stack of each kind, and print time and memory of the whole plan.
+
+    The time counts training steps alone: start-up, evaluation and records come on top.
+    """
+    keep_freed_memory()
+    if how.threads is not None:
+        torch.set_num_threads(how.threads)
+    kinds: dict[tuple[str, bool, int], list[Stack]] = {}
+    for stack in stacks:
+        kinds.setdefault((graph_of(stack.runs[0]), stack.fused, len(stack.runs)), []).append(stack)
+    table = Table("stacks", "runs each", "ms a step", "steps", "minutes", "peak memory")
+    table.title, table.title_justify = "measured", "left"
+    total = 0.0
+    for (_, _, width), members in kinds.items():
+        seconds, steps, memory = _measure(members[0])
+        minutes = len(members) * seconds * steps / 60
+        total += minutes
+        table.add_row(
+            str(len(members)),
+            str(width),
+            f"{1000 * seconds:.1f}",
+            f"{steps:,}",
+            f"{minutes:.1f}",
+            f"{memory / 2**20:,.0f} MiB",
+        )
+    console.print(table)
+    console.print(
+        f"about {total / how.workers:.1f} minutes of training with {how.workers} at once;"
+        " peak memory is a process's, torch itself included",
+        highlight=False,
+    )
+
+
+def _measure(stack: Stack) -> tuple[float, int, int]:
+    """Time a step of a stack; return its seconds, the steps of a training, and bytes at peak."""
+    config = stack.runs[0].config
+    cuda = config["device"] == "cuda"
+    if cuda:
+        torch.cuda.reset_peak_memory_stats()
+    training = Training([run.config for run in stack.runs], load(config), fused=stack.fused)
+    for _ in range(min(_WARM, training.steps)):
+        training.advance()
+    count = min(_TIMED, training.steps - training.step)
+    start = time.perf_counter()
+    for _ in range(count):
+        training.advance()
+    if cuda:
+        torch.cuda.synchronize()
+        peak = torch.cuda.max_memory_allocated()
+    else:
+        peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+    seconds = (time.perf_counter() - start) / max(count, 1)
+    return seconds, training.steps, peak

@@ -1,0 +1,95 @@
+"""Trains stacks as jobs of a cluster's queue (submitit); `slurm.cluster=local` tries it here.
+
+Jobs write the same records into the same folders (on a file system that the cluster shares), so a
+sweep that lost its launcher is taken up by the same command.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING, Any
+
+from ablate import record
+from ablate.errors import AblateError
+from ablate.launch.describe import first_record
+from ablate.launch.inline import finish, wait_for, work_of
+from ablate.launch.signals import Interruption
+from ablate.plan.group import Stack
+
+if TYPE_CHECKING:
+    from ablate.launch.sweep import Execution
+
+_POLL = {"slurm": 5.0, "local": 0.2}  # seconds between two looks at the queue
+
+
+def executor(stack: Stack) -> Any:
+    """Make submitit's executor for a stack, its knobs set.
+
+    Raises:
+        AblateError: submitit is not installed.
+    """
+    try:
+        import submitit
+    except ImportError as error:
+        raise AblateError(
+            "launch=slurm needs submitit: pip install 'ablate-runner[slurm]'"
+        ) from error
+    config = stack.runs[0].config
+    slurm = config["slurm"]
+    made = submitit.AutoExecutor(folder=stack.runs[0].sweep / ".slurm", cluster=slurm["cluster"])
+    parameters: dict[str, Any] = {
+        "name": str(config["name"]),
+        "timeout_min": slurm["minutes"],
+        "cpus_per_task": slurm["cpus"],
+        "mem_gb": slurm["memory"],
+    }
+    if slurm["gpus"] and slurm["cluster"] == "slurm":
+        parameters["gpus_per_node"] = slurm["gpus"]
+    if slurm["partition"] is not None and slurm["cluster"] == "slurm":
+        parameters["slurm_partition"] = slurm["partition"]
+    made.update_parameters(**parameters)
+    return made
+
+
+def outcomes(
+    how: Execution, stacks: Sequence[Stack], stop: Interruption
+) -> Iterator[tuple[Stack, str | None]]:
+    """Submit all stacks; yield each as its job ends. Those held by another process come last."""
+    config = stacks[0].runs[0].config
+    jobs = [
+        (executor(stack).submit(finish, work_of(stack, config["slurm"]["cpus"])), stack)
+        for stack in stacks
+    ]
+    held: list[Stack] = []
+    try:
+        while jobs and not stop.asked:
+            ended = [pair for pair in jobs if pair[0].done()]
+            for pair in ended:
+                jobs.remove(pair)
+                end = _result(*pair)
+                if isinstance(end, tuple) and end:
+                    held.append(pair[1])
+                    continue
+                yield pair[1], end if isinstance(end, str) else None
+            if not ended:
+                time.sleep(_POLL[config["slurm"]["cluster"]])
+    finally:
+        for job, _ in jobs:
+            job.cancel()
+    if not stop.asked:
+        yield from wait_for(how, held, stop)
+
+
+def _result(job: Any, stack: Stack) -> Any:
+    """Take a job's result; a job that died has its runs recorded as failed."""
+    try:
+        return job.result()
+    # submitit raises several kinds of error for a job that failed, timed out or vanished.
+    except Exception as error:
+        reason = f"its job {job.job_id} ended without a result: {str(error).splitlines()[0]}"
+        for run in stack.runs:
+            old = record.read(run.directory) or first_record(run)
+            if not record.has_ended(old, run.config["rerun"]):
+                record.write(run.directory, old | {"status": "failed", "reason": reason})
+        return ()

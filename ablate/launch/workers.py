@@ -1,0 +1,168 @@
+"""Trains stacks in a pool of processes that share out the cores.
+
+Each place in the pool is an executor of its own (loky, which joblib brings), with one process. So
+when a process is killed, it is known which stack it trained: that one is recorded as failed, the
+others never notice, and the place gets a new process. (A stack of several is halved first, until
+what kills its process is a single run.)
+"""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import platform
+import queue
+import signal
+import threading
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+from joblib.externals.loky.process_executor import ProcessPoolExecutor, TerminatedWorkerError
+
+from ablate import record
+from ablate.launch.describe import first_record
+from ablate.launch.inline import finish, wait_for, work_of
+from ablate.launch.signals import Interruption
+from ablate.plan.group import Stack
+from ablate.plan.run import Run
+
+if TYPE_CHECKING:
+    from ablate.launch.sweep import Execution
+
+End = tuple[str, ...] | str | None  # as `finish` returns it
+
+_POLL = 0.1  # seconds between two looks at whether a stop was asked for
+_PR_SET_PDEATHSIG = 1  # linux/prctl.h
+
+
+def outcomes(
+    how: Execution, stacks: Sequence[Stack], stop: Interruption
+) -> Iterator[tuple[Stack, str | None]]:
+    """Train stacks; yield each as it ends. Those held by another process come last."""
+    todo: queue.SimpleQueue[Stack] = queue.SimpleQueue()
+    for stack in stacks:
+        todo.put(stack)
+    ended: queue.SimpleQueue[tuple[Stack, Any]] = queue.SimpleQueue()
+    places = [_Place(number, how, todo, ended) for number in range(how.workers)]
+    held: list[Stack] = []
+    left = len(stacks)
+    try:
+        while left:
+            try:
+                stack, end = ended.get(timeout=_POLL)
+            except queue.Empty:
+                if stop.asked:
+                    break
+                continue
+            left -= 1
+            if isinstance(end, BaseException):
+                raise end
+            if isinstance(end, tuple) and end:
+                held.append(stack)
+                continue
+            stop.asked = stop.asked or end is None
+            yield stack, end if isinstance(end, str) else None
+            if stop.asked:
+                break
+    finally:
+        for place in places:
+            place.close()
+    if not stop.asked:
+        yield from wait_for(how, held, stop)
+
+
+class _Place(threading.Thread):
+    """A place in the pool: a thread that hands one stack after another to its one process."""
+
+    def __init__(
+        self,
+        number: int,
+        how: Execution,
+        todo: queue.SimpleQueue[Stack],
+        ended: queue.SimpleQueue[tuple[Stack, Any]],
+    ) -> None:
+        super().__init__(name=f"place-{number}", daemon=True)
+        self.number, self.how, self.todo, self.ended = number, how, todo, ended
+        self.closing = False
+        self.executor = self._executor()
+        self.start()
+
+    def _executor(self) -> ProcessPoolExecutor:
+        env = {"ABLATE_GPU": str(self.number), "OMP_NUM_THREADS": str(self.how.threads or "")}
+        return ProcessPoolExecutor(
+            max_workers=1,
+            initializer=_begin,
+            initargs=(os.getpid(), self.number),
+            env={name: value for name, value in env.items() if value},
+        )
+
+    def run(self) -> None:
+        """Work until nothing is left to do."""
+        while not self.closing:
+            try:
+                stack = self.todo.get_nowait()
+            except queue.Empty:
+                return
+            try:
+                end: Any = self._train(stack)
+            # Whatever comes out of the pool but its results ends the sweep, in the main thread.
+            except BaseException as error:
+                end = error
+            self.ended.put((stack, end))
+
+    def _train(self, stack: Stack) -> End:
+        try:
+            done = self.executor.submit(finish, work_of(stack, self.how.threads))
+            end: End = done.result()
+            return end
+        except TerminatedWorkerError:
+            if self.closing:
+                return None
+        self.executor = self._executor()
+        if len(stack.runs) == 1:
+            _record_as_killed(stack.runs[0])
+            return ()
+        held: tuple[str, ...] = ()
+        middle = len(stack.runs) // 2
+        for half in (stack.runs[:middle], stack.runs[middle:]):
+            end = self._train(replace(stack, runs=half))
+            if not isinstance(end, tuple):
+                return end
+            held += end
+        return held
+
+    def close(self) -> None:
+        """Ask the process to stop: it writes its states first."""
+        self.closing = True
+        for process in list(self.executor._processes.values()):
+            if process.pid is not None and self.is_alive():
+                _signal(process.pid)
+        self.join()
+        self.executor.shutdown(wait=True, kill_workers=False)
+
+
+def _record_as_killed(run: Run) -> None:
+    old = record.read(run.directory) or first_record(run)
+    if record.has_ended(old, run.config["rerun"]):
+        return
+    reason = "its process was killed (SIGKILL; was there enough memory?)"
+    record.write(run.directory, old | {"status": "failed", "reason": reason})
+    with (run.directory / "run.log").open("a", encoding="utf-8") as file:
+        file.write(f"{reason}\n")
+
+
+def _signal(pid: int) -> None:
+    try:
+        os.kill(pid, signal.SIGTERM)
+    except ProcessLookupError:
+        return
+
+
+def _begin(parent: int, number: int) -> None:
+    """Begin a worker: it asks the kernel for a SIGTERM should its parent die."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent passes a stop on
+    if platform.system() == "Linux":
+        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
+        if os.getppid() != parent:
+            os._exit(1)
