@@ -7,16 +7,18 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from threading import Lock
 from typing import TYPE_CHECKING, Any
 
-from ablate.errors import AblateError, NoEffectWarning
+from ablate.errors import AblateError
 
 if TYPE_CHECKING:
     import pandas as pd
     from torch import nn
 
 __version__ = "0.1.0"
-__all__ = ["AblateError", "NoEffectWarning", "load", "load_model", "run"]
+_ONE_AT_A_TIME = Lock()  # Hydra keeps its state in the process
+__all__ = ["AblateError", "load", "load_model", "run"]
 
 
 def run(overrides: Sequence[str] = ()) -> dict[str, Any]:
@@ -42,9 +44,12 @@ def run(overrides: Sequence[str] = ()) -> dict[str, Any]:
     from ablate.launch import command
     from ablate.plan import Request
 
-    (one,) = command.run(Request(tuple(overrides)))
-    found = record.read(one.directory)
-    if found is None or found["status"] == "interrupted":
+    if isinstance(overrides, str):
+        raise AblateError(f"overrides are a list: ablate.run([{overrides!r}])")
+    with _ONE_AT_A_TIME:
+        ((one,), interrupted) = command.run(Request(tuple(overrides)))
+        found = record.read(one.directory)
+    if found is None or interrupted:
         raise KeyboardInterrupt
     return found
 

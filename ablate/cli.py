@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 import sys
 import traceback
 from typing import TYPE_CHECKING, Annotated
@@ -40,33 +41,50 @@ my network, and would I see it again with other seeds?
 _PASS_ON = {"allow_extra_args": True, "ignore_unknown_options": True}
 
 
+def _say_version(wanted: bool) -> None:
+    if wanted:
+        from ablate import __version__
+
+        print(f"ablate {__version__}")
+        raise typer.Exit
+
+
 @app.callback()
-def _top() -> None:
+def _top(
+    version: Annotated[
+        bool,
+        typer.Option("--version", help="print the version", is_eager=True, callback=_say_version),
+    ] = False,
+) -> None:
     """Hold the commands together."""
 
 
-@app.command(context_settings=_PASS_ON)
+_RUN_HELP = """
+Train a network, or with -m a grid of them, and record every run.
+
+OVERRIDES are Hydra's: `knob=value` and `group=option`, any number of them.
+
+\b
+    ablate run                                      a small CNN on digits
+    ablate run model=mlp model.hidden=[]            softmax regression
+    ablate run data=cifar10 epochs=3                downloads what is missing
+    ablate run data=folder data.root=photos         your images, a directory a class
+    ablate run model._target_=mynets.Net            your network, found in this directory
+    ablate run dropout.dense=0.5 norm=batch seed=1  what an ablation is about
+    ablate run -m norm=none,batch 'seed=range(5)'   a grid of runs, trained together
+
+Groups: data model dropout norm init optimizer schedule. conf/README.md explains every knob;
+`ablate run --cfg job` prints them all with their values. Hydra's other flags work too: --info,
+--config-dir, -cn, --hydra-help.
+
+A run is recorded in out/name/key/. The same command again skips what is finished and goes on with
+what was cut off; `rerun=failed`, `diverged` or `all` trains again what ended so.
+"""
+
+
+@app.command(context_settings=_PASS_ON, help=_RUN_HELP)
 def run(context: typer.Context) -> None:
-    r"""Train a network and record it.
-
-    OVERRIDES are Hydra's: `knob=value` and `group=option`, any number of them.
-
-    \b
-        ablate run                                      the default: a small CNN on digits
-        ablate run model=mlp model.hidden=[]            softmax regression
-        ablate run data=cifar10 epochs=3                downloads what is missing
-        ablate run data=folder data.root=photos         your images, a directory a class
-        ablate run model._target_=mynets.Net            your network, found in this directory
-        ablate run dropout.dense=0.5 norm=batch seed=1  what an ablation is about
-        ablate run -m dropout.dense=0,0.5 'seed=range(5)'  a grid of runs, trained together
-
-    Groups: data model dropout norm init optimizer schedule. conf/README.md explains every knob;
-    `ablate run --cfg job` prints them all with their values. Hydra's other flags work too: --info,
-    --config-dir, -cn, --hydra-help.
-
-    A run is recorded in out/name/key/. The same command again skips a finished run and goes on with
-    one that was cut off; `rerun=all` trains it anew.
-    """
+    """Train the runs of a request."""
     raise typer.Exit(_run(context.args))
 
 
@@ -127,10 +145,20 @@ def _run(arguments: list[str]) -> int:
     if args.hydra_help or args.shell_completion:
         _hand_to_hydra(arguments)
         return 0
+    if args.experimental_rerun:
+        raise AblateError(
+            "--experimental-rerun is not supported: the same command goes on by itself"
+        )
     request = _request(args)
     if args.cfg or args.info:
         return _show_configuration(request, args)
-    return _train(request)
+    # From here on a SIGTERM, too, is a stop that is asked for.
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    try:
+        return _train(request)
+    except KeyboardInterrupt:
+        print("ablate: interrupted before training began", file=sys.stderr)
+        return 130
 
 
 def _plan(arguments: list[str], measure: bool) -> int:
@@ -176,14 +204,14 @@ def _train(request: Request) -> int:
     from ablate.report.sweep import show_sweep
     from ablate.report.terminal import show_run
 
-    runs = command.run(request)
+    runs, interrupted = command.run(request)
     records = {run.key: record.read(run.directory) for run in runs}
     console = Console()
     if request.multirun:
         show_sweep(runs, console)
     elif (found := records[runs[0].key]) is not None:
         show_run(runs[0], found, console)
-    return command.status(list(records.values()))
+    return command.status(list(records.values()), interrupted)
 
 
 def _show_configuration(request: Request, args: argparse.Namespace) -> int:
@@ -228,16 +256,12 @@ def main() -> None:
 
 
 def _say(error: AblateError) -> int:
-    from ablate.data.fetch import DownloadError
-
-    if isinstance(error, DownloadError):
-        print(f"ablate: {error}", file=sys.stderr)
-        return 1
     count = len(error.faults)
     if count == 1:
         print(f"ablate: {error.faults[0]}", file=sys.stderr)
     else:
         print(f"ablate: {count} things are wrong with this request:", file=sys.stderr)
         print("\n".join(f"  - {fault}" for fault in error.faults), file=sys.stderr)
-    print("Nothing was started.", file=sys.stderr)
-    return 2
+    if error.status == 2:
+        print("Nothing was started.", file=sys.stderr)
+    return error.status

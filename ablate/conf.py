@@ -38,6 +38,16 @@ def top() -> dict[str, Any]:
     return {str(key): value for key, value in values.items() if key not in ("defaults", "hydra")}
 
 
+@cache
+def chosen() -> dict[str, str]:
+    """Read which option of each group is the default, in the order of conf/config.yaml."""
+    values = OmegaConf.to_container(OmegaConf.load(CONF / "config.yaml"))
+    assert isinstance(values, dict), "a configuration is a mapping"
+    entries = [entry for entry in values["defaults"] if isinstance(entry, dict)]
+    pairs = [(group, option) for entry in entries for group, option in entry.items()]
+    return {group: option for group, option in pairs if not group.startswith("override ")}
+
+
 def owners(knob: str) -> list[str]:
     """List the options that have a knob, as written on the command line: ``optimizer=adam``."""
     group, _, name = knob.partition(".")

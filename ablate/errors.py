@@ -23,6 +23,8 @@ class AblateError(Exception):
         ablate.errors.AblateError: epochs is 0, at least 1 is needed
     """
 
+    status = 2  # exit status: nothing was started
+
     def __init__(self, *faults: str) -> None:
         self.faults: tuple[str, ...] = tuple(dict.fromkeys(faults))
         super().__init__("\n".join(self.faults))
@@ -31,13 +33,10 @@ class AblateError(Exception):
         return type(self), self.faults
 
 
-class NoEffectWarning(UserWarning):
-    """A knob is set and changes nothing.
+class DiskFullError(AblateError):
+    """A record could not be written for want of space; what is recorded stays."""
 
-    Example:
-        >>> import warnings
-        >>> warnings.warn("norm.position acts only with a norm", NoEffectWarning)
-    """
+    status = 1
 
 
 def nearest(word: str, legal: Iterable[str]) -> str:

@@ -2,12 +2,22 @@
 
 from __future__ import annotations
 
+import hashlib
 import importlib
 import sys
 from pathlib import Path
 from typing import Any
 
 from ablate.errors import AblateError, nearest
+
+
+def source_digest(target: str) -> str | None:
+    """Digest the file that a target is defined in; None where there is none to read."""
+    module = sys.modules.get(target.rpartition(".")[0])
+    file = getattr(module, "__file__", None)
+    if file is None or not Path(file).is_file():
+        return None
+    return hashlib.sha256(Path(file).read_bytes()).hexdigest()[:16]
 
 
 def locate(target: str, knob: str) -> Any:

@@ -9,6 +9,7 @@ run.log         what happened, with any traceback
 
 from __future__ import annotations
 
+import io
 import json
 import math
 import os
@@ -114,10 +115,17 @@ def _replacing(path: Path) -> Iterator[IO[bytes]]:
 
 def save_state(directory: Path, state: Mapping[str, Any]) -> None:
     """Write the state that training goes on from."""
+    _save(directory / CHECKPOINT, {"resume": dict(state)})
+
+
+def _save(path: Path, content: Mapping[str, Any]) -> None:
+    """Write tensors by way of memory, so that a full disk is told as what it is."""
     import torch
 
-    with _replacing(directory / CHECKPOINT) as file:
-        torch.save({"resume": dict(state)}, file)
+    whole = io.BytesIO()
+    torch.save(content, whole)
+    with _replacing(path) as file:
+        file.write(whole.getbuffer())
 
 
 def load_state(directory: Path) -> dict[str, Any] | None:
@@ -155,14 +163,10 @@ def finish(
         weights: A plain state dict, or None to keep none.
         state: The last training state, to keep it as state.pt.
     """
-    import torch
-
     if weights is not None:
-        with _replacing(directory / _WEIGHTS) as file:
-            torch.save(dict(weights), file)
+        _save(directory / _WEIGHTS, dict(weights))
     if state is not None:
-        with _replacing(directory / STATE) as file:
-            torch.save({"resume": dict(state)}, file)
+        _save(directory / STATE, {"resume": dict(state)})
     write(directory, record)
     settle(directory, keeps_weights=weights is not None)
 

@@ -15,7 +15,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
-from ablate import effect
+from ablate import conf, effect
 from ablate.errors import listed, nearest
 from ablate.values import Choice, Flag, ListOf, Real, Text, Type, Whole
 
@@ -505,6 +505,13 @@ KNOBS: Final[tuple[Knob, ...]] = (
 )
 
 BY_NAME: Final[dict[str, Knob]] = {knob.name: knob for knob in KNOBS}
+
+
+def knob_of(config: Config, name: str) -> Knob | None:
+    """Find the knob behind a name; what a class of the user's takes besides is no knob."""
+    group, _, leaf = name.partition(".")
+    own = group in ("model", "data") and get(config, f"{group}.name") == "custom"
+    return None if own and leaf not in conf.option(group, "custom") else BY_NAME.get(name)
 
 
 def get(config: Config, name: str, default: Any = None) -> Any:

@@ -18,7 +18,7 @@ from torch.func import functional_call, vmap
 
 from ablate import rng
 from ablate.nets.layers import Dropout
-from ablate.nets.own import seeded
+from ablate.nets.own import drawn_state, draws, seeded
 from ablate.optim import Stacked
 
 EVAL_BATCH = 500  # images a forward pass of an evaluation, whatever the stack's width
@@ -254,8 +254,11 @@ def unbatchable(module: nn.Module, x_BCHW: Tensor) -> str | None:
         out: Tensor = functional_call(module.train(), s, (x_BCHW,))
         return out
 
+    before = drawn_state()
     try:
         vmap(apply, randomness="error")(stacked)
+        if draws(before):
+            return "it draws from the global generator of Python or numpy"
     # A user's network may fail under vmap in any way; the reason is told, and it is looped.
     except Exception as error:
         return str(error).strip().split("\n")[0][:200] or type(error).__name__

@@ -20,6 +20,7 @@ from ablate.data.tensors import Split, Tensors
 from ablate.errors import AblateError
 from ablate.init import initialize
 from ablate.nets.build import build
+from ablate.nets.own import seeded
 from ablate.optim import Optimizer
 from ablate.stack import EVAL_BATCH, Stack, unbatchable
 
@@ -84,7 +85,8 @@ class Training:
         config, data = self.configs[0], self.data
         modules = []
         for c in self.configs:
-            module = build(c, data.shape, data.classes)
+            with seeded(0):  # torch's layers draw weights of their own, which are drawn anew here
+                module = build(c, data.shape, data.classes)
             initialize(module, c["init"], seed_of(c, "init"))
             modules.append(module.to(self.device, data.dtype))
         if not any(p.requires_grad for p in modules[0].parameters()):
@@ -214,6 +216,11 @@ class Training:
                 self.stack.load_slice(r, best["weights"])
         splits = {name: getattr(self.data, name) for name in ("train", "val", "test")}
         found = {name: self._measure(split) for name, split in splits.items()}
+        train = found["train"]
+        assert train is not None, "there is an image to train on"
+        for r, measured in enumerate(train):
+            if self.diverged[r] is None and not math.isfinite(measured["loss"]):
+                self.diverged[r] = self.steps  # in the last step, which no later loss shows
         return [
             self._metrics({name: m[r] if m else None for name, m in found.items()}, self._best[r])
             if alive

@@ -9,8 +9,6 @@ from __future__ import annotations
 import sys
 from collections.abc import Iterable, Iterator, Sequence
 
-from omegaconf import OmegaConf
-
 from ablate import conf, schema
 from ablate.schema import BY_NAME, KNOBS, Knob, shown
 from ablate.values import Choice
@@ -46,7 +44,7 @@ what a knob may change:
 
 def page() -> str:
     """Compose the page."""
-    chosen = _chosen()
+    chosen = conf.chosen()
     rest = [knob for knob in KNOBS if knob.group not in chosen]
     run = [knob for knob in rest if knob.role == "result"]
     around = [knob for knob in rest if knob.role != "result"]
@@ -55,14 +53,6 @@ def page() -> str:
     parts.append("\n".join(["## The run\n", *_table(run), ""]))
     parts.append("\n".join(["## Execution and labels\n", *_table(around), ""]))
     return "\n".join(parts)
-
-
-def _chosen() -> dict[str, str]:
-    """Read which option of each group is the default, in the order of conf/config.yaml."""
-    config = OmegaConf.to_container(OmegaConf.load(conf.CONF / "config.yaml"))
-    assert isinstance(config, dict), "a configuration is a mapping"
-    entries = [entry for entry in config["defaults"] if entry != "_self_"]
-    return {group: option for entry in entries for group, option in entry.items()}
 
 
 def _options(group: str) -> tuple[str, ...]:

@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import copy
-from functools import cache
 from typing import Any
 
-from omegaconf import OmegaConf
-
-from ablate.conf import CONF, option
+from ablate.conf import chosen, option
+from ablate.conf import top as conf_top
 
 RESOLVED = {"precision": "fp32", "device": "cpu"}  # what a run on the CPU makes of `auto`
 
@@ -22,7 +20,7 @@ def config(**changes: Any) -> dict[str, Any]:
             (``**{"optimizer.lr": 0.1}``), any other name sets a top-level one (``seed=3``).
             Options are chosen first, whatever the order.
     """
-    groups, top = _defaults()
+    groups, top = chosen(), conf_top()
     made: dict[str, Any] = {
         group: option(group, changes[group] if isinstance(changes.get(group), str) else chosen)
         for group, chosen in groups.items()
@@ -37,15 +35,3 @@ def config(**changes: Any) -> dict[str, Any]:
     if made["name"] is None:
         made["name"] = f"{made['data']['name']}-{made['model']['name']}"
     return made
-
-
-@cache
-def _defaults() -> tuple[dict[str, str], dict[str, Any]]:
-    """Read conf/config.yaml: the option of each group, and the top-level values."""
-    values = OmegaConf.to_container(OmegaConf.load(CONF / "config.yaml"), resolve=False)
-    assert isinstance(values, dict), "a configuration is a mapping"
-    groups: dict[str, str] = {}
-    for choice in values.pop("defaults"):
-        groups |= choice if isinstance(choice, dict) else {}
-    del values["hydra"]
-    return groups, {str(name): value for name, value in values.items()}

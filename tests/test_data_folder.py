@@ -217,11 +217,6 @@ def test_reading_writes_nothing(tmp_path):
     assert listing(tmp_path) == before
 
 
-def test_counting_agrees_with_reading(tmp_path):
-    write_folder(tmp_path, parts=("train", "test"))
-    assert folder.count(tmp_path) == ({"train": 30, "test": 30}, 3)
-
-
 # -- what is refused ------------------------------------------------------------------------------
 
 

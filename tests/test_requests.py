@@ -26,6 +26,7 @@ from ablate.data.fetch import DownloadError
 from ablate.errors import AblateError
 from ablate.launch import command
 from ablate.plan import Request, Run
+from ablate.plan.cells import bare
 from ablate.plan.request import check, compose, hydra_session
 from ablate.plan.resolve import resolve
 from ablate.plan.run import key
@@ -120,7 +121,7 @@ def planned(*overrides: str, **fields: Any) -> Run:
     with hydra_session(request) as hydra:
         checked = check(hydra, request)
         cfg = compose(hydra, request, checked.overrides)
-        return resolve(cfg, checked.explicit, checked.faults)
+        return resolve(bare(cfg), checked.explicit, checked.faults)
 
 
 # -- names and values ------------------------------------------------------------------------------

@@ -16,7 +16,18 @@ from ablate.data.splits import Sizes, sizes, split
 from ablate.errors import AblateError
 from ablate.importing import locate
 
-__all__ = ["Part", "Sizes", "Source", "arguments", "home", "present", "read", "sizes", "split"]
+__all__ = [
+    "Part",
+    "Sizes",
+    "Source",
+    "arguments",
+    "forget",
+    "home",
+    "present",
+    "read",
+    "sizes",
+    "split",
+]
 
 FETCHED = (*idx.FOLDERS, *cifar.LAYOUTS, "svhn")
 
@@ -75,6 +86,11 @@ def _read(wanted: str) -> Source:
     if name in idx.FOLDERS:
         return idx.read(name, root)
     return cifar.read(name, root) if name in cifar.LAYOUTS else svhn.read(root)
+
+
+def forget() -> None:
+    """Forget what was read: files may have changed since the last request."""
+    _read.cache_clear()
 
 
 def present(name: str, root: Path) -> bool:

@@ -28,6 +28,8 @@ _PATIENCE = 30.0  # seconds without a byte until a server counts as silent
 class DownloadError(AblateError):
     """A data set is not there and could not be fetched."""
 
+    status = 1
+
 
 @dataclass(frozen=True)
 class File:

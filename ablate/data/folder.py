@@ -30,16 +30,6 @@ _TOLD = 5  # broken images in one message
 _WANTED = "data=folder takes a directory that holds one directory of images a class"
 
 
-def count(root: Path) -> tuple[dict[str, int], int]:
-    """Count the images of each part, and the classes, without decoding any.
-
-    Raises:
-        AblateError: There is no such directory, or no images, or a single class.
-    """
-    parts, classes = _files(root)
-    return {name: len(files) for name, files in parts.items()}, len(classes)
-
-
 def read(root: Path, image_size: int) -> Source:
     """Decode every image.
 

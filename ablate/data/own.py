@@ -78,7 +78,7 @@ def _class_names(dataset: Any) -> tuple[str, ...]:
 def _all_classes(name: str, parts: Mapping[str, Part], classes: tuple[str, ...]) -> tuple[str, ...]:
     lowest = min(int(part.labels.min()) for part in parts.values())
     count = 1 + max(int(part.labels.max()) for part in parts.values())
-    if lowest < 0 or count < 2:
+    if lowest != 0 or count < 2:
         raise AblateError(
             f"{name}: labels are to be whole numbers from 0, of ≥ 2 classes; they go from {lowest}"
             f" to {count - 1}"

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from contextlib import suppress
 
 from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
 from hydra._internal.hydra import Hydra
 from hydra.core.override_parser.overrides_parser import OverridesParser
 
-from ablate import record
+from ablate import data, record
 from ablate.data.fetch import DownloadError
 from ablate.errors import AblateError
 from ablate.launch import task
@@ -19,24 +18,26 @@ from ablate.plan.cells import Composer
 from ablate.plan.request import Checked, check, compose, hydra_session
 from ablate.plan.resolve import resolve
 
-_STATUS = {"finished": 0, "interrupted": INTERRUPTED}  # of the command; any other end is 1
 
-
-def run(request: Request) -> list[Run]:
+def run(request: Request) -> tuple[list[Run], bool]:
     """Train all runs of a request.
 
     Returns:
-        The runs, in the order of the request; how each ended is in its record.
+        The runs, in the order of the request, and whether a stop was asked for; how each run ended
+        is in its record.
 
     Raises:
         AblateError: The request is wrong, and nothing was started; or the disk is full.
     """
+    data.forget()
     with hydra_session(request) as hydra:
         checked = check(hydra, request)
         runs = _plan(hydra, request, checked)
-        with suppress(KeyboardInterrupt):  # each run's record says how far it came
+        try:
             _train(hydra, request, checked.overrides, runs)
-    return runs
+        except KeyboardInterrupt:
+            return runs, True
+    return runs, False
 
 
 def plan(request: Request) -> list[Run]:
@@ -49,10 +50,10 @@ def plan(request: Request) -> list[Run]:
         return _plan(hydra, request, check(hydra, request))
 
 
-def status(records: Sequence[record.Record | None]) -> int:
+def status(records: Sequence[record.Record | None], interrupted: bool) -> int:
     """Work out the exit status from how all requested runs ended; None is one never started."""
-    ends = [INTERRUPTED if r is None else _STATUS.get(r["status"], 1) for r in records]
-    return INTERRUPTED if INTERRUPTED in ends else max(ends, default=0)
+    ended = all(r is not None and r["status"] == "finished" for r in records)
+    return INTERRUPTED if interrupted else int(not ended)
 
 
 def _plan(hydra: Hydra, request: Request, checked: Checked) -> list[Run]:
@@ -93,11 +94,14 @@ def _cells(hydra: Hydra, overrides: Sequence[str]) -> list[list[str]]:
 
 def _train(hydra: Hydra, request: Request, overrides: Sequence[str], runs: Sequence[Run]) -> None:
     if request.multirun:
-        hydra.multirun(request.config_name, task.train, list(overrides))
+        hydra.multirun(
+            request.config_name, task.train, list(overrides), with_log_configuration=False
+        )
         return
     run = runs[0]
     old = record.read(run.directory)
     if old is not None and record.has_ended(old, run.config["rerun"]):
-        record.settle(run.directory, keeps_weights=run.config["save"] != "none")
+        record.settle(run.directory, keeps_weights=old["config"]["save"] != "none")
         return  # it needs nothing: not even its log is touched
-    hydra.run(request.config_name, task.train, list(overrides))
+    # Logging stays the caller's; run.log hears what it should while the run trains.
+    hydra.run(request.config_name, task.train, list(overrides), with_log_configuration=False)

@@ -80,16 +80,18 @@ def active(config: Mapping[str, Any], training: Training, slot: int) -> dict[str
     """Say what acts in a run and how strongly, as found in the network that was built."""
     module = training.stack.layers(slot)
     layers = {
-        f"dropout/{name}": float(layer.rate)
+        f"dropout/{name}": layer.p
         for name, layer in module.named_modules()
-        if isinstance(layer, Dropout) and layer.rate > 0
+        if isinstance(layer, Dropout) and layer.p > 0
     }
     norms = (torch.nn.modules.batchnorm._NormBase, torch.nn.GroupNorm)
     found = [type(m).__name__ for m in module.modules() if isinstance(m, norms)]
+    own = config["model"]["name"] == "custom"
+    kind = "+".join(sorted(set(found))) if own else config["norm"]["name"]
     optimizer, schedule = config["optimizer"], config["schedule"]
     return {
         **layers,
-        **({"norm": {"kind": config["norm"]["name"], "layers": len(found)}} if found else {}),
+        **({"norm": {"kind": kind, "layers": len(found)}} if found else {}),
         **({"weight_decay": w} if (w := optimizer["weight_decay"]) else {}),
         **({"schedule": schedule["name"]} if schedule["name"] != "constant" else {}),
         **({"warmup_epochs": w} if (w := schedule["warmup_epochs"]) else {}),

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
 
-from ablate.launch.job import DiskFullError, Work, train
+from ablate.errors import DiskFullError
+from ablate.launch.job import Work, train
 from ablate.launch.signals import Interruption
 from ablate.plan.group import Stack
 
@@ -28,10 +29,7 @@ def finish(work: Work) -> tuple[str, ...] | str | None:
     try:
         return tuple(train(work))
     except DiskFullError as error:
-        return (
-            f"{error}: the disk is full. What is recorded stays; make space, and the same command"
-            " goes on"
-        )
+        return error.faults[0]
     except KeyboardInterrupt:
         return None
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import errno
 import logging
+import os
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
@@ -19,6 +20,7 @@ from typing import Any
 import torch
 
 from ablate import record, schema
+from ablate.errors import DiskFullError
 from ablate.launch.describe import active, environment_of, first_record, load, now
 from ablate.launch.memory import keep_freed_memory
 from ablate.launch.signals import Interruption
@@ -43,10 +45,6 @@ class Follower:
 
     def step(self, ended: bool) -> None:
         """Take note of a step, and of whether it ended an epoch."""
-
-
-class DiskFullError(Exception):
-    """A record could not be written for want of space."""
 
 
 @dataclass(frozen=True)
@@ -107,7 +105,7 @@ def _is_done(run: Run, directory: Path) -> bool:
     old = record.read(directory)
     if old is None or not record.has_ended(old, run.config["rerun"]):
         return False
-    record.settle(directory, keeps_weights=run.config["save"] != "none")
+    record.settle(directory, keeps_weights=old["config"]["save"] != "none")
     return True
 
 
@@ -129,11 +127,15 @@ def _attempt(
     directories = [work.directories[slot] for slot in slots]
     with _logs(directories):
         try:
-            _Attempt(work, slots, stop, halved).train(follow)
+            with torch.enable_grad():
+                _Attempt(work, slots, stop, halved).train(follow)
             return
         except OSError as error:
-            if error.errno in (errno.ENOSPC, errno.EDQUOT):
-                raise DiskFullError(str(error)) from error
+            if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
+                raise DiskFullError(
+                    f"the disk is full: {error}. What is recorded stays; make space, and the same"
+                    " command goes on"
+                ) from error
             _record_failure(work, slots, error)
         # Anything may go wrong in a run; it is recorded, and the sweep goes on.
         except Exception as error:
@@ -153,7 +155,7 @@ def _record_failure(work: Work, slots: list[int], error: Exception) -> None:
         log.warning("a stack of %d runs failed (%s); trained in halves", len(slots), reason)
         return
     run, directory = work.runs[slots[0]], work.directories[slots[0]]
-    log.error("the run failed: %s", reason, exc_info=error)
+    log.info("the run failed: %s", reason, exc_info=error)
     old = record.read(directory) or first_record(run)
     record.write(directory, old | {"status": "failed", "reason": reason})
 
@@ -178,7 +180,10 @@ class _Attempt:
         """Train to the end."""
         began = time.perf_counter()
         config = self.runs[0].config
-        torch.use_deterministic_algorithms(bool(config["deterministic"]))
+        before = torch.are_deterministic_algorithms_enabled()
+        if config["deterministic"]:
+            os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # torch asks for it
+        torch.use_deterministic_algorithms(before or bool(config["deterministic"]))
         try:
             tensors = load(config)
             configs = [self.work.runs[slot].config for slot in self.standing]
@@ -189,7 +194,7 @@ class _Attempt:
                 self._advance(follower)
             self._end(time.perf_counter() - began)
         finally:
-            torch.use_deterministic_algorithms(False)
+            torch.use_deterministic_algorithms(before)
 
     def _restore(self) -> None:
         states = {

@@ -32,14 +32,14 @@ class Progress(Follower):
         self._training, self._title = training, f"{config['name']} seed {config['seed']}"
         self._images = training.batch * len(training.configs)
         self._looked = time.monotonic()
-        self._shown_epochs = 0
         # Disabled where standard error is no terminal: there `_line` speaks instead.
         self._bar = tqdm(
             total=training.steps * self._images,
             initial=training.step * self._images,
             desc=self._title,
-            unit=" images",
+            unit=" img",
             unit_scale=True,
+            bar_format="{desc} {percentage:3.0f}% |{bar}| {remaining} {rate_fmt}{postfix}",
             dynamic_ncols=True,
             disable=None,
             leave=False,
@@ -67,9 +67,9 @@ class Progress(Follower):
         losses, history = self._training.losses, self._training.history[0]
         text = f"loss {losses[0]:.4f}"
         if history:
-            text += f", train accuracy {history[-1]['train/accuracy']:.4f}"
-        if history and history[-1]["val/accuracy"] is not None:
-            text += f", val accuracy {history[-1]['val/accuracy']:.4f}"
+            last = history[-1]
+            shown = last["train/accuracy"] if last["val/accuracy"] is None else last["val/accuracy"]
+            text += f" accuracy {100 * shown:.1f} %"
         return text
 
     def _line(self) -> None:

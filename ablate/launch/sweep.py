@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ablate import record
-from ablate.errors import AblateError
+from ablate.errors import DiskFullError
 from ablate.launch.signals import Interruption
 from ablate.plan.group import Stack, group
 from ablate.plan.run import Run
@@ -61,7 +61,7 @@ def execute(runs: Sequence[Run], before: Callable[[Run], None]) -> None:
 
     Raises:
         KeyboardInterrupt: A stop was asked for.
-        AblateError: The disk is full; what is recorded stays, and the sweep can go on later.
+        DiskFullError: The disk is full; what is recorded stays, and the sweep can go on later.
     """
     stacks = group(runs)
     todo = [stack for stack in stacks if not all(_has_ended(run) for run in stack.runs)]
@@ -78,7 +78,7 @@ def execute(runs: Sequence[Run], before: Callable[[Run], None]) -> None:
         for stack, error in _outcomes(how, todo, stop):
             progress.ended(stack)
             if error is not None:
-                raise AblateError(error)
+                raise DiskFullError(error)
             if stop.asked or (stack.runs[0].config["fail_fast"] and _went_wrong(stack)):
                 break
         else:

@@ -44,7 +44,9 @@ class Dropout(nn.Module):
         self.whole_channels = whole_channels
         self.active = rate > 0  # in a fused stack: whether any of its runs drops here
         self.calls = 0  # in this step
-        self.register_buffer("rate", torch.tensor(float(rate)), persistent=False)
+        self.p = float(rate)  # under torch's name, as a user's own code may ask for it
+        rate_ = torch.tensor(self.p, dtype=torch.float64)  # follows the network's type later
+        self.register_buffer("rate", rate_, persistent=False)
         self.register_buffer("key", torch.tensor(0, dtype=torch.int64), persistent=False)
 
     def begin(self, key: Tensor) -> None:
@@ -84,7 +86,7 @@ def with_own_dropout(module: nn.Module) -> nn.Module:
 def with_torch_dropout(module: nn.Module) -> nn.Module:
     """Replace our dropout modules by torch's, in place, for use outside a training of ours."""
     if isinstance(module, Dropout):
-        rate = float(module.rate)
+        rate = module.p
         return nn.Dropout2d(rate) if module.whole_channels else nn.Dropout(rate)
     for name, child in _children(module):
         setattr(module, name, with_torch_dropout(child))

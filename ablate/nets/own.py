@@ -7,11 +7,12 @@ Further `model.*` values are passed to the constructor. Where its parameters inc
 
 from __future__ import annotations
 
-import copy
 import inspect
+import random
 from collections.abc import Mapping
 from typing import Any
 
+import numpy as np
 import torch
 from torch import nn
 
@@ -51,6 +52,7 @@ def build(
             asked = set(inspect.signature(cls).parameters)
             filled = {name: value for name, value in known.items() if name in asked}
             built = cls(**(filled | arguments(model)))
+            _materialize(built, shape)
         # The user's constructor may raise anything.
         except Exception as error:
             raise AblateError(
@@ -60,19 +62,46 @@ def build(
         raise AblateError(
             f"model._target_={target} gives a {type(built).__name__}: a torch.nn.Module is needed"
         )
-    return with_own_dropout(copy.deepcopy(built))
+    return with_own_dropout(built)
+
+
+def _materialize(module: Any, shape: tuple[int, int, int]) -> None:
+    """Give lazy layers their shapes, by one pass."""
+    if isinstance(module, nn.Module) and any(map(nn.parameter.is_lazy, module.parameters())):
+        with torch.no_grad():
+            module.eval()(torch.zeros(2, *shape))
 
 
 class seeded:  # noqa: N801 (used like a function)
-    """A block in which torch's global generator starts from a seed, and is put back after."""
+    """A block in which global generators start from a seed, and are put back after.
+
+    Torch's on every device, Python's and numpy's: whatever a network of the user's may draw from.
+    """
 
     def __init__(self, seed: int) -> None:
-        self._seed = seed
-        self._fork = torch.random.fork_rng(devices=[])
+        self._seed = seed & LARGEST
 
     def __enter__(self) -> None:
+        devices = range(torch.cuda.device_count()) if torch.cuda.is_available() else []
+        self._fork = torch.random.fork_rng(devices=devices)
         self._fork.__enter__()
-        torch.default_generator.manual_seed(self._seed & LARGEST)
+        self._before = random.getstate(), np.random.get_state()
+        torch.manual_seed(self._seed)
+        random.seed(self._seed)
+        np.random.seed(self._seed % 2**32)
 
     def __exit__(self, *exception: Any) -> None:
+        random.setstate(self._before[0])
+        np.random.set_state(self._before[1])
         self._fork.__exit__(*exception)
+
+
+def draws(before: Any) -> bool:
+    """Tell whether Python's or numpy's global generator was drawn from since `drawn_state`."""
+    return bool(drawn_state() != before)
+
+
+def drawn_state() -> Any:
+    """Take down where Python's and numpy's global generators are."""
+    state: Any = np.random.get_state()
+    return random.getstate(), state[0], state[1].tobytes(), state[2:]

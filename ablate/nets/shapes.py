@@ -15,12 +15,16 @@ class BlockShape:
 
     Attributes:
         padding: Zero padding of the convolution, in pixels.
+        rows: Height of the convolution's own map, before pooling.
+        columns: Width of it.
         pooled: Whether the block ends in a pooling.
         height: Height of its output.
         width: Width of its output.
     """
 
     padding: int
+    rows: int
+    columns: int
     pooled: bool
     height: int
     width: int
@@ -49,10 +53,11 @@ def block_shapes(model: Mapping[str, Any], height: int, width: int) -> list[Bloc
             )
         height = (height + 2 * padding - kernel) // stride + 1
         width = (width + 2 * padding - kernel) // stride + 1
-        pooled = model["pool"] != "none" and min(height, width) >= 2
+        rows, columns = height, width
+        pooled = model["pool"] != "none" and min(rows, columns) >= 2
         if pooled:
-            height, width = height // 2, width // 2
-        shapes.append(BlockShape(padding, pooled, height, width))
+            height, width = rows // 2, columns // 2
+        shapes.append(BlockShape(padding, rows, columns, pooled, height, width))
     return shapes
 
 
@@ -67,12 +72,9 @@ def multiply_adds(model: Mapping[str, Any], shape: tuple[int, int, int], classes
     channels, height, width = shape
     total = 0
     if model.get("channels"):
-        kernel, stride = model["kernel_size"], model["stride"]
         blocks = block_shapes(model, height, width)
         for out, block in zip(model["channels"], blocks, strict=True):
-            rows = (height + 2 * block.padding - kernel) // stride + 1
-            columns = (width + 2 * block.padding - kernel) // stride + 1
-            total += rows * columns * kernel**2 * channels * out
+            total += block.rows * block.columns * model["kernel_size"] ** 2 * channels * out
             channels, height, width = out, block.height, block.width
     inputs = channels * height * width
     for units in [*model["hidden"], classes]:

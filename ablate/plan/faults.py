@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import json
 import tempfile
-from collections.abc import Mapping, Set
+from collections.abc import Mapping, Sequence, Set
 from functools import cache
+from math import gcd
 from pathlib import Path
 from typing import Any
 
@@ -26,7 +27,7 @@ _NEEDED = {
 
 def fault_of(config: Mapping[str, Any], name: str) -> str | None:
     """Say what is wrong with a knob's value, or None."""
-    knob = BY_NAME.get(name)
+    knob = schema.knob_of(config, name)
     return None if knob is None else knob.fault(schema.get(config, name))
 
 
@@ -35,15 +36,16 @@ def illegal(config: Mapping[str, Any], explicit: Set[str]) -> list[str]:
     faults = _needs(config, explicit)
     for name, value in schema.flatten(config).items():
         group = name.partition(".")[0]
-        if name not in BY_NAME:
-            if group in ("model", "data") and schema.get(config, f"{group}.name") == "custom":
+        knob = schema.knob_of(config, name)
+        if knob is None:
+            if group in ("model", "data") and _option(config, group) == "custom":
                 continue
             faults.append(f"there is no knob {name}{nearest(name, BY_NAME)}")
             continue
         missing = (
             value is None and _NEEDED.get((group, _option(config, group))) == name[len(group) + 1 :]
         )
-        fault = None if missing else BY_NAME[name].fault(value)
+        fault = None if missing else knob.fault(value)
         faults += [fault] if fault else []
     return faults
 
@@ -113,7 +115,7 @@ def idle(config: Mapping[str, Any], explicit: Set[str]) -> list[str]:
     """List knobs that the request sets and that touch nothing."""
     faults = []
     for name in sorted(explicit):
-        knob, value = BY_NAME.get(name), schema.get(config, name)
+        knob, value = schema.knob_of(config, name), schema.get(config, name)
         if knob is None or knob.idle is None or knob.fault(value):
             continue
         if knob.off is not schema.UNSET and _all_off(value, knob.off):
@@ -173,7 +175,9 @@ def is_at_hand(values: Mapping[str, Any]) -> bool:
     return name not in data.FETCHED or data.present(name, data.home(values.get("root")))
 
 
-def against_the_data(config: Mapping[str, Any], source: Source, sound: Set[str]) -> list[str]:
+def against_the_data(
+    config: Mapping[str, Any], source: Source, sound: Set[str], explicit: Set[str]
+) -> list[str]:
     """List what does not fit the data set that was read."""
     if "batch_size" not in sound:
         return []
@@ -183,7 +187,7 @@ def against_the_data(config: Mapping[str, Any], source: Source, sound: Set[str])
         return list(error.faults)
     faults = []
     batch = config["batch_size"]
-    if batch != "full" and batch > size.train:
+    if batch != "full" and batch > size.train and "batch_size" in explicit:
         faults.append(
             f"batch_size={batch} is more than the {_count(size.train, 'training image')}: it takes"
             f" a whole number from 1 to {size.train}, or full"
@@ -196,10 +200,34 @@ def against_the_data(config: Mapping[str, Any], source: Source, sound: Set[str])
         side = config["data"].get("image_size")
         _, height, width = source.shape
         try:
-            block_shapes(config["model"], side or height, side or width)
+            blocks = block_shapes(config["model"], side or height, side or width)
         except AblateError as error:
-            faults += error.faults
+            return [*faults, *error.faults]
+        pixels = [block.rows * block.columns for block in blocks]
+        faults += _constant(config["norm"], "model.channels", config["model"], pixels)
+    if config["model"]["name"] != "custom" and "model.hidden" in sound:
+        ones = [1] * len(config["model"]["hidden"])
+        faults += _constant(config["norm"], "model.hidden", config["model"], ones)
     return faults
+
+
+def _constant(
+    norm: Mapping[str, Any], name: str, model: Mapping[str, Any], pixels: Sequence[int]
+) -> list[str]:
+    """List layers in which a norm has one number a group, of which it leaves a constant."""
+    if norm["name"] not in ("group", "instance"):
+        return []
+    widths = model[name.partition(".")[2]]
+    for width, count in zip(widths, pixels, strict=True):
+        groups = width if norm["name"] == "instance" else gcd(norm["groups"], width)
+        if norm["name"] == "instance" and name == "model.hidden":
+            continue  # dense layers have no instance norm
+        if width // groups * count == 1:
+            return [
+                f"norm={norm['name']} would leave a constant of {width} in {name}={shown(widths)}:"
+                " each of its groups is a single number there"
+            ]
+    return []
 
 
 def _model_is_sound(sound: Set[str]) -> bool:
@@ -219,8 +247,11 @@ def unwritable(config: Mapping[str, Any]) -> list[str]:
     if not isinstance(config.get("out"), str | int | float) or config["out"] == "":
         return []
     place = Path(str(config["out"])).expanduser() / str(sweep_name(config))
-    while not place.exists() and place != place.parent:
-        place = place.parent
+    try:
+        while not place.exists() and place != place.parent:
+            place = place.parent
+    except OSError as error:  # a name that is too long, say
+        return [f"name={shown(sweep_name(config))} is no name for a folder ({error.strerror})"]
     if not place.is_dir():
         return [f"out={config['out']}: {place} is a file, and runs cannot be recorded below it"]
     try:
@@ -251,24 +282,28 @@ def _tried(wanted: str, shape: tuple[int, int, int], classes: int) -> str | None
     import torch
 
     from ablate.nets.build import build
+    from ablate.nets.own import seeded
     from ablate.stack import unbatchable
 
     config = json.loads(wanted) | {"seed": 0, "seeds": {"init": None}}
     module = build(config, shape, classes)
     target = config["model"]["_target_"]
     try:
-        with torch.no_grad():
-            logits = module.eval()(torch.zeros(2, *shape))
+        with torch.no_grad(), seeded(0):
+            tried = [module.train(mode)(torch.zeros(2, *shape)) for mode in (True, False)]
     # The user's code may raise anything.
     except Exception as error:
         raise AblateError(
             f"model._target_={target} does not take images of shape {list(shape)}:"
             f" {type(error).__name__}: {error}"
         ) from error
-    if not isinstance(logits, torch.Tensor) or logits.shape != (2, classes):
+    for mode, logits in zip(("training", "evaluation"), tried, strict=True):
+        if isinstance(logits, torch.Tensor) and logits.shape == (2, classes):
+            continue
         got = list(logits.shape) if isinstance(logits, torch.Tensor) else type(logits).__name__
         raise AblateError(
-            f"model._target_={target} gives {got} for 2 images: logits [2, {classes}] are needed"
+            f"model._target_={target} gives {got} for 2 images in {mode}: logits [2, {classes}]"
+            " are needed"
         )
     if not any(p.requires_grad for p in module.parameters()):
         raise AblateError(f"model._target_={target} has no parameter to train")

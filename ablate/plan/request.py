@@ -152,8 +152,9 @@ def _parsed(hydra: Hydra, overrides: Sequence[str], checked: Checked) -> Iterato
                 raise HydraException("it names no value")
         except HydraException as error:
             reason = _first_lines(error, 1).partition(" expecting ")[0]
+            quoted = "; quote a value with such a sign: \"name='é'\"" if "token" in reason else ""
             checked.faults.append(
-                f"'{text}' is no override: it takes knob=value or group=option ({reason})"
+                f"'{text}' is no override: it takes knob=value or group=option ({reason}{quoted})"
             )
         else:
             yield override
@@ -218,7 +219,8 @@ def _value_is_sound(
     if name.split(".")[0] == "hydra":
         return True
     sound = _sweep_is_sound(override, request, checked)
-    knob = schema.BY_NAME.get(name)
+    own = all(_is_argument(base, name) for base in bases)
+    knob = None if own else schema.BY_NAME.get(name)
     for value in _values(override) if sound else []:
         wrong = None if knob is None or _is_interpolation(value) else knob.fault(value)
         if wrong is not None:
@@ -247,8 +249,8 @@ def _misplaced(base: DictConfig, override: Override) -> str | None:
             return f"{override.input_line}: {name} is there already; write {plain}"
         return None
     group = name.partition(".")[0]
-    if OmegaConf.select(base, f"{group}.name") == "custom" and name not in schema.BY_NAME:
-        return None if group in ("model", "data") else _not_a_knob(name)
+    if _is_argument(base, name):
+        return None
     if name not in schema.BY_NAME:
         return _not_a_knob(name)
     choice = OmegaConf.select(base, f"{group}.name")
@@ -258,9 +260,18 @@ def _misplaced(base: DictConfig, override: Override) -> str | None:
     )
 
 
+def _is_argument(base: DictConfig, name: str) -> bool:
+    """Tell whether a name is an argument of a class of the user's, rather than a knob."""
+    group, _, leaf = name.partition(".")
+    own = group in ("model", "data") and OmegaConf.select(base, f"{group}.name") == "custom"
+    return own and leaf not in conf.option(group, "custom")
+
+
 def _moves_records(override: Override) -> str | None:
     if override.key_or_group.split(".")[1:2] in (["run"], ["sweep"]):
         return f"{override.input_line}: a run lies in out/name/key; set out or name instead"
+    if override.key_or_group == "hydra.output_subdir":
+        return f"{override.input_line}: a run keeps what was composed in .hydra/"
     if override.key_or_group == "hydra.job.chdir":
         return f"{override.input_line}: paths are relative to where the command was called"
     return None

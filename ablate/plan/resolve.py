@@ -13,10 +13,10 @@ from ablate import conf, data, schema
 from ablate.data.fetch import DownloadError
 from ablate.data.source import Source
 from ablate.errors import AblateError
+from ablate.importing import source_digest
 from ablate.plan import faults
 from ablate.plan.cells import Contents, resolved
 from ablate.plan.run import Run, key, sweep_name
-from ablate.schema import BY_NAME
 from ablate.values import ListOf, Real, Text
 
 
@@ -44,26 +44,30 @@ def resolve(contents: Contents, explicit: Set[str], earlier: Sequence[str] = ())
     found += faults.unwritable(config)
     if config["device"] == "cuda":
         found += _resolve_device(config)
-    source = _read(config, sound, found)
+    source = _read(config, sound, explicit, found)
     if found:
         raise AblateError(*found)
     assert source is not None, "a data set that does not read is a fault"
     _resolve_device(config)
     config = _canonical(config, source)
     own = config["model"]["name"] == "custom"
+    alone = faults.try_own_model(config, source) if own else None
+    code = source_digest(config["model"]["_target_"]) if own else None
     channels, height, width = source.shape
     size = config["data"].get("image_size")
     return Run(
         config,
         source.digest,
-        key(config, source.digest),
+        key(config, source.digest, code),
         shape=(channels, size or height, size or width),
         classes=len(source.classes),
-        alone=faults.try_own_model(config, source) if own else None,
+        alone=alone,
     )
 
 
-def _read(config: Mapping[str, Any], sound: Set[str], found: list[str]) -> Source | None:
+def _read(
+    config: Mapping[str, Any], sound: Set[str], explicit: Set[str], found: list[str]
+) -> Source | None:
     """Read the data set and check against it; a request that is wrong anyway downloads nothing."""
     if not faults.knows_its_data(config, sound):
         return None
@@ -76,7 +80,7 @@ def _read(config: Mapping[str, Any], sound: Set[str], found: list[str]) -> Sourc
     except AblateError as error:
         found += error.faults
         return None
-    found += faults.against_the_data(config, source, sound)
+    found += faults.against_the_data(config, source, sound, explicit)
     return source
 
 
@@ -108,7 +112,7 @@ def _canonical(config: Mapping[str, Any], source: Source) -> dict[str, Any]:
     """Bring legal values to one form."""
     new = {k: dict(v) if isinstance(v, Mapping) else v for k, v in config.items()}
     for name in schema.flatten(config):
-        knob = BY_NAME.get(name)
+        knob = schema.knob_of(config, name)
         if knob is None:
             continue
         group, _, leaf = name.rpartition(".")
@@ -126,7 +130,7 @@ def _canonical(config: Mapping[str, Any], source: Source) -> dict[str, Any]:
 def _canonical_sizes(new: dict[str, Any], source: Source) -> None:
     """Write a size that is the data set's own anyway as null, and a full batch as its number."""
     wanted, values = faults.sizes(new, source), new["data"]
-    if new["batch_size"] == "full":
+    if new["batch_size"] == "full" or new["batch_size"] > wanted.train:  # a default, of few images
         new["batch_size"] = wanted.train
     for name, number in (("val_size", wanted.val), ("train_size", wanted.train)):
         default = faults.sizes({"data": values | {name: None}}, source)

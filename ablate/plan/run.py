@@ -43,15 +43,17 @@ class Run:
         return self.sweep / self.key
 
 
-def key(config: Mapping[str, Any], digest: str) -> str:
+def key(config: Mapping[str, Any], digest: str, code: str | None = None) -> str:
     """Work out a run's identity.
 
-    It covers every result knob that is not at its off value, and the data. Leaving out what is off
+    It covers every result knob that is not at its off value, the data, and the code of a network of
+    the user's own. Leaving out what is off
     keeps old keys valid when a knob is added.
 
     Args:
         config: A resolved configuration.
         digest: The data's digest.
+        code: Digest of the file that defines a network of the user's own.
 
     Returns:
         16 hex digits of SHA-256.
@@ -59,7 +61,8 @@ def key(config: Mapping[str, Any], digest: str) -> str:
     acting = {
         name: value for name, value in schema.flatten(config).items() if _is_result(name, value)
     }
-    text = json.dumps({"data": digest, "knobs": acting}, sort_keys=True, allow_nan=False)
+    parts = {"data": digest, "knobs": acting} | ({"code": code} if code else {})
+    text = json.dumps(parts, sort_keys=True, allow_nan=False)
     return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 

@@ -11,6 +11,7 @@ from typing import Any
 
 from rich.console import Console, Group
 from rich.live import Live
+from rich.markup import escape
 from rich.table import Table
 
 from ablate import record, schema
@@ -26,13 +27,13 @@ def show_sweep(runs: Sequence[Run], console: Console) -> None:
     """Print what came out of a sweep: one row an arm, then what failed."""
     records = {run.key: record.read(run.directory) for run in runs}
     arms = _arms(runs)
-    table = Table(title=f"{runs[0].sweep}: {len(records)} runs", title_justify="left")
+    table = Table(title=escape(f"{runs[0].sweep}: {len(records)} runs"), title_justify="left")
     table.add_column("arm")
     for head in ("finished", "val error", "test error", "lowest", "highest"):
         table.add_column(head, justify="right")
     for arm, members in arms.items():
         found = [r for run in members if (r := records[run.key]) and r["status"] == "finished"]
-        table.add_row(arm, f"{len(found)}/{len(members)}", *_errors(found))
+        table.add_row(escape(arm), f"{len(found)}/{len(members)}", *_errors(found))
     console.print(table)
     console.print("[dim]mean over seeds; lowest and highest test error[/dim]", highlight=False)
     _show_failures(runs, records, console)
@@ -84,9 +85,9 @@ def _state_page(path: Path) -> tuple[Group, int]:
         if status in ("failed", "diverged"):
             wrong.append((status, str(folder), str(found["reason"])))
     kinds = [k for k in _KINDS if any(counts[k] for counts in sweeps.values())]
-    table = Table("sweep", *kinds, title=str(path), title_justify="left")
+    table = Table("sweep", *kinds, title=escape(str(path)), title_justify="left")
     for sweep, counts in sweeps.items():
-        table.add_row(str(sweep), *(str(counts[kind]) for kind in kinds))
+        table.add_row(escape(str(sweep)), *(str(counts[kind]) for kind in kinds))
     return Group(table, *_failures(wrong)), 0 if kinds == ["finished"] else 1
 
 
@@ -98,10 +99,10 @@ def show_plan(runs: Sequence[Run], stacks: Sequence[Stack], how: str, console: C
     ended = {run.key: _state(run) for run in runs}
     counts = Counter(ended.values())
     arms = _arms(runs)
-    table = Table("arm", "seeds", title=f"{len(ended)} runs in {runs[0].sweep}")
+    table = Table("arm", "seeds", title=escape(f"{len(ended)} runs in {runs[0].sweep}"))
     table.title_justify = "left"
     for arm, members in arms.items():
-        table.add_row(arm, _ranges(sorted({run.config["seed"] for run in members})))
+        table.add_row(escape(arm), _ranges(sorted({run.config["seed"] for run in members})))
     console.print(table)
     plan = Table("stacks", "runs each", "applied", "graph", "why", title=how, title_justify="left")
     same = _varied_graph(stacks)
@@ -112,7 +113,7 @@ def show_plan(runs: Sequence[Run], stacks: Sequence[Stack], how: str, console: C
         groups.setdefault((applied, graph or "the same", stack.why), []).append(len(stack.runs))
     for (applied, graph, why), sizes in groups.items():
         each = str(sizes[0]) if len(set(sizes)) == 1 else f"{min(sizes)} to {max(sizes)}"
-        plan.add_row(str(len(sizes)), each, applied, graph, why)
+        plan.add_row(str(len(sizes)), each, applied, escape(graph), escape(why))
     console.print(plan)
     state = ", ".join(f"{count} {status}" for status, count in sorted(counts.items()))
     console.print(f"now: {state}", highlight=False)
@@ -205,7 +206,7 @@ def _failures(wrong: Sequence[tuple[str, str, str]]) -> list[Table | str]:
         return []
     table = Table("status", "run", "reason", title="not finished", title_justify="left")
     for status, place, reason in wrong[:_MOST]:
-        table.add_row(status, place, reason)
+        table.add_row(status, escape(place), escape(reason))
     if len(wrong) > _MOST:
         table.add_row("...", f"and {len(wrong) - _MOST} more", "")
     kinds = {status for status, _, _ in wrong} & {"failed", "diverged"}

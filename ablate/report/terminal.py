@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 
 from ablate.plan.run import Run
@@ -24,13 +25,18 @@ def show_run(run: Run, record: Mapping[str, Any], console: Console) -> None:
     status = record["status"]
     if status == "finished":
         console.print(_table(record))
-    elif status == "interrupted":
-        done = f"{record['reason']}; the same command goes on from there"
-        console.print(f"interrupted: {done}")
+    elif status in ("interrupted", "running"):
+        reason = record["reason"] or "it was left while it ran, here or in another process"
+        _say(console, f"{status}: {reason}; the same command goes on from there")
     else:
-        console.print(f"[bold]{status}[/bold]: {record['reason']}", highlight=False)
-        console.print(f"trained again with rerun={status}; run.log tells more", highlight=False)
-    console.print(f"record: {run.directory}", highlight=False, soft_wrap=True)
+        _say(console, f"{status}: {record['reason']}")
+        _say(console, f"rerun={status} trains it again; run.log tells more")
+    _say(console, f"record: {run.directory}")
+
+
+def _say(console: Console, text: str) -> None:
+    """Print text as it is: what a user named may look like markup."""
+    console.print(text, markup=False, highlight=False, soft_wrap=True)
 
 
 def _table(record: Mapping[str, Any]) -> Table:
@@ -38,7 +44,7 @@ def _table(record: Mapping[str, Any]) -> Table:
     seconds = sum(record["timing"]["seconds"])
     cost = f"{record['parameters']:,} parameters · {seconds:.1f} s of training"
     table = Table(
-        title=f"{config['name']}, seed {record['seed']}, {len(record['history'])} epochs",
+        title=escape(f"{config['name']}, seed {record['seed']}, {len(record['history'])} epochs"),
         caption=cost,
         title_justify="left",
         caption_justify="left",
