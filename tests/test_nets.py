@@ -128,7 +128,7 @@ def test_under_vmap_each_run_has_its_own_rate_and_mask(rates, whole_channels):
 
     fused = torch.func.vmap(run)(state)
     alone = [dropout(r, k, whole_channels=whole_channels)(x) for k, r in enumerate(rates)]
-    torch.testing.assert_close(fused, torch.stack(alone), rtol=1e-15, atol=0)
+    torch.testing.assert_close(fused, torch.stack(alone), rtol=1e-6, atol=0)
 
 
 def test_rate_and_key_are_no_part_of_what_is_saved():

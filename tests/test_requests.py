@@ -313,7 +313,6 @@ IDLE = {
     "model._target_=asked_nets.Good dropout.dense=0.5": "your own model decides where it drops",
     "model._target_=asked_nets.Good dropout=standard": "your own model decides where it drops",
     "model._target_=asked_nets.Good norm=batch": "your own model decides how it normalizes",
-    "model._target_=asked_nets.Good model.pool=avg": "it belongs to model=cnn",
 }
 
 
@@ -356,8 +355,8 @@ WRONG_TARGETS = {
     "asked_nets.three": "a torch.nn.Module is needed",
     "asked_nets.Raises": "does not build: RuntimeError: no such luck",
     "asked_nets.NeedsDepth": "missing 1 required positional argument: 'depth'",
-    "asked_nets.Seven": "gives [2, 7] for 2 images: logits [2, 10] are needed",
-    "asked_nets.Pair": "gives tuple for 2 images: logits [2, 10] are needed",
+    "asked_nets.Seven": "gives [2, 7] for 2 images in training: logits [2, 10] are needed",
+    "asked_nets.Pair": "gives tuple for 2 images in training: logits [2, 10] are needed",
     "asked_nets.Larger": "does not take images of shape [1, 8, 8]: RuntimeError",
     "asked_nets.Bare": "has no parameter to train",
     "asked_broken.Net": "does not import: ValueError: broken at import",

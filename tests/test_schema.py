@@ -160,7 +160,11 @@ def test_a_knob_has_a_known_role_and_place_and_a_legal_off_value(knob: Knob) -> 
 def test_what_only_places_or_computes_a_run_is_no_result() -> None:
     roles = {role: {k.name for k in KNOBS if k.role == role} for role in ("execution", "label")}
     assert roles == {
-        "execution": {"device", "deterministic", "save", "checkpoint.every", "rerun"},
+        "execution": {
+            *("device", "deterministic", "save", "checkpoint.every", "rerun", "fail_fast"),
+            *("launch", "stack.width", "slurm.cluster", "slurm.partition", "slurm.minutes"),
+            *("slurm.cpus", "slurm.gpus", "slurm.memory"),
+        },
         "label": {"out", "name", "data.root"},
     }
 

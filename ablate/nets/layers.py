@@ -64,7 +64,10 @@ class Dropout(nn.Module):
         if self.whole_channels:
             shape = torch.Size((*x.shape[:2], *[1] * (x.dim() - 2)))
         mask = rng.keep_mask(key, keep, shape)
-        return x * (mask * (-1 / keep).nan_to_num(neginf=0)).to(x.dtype)
+        if x.dtype == torch.float64:  # else an integer times a number is torch's default, float32
+            mask = mask.double()
+        scale = (-1 / keep).nan_to_num(neginf=0)
+        return x * (mask * scale).to(x.dtype)
 
     def extra_repr(self) -> str:
         return f"rate={self.rate.tolist()}"
