@@ -79,12 +79,9 @@ def execute(runs: Sequence[Run], before: Callable[[Run], None]) -> None:
             progress.ended(stack)
             if error is not None:
                 raise DiskFullError(error)
-            if stop.asked or (stack.runs[0].config["fail_fast"] and _went_wrong(stack)):
+            if stack.runs[0].config["fail_fast"] and _went_wrong(stack) and not stop.asked:
+                print("stopped at the first failure (fail_fast=true)", file=sys.stderr)
                 break
-        else:
-            return
-        if not stop.asked:
-            print("stopped at the first failure (fail_fast=true)", file=sys.stderr)
     if stop.asked:
         raise KeyboardInterrupt
 

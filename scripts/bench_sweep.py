@@ -1,0 +1,115 @@
+"""What a sweep costs: ours beside Hydra's basic launcher and beside one plain script a run.
+
+    python scripts/bench_sweep.py [--seeds N]
+
+dropout {0, 0.25, 0.5} x norm {none, batch} x seeds on digits, once with a small network and once
+with the default one. All contenders run the installed command or a script, from nothing to the last
+record, one after another on the same cores; start-up is included. The scripts' time is that of one
+script of each kind, times the number of runs.
+"""
+
+from __future__ import annotations
+
+import argparse
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+from ablate import environment, record
+
+COMMAND = str(Path(sys.executable).parent / "ablate")
+GRID = ("dropout.dense=0,0.25,0.5", "norm=none,batch")
+NETWORKS = {
+    "conv 8, conv 16, dense 32": ("model.channels=[8,16]", "model.hidden=[32]"),
+    "the default network": (),
+}
+SCRIPT = """
+import torch
+from sklearn.datasets import load_digits
+from sklearn.model_selection import train_test_split
+from torch import nn
+from torch.utils.data import DataLoader, TensorDataset
+
+channels, hidden, rate, norm, seed = {channels}, {hidden}, {rate}, {norm}, {seed}
+torch.manual_seed(seed)
+x, y = load_digits(return_X_y=True)
+x = torch.tensor((x - x.mean()) / x.std(), dtype=torch.float32).view(-1, 1, 8, 8)
+x, x_test, y, y_test = train_test_split(x, torch.tensor(y), test_size=0.4, stratify=y)
+loader = DataLoader(TensorDataset(x, y), batch_size=64, shuffle=True, drop_last=True)
+layers, inputs = [], 1
+for width in channels:
+    layers += [nn.Conv2d(inputs, width, 3, padding=1), *([nn.BatchNorm2d(width)] if norm else [])]
+    layers += [nn.ReLU(), nn.MaxPool2d(2)]
+    inputs = width
+layers += [nn.Flatten(), nn.Linear(inputs * 4, hidden), *([nn.BatchNorm1d(hidden)] if norm else [])]
+layers += [nn.ReLU(), nn.Dropout(rate), nn.Linear(hidden, 10)]
+model = nn.Sequential(*layers)
+optimizer = torch.optim.Adam(model.parameters(), lr=2e-3)
+schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, 30 * len(loader))
+for epoch in range(30):
+    model.train()
+    for images, labels in loader:
+        optimizer.zero_grad()
+        loss = nn.functional.cross_entropy(model(images), labels)
+        loss.backward()
+        optimizer.step()
+        schedule.step()
+    model.eval()
+    with torch.no_grad():
+        accuracy = (model(x_test).argmax(1) == y_test).double().mean().item()
+print(accuracy)
+"""
+
+
+def main() -> None:
+    """Print all comparisons."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--seeds", type=int, default=10)
+    seeds: int = parser.parse_args().seeds
+    about = environment.describe("cpu")
+    print(f"{about['device']}, {about['threads']} cores, torch {about['versions']['torch']}")
+    print(f"{6 * seeds} runs: {' '.join(GRID)} seed=range({seeds}), 30 epochs of digits\n")
+    for name, knobs in NETWORKS.items():
+        ours, overhead = _ours(knobs, seeds)
+        basic, _ = _ours((*knobs, "hydra/launcher=basic"), seeds)
+        scripts = _scripts(knobs, seeds)
+        print(name)
+        print(f"  ablate run -m                    {ours:7.1f} s")
+        print(f"  the same, Hydra's basic launcher {basic:7.1f} s   {basic / ours:.2f} times ours")
+        print(
+            f"  a plain script a run             {scripts:7.1f} s   {scripts / ours:.2f} times ours"
+        )
+        print(f"  beyond training, a run           {1000 * overhead:7.1f} ms\n")
+
+
+def _ours(knobs: tuple[str, ...], seeds: int) -> tuple[float, float]:
+    """Time a sweep; return its seconds, and what a run costs beyond training and start-up."""
+    with tempfile.TemporaryDirectory() as folder:
+        words = [COMMAND, "run", "-m", *GRID, f"seed=range({seeds})", *knobs, f"out={folder}"]
+        start = time.perf_counter()
+        subprocess.run(words, check=True, capture_output=True)
+        whole = time.perf_counter() - start
+        nothing_left = time.perf_counter()
+        subprocess.run(words, check=True, capture_output=True)
+        again = time.perf_counter() - nothing_left
+        found = [r for d in record.find(Path(folder)) if (r := record.read(d)) is not None]
+        # The same request again plans and reads every record, and trains nothing.
+        return whole, again / len(found)
+
+
+def _scripts(knobs: tuple[str, ...], seeds: int) -> float:
+    small = bool(knobs)
+    values = {"channels": [8, 16] if small else [32, 64], "hidden": 32 if small else 128}
+    seconds = 0.0
+    for norm in (False, True):
+        text = SCRIPT.format(**values, rate=0.25, norm=norm, seed=0)
+        start = time.perf_counter()
+        subprocess.run([sys.executable, "-c", text], check=True, capture_output=True)
+        seconds += time.perf_counter() - start
+    return seconds / 2 * 6 * seeds
+
+
+if __name__ == "__main__":
+    main()
