@@ -18,7 +18,7 @@ class AblateSweeper(BasicSweeper):
     def __init__(self) -> None:
         super().__init__(max_batch_size=None)
 
-    def validate_batch_is_composable(self, batch: Any) -> None:
+    def validate_batch_is_legal(self, batch: Any) -> None:
         """Leave the checking to the launcher: composing every cell here would take 60 ms each."""
 
 
