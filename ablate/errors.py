@@ -7,6 +7,7 @@ shows its traceback.
 
 from __future__ import annotations
 
+import errno
 from collections.abc import Iterable, Sequence
 from difflib import get_close_matches
 
@@ -37,6 +38,18 @@ class DiskFullError(AblateError):
     """A record could not be written for want of space; what is recorded stays."""
 
     status = 1
+
+
+_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+
+
+def raise_if_full(error: OSError) -> None:
+    """Raise `DiskFullError` in place of an error of the system that means it."""
+    if error.errno in _FULL:
+        raise DiskFullError(
+            f"the disk is full ({error}): what is recorded stays; make space, and the same command"
+            " goes on"
+        ) from error
 
 
 def nearest(word: str, legal: Iterable[str]) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import random
+import shlex
 import shutil
 import signal
 import subprocess
@@ -443,3 +444,43 @@ def test_the_batch_script_asks_for_what_the_knobs_say(monkeypatch, tmp_path):
         *("--mem=8GB", "--job-name=digits-cnn"),
     ):
         assert f"#SBATCH {line}" in script
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(
+    not hasattr(os, "geteuid") or os.geteuid() != 0, reason="mounting a file system takes root"
+)
+def test_a_full_disk_is_told_and_the_sweep_goes_on_when_there_is_space(tmp_path):
+    Path("results").mkdir()
+    sweep_ = shlex.join([ABLATE, "run", "-m", *TINY, "seed=range(6)", "launch=inline"])
+    script = (
+        "mount -t tmpfs -o size=600k tmpfs results && dd if=/dev/zero of=results/filler bs=1k"
+        f" count=490 2>/dev/null; {sweep_}; echo status $?; {ABLATE} show results; rm"
+        f" results/filler; {sweep_} && cp -r results kept"
+    )
+    with subprocess.Popen(
+        ["unshare", "-m", "sh", "-c", script],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    ) as process:
+        out, err = process.communicate(timeout=300)
+    if "unshare" in err:
+        pytest.skip("this machine allows no mounts")
+    assert "status 1" in out
+    assert "disk is full" in err
+    assert "unreadable" not in out
+    assert process.returncode == 0, err
+    assert {r["status"] for r in records("kept").values()} == {"finished"}
+    assert len(records("kept")) == 6
+
+
+@pytest.mark.slow
+@pytest.mark.filterwarnings("ignore")
+def test_hydras_optuna_sweeper_minimizes_the_validation_error():
+    status, _, err = done(
+        *("run", "-m", *TINY, "hydra/sweeper=optuna", "hydra.sweeper.n_trials=3"),
+        *("hydra.sweeper.n_jobs=1", "optimizer.lr=interval(0.001,0.01)"),
+    )
+    assert status == 0, err
+    assert len(records()) == 3

@@ -10,7 +10,7 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 
 from ablate import data, record
 from ablate.data.fetch import DownloadError
-from ablate.errors import AblateError
+from ablate.errors import AblateError, raise_if_full
 from ablate.launch import task
 from ablate.launch.signals import INTERRUPTED
 from ablate.plan import Request, Run
@@ -30,14 +30,19 @@ def run(request: Request) -> tuple[list[Run], bool]:
         AblateError: The request is wrong, and nothing was started; or the disk is full.
     """
     data.forget()
+    task.LAUNCHED.clear()
     with hydra_session(request) as hydra:
         checked = check(hydra, request)
         runs = _plan(hydra, request, checked)
+        interrupted = False
         try:
             _train(hydra, request, checked.overrides, runs)
         except KeyboardInterrupt:
-            return runs, True
-    return runs, False
+            interrupted = True
+        except OSError as error:
+            raise_if_full(error)
+            raise
+    return list(task.LAUNCHED) if request.searches else runs, interrupted
 
 
 def plan(request: Request) -> list[Run]:
@@ -62,7 +67,7 @@ def _plan(hydra: Hydra, request: Request, checked: Checked) -> list[Run]:
     runs: list[Run] = []
     places: dict[str, list[str]] = {fault: [] for fault in earlier}
     composer = Composer(lambda cell: compose(hydra, request, cell))
-    for cell in _cells(hydra, overrides) if request.multirun else [list(overrides)]:
+    for cell in _cells(hydra, request, overrides):
         try:
             runs.append(resolve(composer.contents(cell), explicit, earlier))
         except DownloadError:
@@ -86,8 +91,13 @@ def _where(cells: Sequence[str], most: int = 3) -> str:
     return f" (in the cell{'' if len(cells) == 1 else 's'} {some}{more})"
 
 
-def _cells(hydra: Hydra, overrides: Sequence[str]) -> list[list[str]]:
+def _cells(hydra: Hydra, request: Request, overrides: Sequence[str]) -> list[list[str]]:
+    if not request.multirun:
+        return [list(overrides)]
     parser = OverridesParser.create(config_loader=hydra.config_loader)
+    if request.searches:  # what stands still is checked; what is searched, when it is launched
+        parsed = parser.parse_overrides(list(overrides))
+        return [[str(o.input_line) for o in parsed if not o.is_sweep_override()]]
     batches = BasicSweeper.split_arguments(parser.parse_overrides(list(overrides)), None)
     return [list(cell) for batch in batches for cell in batch]
 

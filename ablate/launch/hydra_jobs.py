@@ -90,6 +90,7 @@ def _stacked(
         number, overrides, cell = cards[run.directory]
         _leave_hydra_files(composer, run, number, overrides, cell)
 
+    task.LAUNCHED.extend(runs)
     sweep.execute(runs, before)
     return [
         _job_return(run, overrides, cell)
@@ -102,7 +103,7 @@ def _leave_hydra_files(
 ) -> None:
     """Write what Hydra's run_job writes into a run's `.hydra/`."""
     part = composer.hydra_part(overrides)
-    own = OmegaConf.to_container(part)
+    own = OmegaConf.to_container(part, enum_to_str=True)
     assert isinstance(own, dict), "Hydra's own part is a mapping"
     own["overrides"]["task"] = list(overrides)
     own["job"] |= {"id": str(number), "num": number, "override_dirname": ",".join(overrides)}

@@ -7,7 +7,6 @@ halved until what fails is a single run; that one is recorded, its traceback in 
 
 from __future__ import annotations
 
-import errno
 import logging
 import os
 import time
@@ -20,7 +19,7 @@ from typing import Any
 import torch
 
 from ablate import record, schema
-from ablate.errors import DiskFullError
+from ablate.errors import raise_if_full
 from ablate.launch.describe import active, environment_of, first_record, load, now
 from ablate.launch.memory import keep_freed_memory
 from ablate.launch.signals import Interruption
@@ -131,11 +130,7 @@ def _attempt(
                 _Attempt(work, slots, stop, halved).train(follow)
             return
         except OSError as error:
-            if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
-                raise DiskFullError(
-                    f"the disk is full: {error}. What is recorded stays; make space, and the same"
-                    " command goes on"
-                ) from error
+            raise_if_full(error)
             _record_failure(work, slots, error)
         # Anything may go wrong in a run; it is recorded, and the sweep goes on.
         except Exception as error:

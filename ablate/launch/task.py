@@ -20,6 +20,8 @@ from ablate.plan.request import explicit_names
 from ablate.plan.resolve import resolve
 from ablate.plan.run import Run
 
+LAUNCHED: list[Run] = []  # what was trained in this process, for a sweeper that chose it itself
+
 
 def train(cfg: DictConfig) -> float | None:
     """Train one job.
@@ -39,6 +41,7 @@ def train(cfg: DictConfig) -> float | None:
 
     hydra = HydraConfig.get()
     run = run_of(cfg, tuple(hydra.overrides.task))
+    LAUNCHED.append(run)
     directory = Path(hydra.runtime.output_dir)
     train_stack(Work((run,), (directory,), fused=False, wait=True), Progress)
     return validation_error(directory)

@@ -46,6 +46,12 @@ class Request:
     config_dir: str | None = None
     multirun: bool = False
 
+    @property
+    def searches(self) -> bool:
+        """Whether a sweeper such as Optuna's chooses the runs, so that no grid is known before."""
+        chosen = [text for text in self.overrides if text.startswith("hydra/sweeper=")]
+        return bool(chosen) and chosen[-1] not in ("hydra/sweeper=ablate", "hydra/sweeper=basic")
+
 
 @dataclass
 class Checked:
@@ -301,16 +307,18 @@ def _sweep_is_sound(override: Override, request: Request, checked: Checked) -> b
             f"{override.input_line} names several values: `ablate run -m` trains them all"
         )
         return False
-    if override.is_interval_sweep():
+    if override.is_interval_sweep() and not request.searches:
         checked.faults.append(
             f"{override.input_line}: an interval has no list of values to train; write a choice"
-            " such as a,b,c or a range(start,stop,step)"
+            " such as a,b,c or a range(start,stop,step), or take hydra/sweeper=optuna"
         )
         return False
     return True
 
 
 def _values(override: Override) -> list[Any]:
+    if override.is_interval_sweep():
+        return []
     if override.is_sweep_override():
         return [_plain(value) for value in override.sweep_iterator()]
     return [_plain(override.value())]
