@@ -61,11 +61,15 @@ def installed(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_the_wheel_holds_the_package_and_every_configuration(wheel: Path) -> None:
     held = set(zipfile.ZipFile(wheel).namelist())
     files = [*(ROOT / "ablate").rglob("*.py"), ROOT / "ablate/py.typed"]
-    assert {str(file.relative_to(ROOT)) for file in files if file.is_file()} <= held
+    names = {str(file.relative_to(ROOT)) for file in files}
+    # Hydra finds plugins at the top level alone.
+    assert {name.removeprefix("ablate/plugins/") for name in names} <= held
     configurations = [file.relative_to(ROOT) for file in (ROOT / "conf").rglob("*.yaml")]
     assert len(configurations) > 30
     assert {f"ablate/{file}" for file in configurations} <= held
-    assert {name.split("/")[0].split("-")[0] for name in held} == {"ablate", "ablate_runner"}
+    assert {name.split("/")[0].split("-")[0] for name in held} == {
+        *("ablate", "ablate_runner", "hydra_plugins")
+    }
 
 
 def test_an_installed_wheel_trains_without_the_checkout(installed: Path, tmp_path: Path) -> None:
@@ -85,3 +89,10 @@ def test_the_wheel_brings_the_command(installed: Path) -> None:
     (entries,) = installed.glob("ablate_runner-*.dist-info/entry_points.txt")
     assert "ablate = ablate.cli:main" in entries.read_text(encoding="utf-8")
     assert (installed / "bin/ablate").is_file()
+
+
+def test_an_installed_wheel_trains_a_sweep(installed: Path, tmp_path: Path) -> None:
+    start = [sys.executable, "-I", "-c", START, installed]
+    words = ("model=mlp", "model.hidden=[8]", "epochs=1", "seed=0,1", "launch=inline")
+    call(*start, "run", "-m", *words, cwd=tmp_path)
+    assert len(list(tmp_path.rglob("record.json"))) == 2

@@ -68,8 +68,8 @@ class Progress(Follower):
         text = f"loss {losses[0]:.4f}"
         if history:
             last = history[-1]
-            shown = last["train/accuracy"] if last["val/accuracy"] is None else last["val/accuracy"]
-            text += f" accuracy {100 * shown:.1f} %"
+            split = "train" if last["val/accuracy"] is None else "val"
+            text += f" {split} accuracy {100 * last[f'{split}/accuracy']:.1f} %"
         return text
 
     def _line(self) -> None:
