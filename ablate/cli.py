@@ -167,12 +167,12 @@ def _plan(arguments: list[str], measure: bool) -> int:
 
     from ablate.launch import command
     from ablate.launch.sweep import execution
-    from ablate.plan.group import group
+    from ablate.launch.sweep import plan as plan_stacks
     from ablate.report.sweep import show_plan
 
     request = _request(get_args_parser().parse_args(arguments))
     runs = command.plan(request)
-    stacks = group(runs)
+    stacks = plan_stacks(runs)
     how = execution(stacks)
     who = {"inline": "in this process", "workers": f"in {how.workers} worker processes"}
     threads = f", {how.threads} thread{'s' if how.threads != 1 else ''} each" if how.threads else ""

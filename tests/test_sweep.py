@@ -20,6 +20,7 @@ from hypothesis import strategies as st
 import ablate
 from ablate import record
 from ablate.launch import command, sweep
+from ablate.nets.shapes import training_bytes
 from ablate.plan import Request, Run
 from ablate.plan.cells import Composer, bare
 from ablate.plan.group import graph_of, group
@@ -173,6 +174,20 @@ def test_on_a_cpu_small_networks_are_fused_and_large_ones_looped(hidden, channel
     runs = [planned(s, **{"model.hidden": hidden, "model.channels": channels}) for s in range(4)]
     stacks = group(runs)
     assert [s.fused for s in stacks] == ([True] if fused else [False] * 4)
+
+
+@pytest.mark.parametrize(("gibibytes", "widths"), [(80, [20, 20]), (0.1, [8] * 5)])
+def test_on_a_gpu_a_stack_fits_into_half_the_memory(gibibytes, widths):
+    runs = [planned(s, device="cuda", batch_size=128) for s in range(40)]
+    stacks = group(runs, int(gibibytes * 2**30))
+    assert [len(s.runs) for s in stacks] == widths
+
+
+def test_the_memory_of_a_run_is_that_of_its_outputs_and_parameters():
+    mlp = {"hidden": [16]}
+    outputs, parameters = 64 + 16 + 10, 64 * 16 + 16 * 10
+    expected = 4 * (3 * 5 * outputs + 6 * parameters)
+    assert training_bytes(mlp, (1, 8, 8), 10, 5) == expected
 
 
 def test_a_run_alone_is_looped_even_on_a_gpu():

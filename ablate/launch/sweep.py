@@ -30,6 +30,15 @@ class Execution:
     threads: int | None
 
 
+def plan(runs: Sequence[Run]) -> list[Stack]:
+    """Group runs into stacks that fit the device they are for."""
+    if not runs or runs[0].config["device"] != "cuda":
+        return group(runs)
+    import torch
+
+    return group(runs, torch.cuda.get_device_properties(0).total_memory)
+
+
 def cores() -> int:
     """Count the cores that this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
@@ -63,7 +72,7 @@ def execute(runs: Sequence[Run], before: Callable[[Run], None]) -> None:
         KeyboardInterrupt: A stop was asked for.
         DiskFullError: The disk is full; what is recorded stays, and the sweep can go on later.
     """
-    stacks = group(runs)
+    stacks = plan(runs)
     todo = [stack for stack in stacks if not all(_has_ended(run) for run in stack.runs)]
     if not todo:
         return

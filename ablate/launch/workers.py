@@ -89,12 +89,12 @@ class _Place(threading.Thread):
         self.start()
 
     def _executor(self) -> ProcessPoolExecutor:
-        env = {"ABLATE_GPU": str(self.number), "OMP_NUM_THREADS": str(self.how.threads or "")}
+        # On a CPU each process gets its share of the cores, on GPUs each gets one of them.
+        env = {"CUDA_VISIBLE_DEVICES": str(self.number)}
+        if self.how.threads is not None:
+            env = {"OMP_NUM_THREADS": str(self.how.threads)}
         return ProcessPoolExecutor(
-            max_workers=1,
-            initializer=_begin,
-            initargs=(os.getpid(), self.number),
-            env={name: value for name, value in env.items() if value},
+            max_workers=1, initializer=_begin, initargs=(os.getpid(),), env=env
         )
 
     def run(self) -> None:
@@ -159,7 +159,7 @@ def _signal(pid: int) -> None:
         return
 
 
-def _begin(parent: int, number: int) -> None:
+def _begin(parent: int) -> None:
     """Begin a worker: it asks the kernel for a SIGTERM should its parent die."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent passes a stop on
     if platform.system() == "Linux":

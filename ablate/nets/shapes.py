@@ -61,6 +61,36 @@ def block_shapes(model: Mapping[str, Any], height: int, width: int) -> list[Bloc
     return shapes
 
 
+def training_bytes(
+    model: Mapping[str, Any], shape: tuple[int, int, int], classes: int, batch: int
+) -> int:
+    """Estimate the memory that one run of a shipped network needs while it trains, in bytes.
+
+    Each layer's output is held about three times (before and after the activation, and its
+    gradient), each parameter six times (itself, its gradient, two of the optimizer's, two on the
+    way), all in float32.
+
+    Args:
+        model: The `model` part of a configuration.
+        shape: Channels, height and width of an image.
+        classes: Number of classes K.
+        batch: Images a step.
+    """
+    channels, height, width = shape
+    outputs, parameters = channels * height * width, 0
+    if model.get("channels"):
+        for out, block in zip(model["channels"], block_shapes(model, height, width), strict=True):
+            outputs += block.rows * block.columns * out
+            parameters += model["kernel_size"] ** 2 * channels * out
+            channels, height, width = out, block.height, block.width
+    inputs = channels * height * width
+    for units in [*model["hidden"], classes]:
+        outputs += units
+        parameters += inputs * units
+        inputs = units
+    return 4 * (3 * batch * outputs + 6 * parameters)
+
+
 def multiply_adds(model: Mapping[str, Any], shape: tuple[int, int, int], classes: int) -> int:
     """Count the multiplications of one image's forward pass, in convolutions and dense layers.
 

@@ -5,7 +5,7 @@ it is, follows from the device and the size of the network alone, never from wha
 resumed sweep meets the same stacks.
 
     device   network                                    applied   width
-    cuda     any that can be batched                    fused     at most 32
+    cuda     any that can be batched                    fused     at most 32, and half the memory
     cpu      up to 2^17 multiply-adds an image          fused     at most 16
     cpu      larger, or one of the user's own           looped    1
 
@@ -21,7 +21,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from ablate import schema
-from ablate.nets.shapes import multiply_adds
+from ablate.nets.shapes import multiply_adds, training_bytes
 from ablate.plan.run import Run
 
 _FUSED_ON_A_CPU = 2**17  # multiply-adds an image
@@ -43,11 +43,12 @@ class Stack:
     why: str
 
 
-def group(runs: Sequence[Run]) -> list[Stack]:
+def group(runs: Sequence[Run], memory: int | None = None) -> list[Stack]:
     """Put every distinct run into exactly one stack.
 
     Args:
         runs: Planned runs; one that occurs twice (by its key and folder) counts once.
+        memory: The device's memory in bytes, where a stack is to fit into half of it.
 
     Returns:
         Stacks in the order of their first runs' keys, independent of the order of the request.
@@ -56,7 +57,7 @@ def group(runs: Sequence[Run]) -> list[Stack]:
     alike: dict[str, list[Run]] = {}
     for _, run in sorted(distinct.items(), key=lambda item: item[0]):
         alike.setdefault(graph_of(run), []).append(run)
-    return [stack for members in alike.values() for stack in _cut(members)]
+    return [stack for members in alike.values() for stack in _cut(members, memory)]
 
 
 def graph_of(run: Run) -> str:
@@ -73,11 +74,11 @@ def graph_of(run: Run) -> str:
     return json.dumps([run.digest, same], sort_keys=True)
 
 
-def _cut(members: list[Run]) -> list[Stack]:
+def _cut(members: list[Run], memory: int | None) -> list[Stack]:
     fused, why = _applied(members)
     config = members[0].config
     wish = config["stack"]["width"]
-    width = _WIDTH[config["device"]] if wish == "auto" else wish
+    width = _widest(members[0], memory) if wish == "auto" else wish
     if not fused:
         return [Stack((run,), False, why) for run in members]
     # Equal stacks rather than full ones and a rest: workers end at about the same time.
@@ -89,6 +90,14 @@ def _cut(members: list[Run]) -> list[Stack]:
         stacks.append(Stack(tuple(members[start:end]), True, why))
         start = end
     return [s if len(s.runs) > 1 else Stack(s.runs, False, "a stack of one") for s in stacks]
+
+
+def _widest(run: Run, memory: int | None) -> int:
+    config, most = run.config, _WIDTH[run.config["device"]]
+    if memory is None or config["model"]["name"] == "custom":
+        return most  # a stack that turns out too wide is halved
+    need = training_bytes(config["model"], run.shape, run.classes, config["batch_size"])
+    return max(1, min(most, memory // 2 // need))
 
 
 def _applied(members: list[Run]) -> tuple[bool, str]:
