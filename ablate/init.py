@@ -1,7 +1,8 @@
 """Initial weights: each parameter drawn from its own stream, in float64, on the CPU.
 
 Every scheme is zero-mean with a standard deviation set by the layer's fans; a uniform draw reaches
-√3 standard deviations. Norm layers keep scale 1 and shift 0.
+√3 standard deviations. Norm layers keep scale 1 and shift 0. A layer's attribute `gates`, where it
+has one, says of how many layers side by side its rows are: each is drawn by itself.
 
 Source: he_*, He et al. 2015, arXiv:1502.01852, equation 10 (variance 2/n_in); xavier_*, Glorot &
 Bengio 2010, equation 16 (2/(n_in + n_out)); lecun_*, LeCun et al. 1998, "Efficient BackProp",
@@ -18,11 +19,13 @@ import torch
 from torch import Tensor, nn
 
 from ablate import rng
+from ablate.errors import AblateError
 
 _WEIGHTED = (
     *(nn.Linear, nn.Conv1d, nn.Conv2d, nn.Conv3d),
     *(nn.ConvTranspose1d, nn.ConvTranspose2d, nn.ConvTranspose3d),
 )
+_DEFAULT = {"std": 0.05, "gain": 1.0}  # where a layer's scheme has a number that the group lacks
 
 
 def initialize(module: nn.Module, init: Mapping[str, Any], seed: int) -> None:
@@ -30,17 +33,50 @@ def initialize(module: nn.Module, init: Mapping[str, Any], seed: int) -> None:
 
     Args:
         module: The network; parameters in any floating-point type.
-        init: The `init` part of a configuration; ``own`` changes nothing.
+        init: The `init` part of a configuration; ``own`` changes nothing. ``layers`` holds an
+            entry for each layer, in the order of `named_modules`: a scheme, and after a colon its
+            standard deviation (normal, uniform) or its gain (any other).
         seed: Seed of the initial weights.
+
+    Raises:
+        AblateError: ``layers`` has not as many entries as the network has layers.
     """
     if init["name"] == "own":
         return
+    layers = list(_layers(module))
     with torch.no_grad():
-        for name, layer in _layers(module):
+        for (name, layer), values in zip(layers, _each(init, len(layers)), strict=True):
             key = rng.stream(seed, f"init/{name}.weight")
-            layer.weight.copy_(draw(init, layer.weight.shape, key))
+            layer.weight.copy_(_gate_by_gate(values, layer, key))
             if layer.bias is not None:
                 layer.bias.fill_(init["bias"])
+
+
+def _each(init: Mapping[str, Any], layers: int) -> list[Mapping[str, Any]]:
+    """Spread the settings over the layers."""
+    entries = init.get("layers")
+    if entries is None:
+        return [init] * layers
+    if len(entries) != layers:
+        raise AblateError(
+            f"the length of init.layers is {len(entries)}, and the network has {layers} layers with"
+            " weights: give a scheme for each"
+        )
+    return [{**init, **_entry(init, entry)} for entry in entries]
+
+
+def _entry(init: Mapping[str, Any], entry: str) -> dict[str, Any]:
+    """Read ``scheme`` or ``scheme:number``; without a number, that of the group stands."""
+    name, colon, number = entry.partition(":")
+    knob = "std" if name in ("normal", "uniform") else "gain"
+    return {"name": name, knob: float(number) if colon else init.get(knob, _DEFAULT[knob])}
+
+
+def _gate_by_gate(init: Mapping[str, Any], layer: Any, key: Tensor) -> Tensor:
+    rows, *others = layer.weight.shape
+    gates = getattr(layer, "gates", 1)
+    keys = [key, *(rng.fold(key, gate) for gate in range(1, gates))]
+    return torch.cat([draw(init, torch.Size((rows // gates, *others)), k) for k in keys])
 
 
 def draw(init: Mapping[str, Any], shape: torch.Size, key: Tensor) -> Tensor:

@@ -118,6 +118,26 @@ def normal(key: Tensor, shape: torch.Size) -> Tensor:
     return radius * uniform(fold(key, 2), shape).mul(2 * math.pi).cos()
 
 
+def noise(key: Tensor, shape: torch.Size, dtype: torch.dtype) -> Tensor:
+    """Draw standard normal numbers for use at every step.
+
+    Both numbers of a pair are used, so that half as many logarithms are needed.
+
+    Args:
+        key: int64, 0-dimensional.
+        shape: Shape of the numbers.
+        dtype: float32 or float64: the type of the arithmetic and of the result.
+
+    Source: Box & Muller 1958.
+    """
+    count = math.prod(shape)
+    pairs = (count + 1) // 2
+    drawn = bits(key, 2 * pairs).to(dtype)
+    radius = drawn[:pairs].add(1).div(2**31).log().mul(-2).sqrt()
+    angle = drawn[pairs:].mul(2 * math.pi / 2**31)
+    return torch.cat([radius * angle.cos(), radius * angle.sin()])[:count].view(shape)
+
+
 def permutation(key: Tensor, count: int) -> Tensor:
     """Draw an order of ``count`` items.
 

@@ -12,6 +12,7 @@ from scipy import stats
 from torch import nn
 
 from ablate import rng
+from ablate.errors import AblateError
 from ablate.init import draw, initialize
 from ablate.nets.build import build
 from tests.configs import config
@@ -172,6 +173,60 @@ def test_biases_get_the_value_asked_for_and_norm_layers_start_as_the_identity():
         elif isinstance(layer, nn.Conv2d | nn.Linear):
             assert layer.bias.tolist() == [0.25] * len(layer.bias)
     assert affine == 3
+
+
+@pytest.mark.parametrize(("model", "gates"), [("rnn", 1), ("lstm", 4), ("gru", 3)])
+@pytest.mark.parametrize("init", ["he_normal", "xavier_uniform", "orthogonal"])
+def test_gates_are_drawn_one_by_one_as_layers_of_their_own(model, gates, init):
+    module = network(model=model, init=init, seed=4, **{"model.hidden": [6]})
+    for name in ("layers.0.input", "layers.0.hidden"):
+        drawn = module.get_submodule(name).weight.split(6)
+        assert len(drawn) == gates
+        first = rng.stream(4, f"init/{name}.weight")
+        for gate, weight in enumerate(drawn):
+            key = rng.fold(first, gate) if gate else first
+            assert torch.equal(weight, draw(config(init=init)["init"], weight.shape, key).float())
+
+
+FOUR = {"model.channels": [3, 4], "model.hidden": [5]}  # and the output: four layers
+FOUR_NAMES = ("conv.0.conv", "conv.1.conv", "dense.layers.0.linear", "dense.output")
+
+
+def test_each_layer_may_have_a_scheme_of_its_own():
+    layers = ["normal:0.01", "xavier_uniform:1.5", "zeros", "orthogonal"]
+    module = network(seed=2, **FOUR, **{"init.layers": layers, "init.gain": 3, "init.bias": 0.5})
+    schemes = (
+        {"name": "normal", "std": 0.01},
+        {"name": "xavier_uniform", "gain": 1.5},
+        {"name": "zeros"},
+        {"name": "orthogonal", "gain": 3},
+    )
+    for name, scheme in zip(FOUR_NAMES, schemes, strict=True):
+        layer = module.get_submodule(name)
+        key = rng.stream(2, f"init/{name}.weight")
+        assert torch.equal(layer.weight, draw(scheme, layer.weight.shape, key).float())
+        assert bool((layer.bias == 0.5).all())
+
+
+def test_the_same_scheme_in_every_layer_is_that_of_the_group():
+    for init in ("he_normal", "uniform"):
+        plain = network(init=init, **FOUR).state_dict()
+        listed = network(init=init, **FOUR, **{"init.layers": [init] * 4}).state_dict()
+        assert all(torch.equal(plain[name], listed[name]) for name in plain)
+
+
+def test_a_scheme_without_its_number_takes_that_of_the_shipped_option():
+    module = network(**FOUR, **{"init.layers": ["he_normal", "normal", "uniform", "zeros"]})
+    normal = module.get_submodule("conv.1.conv").weight
+    key = rng.stream(0, "init/conv.1.conv.weight")
+    expected = draw(config(init="normal")["init"], normal.shape, key)
+    assert torch.equal(normal, expected.float())
+
+
+@pytest.mark.parametrize("count", [1, 3, 5])
+def test_a_list_of_another_length_is_refused_with_both_numbers(count):
+    with pytest.raises(AblateError, match=rf"length of init\.layers is {count}, .* 4 layers"):
+        network(**FOUR, **{"init.layers": ["zeros"] * count})
 
 
 def test_every_kind_of_weighted_layer_is_drawn():

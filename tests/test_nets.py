@@ -1,194 +1,39 @@
-"""Layers and networks, held against torch's layers and against their arithmetic written out."""
+"""Layers and networks, held against torch's layers and against their arithmetic written out.
+
+Dropout has its own tests.
+"""
 
 from __future__ import annotations
 
+import subprocess
+import sys
+from itertools import pairwise
+from math import prod
+
 import pytest
 import torch
+import torchvision
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from scipy import stats
+from scipy import integrate, stats
 from torch import nn
+from torch.utils.flop_counter import FlopCounterMode
 
-from ablate import rng
 from ablate.errors import AblateError
 from ablate.init import initialize
+from ablate.nets import shapes
 from ablate.nets.build import build
-from ablate.nets.layers import (
-    ACTIVATIONS,
-    Dropout,
-    norm_layer,
-    per_layer,
-    with_own_dropout,
-    with_torch_dropout,
-)
+from ablate.nets.dropout import Dropout
+from ablate.nets.gains import gain_of
+from ablate.nets.layers import ACTIVATIONS, DenseBatchNorm, norm_layer, per_layer
 from ablate.nets.shapes import block_shapes
+from ablate.stack import Stack
 from tests import reference
 from tests.configs import config
 
 
 def images(*shape, seed=0, dtype=torch.float64):
     return torch.randn(shape, generator=torch.Generator().manual_seed(seed), dtype=dtype)
-
-
-def dropout(rate, key=0, **options):
-    layer = Dropout(rate, **options).double()
-    layer.key = torch.as_tensor(key, dtype=torch.int64)
-    return layer
-
-
-# -- dropout ---------------------------------------------------------------------------------------
-
-
-@given(st.integers(-(2**63), 2**63 - 1), st.sampled_from([0.125, 0.5, 0.75]))
-def test_dropout_zeroes_what_the_mask_says_and_scales_the_rest(key, rate):
-    x = images(3, 4, 5)
-    mask = rng.keep_mask(torch.tensor(key), torch.tensor(1 - rate), x.shape)
-    torch.testing.assert_close(dropout(rate, key)(x), x.masked_fill(mask == 0, 0) / (1 - rate))
-    torch.testing.assert_close(dropout(rate, key)(x), reference.dropout(x, rate, key))
-
-
-@pytest.mark.parametrize("rate", [0.05, 0.2, 0.5, 0.9])
-def test_dropout_zeroes_the_share_that_its_rate_says_and_keeps_the_mean(rate):
-    keys = rng.stream(torch.arange(10), "dropout/test")
-    y = torch.stack([dropout(rate, key)(torch.ones(100, 200)) for key in keys])
-    assert stats.binomtest(int((y == 0).sum()), y.numel(), rate).pvalue > 1e-3
-    # Each element has the variance rate / (1 - rate).
-    assert abs(y.mean() - 1) < 4 * (rate / (1 - rate) / y.numel()) ** 0.5
-
-
-def test_dropout_scales_as_torchs_does():
-    x, rate = images(50, 40), 0.3
-    ours, torchs = dropout(rate, 1)(x), nn.Dropout(rate)(x)
-    both = (ours != 0) & (torchs != 0)
-    assert int(both.sum()) > 500
-    # The rate is held in single precision.
-    torch.testing.assert_close(ours[both], torchs[both], rtol=1e-7, atol=0)
-
-
-def test_a_rate_of_zero_is_the_identity():
-    x = images(4, 3)
-    assert dropout(0.0)(x) is x
-
-
-def test_a_rate_of_zero_among_mates_that_drop_is_the_identity_too():
-    layer, x = dropout(0.0, 3), images(4, 30)
-    layer.active = True
-    assert torch.equal(layer(x), x)
-
-
-def test_evaluation_is_the_identity():
-    x = images(4, 3)
-    assert dropout(0.5).eval()(x) is x
-
-
-def test_another_key_draws_another_mask_and_the_same_key_the_same():
-    x, keys = torch.ones(40, 40), rng.stream(torch.tensor([1, 1, 2]), "dropout/test")
-    first, again, other = (dropout(0.5, key)(x) for key in keys)
-    assert torch.equal(first, again)
-    # Two independent masks of rate 1/2 agree in half of the elements.
-    assert stats.binomtest(int((first == other).sum()), 1600).pvalue > 1e-3
-
-
-def test_whole_channels_fall_together():
-    x = 1 + images(30, 40, 3, 2).abs()
-    layer = dropout(0.25, 9, whole_channels=True)
-    per_channel = (layer(x) / x).flatten(2)
-    factors = per_channel[..., 0]
-    torch.testing.assert_close(per_channel, factors[..., None].expand_as(per_channel))
-    zeroed = int((factors == 0).sum())
-    assert stats.binomtest(zeroed, 1200, 0.25).pvalue > 1e-3
-    torch.testing.assert_close(factors[factors != 0], torch.full((1200 - zeroed,), 4 / 3).double())
-
-
-def test_the_gradient_of_dropout_is_its_mask():
-    x = images(6, 7).requires_grad_()
-    y = dropout(0.5, 4)(x)
-    (gradient,) = torch.autograd.grad(y.sum(), x)
-    torch.testing.assert_close(gradient, (y / x).detach())
-
-
-@pytest.mark.parametrize("dtype", [torch.float32, torch.float64, torch.bfloat16])
-def test_dropout_keeps_the_type_of_its_input(dtype):
-    layer = Dropout(0.5)
-    layer.key = torch.tensor(1)
-    x = images(20, 20, dtype=torch.float64).to(dtype)
-    y = layer(x)
-    assert y.dtype == dtype
-    assert torch.equal(y[y != 0], 2 * x[y != 0])
-
-
-@given(st.lists(st.sampled_from([0.0, 0.25, 0.9]), min_size=1, max_size=4), st.booleans())
-def test_under_vmap_each_run_has_its_own_rate_and_mask(rates, whole_channels):
-    x, width = images(2, 3, 4), len(rates)
-    state = {"rate": torch.tensor(rates).double(), "key": torch.arange(width)}
-    layer = Dropout(0.5, whole_channels)
-
-    def run(s):
-        return torch.func.functional_call(layer, s, (x,))
-
-    fused = torch.func.vmap(run)(state)
-    alone = [dropout(r, k, whole_channels=whole_channels)(x) for k, r in enumerate(rates)]
-    torch.testing.assert_close(fused, torch.stack(alone), rtol=1e-6, atol=0)
-
-
-def test_rate_and_key_are_no_part_of_what_is_saved():
-    assert Dropout(0.5).state_dict() == {}
-
-
-# -- exchanging torch's dropout and ours -----------------------------------------------------------
-
-
-class Nested(nn.Module):
-    """Torch's dropouts at several depths; one of them used in two places."""
-
-    def __init__(self):
-        super().__init__()
-        shared = nn.Dropout(0.1)
-        self.first = nn.Sequential(nn.Linear(2, 2), shared, nn.ReLU(), shared)
-        self.blocks = nn.ModuleList([nn.ModuleDict({"a": nn.Dropout2d(0.2)}), nn.Dropout3d(0.3)])
-        self.last = nn.Dropout1d(0.4)
-        self.other = nn.AlphaDropout(0.5)
-        self.missing = None
-
-
-def dropouts(module, cls):
-    named = module.named_modules(remove_duplicate=False)
-    return {name: layer for name, layer in named if type(layer) in cls}
-
-
-def test_torchs_dropout_is_replaced_wherever_it_stands():
-    found = dropouts(with_own_dropout(Nested()), (Dropout,))
-    assert {
-        name: (pytest.approx(float(layer.rate)), layer.whole_channels)
-        for name, layer in found.items()
-    } == {
-        "first.1": (0.1, False),
-        "first.3": (0.1, False),
-        "blocks.0.a": (0.2, True),
-        "blocks.1": (0.3, True),
-        "last": (0.4, True),
-    }
-
-
-def test_no_dropout_of_torchs_is_left_but_of_other_kinds():
-    module = with_own_dropout(Nested())
-    assert not dropouts(module, (nn.Dropout, nn.Dropout1d, nn.Dropout2d, nn.Dropout3d))
-    assert type(module.other) is nn.AlphaDropout
-
-
-def test_our_dropout_is_replaced_by_torchs_for_use_elsewhere():
-    module = with_torch_dropout(with_own_dropout(Nested()))
-    assert not dropouts(module, (Dropout,))
-    assert type(module.first[1]) is nn.Dropout
-    assert type(module.first[3]) is nn.Dropout
-    assert type(module.blocks[0]["a"]) is nn.Dropout2d
-    assert module.first[1].p == pytest.approx(0.1)
-    assert module.last.p == pytest.approx(0.4)
-
-
-def test_a_dropout_alone_is_replaced_too():
-    assert isinstance(with_own_dropout(nn.Dropout(0.5)), Dropout)
-    assert isinstance(with_torch_dropout(Dropout(0.5)), nn.Dropout)
 
 
 # -- normalization ---------------------------------------------------------------------------------
@@ -279,6 +124,11 @@ def test_there_is_nothing_to_normalize_without_a_norm_or_in_one_unit_of_an_insta
 # -- whole networks --------------------------------------------------------------------------------
 
 
+RECURRENT = ("rnn", "lstm", "gru")
+NORMS = (nn.modules.batchnorm._NormBase, nn.GroupNorm)
+RATES = (0, 0.25, 0.5)
+
+
 @st.composite
 def configs(draw, model):
     """Draw configurations of small networks, of every structure."""
@@ -286,14 +136,20 @@ def configs(draw, model):
     def one_of(*values):
         return draw(st.sampled_from(values))
 
+    hidden = one_of([5], [6, 4], *([] if model in RECURRENT else [[]]))
     changes = {
         "model": model,
         "norm": one_of("none", "batch", "layer", "group", "instance"),
-        "model.hidden": one_of([], [5], [6, 4]),
-        "model.activation": one_of(*ACTIVATIONS),
+        "model.hidden": hidden,
         "init.bias": 0.1,
     }
-    changes |= {f"dropout.{k}": one_of(0, 0.25, 0.5) for k in ("input", "conv", "dense", "output")}
+    changes |= {f"dropout.{k}": one_of(*RATES) for k in ("input", "conv", "dense", "output")}
+    if model not in ("lstm", "gru"):
+        changes["model.activation"] = one_of(*ACTIVATIONS)
+    if model in RECURRENT:
+        changes["dropout.dense"] = [one_of(*RATES) for _ in hidden]
+    if model == "lstm":
+        changes["model.forget_bias"] = one_of(0, 1)
     if model == "cnn":
         kernel = one_of(1, 2, 3)
         changes |= {
@@ -304,6 +160,12 @@ def configs(draw, model):
             "model.padding": 1 if kernel == 2 else one_of("same", 1),
             "model.pool": one_of("max", "avg", "none"),
         }
+    if model == "resnet":
+        depth = one_of(8, 9, 14)
+        changes |= {"model.depth": depth, "model.width": one_of(2, 3)}
+        units = {8: 3, 9: 5, 14: 6}[depth]
+        changes["dropout.conv"] = [one_of(*RATES) for _ in range(units)]
+        changes["regularize.stochastic_depth"] = one_of(0, 0.5)
     if changes["norm"] != "none":
         changes |= {"norm.position": one_of("before", "after"), "norm.affine": one_of(True, False)}
     return config(**changes)
@@ -317,19 +179,23 @@ def network(c, shape=(2, 7, 6), classes=3):
         for name, p in module.named_parameters():
             if "norm" in name:  # neither 1 nor 0, so that both are seen to be used
                 p += images(*p.shape, seed=1)
-    keys = {name: i for i, name in enumerate(dropouts(module, (Dropout,)), start=1)}
+    keys = {name: i for i, name in enumerate(dropouts(module), start=1)}
     for name, key in keys.items():
         module.get_submodule(name).key = torch.tensor(key)
     return module, keys
 
 
-@pytest.mark.parametrize("model", ["cnn", "mlp"])
+def dropouts(module):
+    return {name: layer for name, layer in module.named_modules() if isinstance(layer, Dropout)}
+
+
+@pytest.mark.parametrize("model", ["cnn", "mlp", "resnet", *RECURRENT])
 @given(data=st.data())
-@settings(max_examples=40)
 def test_a_network_computes_what_its_configuration_says(model, data):
     c, x = data.draw(configs(model)), images(4, 2, 7, 6)
     module, keys = network(c)
-    expected = getattr(reference, model)(c, module.state_dict(), x, keys)
+    written = getattr(reference, "recurrent" if model in RECURRENT else model)
+    expected = written(c, module.state_dict(), x, keys)
     torch.testing.assert_close(module(x), expected, rtol=1e-9, atol=1e-9)
 
 
@@ -345,10 +211,39 @@ def test_a_bias_stands_everywhere_but_right_before_a_norm(model, data):
     assert module.dense.output.bias is not None
 
 
+@pytest.mark.parametrize("norm", ["none", "batch"])
+@pytest.mark.parametrize("position", ["before", "after"])
+@pytest.mark.parametrize("depth", [8, 9])
+def test_a_convolution_of_a_resnet_has_a_bias_unless_a_norm_follows(norm, position, depth):
+    changes = {"norm": norm} | ({"norm.position": position} if norm == "batch" else {})
+    module = build(config(model="resnet", **changes, **{"model.depth": depth}), (1, 8, 8), 10)
+    for layer in module.modules():
+        for weighted, after in pairwise([*getattr(layer, "_modules", {}).values(), None]):
+            if isinstance(weighted, nn.Conv2d):
+                assert (weighted.bias is None) == isinstance(after, nn.BatchNorm2d)
+
+
+@pytest.mark.parametrize(
+    ("model", "norm", "biased"),
+    [
+        ("rnn", "none", False),
+        ("lstm", "none", False),
+        ("gru", "none", True),
+        ("rnn", "batch", False),
+        ("lstm", "batch", False),
+        ("gru", "batch", False),
+    ],
+)
+def test_only_a_gru_without_a_norm_has_a_bias_on_both_products(model, norm, biased):
+    layer = build(config(model=model, norm=norm), (1, 8, 8), 10).layers[0]
+    assert (layer.input.bias is not None) == biased
+    assert layer.hidden.bias is not None
+
+
 def test_each_block_and_each_hidden_layer_may_have_its_own_rate():
     rates = {"dropout.conv": [0.125, 0.25], "dropout.dense": [0.5, 0.75]}
     module, _ = network(config(**rates, **{"model.channels": [2, 3], "model.hidden": [4, 5]}))
-    found = {name: float(layer.rate) for name, layer in dropouts(module, (Dropout,)).items()}
+    found = {name: float(layer.rate) for name, layer in dropouts(module).items()}
     assert found == {
         "input_dropout": 0,
         "conv.0.dropout": 0.125,
@@ -376,6 +271,296 @@ def test_a_default_network_on_mnist_has_421642_parameters():
     assert sum(p.numel() for p in module.parameters()) == 320 + 18_496 + 401_536 + 1_290 == 421_642
 
 
+# -- networks of the literature, held against torch's and torchvision's layers ---------------------
+
+
+def copy_in_order(source, target):
+    """Copy parameters one after another; the two networks list them alike."""
+    with torch.no_grad():
+        for p, q in zip(target.parameters(), source.parameters(), strict=True):
+            p.copy_(q)
+
+
+def assert_same_network(c, written, shape, parameters):
+    """Hold a network against the same one written with torch's layers, and its published size."""
+    ours = build(c, shape, 10).double()
+    initialize(ours, c["init"], 0)
+    copy_in_order(ours, written.double())
+    assert sum(p.numel() for p in ours.parameters()) == parameters
+    x = images(5, *shape)
+    for mode in (True, False):
+        theirs = written.train(mode)(x)
+        torch.testing.assert_close(ours.train(mode)(x), theirs, rtol=1e-9, atol=1e-9)
+
+
+def test_lenet5_is_that_of_1998_with_61706_parameters():
+    written = nn.Sequential(
+        *(nn.ZeroPad2d(2), nn.Conv2d(1, 6, 5), nn.Tanh(), nn.AvgPool2d(2)),
+        *(nn.Conv2d(6, 16, 5), nn.Tanh(), nn.AvgPool2d(2), nn.Flatten()),
+        *(nn.Linear(400, 120), nn.Tanh(), nn.Linear(120, 84), nn.Tanh(), nn.Linear(84, 10)),
+    )
+    assert_same_network(config(model="lenet5"), written, (1, 28, 28), 61_706)
+
+
+@pytest.mark.parametrize(
+    ("size", "frame"), [(28, (2, 2)), (9, (11, 12)), (32, (0, 0)), (40, (0, 0))]
+)
+def test_smaller_images_are_framed_with_zeros_and_larger_ones_are_left(size, frame):
+    module = build(config(model="lenet5"), (1, size, size), 10)
+    seen = []
+    module.conv[0].register_forward_pre_hook(lambda _, x: seen.append(x[0]))
+    module(images(2, 1, size, size, dtype=torch.float32))
+    expected = nn.functional.pad(images(2, 1, size, size, dtype=torch.float32), (*frame, *frame))
+    assert torch.equal(seen[0], expected)
+
+
+def test_vgg_pools_at_the_end_of_a_stage_alone():
+    def conv(inputs, out):
+        return nn.Conv2d(inputs, out, 3, padding=1), nn.ReLU()
+
+    written = nn.Sequential(
+        *(*conv(3, 4), nn.MaxPool2d(2), *conv(4, 6), *conv(6, 6), *conv(6, 6), nn.MaxPool2d(2)),
+        *(nn.Flatten(), nn.Linear(6 * 4, 7), nn.ReLU(), nn.Linear(7, 10)),
+    )
+    c = config(
+        model="vgg", **{"model.channels": [4, 6], "model.depth": [1, 3], "model.hidden": [7]}
+    )
+    assert_same_network(c, written, (3, 8, 8), 112 + 222 + 2 * 330 + 175 + 80)
+
+
+def test_resnet_20_is_built_of_the_blocks_of_he_et_al():
+    # 0.27 million, their table 6; with option B 2,752 more than the 269,722 of option A.
+    def stage(inputs, out, stride):
+        project = nn.Sequential(nn.Conv2d(inputs, out, 1, stride, bias=False), nn.BatchNorm2d(out))
+        first = block(inputs, out, stride, project if stride > 1 else None)
+        return first, block(out, out), block(out, out)
+
+    block = torchvision.models.resnet.BasicBlock
+    written = nn.Sequential(
+        *(nn.Conv2d(3, 16, 3, padding=1, bias=False), nn.BatchNorm2d(16), nn.ReLU()),
+        *(*stage(16, 16, 1), *stage(16, 32, 2), *stage(32, 64, 2)),
+        *(nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(64, 10)),
+    )
+    c = config(model="resnet", norm="batch")
+    assert_same_network(c, written, (3, 32, 32), 269_722 + 2_752)
+
+
+class Sum(nn.Module):
+    def __init__(self, *layers):
+        super().__init__()
+        self.layers = nn.Sequential(*layers)
+
+    def forward(self, x):
+        return x + self.layers(x)
+
+
+def test_depth_9_is_the_network_of_the_dawnbench_contest():
+    def conv(inputs, out, *more):
+        layers = nn.Conv2d(inputs, out, 3, padding=1, bias=False), nn.BatchNorm2d(out), nn.ReLU()
+        return nn.Sequential(*layers, *more)
+
+    pool = nn.MaxPool2d(2)
+    written = nn.Sequential(
+        *(conv(3, 64), conv(64, 128, pool), Sum(conv(128, 128), conv(128, 128))),
+        *(conv(128, 256, pool), conv(256, 512, pool), Sum(conv(512, 512), conv(512, 512))),
+        *(nn.AdaptiveMaxPool2d(1), nn.Flatten(), nn.Linear(512, 10)),
+    )
+    c = config(model="resnet", norm="batch", **{"model.depth": 9, "model.width": 64})
+    widths = [(3, 64), (64, 128), (128, 128), (128, 128), (128, 256), (256, 512)]
+    weights = 9 * (sum(map(prod, widths)) + 2 * 512**2)
+    norms = 2 * (64 + 3 * 128 + 256 + 3 * 512)
+    assert_same_network(c, written, (3, 8, 8), weights + norms + 5_130)
+
+
+@pytest.mark.parametrize(
+    ("name", "cls"), [("rnn", nn.RNN), ("lstm", nn.LSTM), ("gru", nn.GRU)], ids=RECURRENT
+)
+def test_recurrent_networks_are_torchs(name, cls):
+    c = config(model=name, **{"model.hidden": [6, 6], "init.bias": 0.3})
+    ours = build(c, (2, 5, 3), 4).double()
+    initialize(ours, c["init"], 0)
+    theirs = cls(6, 6, num_layers=2).double()
+    with torch.no_grad():
+        for i, layer in enumerate(ours.layers):
+            for part, product in (("ih", layer.input), ("hh", layer.hidden)):
+                bias = torch.zeros_like(layer.hidden.bias) if product.bias is None else product.bias
+                getattr(theirs, f"weight_{part}_l{i}").copy_(product.weight)
+                getattr(theirs, f"bias_{part}_l{i}").copy_(bias)
+            if name == "lstm":
+                getattr(theirs, f"bias_hh_l{i}")[6:12] += 1  # gates in the order i, f, g, o
+    x_BCHW = images(7, 2, 5, 3)
+    rows_TBF = x_BCHW.permute(2, 0, 1, 3).reshape(5, 7, 6)
+    expected = ours.output(theirs(rows_TBF)[0][-1])
+    torch.testing.assert_close(ours(x_BCHW), expected, rtol=1e-12, atol=1e-12)
+
+
+def test_a_rate_of_stochastic_depth_rises_linearly_to_the_last_branch():
+    def rates(**changes):
+        c = config(model="resnet", **changes, **{"regularize.stochastic_depth": 0.6})
+        found = dropouts(build(c, (1, 8, 8), 10)).items()
+        return [layer.p for name, layer in found if name.endswith("stochastic_depth")]
+
+    assert rates() == pytest.approx([0.6 * i / 9 for i in range(1, 10)])
+    assert rates(**{"model.depth": 9}) == pytest.approx([0.3, 0.6])
+
+
+@pytest.mark.parametrize(
+    ("model", "changes"),
+    [
+        *[(name, {}) for name in ("cnn", "lenet5", "vgg", "mlp", "deep_mlp", *RECURRENT)],
+        *[("resnet", {"model.depth": depth, "model.width": 4}) for depth in (9, 20)],
+    ],
+)
+@pytest.mark.parametrize("norm", ["none", "batch"])
+def test_every_network_learns_images_of_every_size(model, changes, norm):
+    for shape in ((1, 8, 8), (1, 28, 28), (3, 32, 32)):
+        c = config(model=model, norm=norm, **changes)
+        module = build(c, shape, 3)
+        initialize(module, c["init"], 0)
+        x, y = images(9, *shape, dtype=torch.float32), torch.arange(9) % 3
+        optimizer = torch.optim.Adam(module.parameters(), lr=2e-3)
+        losses = []
+        for _ in range(6):
+            loss = nn.functional.cross_entropy(module(x), y)
+            losses.append(loss.item())
+            optimizer.zero_grad()
+            loss.backward()
+            optimizer.step()
+        assert losses[-1] < 0.9 * losses[0]
+
+
+@pytest.mark.parametrize("model", ["cnn", "lenet5", "vgg", "mlp", "deep_mlp", "resnet", *RECURRENT])
+@pytest.mark.parametrize("norm", ["none", "batch", "layer"])
+def test_every_network_is_the_same_fused_and_looped(model, norm):
+    small = {"resnet": {"model.depth": 8, "model.width": 4}, "vgg": {"model.channels": [4, 6]}}
+    rates = [{f"dropout.{k}": 0.2 * i for k in ("input", "conv", "dense")} for i in range(3)]
+    rates = [r | {"regularize.stochastic_depth": 0.3 * i} for i, r in enumerate(rates)]
+    runs = [config(model=model, norm=norm, seed=3, **r, **small.get(model, {})) for r in rates]
+    x, target = images(3, 6, 1, 8, 8), {"y": torch.arange(18).view(3, 6) % 10}
+    found = {}
+    for fused in (True, False):
+        modules = [build(c, (1, 8, 8), 10).double() for c in runs]
+        for r, module in enumerate(modules):
+            initialize(module, runs[r]["init"], r)
+        stack = Stack(modules, [0, 1, 2], fused=fused)
+        losses, _, gradients = stack.gradients(x, target, 5, [True] * 3)
+        found[fused] = {"loss": losses, "logits": stack.predict(x[0]), **gradients}
+    for name, tensor in found[True].items():
+        torch.testing.assert_close(tensor, found[False][name], rtol=1e-9, atol=1e-9)
+
+
+@pytest.mark.parametrize("fused", [False, True])
+@pytest.mark.parametrize("model", ["cnn", "mlp", "resnet", *RECURRENT])
+@pytest.mark.parametrize("norm", ["none", "batch", "layer"])
+@pytest.mark.filterwarnings("ignore:.*batching rule.*:UserWarning")
+def test_every_network_computes_in_sixteen_bits_what_it_does_in_thirty_two(model, norm, fused):
+    c = config(model=model, norm=norm, **({"model.depth": 8} if model == "resnet" else {}))
+    x, target = images(2, 8, 1, 8, 8, dtype=torch.float32), {"y": torch.arange(16).view(2, 8) % 10}
+    losses = []
+    for low in (torch.bfloat16, None):
+        modules = [build(c, (1, 8, 8), 10) for _ in range(2)]
+        for r, module in enumerate(modules):
+            initialize(module, c["init"], r)
+        stack = Stack(modules, [0, 1], fused=fused, autocast=low)
+        loss, _, gradients = stack.gradients(x, target, 0, [True] * 2)
+        assert {g.dtype for g in gradients.values()} == {torch.float32}
+        losses.append(loss)
+    torch.testing.assert_close(*losses, rtol=0.05, atol=0.05)
+
+
+# -- parts of the user's own -----------------------------------------------------------------------
+
+
+class RMSNorm(nn.Module):
+    def __init__(self, width, eps):
+        super().__init__()
+        self.scale, self.eps = nn.Parameter(torch.ones(width)), eps
+
+    def forward(self, x):
+        along = (-1, *[1] * (x.dim() - 2))
+        return self.scale.view(along) * x / (x.square().mean(1, keepdim=True) + self.eps).sqrt()
+
+
+class Slope(nn.Module):
+    def __init__(self, start):
+        super().__init__()
+        self.slope = nn.Parameter(start * torch.rand(()))
+
+    def forward(self, x):
+        return x.maximum(self.slope * x)
+
+
+def own_norm(position="before"):
+    target = "tests.test_nets.RMSNorm"
+    return {"name": "custom", "_target_": target, "position": position, "eps": 1e-3}
+
+
+@pytest.mark.parametrize("model", ["cnn", "mlp", "resnet", "gru"])
+@pytest.mark.parametrize("position", ["before", "after"])
+def test_a_norm_of_the_users_stands_where_a_shipped_one_does(model, position):
+    mine = build(config(model=model, norm=own_norm(position)), (1, 8, 8), 10)
+    shipped = config(model=model, norm="batch", **{"norm.position": position})
+
+    def places(module, cls):
+        return [name for name, layer in module.named_modules() if isinstance(layer, cls)]
+
+    assert places(mine, RMSNorm) == places(build(shipped, (1, 8, 8), 10), NORMS)
+    assert next(m for m in mine.modules() if isinstance(m, RMSNorm)).eps == 1e-3
+    assert mine(images(2, 1, 8, 8, dtype=torch.float32)).shape == (2, 10)
+
+
+def test_a_bias_stays_before_a_norm_of_the_users_which_may_leave_a_mean():
+    module = build(config(norm=own_norm()), (1, 8, 8), 10)
+    assert all(layer.bias is not None for layer in module.modules() if isinstance(layer, nn.Linear))
+
+
+def test_an_activation_of_the_users_may_be_a_class_or_a_function():
+    def built(activation):
+        return build(config(**{"model.activation": activation}), (1, 8, 8), 10)
+
+    module = built({"_target_": "tests.test_nets.Slope", "start": 0.5})
+    slopes = [layer for layer in module.modules() if isinstance(layer, Slope)]
+    assert len(slopes) == 3
+    function = built({"_target_": "torch.nn.functional.leaky_relu", "negative_slope": 0.2})
+    x = images(4, 5)
+    expected = nn.functional.leaky_relu(x, 0.2)
+    assert torch.equal(function.conv[0].activation(x), expected)
+
+
+def test_what_a_part_of_the_users_draws_follows_the_seed_and_nothing_else():
+    def slope(seed):
+        torch.manual_seed(seed + 100)
+        own = {"_target_": "tests.test_nets.Slope", "start": 0.5}
+        return build(config(seed=seed % 10, **{"model.activation": own}), (1, 8, 8), 10).conv[0]
+
+    first, again, other = (slope(seed).activation.slope.item() for seed in (1, 11, 2))
+    assert first == again != other
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        (
+            {"norm": own_norm() | {"nonsense": 1}},
+            r"norm\._target_=tests\.test_nets\.RMSNorm does not",
+        ),
+        (
+            {"norm": own_norm() | {"_target_": "builtins.dict"}},
+            r"norm\._target_.* no torch\.nn\.Mod",
+        ),
+        ({"norm": own_norm() | {"_target_": "tests.nowhere.X"}}, r"norm\._target_.* no module"),
+        (
+            {"model.activation": {"_target_": "tests.test_nets.Slope"}},
+            r"model\.activation\._target_.*start",
+        ),
+        ({"dropout._target_": "torch.nn.Linear"}, r"dropout\._target_=torch\.nn\.Linear does not"),
+    ],
+)
+def test_a_part_that_does_not_build_is_told_with_its_knob(changes, message):
+    with pytest.raises(AblateError, match=message):
+        build(config(**changes), (1, 8, 8), 10)
+
+
 # -- sizes of feature maps -------------------------------------------------------------------------
 
 
@@ -389,6 +574,8 @@ def test_a_default_network_on_mnist_has_421642_parameters():
             "stride": st.integers(1, 3),
             "padding": st.sampled_from(["same", 0, 1, 2]),
             "pool": st.sampled_from(["max", "none"]),
+            "depth": st.integers(1, 2),
+            "pad_to": st.sampled_from([None, 6]),
         }
     ),
 )
@@ -396,14 +583,16 @@ def test_a_default_network_on_mnist_has_421642_parameters():
 def test_sizes_are_those_of_torchs_layers_or_the_request_is_refused(height, width, model):
     x = torch.zeros(1, 1, height, width)
     try:
-        shapes = block_shapes(model, height, width)
+        maps = block_shapes(model, height, width)
     except AblateError:
         assert not runs(model, x)
         return
     assert runs(model, x)
-    for shape in shapes:
+    x = torch.zeros(1, 1, *(max(side, model["pad_to"] or 0) for side in (height, width)))
+    for number, shape in enumerate(maps, start=1):
         x = nn.Conv2d(1, 1, model["kernel_size"], model["stride"], shape.padding)(x)
-        assert shape.pooled == (model["pool"] == "max" and min(x.shape[2:]) > 1)
+        ends = number % model["depth"] == 0
+        assert shape.pooled == (ends and model["pool"] == "max" and min(x.shape[2:]) > 1)
         x = nn.MaxPool2d(2)(x) if shape.pooled else x
         assert x.shape[2:] == (shape.height, shape.width)
 
@@ -412,9 +601,11 @@ def runs(model, x):
     """Tell whether torch's layers take an image through all blocks."""
     kernel, padding = model["kernel_size"], model["padding"]
     padding = (kernel - 1) // 2 if padding == "same" else padding
+    x = torch.zeros(1, 1, *(max(side, model["pad_to"] or 0) for side in x.shape[2:]))
     try:
         for _ in model["channels"]:
-            x = nn.Conv2d(1, 1, kernel, model["stride"], padding)(x)
+            for _ in range(model["depth"]):
+                x = nn.Conv2d(1, 1, kernel, model["stride"], padding)(x)
             x = nn.MaxPool2d(2)(x) if model["pool"] == "max" and min(x.shape[2:]) > 1 else x
     except RuntimeError:
         return False
@@ -431,3 +622,121 @@ def test_a_kernel_that_does_not_fit_is_named_with_its_block_and_the_map_it_meets
     model = {"channels": [1, 1], "kernel_size": 5, "stride": 1, "padding": 0, "pool": "max"}
     with pytest.raises(AblateError, match=r"model\.kernel_size=5 .* 2 × 2 map that block 2"):
         block_shapes(model, 8, 8)
+
+
+# -- sizes by arithmetic ---------------------------------------------------------------------------
+
+
+@st.composite
+def sized(draw):
+    """Draw a network, its norm and an image's shape."""
+
+    def one_of(*values):
+        return draw(st.sampled_from(values))
+
+    model = one_of("cnn", "lenet5", "vgg", "mlp", "deep_mlp", "resnet", *RECURRENT)
+    changes = {"model.hidden": one_of([5], [6, 4], [])}
+    if model == "vgg":
+        changes |= {"model.channels": [3, 4], "model.depth": one_of(2, [1, 3])}
+    if model == "resnet":
+        changes |= {"model.width": 3, "model.depth": one_of(8, 9, 20)}
+    c = config(model=model, norm="batch", **changes, **{"norm.position": one_of("before", "after")})
+    return c, (one_of(1, 3), one_of(8, 11), one_of(8, 9))
+
+
+@given(sized())
+def test_the_multiplications_are_those_that_torch_counts(drawn):
+    c, shape = drawn
+    module = build(c, shape, 10).eval()
+    with FlopCounterMode(display=False) as counter:
+        module(torch.zeros(1, *shape))
+    assert 2 * shapes.multiply_adds(c["model"], shape, 10) == counter.get_total_flops()
+
+
+@given(sized())
+def test_layers_are_counted_as_they_are_built(drawn):
+    c, shape = drawn
+    module, model = build(c, shape, 10), c["model"]
+    weighted = [m for m in module.modules() if isinstance(m, nn.Linear | nn.Conv2d)]
+    assert shapes.weighted_layers(model) == len(weighted)
+    assert [layer.weights for layer in shapes.layers(model, shape, 10)] == [
+        layer.weight.numel() for layer in weighted
+    ]
+    for knob, count in (("conv", shapes.conv_layers), ("dense", shapes.dense_layers)):
+        rates = [(i + 1) / 100 for i in range(count(model))]
+        c["dropout"][knob] = rates or 0
+        found = [layer.p for layer in dropouts(build(c, shape, 10)).values() if layer.p]
+        assert found == rates
+        c["dropout"][knob] = 0
+
+
+@given(sized())
+def test_every_place_that_is_normalized_is_listed_with_its_size(drawn):
+    c, shape = drawn
+    module, seen = build(c, shape, 10), []
+
+    def note(layer, x):
+        dense = isinstance(layer, DenseBatchNorm)
+        seen.append((layer.num_features, None if dense else prod(x[0].shape[2:])))
+
+    for layer in module.modules():
+        if isinstance(layer, NORMS):
+            layer.register_forward_pre_hook(note)
+    module(torch.zeros(2, *shape))
+    listed = shapes.norm_sites(c["model"], *shape[1:], position=c["norm"]["position"])
+    assert sorted(map(str, listed)) == sorted(map(str, seen))
+
+
+def test_the_memory_of_training_grows_with_the_batch_and_holds_every_output():
+    resnet = config(model="resnet")["model"]
+    one, two = (shapes.training_bytes(resnet, (3, 32, 32), 10, batch) for batch in (1, 2))
+    # Images, then 7, 6 and 6 maps of each size, two shortcuts among them, and logits.
+    outputs = 3 * 1024 + 7 * 16 * 1024 + 7 * 32 * 256 + 7 * 64 * 64 + 10
+    assert two - one == 4 * 3 * outputs
+
+
+@pytest.mark.parametrize("depth", [8, 9, 14, 20, 32, 44, 56, 110, 1202])
+def test_depths_of_residual_networks_are_legal(depth):
+    assert shapes.illegal_depth({"name": "resnet", "depth": depth}) is None
+
+
+@pytest.mark.parametrize("depth", [1, 2, 10, 18, 34, [20], None])
+def test_other_depths_of_residual_networks_are_not(depth):
+    fault = shapes.illegal_depth({"name": "resnet", "depth": depth})
+    assert f"model.depth={depth}" in fault
+    assert "6n + 2" in fault
+
+
+def test_a_depth_a_stage_needs_as_many_numbers_as_stages():
+    def fault(depth):
+        return shapes.illegal_depth({"name": "vgg", "channels": [4, 8], "depth": depth})
+
+    assert fault(3) is fault([1, 2]) is None
+    assert "3 numbers, and model.channels has 2 stages" in fault([1, 2, 3])
+
+
+def test_sizes_and_gains_are_known_without_torch():
+    code = "import sys, ablate.nets.shapes, ablate.nets.gains; sys.exit('torch' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+# -- gains -----------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", ["linear", "sigmoid", "tanh", "relu", "leaky_relu", "selu"])
+def test_gains_that_torch_knows_are_torchs(name):
+    assert gain_of(name) == pytest.approx(nn.init.calculate_gain(name), rel=1e-15)
+
+
+@pytest.mark.parametrize("name", ["elu", "gelu", "silu"])
+def test_other_gains_keep_the_second_moment_of_a_normal_signal(name):
+    def density(z):
+        phi = ACTIVATIONS[name]()(torch.tensor(z, dtype=torch.float64)).item()
+        return phi**2 * stats.norm.pdf(z)
+
+    halves = [integrate.quad(density, *ends, epsabs=1e-12)[0] for ends in ((-15, 0), (0, 15))]
+    assert gain_of(name) == pytest.approx(sum(halves) ** -0.5, rel=1e-9)
+
+
+def test_every_shipped_activation_has_a_gain():
+    assert all(gain_of(name) > 0 for name in ACTIVATIONS)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import shutil
+from functools import partial
 from itertools import combinations
 
 import pytest
@@ -69,6 +70,17 @@ def test_a_stream_agrees_with_unbounded_integers(seed, name):
     assert int(rng.stream(seed, name)) == reference.signed(reference.stream(seed, rng.site(name)))
 
 
+@given(INT64, st.integers(0, 12))
+def test_noise_agrees_with_the_formula_of_box_and_muller(number, count):
+    shape = torch.Size((count, 1))
+    expected = reference.noise(number, count)
+    for dtype, tolerance in ((torch.float64, 1e-12), (torch.float32, 2e-6)):
+        noise = rng.noise(key(number), shape, dtype)
+        assert noise.dtype == dtype
+        assert noise.shape == shape
+        assert noise.flatten().tolist() == pytest.approx(expected, rel=tolerance, abs=tolerance)
+
+
 @given(INT64, st.integers(0, 40))
 def test_bits_agree_with_unsigned_arithmetic(number, count):
     drawn = rng.bits(key(number), count)
@@ -113,6 +125,14 @@ def test_a_stream_does_not_depend_on_its_stack_mates(seeds, step):
     assert torch.equal(together, torch.stack(alone))
     orders = torch.stack([rng.permutation(k, 20) for k in alone])
     assert torch.equal(rng.permutation(together, 20), orders)
+
+
+@given(st.lists(INT64, min_size=1, max_size=5), st.integers(1, 70))
+def test_noise_has_the_same_bits_under_vmap(numbers, count):
+    keys, shape = torch.tensor(numbers), torch.Size((count,))
+    each = [rng.noise(k, shape, torch.float32) for k in keys]
+    noise = torch.func.vmap(lambda k: rng.noise(k, shape, torch.float32))(keys)
+    assert torch.equal(noise, torch.stack(each))
 
 
 @given(st.lists(INT64, min_size=1, max_size=5))
@@ -194,14 +214,28 @@ def test_uniform_numbers_follow_their_law():
     assert numbers.max() < 1
 
 
-def test_normal_numbers_have_the_moments_and_the_law_of_the_normal_distribution():
+@pytest.mark.parametrize(
+    "draw", [rng.normal, partial(rng.noise, dtype=torch.float32)], ids=["normal", "noise"]
+)
+def test_normal_numbers_have_the_moments_and_the_law_of_the_normal_distribution(draw):
     count = 2**18
     for k in some_keys(3):
-        z = rng.normal(k, torch.Size((count,)))
+        z = draw(k, torch.Size((count,))).double()
         # Mean, variance, skewness and fourth moment, each with its standard error.
         for power, moment, variance in ((1, 0, 1), (2, 1, 2), (3, 0, 15), (4, 3, 96)):
             assert abs((z**power).mean() - moment) < 4 * math.sqrt(variance / count)
         assert plausible(stats.kstest(z.numpy(), "norm").pvalue)
+
+
+def test_the_two_numbers_of_a_pair_are_independent():
+    count = 2**17
+    for k in some_keys(3):
+        cosines, sines = rng.noise(k, torch.Size((2 * count,)), torch.float32).double().chunk(2)
+        for one, other in ((cosines, sines), (cosines**2 - 1, sines**2 - 1)):
+            correlation = (one * other).mean() / (
+                one.square().mean() * other.square().mean()
+            ).sqrt()
+            assert abs(correlation) < 4.5 / math.sqrt(count)
 
 
 @pytest.mark.parametrize("keep", [0.05, 0.3, 0.5, 0.8, 0.99])

@@ -2,14 +2,29 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from torch import nn
 
+from ablate import rng
 from ablate.nets import own
 from ablate.nets.cnn import CNN
 from ablate.nets.mlp import MLP
+from ablate.nets.recurrent import Recurrent
+from ablate.nets.resnet import ResNet
+
+_NETWORKS: dict[str, Callable[..., nn.Module]] = {
+    "cnn": CNN,
+    "lenet5": CNN,
+    "vgg": CNN,
+    "resnet": ResNet,
+    "mlp": MLP,
+    "deep_mlp": MLP,
+    "rnn": Recurrent,
+    "lstm": Recurrent,
+    "gru": Recurrent,
+}
 
 
 def build(config: Mapping[str, Any], shape: tuple[int, int, int], classes: int) -> nn.Module:
@@ -19,9 +34,22 @@ def build(config: Mapping[str, Any], shape: tuple[int, int, int], classes: int) 
         config: A resolved configuration.
         shape: Channels, height and width of an image.
         classes: Number of classes K.
+
+    Raises:
+        AblateError: Something of the user's own does not build.
     """
     model = config["model"]
+    seed = config["seeds"]["init"]
+    seed = config["seed"] if seed is None else seed
     if model["name"] == "custom":
-        seed = config["seeds"]["init"]
-        return own.build(model, shape, classes, config["seed"] if seed is None else seed)
-    return {"cnn": CNN, "mlp": MLP}[model["name"]](config, shape, classes)
+        return own.build(model, shape, classes, seed)
+    network = _NETWORKS[model["name"]]
+    if not _has_own_parts(config):
+        return network(config, shape, classes)
+    with own.seeded(int(rng.stream(seed, "init"))):  # what a constructor may draw from
+        return network(config, shape, classes)
+
+
+def _has_own_parts(config: Mapping[str, Any]) -> bool:
+    parts = (config["model"].get("activation"), config["norm"], config["dropout"])
+    return any(isinstance(part, Mapping) and part.get("_target_") for part in parts)

@@ -1,15 +1,17 @@
-"""Layers that carry a knob: dropout with its own stream, normalization, activations, blocks."""
+"""Layers as the configuration asks for them: normalization, activation, dropout, weights."""
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Mapping
 from math import gcd
 from typing import Any
 
-import torch
 from torch import Tensor, nn
 
-from ablate import rng
+from ablate.importing import locate
+from ablate.nets import own
+from ablate.nets.dropout import DropConnectConv2d, DropConnectLinear, Dropout
 
 ACTIVATIONS: dict[str, type[nn.Module]] = {
     "relu": nn.ReLU,
@@ -21,84 +23,14 @@ ACTIVATIONS: dict[str, type[nn.Module]] = {
     "gelu": nn.GELU,
     "silu": nn.SiLU,
 }
+_DROPOUT = ("input", "conv", "dense", "output", "kind", "scaling", "_target_")  # the knobs
 
 
-class Dropout(nn.Module):
-    """Zeroes each element with probability ``rate`` in training and scales the rest by 1/(1-rate).
-
-    The mask is a function of the buffer ``key``, which the trainer sets at each step; rate and key
-    are buffers, so that they may differ along the run axis.
-
-    Args:
-        rate: Probability of zeroing, in [0, 1).
-        whole_channels: Zero whole channels of [B, C, ...], as torch's Dropout2d does.
-
-    Source: Srivastava et al. 2014, JMLR 15 (scaled in training: their section 10).
-    """
-
-    rate: Tensor
-    key: Tensor
-
-    def __init__(self, rate: float, whole_channels: bool = False) -> None:
-        super().__init__()
-        self.whole_channels = whole_channels
-        self.active = rate > 0  # in a fused stack: whether any of its runs drops here
-        self.calls = 0  # in this step
-        self.p = float(rate)  # under torch's name, as a user's own code may ask for it
-        rate_ = torch.tensor(self.p, dtype=torch.float64)  # follows the network's type later
-        self.register_buffer("rate", rate_, persistent=False)
-        self.register_buffer("key", torch.tensor(0, dtype=torch.int64), persistent=False)
-
-    def begin(self, key: Tensor) -> None:
-        """Begin a step with its key, int64, 0-dimensional."""
-        self.key, self.calls = key, 0
+class BatchNorm(nn.BatchNorm2d):
+    """Batch norm of [B, C, H, W]."""
 
     def forward(self, x: Tensor) -> Tensor:
-        if not (self.training and self.active):
-            return x
-        # A module that is called again in one pass draws another mask.
-        key = self.key if self.calls == 0 else rng.fold(self.key, self.calls)
-        self.calls += 1
-        keep = 1 - self.rate
-        shape = x.shape
-        if self.whole_channels:
-            shape = torch.Size((*x.shape[:2], *[1] * (x.dim() - 2)))
-        mask = rng.keep_mask(key, keep, shape)
-        if x.dtype == torch.float64:  # else an integer times a number is torch's default, float32
-            mask = mask.double()
-        scale = (-1 / keep).nan_to_num(neginf=0)
-        return x * (mask * scale).to(x.dtype)
-
-    def extra_repr(self) -> str:
-        return f"rate={self.rate.tolist()}"
-
-
-# What torch calls its own; the elementwise one and those that drop whole channels.
-_TORCH_DROPOUT = {nn.Dropout: False, nn.Dropout1d: True, nn.Dropout2d: True, nn.Dropout3d: True}
-
-
-def with_own_dropout(module: nn.Module) -> nn.Module:
-    """Replace torch's dropout modules by ours, in place; return the module."""
-    if type(module) in _TORCH_DROPOUT:
-        return Dropout(module.p, _TORCH_DROPOUT[type(module)])  # type: ignore[arg-type,index]
-    for name, child in _children(module):
-        setattr(module, name, with_own_dropout(child))
-    return module
-
-
-def with_torch_dropout(module: nn.Module) -> nn.Module:
-    """Replace our dropout modules by torch's, in place, for use outside a training of ours."""
-    if isinstance(module, Dropout):
-        rate = module.p
-        return nn.Dropout2d(rate) if module.whole_channels else nn.Dropout(rate)
-    for name, child in _children(module):
-        setattr(module, name, with_torch_dropout(child))
-    return module
-
-
-def _children(module: nn.Module) -> list[tuple[str, nn.Module]]:
-    """List children by every name: `named_children` leaves out the second name of a shared one."""
-    return [(name, child) for name, child in module._modules.items() if child is not None]
+        return super().forward(_lifted(x, self)).to(x.dtype)
 
 
 class DenseBatchNorm(nn.BatchNorm1d):
@@ -110,7 +42,30 @@ class DenseBatchNorm(nn.BatchNorm1d):
     """
 
     def forward(self, x: Tensor) -> Tensor:
-        return super().forward(x.t()[None])[0].t()
+        return super().forward(_lifted(x, self).t()[None])[0].t().to(x.dtype)
+
+
+def _lifted(x: Tensor, norm: nn.modules.batchnorm._NormBase) -> Tensor:
+    """Give x the type of the norm's own tensors: under vmap, on a CPU, torch takes no other."""
+    held = norm.weight if norm.running_mean is None else norm.running_mean
+    return x if held is None or x.device.type != "cpu" else x.to(held.dtype)
+
+
+class Function(nn.Module):
+    """A function of the user's as a module.
+
+    Args:
+        function: Tensor -> tensor.
+        extra: Its keyword arguments.
+    """
+
+    def __init__(self, function: Any, extra: Mapping[str, Any]) -> None:
+        super().__init__()
+        self.function, self.extra = function, dict(extra)
+
+    def forward(self, x: Tensor) -> Tensor:
+        y: Tensor = self.function(x, **self.extra)
+        return y
 
 
 def norm_layer(norm: Mapping[str, Any], width: int, spatial: bool) -> nn.Module | None:
@@ -123,12 +78,18 @@ def norm_layer(norm: Mapping[str, Any], width: int, spatial: bool) -> nn.Module 
 
     Returns:
         The module, or None where there is nothing to normalize (no norm; one unit an instance).
+
+    Raises:
+        AblateError: A norm of the user's own does not build.
     """
     kind = norm["name"]
     if kind == "none" or (kind == "instance" and not spatial):
         return None
+    if kind == "custom":
+        extra = {k: v for k, v in norm.items() if k not in ("name", "_target_", "position")}
+        return own.part(norm["_target_"], "norm._target_", width, **extra)
     if kind == "batch":
-        cls = nn.BatchNorm2d if spatial else DenseBatchNorm
+        cls = BatchNorm if spatial else DenseBatchNorm
         running = norm["eval"] == "running"
         return cls(
             width,
@@ -142,6 +103,24 @@ def norm_layer(norm: Mapping[str, Any], width: int, spatial: bool) -> nn.Module 
     return nn.GroupNorm(groups, width, eps=norm["eps"], affine=norm["affine"])
 
 
+def activation_layer(activation: str | Mapping[str, Any]) -> nn.Module:
+    """Make an activation: by its name, or the user's own class or function.
+
+    Args:
+        activation: `model.activation`: a name, or `_target_` and keyword arguments.
+
+    Raises:
+        AblateError: The user's own does not build.
+    """
+    if isinstance(activation, str):
+        return ACTIVATIONS[activation]()
+    target, knob = activation["_target_"], "model.activation._target_"
+    extra = {name: value for name, value in activation.items() if name != "_target_"}
+    if inspect.isclass(found := locate(target, knob)):
+        return own.part(target, knob, **extra)
+    return Function(found, extra)
+
+
 def around_activation(
     config: Mapping[str, Any], width: int, spatial: bool
 ) -> tuple[list[tuple[str, nn.Module]], bool]:
@@ -151,15 +130,79 @@ def around_activation(
         Named modules, and whether the layer before them keeps its bias: a bias right before a norm
         has no effect but rounding noise, which Adam amplifies.
     """
-    activation = ACTIVATIONS[config["model"]["activation"]]()
+    activation = activation_layer(config["model"]["activation"])
     norm = norm_layer(config["norm"], width, spatial)
     if norm is None:
         return [("activation", activation)], True
     if config["norm"]["position"] == "after":
         return [("activation", activation), ("norm", norm)], True
-    return [("norm", norm), ("activation", activation)], False
+    return [("norm", norm), ("activation", activation)], keeps_bias(config["norm"])
+
+
+def keeps_bias(norm: Mapping[str, Any]) -> bool:
+    """Tell whether a layer right before this norm needs a bias.
+
+    A norm of the user's own may take no mean away, as RMS norm does not.
+    """
+    return bool(norm["name"] == "custom")
 
 
 def per_layer(rates: Any, layers: int) -> list[float]:
     """Spread a rate, or a list of rates, over the layers."""
     return list(rates) if isinstance(rates, list | tuple) else [rates] * layers
+
+
+# -- dropout, and the weights in front of it -------------------------------------------------------
+
+
+def dropout_layer(dropout: Mapping[str, Any], rate: float) -> nn.Module:
+    """Make what stands where a rate says so.
+
+    Args:
+        dropout: The `dropout` part of a configuration.
+        rate: Probability of zeroing.
+
+    Returns:
+        Ours, the user's own, or the identity where the weights in front are dropped.
+
+    Raises:
+        AblateError: The user's own does not build.
+    """
+    if target := dropout.get("_target_"):
+        extra = {name: value for name, value in dropout.items() if name not in _DROPOUT}
+        return own.part(target, "dropout._target_", rate, **extra)
+    return nn.Identity() if _drops_weights(dropout) else _dropout(dropout, rate)
+
+
+def weight_dropout(dropout: Mapping[str, Any], rate: float) -> Dropout | None:
+    """Make what the weights in front of such a site pass through: none but with `dropconnect`."""
+    return _dropout(dropout, rate) if _drops_weights(dropout) else None
+
+
+def linear(inputs: int, units: int, bias: bool = True, drop: Dropout | None = None) -> nn.Linear:
+    """Make a linear layer, its weights dropped where there is something to drop them."""
+    if drop is None:
+        return nn.Linear(inputs, units, bias=bias)
+    return DropConnectLinear(inputs, units, bias, drop)
+
+
+def conv2d(
+    channels: tuple[int, int],
+    kernel: int,
+    stride: int,
+    padding: int,
+    bias: bool,
+    drop: Dropout | None = None,
+) -> nn.Conv2d:
+    """Make a convolution from input to output channels, as `linear` does."""
+    if drop is None:
+        return nn.Conv2d(*channels, kernel, stride, padding, bias=bias)
+    return DropConnectConv2d(drop, *channels, kernel, stride, padding, bias=bias)
+
+
+def _drops_weights(dropout: Mapping[str, Any]) -> bool:
+    return dropout.get("kind") == "dropconnect" and not dropout.get("_target_")
+
+
+def _dropout(dropout: Mapping[str, Any], rate: float) -> Dropout:
+    return Dropout(rate, dropout.get("kind", "bernoulli"), dropout.get("scaling", "inverted"))

@@ -1,4 +1,10 @@
-"""`mlp`: dense layers; with `model.hidden=[]` softmax regression."""
+"""`mlp` and `deep_mlp`: dense layers; with `model.hidden=[]` softmax regression.
+
+What they do: every pixel weighs on every unit. They help as the plainest of baselines, and to show
+what initial weights, activations and norms do to signals in deep networks. Settings that work: one
+or two layers of 100 to 1000 units; `deep_mlp` has ten of 100 with tanh, as Glorot & Bengio 2010
+used up to five to show why their initial weights matter.
+"""
 
 from __future__ import annotations
 
@@ -9,7 +15,13 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from ablate.nets.layers import Dropout, around_activation, per_layer
+from ablate.nets.layers import (
+    around_activation,
+    dropout_layer,
+    linear,
+    per_layer,
+    weight_dropout,
+)
 
 
 class Dense(nn.Module):
@@ -26,17 +38,17 @@ class Dense(nn.Module):
 
     def __init__(self, config: Mapping[str, Any], inputs: int, classes: int) -> None:
         super().__init__()
-        hidden = config["model"]["hidden"]
-        rates = per_layer(config["dropout"]["dense"], len(hidden))
+        hidden, dropout = config["model"]["hidden"], config["dropout"]
+        rates = per_layer(dropout["dense"], len(hidden))
         self.layers = nn.ModuleList()
         for units, rate in zip(hidden, rates, strict=True):
             inner, bias = around_activation(config, units, spatial=False)
-            linear = nn.Linear(inputs, units, bias=bias)
-            steps = [("linear", linear), *inner, ("dropout", Dropout(rate))]
+            layer = linear(inputs, units, bias, weight_dropout(dropout, rate))
+            steps = [("linear", layer), *inner, ("dropout", dropout_layer(dropout, rate))]
             self.layers.append(nn.Sequential(OrderedDict(steps)))
             inputs = units
-        self.output = nn.Linear(inputs, classes)
-        self.output_dropout = Dropout(config["dropout"]["output"])
+        self.output = linear(inputs, classes, drop=weight_dropout(dropout, dropout["output"]))
+        self.output_dropout = dropout_layer(dropout, dropout["output"])
 
     def forward(self, x: Tensor) -> Tensor:
         for layer in self.layers:
@@ -61,7 +73,7 @@ class MLP(nn.Module):
         self, config: Mapping[str, Any], shape: tuple[int, int, int], classes: int
     ) -> None:
         super().__init__()
-        self.input_dropout = Dropout(config["dropout"]["input"])
+        self.input_dropout = dropout_layer(config["dropout"], config["dropout"]["input"])
         self.dense = Dense(config, prod(shape), classes)
 
     def forward(self, x: Tensor) -> Tensor:

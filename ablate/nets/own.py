@@ -1,15 +1,16 @@
-"""A network of the user's: `model._target_=package.module.Class`, an ordinary `nn.Module`.
+"""What is the user's own: `model._target_=package.module.Class`, or a part of a shipped network.
 
 Further `model.*` values are passed to the constructor. Where its parameters include
 ``in_channels``, ``image_size`` or ``num_classes``, they are filled in from the data. It maps images
-[B, C, H, W] to logits [B, K].
+[B, C, H, W] to logits [B, K]. A dropout gets its rate, a norm its width, an activation nothing; and
+each the further values of its group.
 """
 
 from __future__ import annotations
 
 import inspect
 import random
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import numpy as np
@@ -19,7 +20,7 @@ from torch import nn
 from ablate import rng
 from ablate.errors import AblateError
 from ablate.importing import locate
-from ablate.nets.layers import with_own_dropout
+from ablate.nets.dropout import with_own_dropout
 from ablate.values import LARGEST
 
 
@@ -43,24 +44,54 @@ def build(
         AblateError: The target does not import, does not build, or is no `nn.Module`.
     """
     target = model["_target_"]
-    cls = locate(target, "model._target_")
-    if inspect.isclass(cls) and not issubclass(cls, nn.Module):
-        raise AblateError(f"model._target_={target} is no torch.nn.Module: one is needed")
+    cls = _located(target, "model._target_")
     known = {"in_channels": shape[0], "image_size": shape[1], "num_classes": classes}
+
+    def make() -> Any:
+        asked = set(inspect.signature(cls).parameters)
+        filled = {name: value for name, value in known.items() if name in asked}
+        built = cls(**(filled | arguments(model)))
+        _materialize(built, shape)
+        return built
+
     with seeded(int(rng.stream(seed, "init"))):
-        try:
-            asked = set(inspect.signature(cls).parameters)
-            filled = {name: value for name, value in known.items() if name in asked}
-            built = cls(**(filled | arguments(model)))
-            _materialize(built, shape)
-        # The user's constructor may raise anything.
-        except Exception as error:
-            raise AblateError(
-                f"model._target_={target} does not build: {type(error).__name__}: {error}"
-            ) from error
+        return _made(make, target, "model._target_")
+
+
+def part(target: str, knob: str, *arguments: Any, **extra: Any) -> nn.Module:
+    """Make a part of a network, a class of the user's.
+
+    Args:
+        target: ``package.module.Class``.
+        knob: The knob that holds it, for the message.
+        arguments: What a part of that kind is told: a rate, a width, or nothing.
+        extra: The further values of its group.
+
+    Raises:
+        AblateError: The target does not import, does not build, or is no `nn.Module`.
+    """
+    cls = _located(target, knob)
+    return _made(lambda: cls(*arguments, **extra), target, knob)
+
+
+def _located(target: str, knob: str) -> Any:
+    cls = locate(target, knob)
+    if inspect.isclass(cls) and not issubclass(cls, nn.Module):
+        raise AblateError(f"{knob}={target} is no torch.nn.Module: one is needed")
+    return cls
+
+
+def _made(make: Callable[[], Any], target: str, knob: str) -> nn.Module:
+    try:
+        built = make()
+    # The user's constructor may raise anything.
+    except Exception as error:
+        raise AblateError(
+            f"{knob}={target} does not build: {type(error).__name__}: {error}"
+        ) from error
     if not isinstance(built, nn.Module):
         raise AblateError(
-            f"model._target_={target} gives a {type(built).__name__}: a torch.nn.Module is needed"
+            f"{knob}={target} gives a {type(built).__name__}: a torch.nn.Module is needed"
         )
     return with_own_dropout(built)
 

@@ -1,12 +1,24 @@
-"""Sizes of feature maps by arithmetic alone, so that a plan can check them without building."""
+"""Sizes of networks by arithmetic alone, so that a plan checks and weighs them without torch.
+
+`model` is the `model` part of a configuration throughout, `shape` the channels, height and width of
+an image, `classes` the number of classes K.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from math import prod
+from typing import Any, Final
 
 from ablate.errors import AblateError
+
+Model = Mapping[str, Any]
+
+GATES: Final = {"rnn": 1, "lstm": 4, "gru": 3}  # blocks of rows in a recurrent layer's weights
+
+
+# -- maps ------------------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True)
@@ -14,6 +26,7 @@ class BlockShape:
     """What a convolutional block makes of its input.
 
     Attributes:
+        channels: Output channels.
         padding: Zero padding of the convolution, in pixels.
         rows: Height of the convolution's own map, before pooling.
         columns: Width of it.
@@ -22,6 +35,7 @@ class BlockShape:
         width: Width of its output.
     """
 
+    channels: int
     padding: int
     rows: int
     columns: int
@@ -30,40 +44,180 @@ class BlockShape:
     width: int
 
 
-def block_shapes(model: Mapping[str, Any], height: int, width: int) -> list[BlockShape]:
-    """Follow an image through the convolutional blocks of a `cnn`.
+def block_shapes(model: Model, height: int, width: int) -> list[BlockShape]:
+    """Follow an image through the convolutional blocks of a `cnn`, `lenet5` or `vgg`.
 
-    Args:
-        model: The `model` part of a configuration.
-        height: The image's height.
-        width: The image's width.
+    Returns:
+        One entry a convolution; those of a stage share their channels, the last may be pooled.
 
     Raises:
         AblateError: A kernel does not fit into its map.
     """
     kernel, stride = model["kernel_size"], model["stride"]
     padding = (kernel - 1) // 2 if model["padding"] == "same" else model["padding"]
+    height, width = (max(side, model.get("pad_to") or 1) for side in (height, width))
     shapes = []
-    for number, _ in enumerate(model["channels"], start=1):
+    for stage, channels, ends in _convolutions(model):
         if min(height, width) + 2 * padding < kernel:
             raise AblateError(
                 f"model.kernel_size={kernel} does not fit into the {height} × {width} map that"
-                f" block {number} of model.channels sees (padding {padding}): take a smaller"
+                f" block {stage} of model.channels sees (padding {padding}): take a smaller"
                 " kernel, fewer blocks, model.padding=same or a larger data.image_size"
             )
-        height = (height + 2 * padding - kernel) // stride + 1
-        width = (width + 2 * padding - kernel) // stride + 1
-        rows, columns = height, width
-        pooled = model["pool"] != "none" and min(rows, columns) >= 2
-        if pooled:
-            height, width = rows // 2, columns // 2
-        shapes.append(BlockShape(padding, rows, columns, pooled, height, width))
+        rows = (height + 2 * padding - kernel) // stride + 1
+        columns = (width + 2 * padding - kernel) // stride + 1
+        pooled = ends and model["pool"] != "none" and min(rows, columns) >= 2
+        height, width = (rows // 2, columns // 2) if pooled else (rows, columns)
+        shapes.append(BlockShape(channels, padding, rows, columns, pooled, height, width))
     return shapes
 
 
-def training_bytes(
-    model: Mapping[str, Any], shape: tuple[int, int, int], classes: int, batch: int
-) -> int:
+def _convolutions(model: Model) -> list[tuple[int, int, bool]]:
+    """List the convolutions: stage from 1, channels, and whether it ends its stage."""
+    stages, depth = model["channels"], model.get("depth", 1)
+    depths = depth if isinstance(depth, list | tuple) else [depth] * len(stages)
+    numbered = enumerate(zip(stages, depths, strict=True), start=1)
+    return [
+        (stage, channels, i == last)
+        for stage, (channels, last) in numbered
+        for i in range(1, last + 1)
+    ]
+
+
+@dataclass(frozen=True)
+class UnitShape:
+    """What a unit of a residual network makes of its input.
+
+    Attributes:
+        inputs: Input channels.
+        channels: Output channels.
+        stride: Stride of its first convolution.
+        residual: Whether it has two convolutions and a shortcut, rather than one convolution.
+        pooled: Whether it ends in a pooling.
+        rows: Height of the convolutions' maps.
+        columns: Width of them.
+    """
+
+    inputs: int
+    channels: int
+    stride: int
+    residual: bool
+    pooled: bool
+    rows: int
+    columns: int
+
+    @property
+    def projected(self) -> bool:
+        """Whether the shortcut is a convolution, since sizes differ."""
+        return self.residual and (self.inputs != self.channels or self.stride != 1)
+
+
+def unit_shapes(model: Model, height: int = 1, width: int = 1) -> list[UnitShape]:
+    """Follow an image through the units of a `resnet`, from its first convolution on.
+
+    Source: He et al. 2016, arXiv:1512.03385, section 4.2; depth 9 is D. Page's network for the
+        DAWNBench contest (2018).
+    """
+    shapes, inputs = [], model["width"]
+    for factor, stride, residual, pools in _plan(model["depth"]):
+        channels = factor * model["width"]
+        height, width = -(-height // stride), -(-width // stride)
+        pooled = pools and min(height, width) >= 2
+        shapes.append(UnitShape(inputs, channels, stride, residual, pooled, height, width))
+        height, width = (height // 2, width // 2) if pooled else (height, width)
+        inputs = channels
+    return shapes
+
+
+def _plan(depth: int) -> list[tuple[int, int, bool, bool]]:
+    """List the units: factor on the width, stride, whether residual, whether a pooling follows."""
+    if depth == 9:
+        convolution, residual = (1, False, True), (1, True, False)
+        units = ((2, convolution), (2, residual), (4, convolution), (8, convolution), (8, residual))
+        return [(factor, *unit) for factor, unit in units]
+    blocks = range((depth - 2) // 6)
+    strides = {(factor, 0): 2 for factor in (2, 4)}
+    return [(f, strides.get((f, block), 1), True, False) for f in (1, 2, 4) for block in blocks]
+
+
+# -- weights ---------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Layer:
+    """A convolution, or a linear layer.
+
+    Attributes:
+        weights: Numbers in its weight.
+        width: Output channels or units.
+        uses: How often the weight is applied to an image: pixels of the map, steps, or 1.
+        shortcut: Whether it projects a residual unit's input.
+    """
+
+    weights: int
+    width: int
+    uses: int = 1
+    shortcut: bool = False
+
+
+def _front(model: Model, shape: tuple[int, int, int]) -> tuple[list[Layer], int]:
+    """List the layers before the dense ones, and how many numbers those see."""
+    name = model.get("name")
+    if name in GATES:
+        return _recurrent(model, shape)
+    if name == "resnet":
+        return _residual(model, shape), _plan(model["depth"])[-1][0] * model["width"]
+    layers, (channels, height, width) = [], shape
+    for block in block_shapes(model, height, width) if model.get("channels") else []:
+        weights = model["kernel_size"] ** 2 * channels * block.channels
+        layers.append(Layer(weights, block.channels, block.rows * block.columns))
+        channels, height, width = block.channels, block.height, block.width
+    return layers, channels * height * width
+
+
+def _residual(model: Model, shape: tuple[int, int, int]) -> list[Layer]:
+    channels, height, width = shape
+    layers = [Layer(9 * channels * model["width"], model["width"], height * width)]
+    for unit in unit_shapes(model, height, width):
+        pixels, out = unit.rows * unit.columns, unit.channels
+        layers.append(Layer(9 * unit.inputs * out, out, pixels))
+        if unit.residual:
+            layers.append(Layer(9 * out * out, out, pixels))
+        if unit.projected:
+            layers.append(Layer(unit.inputs * out, out, pixels, shortcut=True))
+    return layers
+
+
+def _recurrent(model: Model, shape: tuple[int, int, int]) -> tuple[list[Layer], int]:
+    channels, steps, width = shape
+    layers, inputs = [], channels * width
+    for units in model["hidden"]:
+        rows = GATES[model["name"]] * units
+        layers += [Layer(inputs * rows, rows, steps), Layer(units * rows, rows, steps)]
+        inputs = units
+    return layers, inputs
+
+
+def layers(model: Model, shape: tuple[int, int, int], classes: int) -> list[Layer]:
+    """List the convolutions and linear layers of a shipped network, from the input on.
+
+    Raises:
+        AblateError: A kernel does not fit into its map.
+    """
+    found, inputs = _front(model, shape)
+    hidden = [] if model.get("name") in GATES else model["hidden"]
+    for units in [*hidden, classes]:
+        found.append(Layer(inputs * units, units))
+        inputs = units
+    return found
+
+
+def multiply_adds(model: Model, shape: tuple[int, int, int], classes: int) -> int:
+    """Count the multiplications of one image's forward pass, in convolutions and linear layers."""
+    return sum(layer.weights * layer.uses for layer in layers(model, shape, classes))
+
+
+def training_bytes(model: Model, shape: tuple[int, int, int], classes: int, batch: int) -> int:
     """Estimate the memory that one run of a shipped network needs while it trains, in bytes.
 
     Each layer's output is held about three times (before and after the activation, and its
@@ -76,38 +230,68 @@ def training_bytes(
         classes: Number of classes K.
         batch: Images a step.
     """
-    channels, height, width = shape
-    outputs, parameters = channels * height * width, 0
-    if model.get("channels"):
-        for out, block in zip(model["channels"], block_shapes(model, height, width), strict=True):
-            outputs += block.rows * block.columns * out
-            parameters += model["kernel_size"] ** 2 * channels * out
-            channels, height, width = out, block.height, block.width
-    inputs = channels * height * width
-    for units in [*model["hidden"], classes]:
-        outputs += units
-        parameters += inputs * units
-        inputs = units
-    return 4 * (3 * batch * outputs + 6 * parameters)
+    found = layers(model, shape, classes)
+    outputs = prod(shape) + sum(layer.width * layer.uses for layer in found)
+    return 4 * (3 * batch * outputs + 6 * sum(layer.weights for layer in found))
 
 
-def multiply_adds(model: Mapping[str, Any], shape: tuple[int, int, int], classes: int) -> int:
-    """Count the multiplications of one image's forward pass, in convolutions and dense layers.
+# -- how many entries a list takes -----------------------------------------------------------------
 
-    Args:
-        model: The `model` part of a configuration, of a shipped network.
-        shape: Channels, height and width of an image.
-        classes: Number of classes K.
+
+def conv_layers(model: Model) -> int:
+    """Count the rates that `dropout.conv` takes: one a convolution, in a `resnet` one a unit."""
+    if model.get("name") == "resnet":
+        return len(unit_shapes(model))
+    return len(_convolutions(model)) if model.get("channels") else 0
+
+
+def dense_layers(model: Model) -> int:
+    """Count the rates that `dropout.dense` takes: one a hidden layer, dense or recurrent."""
+    return len(model.get("hidden") or [])
+
+
+def weighted_layers(model: Model) -> int:
+    """Count the entries that `init.layers` takes: convolutions and linear layers, in order."""
+    hidden = dense_layers(model)
+    if model.get("name") in GATES:
+        return 2 * hidden + 1
+    if model.get("name") == "resnet":
+        units = unit_shapes(model)
+        return 1 + sum(1 + u.residual + u.projected for u in units) + hidden + 1
+    return conv_layers(model) + hidden + 1
+
+
+def norm_sites(
+    model: Model, height: int, width: int, position: str = "before"
+) -> list[tuple[int, int | None]]:
+    """List what a norm normalizes in a shipped network, with `norm.position` as given.
+
+    Returns:
+        Channels and pixels of each map; units, and None, of each dense or recurrent layer.
+
+    Raises:
+        AblateError: A kernel does not fit into its map.
     """
-    channels, height, width = shape
-    total = 0
-    if model.get("channels"):
-        blocks = block_shapes(model, height, width)
-        for out, block in zip(model["channels"], blocks, strict=True):
-            total += block.rows * block.columns * model["kernel_size"] ** 2 * channels * out
-            channels, height, width = out, block.height, block.width
-    inputs = channels * height * width
-    for units in [*model["hidden"], classes]:
-        total += inputs * units
-        inputs = units
-    return total
+    before = position == "before"
+    if gates := GATES.get(model.get("name", "")):
+        return [(gates * units if before else units, None) for units in model["hidden"]]
+    maps, _ = _front(model, (1, height, width))
+    # A shortcut is normalized where it meets the other branch before the activation.
+    found = [(m.width, m.uses) for m in maps if before or not m.shortcut]
+    return [*found, *((units, None) for units in model["hidden"])]
+
+
+def illegal_depth(model: Model) -> str | None:
+    """Say what is wrong with `model.depth`, or None; the other values of the model are legal."""
+    depth = model.get("depth")
+    if model.get("name") == "resnet":
+        if isinstance(depth, int) and (depth == 9 or (depth >= 8 and depth % 6 == 2)):
+            return None
+        return f"model.depth={depth} is no resnet's: it takes 9, or 6n + 2 (20, 32, 44, 56, 110)"
+    stages = model.get("channels") or []
+    if not isinstance(depth, list) or len(depth) == len(stages):
+        return None
+    return (
+        f"model.depth has {len(depth)} numbers, and model.channels has {len(stages)} stages: give"
+        " one number, or one for each stage"
+    )

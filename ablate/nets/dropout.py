@@ -1,0 +1,207 @@
+"""Dropout: what is multiplied onto activations or weights in training, from the run's own stream.
+
+What it does: noise keeps units from relying on each other, much like averaging over many thinned
+networks. It helps where a network fits its training set far better than new images; little or not
+at all where data are plenty, or right before a batch norm, whose statistics it shifts (Li et al.
+2019, arXiv:1801.05134).
+
+    kind         multiplies                              settings that work
+    bernoulli    each element by 0 or 1/(1-p)            0.2 on inputs, 0.1 to 0.3 conv, 0.5 dense
+    gaussian     each element by N(1, p/(1-p))           as bernoulli: the same mean and variance
+    spatial      whole channels [B, C, ...] by the same  0.1 to 0.3, in convolutional layers
+    alpha        each element, then restores mean and    0.05 to 0.1, with selu and lecun_normal
+                 variance of self-normalizing networks
+    dropconnect  each weight by 0 or 1/(1-p)             0.5 in dense layers
+    image        whole images by the same                stochastic depth: the residual branch
+
+Source: Srivastava et al. 2014, JMLR 15 (gaussian: section 10); Tompson et al. 2015,
+arXiv:1411.4280, section 3.2 (spatial); Klambauer et al. 2017, arXiv:1706.02515, section 2 (alpha);
+Wan et al. 2013, ICML (dropconnect); Huang et al. 2016, arXiv:1603.09382, section 3 (image).
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from ablate import rng
+
+# The value that selu tends to for large negative inputs, -λα: what alpha dropout puts in.
+_SATURATED = -1.0507009873554804934193349852946 * 1.6732632423543772848170429916717
+_MASKED_AXES = {"spatial": 2, "image": 1}  # leading axes with a number of their own; else all
+
+
+class Dropout(nn.Module):
+    """Drops with probability ``rate`` in training: elements, channels, images or weights.
+
+    The mask is a function of the buffer ``key``, which the trainer sets at each step; rate and key
+    are buffers, so that they may differ along the run axis.
+
+    Args:
+        rate: Probability of zeroing, in [0, 1).
+        kind: ``bernoulli``, ``gaussian``, ``spatial``, ``alpha``, ``dropconnect`` or ``image``, as
+            the module's table says; ``dropconnect`` is meant for a weight.
+        scaling: ``inverted`` scales by 1/(1-rate) in training, ``test`` by 1-rate in evaluation,
+            ``none`` never. Gaussian and alpha dropout keep the mean by themselves.
+
+    Shape:
+        Any (``spatial`` [B, C, ...], ``image`` [B, ...]) -> the same.
+
+    Source: Srivastava et al. 2014, JMLR 15 (scaled in training: their section 10).
+    """
+
+    rate: Tensor
+    key: Tensor
+
+    def __init__(self, rate: float, kind: str = "bernoulli", scaling: str = "inverted") -> None:
+        super().__init__()
+        self.kind = kind
+        self.scaling = "inverted" if kind in ("gaussian", "alpha") else scaling
+        self.active = rate > 0  # in a fused stack: whether any of its runs drops here
+        self.calls = 0  # in this step
+        self.p = float(rate)  # under torch's name, as a user's own code may ask for it
+        rate_ = torch.tensor(self.p, dtype=torch.float64)  # follows the network's type later
+        self.register_buffer("rate", rate_, persistent=False)
+        self.register_buffer("key", torch.tensor(0, dtype=torch.int64), persistent=False)
+
+    def begin(self, key: Tensor) -> None:
+        """Begin a step with its key, int64, 0-dimensional."""
+        self.key, self.calls = key, 0
+
+    def forward(self, x: Tensor) -> Tensor:
+        if not self.active:
+            return x
+        if not self.training:
+            return x * (1 - self.rate).to(x.dtype) if self.scaling == "test" else x
+        # A module that is called again in one pass draws another mask.
+        key = self.key if self.calls == 0 else rng.fold(self.key, self.calls)
+        self.calls += 1
+        if self.kind == "gaussian":
+            return self._gaussian(x, key)
+        axes = _MASKED_AXES.get(self.kind, x.dim())
+        shape = torch.Size((*x.shape[:axes], *[1] * (x.dim() - axes)))
+        mask = rng.keep_mask(key, 1 - self.rate, shape)
+        if x.dtype == torch.float64:  # else an integer times a number is torch's default, float32
+            mask = mask.double()
+        return self._alpha(x, mask) if self.kind == "alpha" else self._zeroed(x, mask)
+
+    def _zeroed(self, x: Tensor, mask: Tensor) -> Tensor:
+        if self.scaling != "inverted":
+            return x * (-mask).to(x.dtype)
+        scale = (-1 / (1 - self.rate)).nan_to_num(neginf=0)
+        return x * (mask * scale).to(x.dtype)
+
+    def _gaussian(self, x: Tensor, key: Tensor) -> Tensor:
+        dtype = torch.float64 if x.dtype == torch.float64 else torch.float32
+        std = (self.rate / (1 - self.rate)).sqrt().to(dtype)
+        return x * (rng.noise(key, x.shape, dtype) * std + 1).to(x.dtype)
+
+    def _alpha(self, x: Tensor, mask: Tensor) -> Tensor:
+        # Klambauer et al. 2017, section 2: a·(x·d + α'·(1 - d)) + b
+        keep = 1 - self.rate
+        a = (keep + _SATURATED**2 * keep * self.rate).rsqrt()
+        b = -a * self.rate * _SATURATED
+        shift = (mask + 1) * (a * _SATURATED) + b
+        return x * (mask * -a).to(x.dtype) + shift.to(x.dtype)
+
+    def extra_repr(self) -> str:
+        plain = f"rate={self.rate.tolist()}, kind={self.kind}"
+        return plain if self.scaling == "inverted" else f"{plain}, scaling={self.scaling}"
+
+
+class DropConnectLinear(nn.Linear):
+    """A linear layer whose weights are dropped, by one mask a step; at test their mean serves.
+
+    Args:
+        inputs: Units of the input.
+        units: Units of the output.
+        bias: Whether it has a bias; biases are never dropped.
+        dropout: What the weight passes through.
+
+    Shape:
+        [..., inputs] -> [..., units].
+
+    Source: Wan et al. 2013, ICML, section 3 (they draw a mask an image, and sample at test).
+    """
+
+    def __init__(self, inputs: int, units: int, bias: bool, dropout: Dropout) -> None:
+        super().__init__(inputs, units, bias=bias)
+        self.dropout = dropout
+
+    def forward(self, x: Tensor) -> Tensor:
+        return F.linear(x, self.dropped_weight(), self.bias)
+
+    def dropped_weight(self) -> Tensor:
+        """Draw the weight of a pass, [units, inputs]."""
+        weight: Tensor = self.dropout(self.weight)
+        return weight
+
+
+class DropConnectConv2d(nn.Conv2d):
+    """A convolution whose weights are dropped, by one mask a step; at test their mean serves.
+
+    Args:
+        dropout: What the weight passes through.
+        arguments: As of `nn.Conv2d`.
+        keywords: As of `nn.Conv2d`.
+
+    Shape:
+        [B, C, H, W] -> [B, C', H', W'].
+
+    Source: Wan et al. 2013, ICML, section 3 (they drop dense layers alone).
+    """
+
+    def __init__(self, dropout: Dropout, *arguments: Any, **keywords: Any) -> None:
+        super().__init__(*arguments, **keywords)
+        self.dropout = dropout
+
+    def forward(self, x: Tensor) -> Tensor:
+        y: Tensor = self._conv_forward(x, self.dropout(self.weight), self.bias)
+        return y
+
+
+# -- torch's own and ours --------------------------------------------------------------------------
+
+_KIND_OF_TORCHS: dict[type[nn.Module], str] = {
+    nn.Dropout: "bernoulli",
+    nn.Dropout1d: "spatial",
+    nn.Dropout2d: "spatial",
+    nn.Dropout3d: "spatial",
+    nn.AlphaDropout: "alpha",
+}
+_TORCHS = {
+    "bernoulli": nn.Dropout,
+    "dropconnect": nn.Dropout,
+    "spatial": nn.Dropout2d,
+    "alpha": nn.AlphaDropout,
+}
+
+
+def with_own_dropout(module: nn.Module) -> nn.Module:
+    """Replace torch's dropout modules by ours, in place; return the module."""
+    if type(module) in _KIND_OF_TORCHS:
+        return Dropout(module.p, _KIND_OF_TORCHS[type(module)])  # type: ignore[arg-type]
+    for name, child in _children(module):
+        setattr(module, name, with_own_dropout(child))
+    return module
+
+
+def with_torch_dropout(module: nn.Module) -> nn.Module:
+    """Replace our dropout modules by torch's, in place, for use outside a training of ours.
+
+    Those that torch has no equal of (gaussian, whole images, other scalings) stay.
+    """
+    if isinstance(module, Dropout):
+        known = module.kind in _TORCHS and module.scaling == "inverted"
+        return _TORCHS[module.kind](module.p) if known else module
+    for name, child in _children(module):
+        setattr(module, name, with_torch_dropout(child))
+    return module
+
+
+def _children(module: nn.Module) -> list[tuple[str, nn.Module]]:
+    """List children by every name: `named_children` leaves out the second name of a shared one."""
+    return [(name, child) for name, child in module._modules.items() if child is not None]

@@ -1,0 +1,178 @@
+"""`rnn`, `lstm` and `gru`: the image read row by row, the last state classified.
+
+What they do: a state is carried from row to row; gates decide what of it is kept. They help where
+order matters; on images they show what gates, initial weights and gradient clipping do to gradients
+through time. Settings that work: 128 units; for `rnn` orthogonal weights and a small learning rate;
+for `lstm` a forget bias of 1. Rates of `dropout.dense` act on each layer's outputs, 0.2 to 0.5;
+with `dropconnect` on its weights from state to state, one mask for all steps. A norm before the
+activation acts on the product with the inputs alone, over images and steps together; one after it
+on the outputs.
+
+Source: Elman 1990; Hochreiter & Schmidhuber 1997, with the forget gate of Gers et al. 2000 and its
+bias as in Jozefowicz et al. 2015, section 2.1; Cho et al. 2014, arXiv:1406.1078, in the variant
+that cuDNN computes; Laurent et al. 2016, arXiv:1510.01378, section 4, and Amodei et al. 2016,
+arXiv:1512.02595, section 3.2 (norm); Merity et al. 2018, arXiv:1708.02182, section 2 (dropconnect).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from ablate.nets.dropout import DropConnectLinear
+from ablate.nets.layers import (
+    activation_layer,
+    dropout_layer,
+    keeps_bias,
+    linear,
+    norm_layer,
+    per_layer,
+    weight_dropout,
+)
+from ablate.nets.shapes import GATES
+
+Config = Mapping[str, Any]
+
+
+class Recurrent(nn.Module):
+    """Recurrent layers over the rows of an image, H steps of C · W numbers; then logits.
+
+    Args:
+        config: A resolved configuration.
+        shape: Channels, height and width of an image.
+        classes: Number of classes K.
+
+    Shape:
+        [B, C, H, W] -> [B, K].
+    """
+
+    def __init__(self, config: Config, shape: tuple[int, int, int], classes: int) -> None:
+        super().__init__()
+        hidden, dropout = config["model"]["hidden"], config["dropout"]
+        rates = per_layer(dropout["dense"], len(hidden))
+        inputs = shape[0] * shape[2]
+        self.input_dropout = dropout_layer(dropout, dropout["input"])
+        self.layers, self.dropouts = nn.ModuleList(), nn.ModuleList()
+        for units, rate in zip(hidden, rates, strict=True):
+            self.layers.append(Layer(config, inputs, units, rate))
+            self.dropouts.append(dropout_layer(dropout, rate))
+            inputs = units
+        self.output = linear(inputs, classes, drop=weight_dropout(dropout, dropout["output"]))
+        self.output_dropout = dropout_layer(dropout, dropout["output"])
+
+    def forward(self, x: Tensor) -> Tensor:
+        x_TBF = self.input_dropout(x).permute(2, 0, 1, 3).flatten(2)
+        for number, (layer, drop) in enumerate(zip(self.layers, self.dropouts, strict=True), 1):
+            x_TBF = layer(x_TBF)
+            if number < len(self.layers):
+                # Steps last, as pixels are: what drops whole channels drops units at all steps.
+                x_TBF = drop(x_TBF.permute(1, 2, 0)).permute(2, 0, 1)
+        last_BF = x_TBF[-1]
+        if len(self.layers):
+            last_BF = self.dropouts[-1](last_BF)
+        logits: Tensor = self.output_dropout(self.output(last_BF))
+        return logits
+
+
+class Layer(nn.Module):
+    """One recurrent layer: the product of all inputs at once, then step by step.
+
+    Args:
+        config: A resolved configuration.
+        inputs: Numbers a step.
+        units: Units of the state.
+        rate: Rate at which weights from state to state are dropped, with `dropconnect`.
+
+    Shape:
+        [T, B, inputs] -> [T, B, units].
+    """
+
+    def __init__(self, config: Config, inputs: int, units: int, rate: float) -> None:
+        super().__init__()
+        model, norm = config["model"], config["norm"]
+        gates = GATES[model["name"]]
+        before = norm.get("position") == "before"
+        width = gates * units if before else units
+        self.units = units
+        made = norm_layer(norm, width, spatial=False)
+        self.norm_before: nn.Module | None = made if before else None
+        self.norm_after: nn.Module | None = None if before else made
+        # In the others the bias from state to state does for both products.
+        bias = model["name"] == "gru" and (self.norm_before is None or keeps_bias(norm))
+        self.input = linear(inputs, gates * units, bias)
+        self.hidden = linear(units, gates * units, drop=weight_dropout(config["dropout"], rate))
+        for product in (self.input, self.hidden):
+            product.gates = gates  # type: ignore[assignment]  # drawn gate by gate
+        self.cell = _CELLS[model["name"]](model)
+
+    def forward(self, x: Tensor) -> Tensor:
+        inputs_TBG = _sequence_wise(self.norm_before, self.input(x))
+        weight = self.hidden.weight
+        if isinstance(self.hidden, DropConnectLinear):
+            weight = self.hidden.dropped_weight()  # here, so that one mask serves all steps
+        start = inputs_TBG.new_zeros(inputs_TBG.shape[1], self.units)
+        states = self.cell(inputs_TBG, start, weight.t(), self.hidden.bias)
+        return _sequence_wise(self.norm_after, torch.stack(states))
+
+
+def _sequence_wise(norm: nn.Module | None, x_TBF: Tensor) -> Tensor:
+    return x_TBF if norm is None else norm(x_TBF.flatten(0, 1)).reshape(x_TBF.shape)
+
+
+class _Plain(nn.Module):
+    """h' = φ(W x + U h + b)."""
+
+    def __init__(self, model: Mapping[str, Any]) -> None:
+        super().__init__()
+        self.activation = activation_layer(model["activation"])
+
+    def forward(self, x_TBU: Tensor, h: Tensor, weight: Tensor, bias: Tensor) -> list[Tensor]:
+        states = []
+        for x in (x_TBU + bias).unbind(0):
+            h = self.activation(torch.addmm(x, h, weight))
+            states.append(h)
+        return states
+
+
+class _LSTM(nn.Module):
+    """c' = σ(f) c + σ(i) tanh(g), h' = σ(o) tanh(c'); gates in the order i, f, g, o."""
+
+    def __init__(self, model: Mapping[str, Any]) -> None:
+        super().__init__()
+        self.forget_bias = model["forget_bias"]
+
+    def forward(self, x_TBG: Tensor, h: Tensor, weight: Tensor, bias: Tensor) -> list[Tensor]:
+        i, f, g, o = bias.chunk(4)
+        bias = torch.cat([i, f + self.forget_bias, g, o])
+        c, states = h, []
+        for x in (x_TBG + bias).unbind(0):
+            i, f, g, o = torch.addmm(x, h, weight).chunk(4, dim=-1)
+            c = f.sigmoid() * c + i.sigmoid() * g.tanh()
+            h = o.sigmoid() * c.tanh()
+            states.append(h)
+        return states
+
+
+class _GRU(nn.Module):
+    """h' = (1 - z) n + z h, n = tanh(x_n + r (U_n h + b_n)); gates in the order r, z, n."""
+
+    def forward(self, x_TBG: Tensor, h: Tensor, weight: Tensor, bias: Tensor) -> list[Tensor]:
+        units, states = h.shape[-1], []
+        for x in x_TBG.unbind(0):
+            product = torch.addmm(bias, h, weight)
+            gates = (x[:, : 2 * units] + product[:, : 2 * units]).sigmoid()
+            r, z = gates.chunk(2, dim=-1)
+            n = (x[:, 2 * units :] + r * product[:, 2 * units :]).tanh()
+            h = n + z * (h - n)
+            states.append(h)
+        return states
+
+
+_CELLS: dict[str, Callable[[Mapping[str, Any]], nn.Module]] = {
+    "rnn": _Plain,
+    "lstm": _LSTM,
+    "gru": lambda _: _GRU(),
+}
