@@ -1,0 +1,68 @@
+"""What an update rule is, and the operations that the rules are made of.
+
+Coefficients are float64 [R]; parameters, gradients and state are [R, ...].
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+Stacked = dict[str, Tensor]  # a parameter's name -> [R, ...]
+PerRun = dict[str, Tensor]  # a coefficient's name -> [R]
+Coefficient = Tensor | float  # what broadcasts over a stacked tensor; a number if R = 1
+Coefficients = Mapping[str, Coefficient]
+
+
+@dataclass(frozen=True)
+class Rule:
+    """How parameters of one kind are updated.
+
+    Attributes:
+        update: Moves a parameter in place, given its gradient (left as it is), its state
+            (slot -> [R, ...], changed in place) and the coefficients of this step.
+        terms: Makes the coefficients of this step, float64 [R], from the configured ones (``lr``
+            among them is this step's), its number, from 1, and the ``products``. ``weight_decay``
+            and ``momentum`` are absent where they are 0 in all runs, as torch leaves them out.
+        slots: State shaped like the parameter; it starts at 0.
+        products: State of one number a run for all parameters, float32; it starts at 1.
+    """
+
+    update: Callable[[Tensor, Tensor, Stacked, Coefficients], None]
+    terms: Callable[[PerRun, int, PerRun], PerRun]
+    slots: tuple[str, ...] = ()
+    products: tuple[str, ...] = ()
+
+
+def decayed(gradient: Tensor, p: Tensor, c: Coefficients) -> Tensor:
+    """Return the gradient with that of L2, weight_decay·p, where any run has it."""
+    return plus(gradient, p, c["weight_decay"]) if "weight_decay" in c else gradient
+
+
+# One line each for a number, as torch.optim writes it, and for one value a run. Where torch adds a
+# scaled tensor, which is rounded once, a fused multiply-add stands for it (`addcmul`).
+
+
+def plus(x: Tensor, y: Tensor, c: Coefficient, out: Tensor | None = None) -> Tensor:
+    """Return x + c·y, rounded once."""
+    if isinstance(c, float):
+        return torch.add(x, y, alpha=c, out=out)
+    return torch.addcmul(x, y, c, out=out)
+
+
+def lerp(x: Tensor, y: Tensor, c: Coefficient) -> None:
+    """Do x += c·(y - x)."""
+    x.lerp_(y, c if isinstance(c, float) else c.expand_as(y))
+
+
+def add_product(x: Tensor, y: Tensor, c: Coefficient) -> None:
+    """Do x += c·y·y."""
+    x.addcmul_(y, y, value=c) if isinstance(c, float) else x.addcmul_(y * c, y)
+
+
+def add_quotient(x: Tensor, y: Tensor, z: Tensor, c: Coefficient) -> None:
+    """Do x += c·y/z."""
+    x.addcdiv_(y, z, value=c) if isinstance(c, float) else x.add_((y * c).div_(z))
