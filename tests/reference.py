@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 
 import torch
@@ -163,14 +164,21 @@ def _scaled(x, state, name):
 def torch_optimizer(optimizer, parameters):
     """Make torch's optimizer of that name, its plain loop."""
     c = dict(optimizer)
-    plain = {"lr": c["lr"], "weight_decay": c["weight_decay"], "foreach": False}
-    if c["name"] in ("adam", "adamw"):
-        cls = torch.optim.Adam if c["name"] == "adam" else torch.optim.AdamW
-        return cls(parameters, betas=(c["beta1"], c["beta2"]), eps=c["eps"], **plain)
-    momentum = c.get("momentum", 0)
-    # Without momentum Nesterov's rule is plain descent; torch would rather be asked for that.
-    nesterov = c["name"] == "nesterov" and momentum > 0
-    return torch.optim.SGD(parameters, momentum=momentum, nesterov=nesterov, **plain)
+    name = c.pop("name")
+    if "beta1" in c:
+        c["betas"] = (c.pop("beta1"), c.pop("beta2"))
+    if name == "nesterov":  # without momentum torch would rather be asked for plain descent
+        c["nesterov"] = c["momentum"] > 0
+    classes = {
+        **dict.fromkeys(("sgd", "momentum", "nesterov"), torch.optim.SGD),
+        "adagrad": torch.optim.Adagrad,
+        "adadelta": torch.optim.Adadelta,
+        "rmsprop": torch.optim.RMSprop,
+        "adam": torch.optim.Adam,
+        "adamw": torch.optim.AdamW,
+        "nadam": torch.optim.NAdam,
+    }
+    return classes[name](parameters, foreach=False, **c)
 
 
 def optimize(optimizer, start, gradients, rates):
@@ -205,3 +213,290 @@ def calibration_error(confidence, right, bins=15):
             mean_confidence = sum(confidence[i] for i in inside) / len(inside)
             total += len(inside) / len(confidence) * abs(accuracy - mean_confidence)
     return total
+
+
+# -- Muon, one matrix at a time --------------------------------------------------------------------
+
+
+def muon(optimizer, start, gradients, rates):
+    """Train one kernel, orthogonalized by what the iteration does to its singular values.
+
+    Args:
+        optimizer: The `optimizer` part of its configuration.
+        start: Its first value, [out, in, ...].
+        gradients: One like it a step.
+        rates: One learning rate a step.
+    """
+    momentum, p, mean = optimizer["momentum"], start.clone(), torch.zeros_like(start)
+    for gradient, lr in zip(gradients, rates, strict=True):
+        mean = momentum * mean + (1 - momentum) * gradient
+        ahead = momentum * mean + (1 - momentum) * gradient
+        u, s, v = torch.linalg.svd(ahead.flatten(1), full_matrices=False)
+        s = s / max(float(s.norm()), 1e-7)
+        for _ in range(optimizer["ns_steps"]):
+            s = 3.4445 * s - 4.7750 * s**3 + 2.0315 * s**5
+        size = 0.2 * math.sqrt(max(len(u), v.shape[1]))
+        p = (1 - lr * optimizer["weight_decay"]) * p - lr * size * (u @ s.diag() @ v).view_as(p)
+    return p
+
+
+# -- images, pixel by pixel ------------------------------------------------------------------------
+
+
+def shifted(image, down, right):
+    """Move an image [C, H, W]; black enters."""
+    moved = torch.zeros_like(image)
+    _, height, width = image.shape
+    for row in range(height):
+        for column in range(width):
+            if 0 <= row + down < height and 0 <= column + right < width:
+                moved[:, row + down, column + right] = image[:, row, column]
+    return moved
+
+
+def offset(u, most):
+    """Choose one of -most ... most by a number on (0, 1)."""
+    return [way for way in range(-most, most + 1) if way + most <= u * (2 * most + 1)][-1]
+
+
+def box(u, v, high, wide, height, width):
+    """Mark a box about a random centre, which is the middle or the pixel after it."""
+    inside = torch.zeros(height, width, dtype=torch.bool)
+    top, left = int(u * height) - high // 2, int(v * width) - wide // 2
+    for row in range(max(top, 0), min(top + high, height)):
+        for column in range(max(left, 0), min(left + wide, width)):
+            inside[row, column] = True
+    return inside
+
+
+def mixed(images, partners, weight):
+    """Mix images [B, C, H, W] with their partners by a weight a pixel."""
+    return torch.stack(
+        [weight * x + (1 - weight) * images[p] for x, p in zip(images, partners, strict=True)]
+    )
+
+
+# -- noise, and further kinds of dropout -----------------------------------------------------------
+
+
+def noise(key, count):
+    """Transform pairs of numbers after Box & Muller 1958: all cosines, then all sines."""
+    pairs = (count + 1) // 2
+    drawn = bits(key, 2 * pairs)
+    radii = [math.sqrt(-2 * math.log((b + 1) / 2**31)) for b in drawn[:pairs]]
+    angles = [2 * math.pi * b / 2**31 for b in drawn[pairs:]]
+    cosines = [r * math.cos(a) for r, a in zip(radii, angles, strict=True)]
+    sines = [r * math.sin(a) for r, a in zip(radii, angles, strict=True)]
+    return (cosines + sines)[:count]
+
+
+def dropped(x, kind, scaling, rate, key):
+    """Drop in training, each element by itself."""
+    if kind == "gaussian":
+        std = math.sqrt(rate / (1 - rate))
+        factors = 1 + std * torch.tensor(noise(key, x.numel()), dtype=x.dtype)
+        return x * factors.view(x.shape)
+    axes = {"spatial": 2, "image": 1}.get(kind, x.dim())
+    shape = (*x.shape[:axes], *[1] * (x.dim() - axes))
+    stays = torch.tensor(kept(key, 1 - rate, math.prod(shape))).view(shape).expand_as(x)
+    if kind == "alpha":
+        # Klambauer et al. 2017, section 2, with their λ and α.
+        low, keep = -1.0507009873554805 * 1.6732632423543772, 1 - rate
+        a = (keep + low**2 * keep * (1 - keep)) ** -0.5
+        b = -a * ((1 - keep) * low)
+        return a * torch.where(stays, x, low) + b
+    return torch.where(stays, x / (1 - rate) if scaling == "inverted" else x, 0)
+
+
+# -- residual and recurrent networks, as functions of their state dict -----------------------------
+
+
+def resnet(config, state, x, keys):
+    """Apply a `resnet` in training mode, its layers in turn; arguments as for `cnn`."""
+    model, rates = config["model"], config["dropout"]
+    x = dropout(x, rates["input"], keys["input_dropout"])
+    x = _unit(config, state, "stem.", x)
+    small = model["depth"] == 9
+    units = len({name.split(".")[1] for name in state if name.startswith("units.")})
+    branches = [i for i in range(units) if f"units.{i}.branch.first.conv.weight" in state]
+    for i in range(units):
+        at, rate = f"units.{i}.", rates["conv"][i]
+        if i not in branches:
+            x = _unit(config, state, at, x)
+            x = F.max_pool2d(x, 2) if min(x.shape[2:]) > 1 else x
+            x = dropout(x, rate, keys[f"{at}dropout"])
+            continue
+        out = config["regularize"]["stochastic_depth"] * (branches.index(i) + 1) / len(branches)
+        stride = x.shape[1] != len(state[f"{at}branch.first.conv.weight"]) and not small
+        y = _unit(config, state, f"{at}branch.first.", x, 2 if stride else 1)
+        y = dropout(y, rate, keys[f"{at}branch.dropout"])
+        if small:
+            y = _unit(config, state, f"{at}branch.second.", y)
+            x = x + dropped(y, "image", "inverted", out, keys[f"{at}stochastic_depth"])
+            continue
+        y = _unnormed_or_normed(config, state, f"{at}branch.second.", y)
+        y = dropped(y, "image", "inverted", out, keys[f"{at}stochastic_depth"])
+        x = _unnormed_or_normed(config, state, f"{at}shortcut.", x, 2) if stride else x
+        x = _activated(config, x + y)
+        if config["norm"]["name"] != "none" and config["norm"]["position"] == "after":
+            x = _norm(config, state, f"{at}after.norm", x)
+    x = x.flatten(2).max(2).values if small else x.flatten(2).mean(2)
+    return _dense(config, state, x, keys, "dense.")
+
+
+def _conv(state, at, x, stride=1):
+    weight = state[f"{at}conv.weight"]
+    return F.conv2d(x, weight, state.get(f"{at}conv.bias"), stride, weight.shape[-1] // 2)
+
+
+def _unit(config, state, at, x, stride=1):
+    return _around_activation(config, state, f"{at}norm", _conv(state, at, x, stride))
+
+
+def _unnormed_or_normed(config, state, at, x, stride=1):
+    """Apply what stands before an addition: the norm too, where it precedes the activation."""
+    x = _conv(state, at, x, stride)
+    before = config["norm"]["name"] != "none" and config["norm"]["position"] == "before"
+    return _norm(config, state, f"{at}norm", x) if before else x
+
+
+def _activated(config, x):
+    return (getattr(F, config["model"]["activation"], None) or torch.tanh)(x)
+
+
+def _norm(config, state, name, x):
+    norm = config["norm"]
+    return _scaled(normalize(x, norm["name"], norm.get("groups", 1)), state, name)
+
+
+def recurrent(config, state, x, keys):
+    """Apply an `rnn`, `lstm` or `gru` in training mode, one row after another."""
+    model, rates, norm = config["model"], config["dropout"], config["norm"]
+    x = dropout(x, rates["input"], keys["input_dropout"])
+    rows = [x[:, :, t].flatten(1) for t in range(x.shape[2])]
+    normed = norm["name"] not in ("none", "instance") and norm["position"]
+    for i in range(len(model["hidden"])):
+        at = f"layers.{i}."
+        weight, bias = state[f"{at}input.weight"], state.get(f"{at}input.bias")
+        inputs = [F.linear(row, weight, bias) for row in rows]
+        if normed == "before":
+            inputs = _over_steps(config, state, f"{at}norm_before", inputs)
+        rows = _states(model, state, at, inputs)
+        if normed == "after":
+            rows = _over_steps(config, state, f"{at}norm_after", rows)
+        if i < len(model["hidden"]) - 1:
+            sequence_BUT = torch.stack(rows, -1)
+            sequence_BUT = dropout(sequence_BUT, rates["dense"][i], keys[f"dropouts.{i}"])
+            rows = list(sequence_BUT.unbind(-1))
+    last = dropout(rows[-1], rates["dense"][i], keys[f"dropouts.{i}"])
+    logits = F.linear(last, state["output.weight"], state["output.bias"])
+    return dropout(logits, rates["output"], keys["output_dropout"])
+
+
+def _over_steps(config, state, name, rows):
+    """Normalize all steps' rows as if they were images of one batch."""
+    return list(_norm(config, state, name, torch.cat(rows)).split(len(rows[0])))
+
+
+def _states(model, state, at, inputs):
+    weight, bias = state[f"{at}hidden.weight"], state[f"{at}hidden.bias"]
+    h = c = torch.zeros(len(inputs[0]), weight.shape[1], dtype=weight.dtype)
+    states = []
+    for x in inputs:
+        product = F.linear(h, weight, bias)
+        if model["name"] == "rnn":
+            h = _activated({"model": model}, x + product)
+        elif model["name"] == "lstm":
+            i, f, g, o = (x + product).chunk(4, 1)
+            c = (f + model["forget_bias"]).sigmoid() * c + i.sigmoid() * g.tanh()
+            h = o.sigmoid() * c.tanh()
+        else:
+            (r, z, n), (r_h, z_h, n_h) = x.chunk(3, 1), product.chunk(3, 1)
+            r, z = (r + r_h).sigmoid(), (z + z_h).sigmoid()
+            h = (1 - z) * (n + r * n_h).tanh() + z * h
+        states.append(h)
+    return states
+
+
+# -- second derivatives, by torch's own function ---------------------------------------------------
+
+
+def hessian(module, x, y):
+    """Take the cross entropy's Hessian in all parameters of a network; its buffers change.
+
+    Returns:
+        [P, P], in the order of ``module.parameters()``, each flattened.
+    """
+    shapes = {name: p.shape for name, p in module.named_parameters()}
+    start = torch.cat([p.detach().flatten() for p in module.parameters()])
+
+    def loss(flat):
+        parts = flat.split([shape.numel() for shape in shapes.values()])
+        named = zip(shapes.items(), parts, strict=True)
+        state = {name: part.view(shape) for (name, shape), part in named}
+        return F.cross_entropy(torch.func.functional_call(module, state, (x,)), y)
+
+    return torch.autograd.functional.hessian(loss, start)
+
+
+# -- statistics, term by term ----------------------------------------------------------------------
+
+
+def mean_and_sd(values):
+    """Work out a mean and a standard deviation with n - 1."""
+    mean = sum(values) / len(values)
+    return mean, math.sqrt(sum((v - mean) ** 2 for v in values) / (len(values) - 1))
+
+
+def t_half_width(values, quantile):
+    """Work out half of a t interval, given Student's quantile from a table."""
+    return quantile * mean_and_sd(values)[1] / math.sqrt(len(values))
+
+
+def welch(x, y):
+    """Work out Welch's t and degrees of freedom, by the Welch-Satterthwaite equation."""
+    (a, sd_a), (b, sd_b) = mean_and_sd(x), mean_and_sd(y)
+    u, v = sd_a**2 / len(x), sd_b**2 / len(y)
+    df = (u + v) ** 2 / (u**2 / (len(x) - 1) + v**2 / (len(y) - 1))
+    return (a - b) / math.sqrt(u + v), df
+
+
+def sign_flip(differences):
+    """Count the flips of signs whose sum is as far from zero as the one that was seen."""
+    seen, n = abs(sum(differences)), len(differences)
+    flips = itertools.product([1, -1], repeat=n)
+    sums = (sum(s * d for s, d in zip(signs, differences, strict=True)) for signs in flips)
+    return sum(abs(total) >= seen - 1e-9 for total in sums) / 2**n
+
+
+def improvement(x, y):
+    """Count the pairs in which the first lies below the second, ties half."""
+    return sum((a < b) + 0.5 * (a == b) for a in x for b in y) / (len(x) * len(y))
+
+
+def holm(p):
+    """Step down: the smallest p times m, the next times m - 1, never falling."""
+    corrected, highest = [0.0] * len(p), 0.0
+    for rank, index in enumerate(sorted(range(len(p)), key=lambda i: p[i])):
+        highest = max(highest, min(1.0, (len(p) - rank) * p[index]))
+        corrected[index] = highest
+    return corrected
+
+
+def balanced_squares(cells):
+    """Divide the squares of a balanced two-way design in blocks, by its marginal means.
+
+    Args:
+        cells: Value of each (level of a, level of b, block).
+    """
+    grand = sum(cells.values()) / len(cells)
+
+    def between(*axes):
+        groups = {}
+        for place, value in cells.items():
+            groups.setdefault(tuple(place[axis] for axis in axes), []).append(value)
+        return sum(len(g) * (sum(g) / len(g) - grand) ** 2 for g in groups.values())
+
+    a, b, both, block = between(0), between(1), between(0, 1), between(2)
+    total = sum((value - grand) ** 2 for value in cells.values())
+    return {"a": a, "b": b, "a × b": both - a - b, "block": block, "rest": total - both - block}

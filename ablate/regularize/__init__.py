@@ -1,0 +1,5 @@
+"""Regularization, one file a method: the module's docstring is the method's card.
+
+Every function works on R runs at once, and a run's bits depend neither on R nor on its slot.
+Strengths are float64 [R], on the device of the tensors that they act on.
+"""

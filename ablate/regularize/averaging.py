@@ -1,0 +1,42 @@
+"""An average of a network's weights along training, for every run of a stack."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import torch
+from torch import Tensor
+
+from ablate.optim import Stacked
+from ablate.regularize.sums import along
+
+
+class Average:
+    """A running average of stacked tensors.
+
+    Args:
+        tensors: What is averaged: parameters and buffers, name -> [R, ...]. Floating-point tensors
+            are averaged, others copied.
+        weight_R: For each step, from 0, the weight of that step's tensors in the average, float64
+            [R] in (0, 1]: `ema.weight` or `swa.weight` with the runs' strengths filled in.
+
+    Attributes:
+        average: Like the tensors. It is the whole state: a run's part is ``average[name][r]``.
+    """
+
+    def __init__(self, tensors: Stacked, weight_R: Callable[[int], Tensor]) -> None:
+        self.average: Stacked = {name: tensor.detach().clone() for name, tensor in tensors.items()}
+        self._weight_R = weight_R
+
+    @torch.no_grad()
+    def update(self, tensors: Stacked, step: int) -> None:
+        """Take in the tensors as they are after a step; a weight of 1 copies them bit for bit."""
+        weight_R = self._weight_R(step)
+        for name, average in self.average.items():
+            new = tensors[name]
+            if not average.is_floating_point():
+                average.copy_(new)
+                continue
+            weight = along(weight_R, average)
+            average.lerp_(new, weight.expand_as(average))
+            torch.where(weight == 1, new, average, out=average)

@@ -1,0 +1,26 @@
+"""Stochastic weight averaging: the plain mean of the weights of all steps from some step on.
+
+When it helps: long training at a constant or cyclic rate, which wanders around a flat region whose
+middle generalizes better. Batch norm's running statistics belong to the weights they were measured
+with: measure them anew with the mean weights.
+Settings: start after 75 % of training, with a learning rate that does not decay to 0.
+Source: Izmailov et al. 2018, arXiv:1803.05407, algorithm 1, with a cycle of one step.
+"""
+
+from __future__ import annotations
+
+from torch import Tensor
+
+
+def weight(first_R: Tensor, step: int) -> Tensor:
+    """Give the weight of a step in the average: 1/n for the n-th step averaged, before that 1.
+
+    Args:
+        first_R: Number of the first step that counts, from 0, int64; the number of all steps for
+            a run without averaging.
+        step: Number of the step, from 0.
+
+    Returns:
+        float64 [R]; so until the first step the average is a copy of the weights.
+    """
+    return 1 / ((step - first_R).clamp(min=0) + 1).double()
