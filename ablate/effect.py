@@ -2,30 +2,85 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 Config = Mapping[str, Any]
+Reason = Callable[[Config], str | None]
+
+CONVOLUTIONAL = ("cnn", "lenet5", "vgg", "resnet")
+RECURRENT = ("rnn", "lstm", "gru")
+SOLVERS = ("lbfgs", "newton")
+RATES = ("input", "conv", "dense", "output")
+_AUGMENTATIONS = (
+    *("shift", "flip", "crop", "rotate", "scale", "shear", "cutout"),
+    *("brightness", "contrast", "_target_"),
+)
+_BESIDE_AUGMENTATION = ("mixup", "cutmix", "input_noise")  # they draw from its seed
+_OWN_MODEL = "your own model decides where it drops"
+
+
+# -- dropout ---------------------------------------------------------------------------------------
 
 
 def no_conv(config: Config) -> str | None:
     """Dropout after convolutional blocks."""
-    if config["model"]["name"] == "custom":
-        return "your own model decides where it drops"
-    return None if config["model"].get("channels") else "the model has no convolutional layer"
+    name = config["model"]["name"]
+    if name == "custom":
+        return _OWN_MODEL
+    return None if name in CONVOLUTIONAL else "the model has no convolutional layer"
 
 
 def no_dense(config: Config) -> str | None:
     """Dropout after hidden dense layers."""
     if config["model"]["name"] == "custom":
-        return "your own model decides where it drops"
+        return _OWN_MODEL
     return None if config["model"].get("hidden") else "the model has no hidden dense layer"
 
 
-def own_model(config: Config) -> str | None:
+def own_ends(config: Config) -> str | None:
     """Dropout at the ends of a network."""
-    own = config["model"]["name"] == "custom"
-    return "your own model decides where it drops" if own else None
+    return _OWN_MODEL if config["model"]["name"] == "custom" else None
+
+
+def nothing_dropped(config: Config) -> str | None:
+    """What adjusts dropout."""
+    if config["model"]["name"] == "custom":
+        return _OWN_MODEL
+    some = any(_is_on(config["dropout"].get(name)) for name in RATES)
+    return None if some else "nothing is dropped: every rate is 0"
+
+
+def no_such_dropout(config: Config) -> str | None:
+    """A kind of dropout."""
+    rates, model = config["dropout"], config["model"]["name"]
+    if rates.get("_target_"):
+        return "your own dropout stands in its place"
+    if rates["kind"] == "spatial" and not (
+        _is_on(rates.get("input")) or (_is_on(rates.get("conv")) and model in CONVOLUTIONAL)
+    ):
+        return nothing_dropped(config) or "no map of several pixels is dropped from"
+    return nothing_dropped(config)
+
+
+def nothing_to_scale(config: Config) -> str | None:
+    """How dropout is scaled."""
+    if config["dropout"].get("_target_"):
+        return "your own dropout scales by itself"
+    if config["dropout"]["kind"] in ("gaussian", "alpha"):
+        return f"dropout.kind={config['dropout']['kind']} keeps the mean by itself"
+    return nothing_dropped(config)
+
+
+def no_dropout(config: Config) -> str | None:
+    """The seed of dropout."""
+    if config["model"]["name"] == "custom":
+        return None
+    deep = config["model"]["name"] == "resnet" and _is_on(config["regularize"]["stochastic_depth"])
+    return None if deep else nothing_dropped(config)
+
+
+# -- norm ------------------------------------------------------------------------------------------
 
 
 def no_norm(config: Config) -> str | None:
@@ -35,13 +90,14 @@ def no_norm(config: Config) -> str | None:
 
 def nothing_to_normalize(config: Config) -> str | None:
     """A norm."""
-    if config["model"]["name"] == "custom":
+    model = config["model"]
+    if model["name"] == "custom":
         return "your own model decides how it normalizes"
-    if config["norm"]["name"] == "instance" and not config["model"].get("channels"):
-        return "the model has no convolutional layer, and a dense unit has no pixels to normalize"
-    if config["model"].get("channels") or config["model"].get("hidden"):
+    if model["name"] in CONVOLUTIONAL:
         return None
-    return "the model has no layer to normalize"
+    if config["norm"]["name"] == "instance":
+        return "the model has no convolutional layer, and a dense unit has no pixels to normalize"
+    return None if model.get("hidden") else "the model has no layer to normalize"
 
 
 def no_batch_norm(config: Config) -> str | None:
@@ -55,28 +111,69 @@ def no_running_statistics(config: Config) -> str | None:
     """What adjusts running statistics."""
     if config["norm"].get("eval") == "batch":
         return "norm.eval=batch keeps no running statistics"
+    if config["regularize"].get("swa") is not None:
+        return "regularize.swa computes the statistics of its average anew"
     return no_batch_norm(config)
+
+
+# -- training --------------------------------------------------------------------------------------
 
 
 def long_warmup(config: Config) -> str | None:
     """A warm-up."""
-    warmup, epochs = config["schedule"]["warmup_epochs"], config["epochs"]
-    if isinstance(warmup, int | float) and isinstance(epochs, int) and warmup > epochs:
-        return f"the warm-up is longer than training (epochs={epochs})"
+    return _longer(config["schedule"]["warmup_epochs"], config, "the warm-up")
+
+
+def long_patience(config: Config) -> str | None:
+    """The patience of a plateau."""
+    return _longer(config["schedule"].get("patience"), config, "the patience", equal=True)
+
+
+def long_stopping(config: Config) -> str | None:
+    """The patience of early stopping."""
+    patience = config["regularize"]["early_stopping"]
+    return _longer(patience, config, "the patience", equal=True)
+
+
+def no_rule(config: Config) -> str | None:
+    """What changes a step's gradient or the step."""
+    name = config["optimizer"]["name"]
+    return f"optimizer={name} searches its own steps" if name in SOLVERS else None
+
+
+def no_branch(config: Config) -> str | None:
+    """Stochastic depth."""
+    if config["model"]["name"] != "resnet":
+        return "only model=resnet has residual branches"
     return None
 
 
-def no_dropout(config: Config) -> str | None:
-    """The seed of dropout."""
-    rates = config["dropout"]
-    some = any(bool(r) and r != [0] * len(_as_list(r)) for r in rates.values())
-    return None if some or config["model"]["name"] == "custom" else "nothing is dropped"
+def nothing_augmented(config: Config) -> str | None:
+    """What adjusts augmentation."""
+    some = any(_is_on(config["augment"].get(name)) for name in _AUGMENTATIONS)
+    return None if some else "nothing is augmented"
 
 
 def no_augmentation(config: Config) -> str | None:
     """The seed of augmentation."""
-    return "nothing is augmented"
+    beside = any(_is_on(config["regularize"][name]) for name in _BESIDE_AUGMENTATION)
+    return None if beside else nothing_augmented(config)
 
 
-def _as_list(value: Any) -> list[Any]:
-    return list(value) if isinstance(value, list | tuple) else [value]
+# -- parts -----------------------------------------------------------------------------------------
+
+
+def _longer(value: Any, config: Config, what: str, equal: bool = False) -> str | None:
+    epochs = config["epochs"]
+    if not isinstance(value, int | float) or not isinstance(epochs, int):
+        return None  # told as illegal
+    if value > epochs or (equal and value == epochs):
+        return f"{what} is {'as long as' if value == epochs else 'longer than'} training" + (
+            f" (epochs={epochs})"
+        )
+    return None
+
+
+def _is_on(value: Any) -> bool:
+    """Tell whether a rate, a list of rates, a strength or a target is not zero or null."""
+    return any(value) if isinstance(value, list | tuple) else bool(value)

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import hashlib
 import importlib
+import inspect
 import sys
+from collections.abc import Callable, Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -57,3 +60,33 @@ def locate(target: str, knob: str) -> Any:
     if not callable(found):
         raise AblateError(f"{knob}={target} is no class and no function")
     return found
+
+
+def made(target: str, knob: str, arguments: Mapping[str, Any]) -> Callable[..., Any]:
+    """Make what the user's function or class is called for.
+
+    Args:
+        target: ``package.module.name``.
+        knob: The knob that holds it, for the message.
+        arguments: Further values that the request gives.
+
+    Returns:
+        The function with its arguments filled in, or an instance of the class.
+
+    Raises:
+        AblateError: It does not import, takes other arguments, or is not made.
+    """
+    found = locate(target, knob)
+    try:
+        if not inspect.isclass(found):
+            inspect.signature(found).bind_partial(None, **arguments)
+            return partial(found, **arguments)
+        instance = found(**arguments)
+    # The user's constructor may raise anything.
+    except Exception as error:
+        raise AblateError(
+            f"{knob}={target} is not made: {type(error).__name__}: {error}"
+        ) from error
+    if not callable(instance):
+        raise AblateError(f"{knob}={target} gives a {type(instance).__name__}, which has no call")
+    return instance

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import math
+from collections.abc import Sequence
+
 import torch
 from torch import Tensor
 
@@ -17,7 +20,8 @@ def measure(logits_RNK: Tensor, labels_N: Tensor) -> dict[str, Tensor]:
 
     Returns:
         float64 [R] each: ``loss`` (mean cross entropy in nats), ``accuracy``, ``error`` and ``ece``
-        as fractions.
+        as fractions, ``brier`` (mean squared distance of the probabilities from the label's, in
+        [0, 2]; Brier 1950).
     """
     logits_RNK = logits_RNK.double()
     log_RNK = logits_RNK.log_softmax(-1)
@@ -26,7 +30,31 @@ def measure(logits_RNK: Tensor, labels_N: Tensor) -> dict[str, Tensor]:
     right_RN = (guess_RN == labels_N).double()
     accuracy_R = right_RN.mean(-1)
     ece_R = calibration_error(confidence_RN.exp(), right_RN)
-    return {"loss": loss_R, "accuracy": accuracy_R, "error": 1 - accuracy_R, "ece": ece_R}
+    p_RNK = log_RNK.exp()
+    right_p_RN = p_RNK.gather(-1, labels_N.expand(len(p_RNK), -1)[..., None])[..., 0]
+    brier_R = (p_RNK.square().sum(-1) + 1 - 2 * right_p_RN).mean(-1)
+    return {
+        "loss": loss_R,
+        "accuracy": accuracy_R,
+        "error": 1 - accuracy_R,
+        "ece": ece_R,
+        "brier": brier_R,
+    }
+
+
+def averaged(logits: Sequence[Tensor]) -> Tensor:
+    """Average the probabilities of several views of the same images.
+
+    Args:
+        logits: Logits [R, N, K] of each view.
+
+    Returns:
+        Logarithms of the mean probabilities, [R, N, K]; of a single view its logits as they are.
+    """
+    if len(logits) == 1:
+        return logits[0]
+    logs = torch.stack([each.double().log_softmax(-1) for each in logits])
+    return logs.logsumexp(0) - math.log(len(logits))
 
 
 def calibration_error(confidence_RN: Tensor, right_RN: Tensor) -> Tensor:

@@ -108,7 +108,7 @@ class Text:
 class ListOf:
     """A list of values of one type; ``or_one`` also takes a single value, meant for every layer."""
 
-    item: Real | Whole
+    item: Real | Whole | Text
     at_least: int = 0
     or_one: bool = False
 

@@ -14,7 +14,7 @@ from scipy.special import softmax
 from sklearn.calibration import calibration_curve
 from sklearn.metrics import accuracy_score, log_loss
 
-from ablate.metrics import ECE_BINS, calibration_error, measure
+from ablate.metrics import ECE_BINS, averaged, calibration_error, measure
 from tests import reference
 
 SIZES = {"runs": st.integers(1, 4), "images": st.integers(1, 60), "classes": st.integers(2, 10)}
@@ -94,7 +94,7 @@ def test_a_confidence_on_an_edge_belongs_to_the_bin_below():
 def test_certainty_that_is_always_right_is_calibrated():
     found = measure(torch.tensor([[[200.0, 0.0], [0.0, 200.0]]]), torch.tensor([0, 1]))
     assert {name: float(value) for name, value in found.items()} == pytest.approx(
-        {"loss": 0, "accuracy": 1, "error": 0, "ece": 0}
+        {"loss": 0, "accuracy": 1, "error": 0, "ece": 0, "brier": 0}
     )
 
 
@@ -133,3 +133,17 @@ def test_a_diverged_run_measures_nan_and_leaves_its_mates_alone(bad):
     assert math.isnan(found["ece"][1])
     for name in sound:
         assert torch.equal(found[name][[0, 2]], sound[name][[0, 2]])
+
+
+def test_the_brier_score_is_the_squared_distance_of_probabilities_from_the_label():
+    logits = torch.tensor([[[0.0, 0.0], [math.log(3), 0.0]]])
+    found = measure(logits, torch.tensor([0, 1]))
+    # (1/2, 1/2) against (1, 0): 1/4 + 1/4; (3/4, 1/4) against (0, 1): 9/16 + 9/16
+    assert float(found["brier"]) == pytest.approx((1 / 2 + 9 / 8) / 2)
+
+
+def test_several_views_are_averaged_as_probabilities():
+    one, other = torch.randn(2, 3, 4, 5, generator=torch.Generator().manual_seed(0)).double()
+    mean = (one.softmax(-1) + other.softmax(-1)) / 2
+    assert torch.allclose(averaged([one, other]).exp(), mean)
+    assert averaged([one]) is one

@@ -76,6 +76,15 @@ class NoModule:
 def three():
     return 3
 
+class Half(nn.Dropout):
+    pass
+
+def nothing(parameters):
+    return 0 * sum(p.sum() for p in parameters.values())
+
+def unchanged(images):
+    return images
+
 constant = 3
 """
 
@@ -137,9 +146,10 @@ WRONG_NAMES = {
     "model.activaton=relu": "did you mean 'model.activation'?",
     "+foo=1": "there is no knob or group foo",
     "+study=dropout": "there is no knob or group study",
-    "model=mpl": "model=mpl is not legal: model is one of cnn, custom or mlp; did you mean 'mlp'?",
+    "model=mpl": "model is one of cnn, custom, deep_mlp, gru, lenet5, lstm, mlp, resnet, rnn or"
+    " vgg; did you mean 'mlp'?",
     "norm=Batch": "did you mean 'batch'?",
-    "optimizer=lion": "optimizer is one of adam, adamw, momentum, nesterov or sgd",
+    "optimizer=lion": "optimizer is one of adadelta, adagrad, adam, adamw, lbfgs, momentum, muon",
     "model=null": "model=null is not legal",
     "optimizer=[adam]": "optimizer=[adam] is not legal",
     "seeds=1": "seeds is a group of knobs: name one of seeds.init, seeds.order",
@@ -268,8 +278,20 @@ def test_a_broken_override_is_refused_as_it_was_written(override: str) -> None:
 # -- values that do not go together ----------------------------------------------------------------
 
 CONTRADICTIONS = {
-    "dropout.conv=[0.1,0.2,0.3]": "has 3 rates, and model.channels=[32,64] has 2 layers",
-    "dropout.dense=[]": "has 0 rates, and model.hidden=[128] has 1 layer:",
+    "dropout.conv=[0.1,0.2,0.3]": "has 3 rates, and model=cnn has 2 convolutional layers",
+    "dropout.dense=[]": "has 0 rates, and model=cnn has 1 hidden layer:",
+    "init.layers=[zeros]": "has 1 scheme, and model=cnn has 4 layers with weights: give one for",
+    "init.layers=[magic]": "each a scheme, as he_normal, normal:0.01 or xavier_normal:1.5",
+    "model=lstm init.gain=auto": "init.gain=auto knows the gain of the shipped activations alone",
+    "model=resnet model.depth=21": "it takes 9, or 6n + 2 (20, 32, 44, 56, 110)",
+    "model=vgg model.depth=[1,2]": "model.depth has 2 numbers, and model.channels has 3 stages",
+    "dropout.kind=dropconnect dropout.input=0.2": "drops weights, and the input has none",
+    "regularize.ema=0.9 regularize.swa=0.5": "both average the weights: choose one",
+    "schedule=multistep schedule.milestones=[0.5,0.2]": "are to rise from one to the next",
+    "schedule=plateau data.val_size=0": "schedule=plateau needs validation images",
+    "regularize.early_stopping=3 data.val_size=0": "early_stopping needs validation images",
+    "augment.shift=8": "augment.shift=8 is too much for images 8 pixels wide: it takes at most 7",
+    "optimizer=newton": "takes at most 10,000 parameters, and the model has 53,002: its Hessian",
     "schedule.warmup_epochs=6 epochs=5": "the warm-up is longer than training (epochs=5)",
     f"data.train_size={TRAIN + 1}": f"data=digits has {TRAIN} training images beside {VAL} for",
     f"data.val_size={TRAIN + VAL}": f"it takes a whole number from 0 to {TRAIN + VAL - 1}",
@@ -292,9 +314,9 @@ CONTRADICTIONS = {
 }
 
 IDLE = {
-    "optimizer=sgd optimizer.beta1=0.9": "it belongs to optimizer=adam or optimizer=adamw",
-    "optimizer=adam optimizer.momentum=0.9": "it belongs to optimizer=momentum or",
-    "schedule=constant schedule.final=0.1": "it belongs to schedule=cosine",
+    "optimizer=sgd optimizer.beta1=0.9": "it belongs to optimizer=adam, optimizer=adamw, opt",
+    "optimizer=adam optimizer.momentum=0.9": "it belongs to optimizer=momentum, optimizer=",
+    "schedule=constant schedule.final=0.1": "it belongs to schedule=cosine, schedule=cyclic",
     "init=zeros init.gain=2": "init.gain touches nothing with init=zeros",
     "data.root=x": "data.root touches nothing with data=digits",
     "model=mlp model.channels=[3]": "it belongs to model=cnn",
@@ -309,6 +331,20 @@ IDLE = {
     "norm=instance model=mlp": "norm=instance touches nothing",
     "seeds.dropout=1": "seeds.dropout=1 touches nothing: nothing is dropped",
     "seeds.augment=1": "seeds.augment=1 touches nothing: nothing is augmented",
+    "augment.test_views=4": "augment.test_views=4 touches nothing: nothing is augmented",
+    "dropout.kind=gaussian": "dropout.kind=gaussian touches nothing: nothing is dropped",
+    "dropout.kind=spatial dropout.dense=0.5": "no map of several pixels is dropped from",
+    "dropout.scaling=test": "dropout.scaling=test touches nothing: nothing is dropped",
+    "dropout.dense=0.5 dropout.kind=gaussian dropout.scaling=test": "keeps the mean by itself",
+    "regularize.stochastic_depth=0.2": "only model=resnet has residual branches",
+    "regularize.early_stopping=30": "the patience is as long as training (epochs=30)",
+    "schedule=plateau schedule.patience=31": "the patience is longer than training (epochs=30)",
+    "optimizer=lbfgs regularize.clip_norm=1": "optimizer=lbfgs searches its own steps",
+    "model=gru model.activation=relu": "model.activation touches nothing with model=gru",
+    "norm=batch regularize.swa=0.5 norm.momentum=0.2": "computes the statistics of its average",
+    "dropout._target_=asked_nets.Half": "nothing is dropped: every rate is 0",
+    "regularize._target_=asked_nets.nothing": "touches nothing: its gradient is zero",
+    "augment._target_=asked_nets.unchanged": "touches nothing: it gave 20 batches back as they",
     "schedule.warmup_epochs=31": "schedule.warmup_epochs=31 touches nothing",
     "model._target_=asked_nets.Good dropout.dense=0.5": "your own model decides where it drops",
     "model._target_=asked_nets.Good dropout=standard": "your own model decides where it drops",
@@ -592,7 +628,8 @@ def test_nothing_at_all_is_the_default_request() -> None:
 @pytest.mark.parametrize("order", [1, -1])
 def test_an_explicit_value_wins_over_an_option(order: int) -> None:
     run = planned(*["dropout=none", "dropout.dense=0.5"][::order])
-    assert run.config["dropout"] == {"input": 0.0, "conv": 0.0, "dense": 0.5, "output": 0.0}
+    rates = {name: run.config["dropout"][name] for name in ("input", "conv", "dense", "output")}
+    assert rates == {"input": 0.0, "conv": 0.0, "dense": 0.5, "output": 0.0}
 
 
 def test_an_option_sets_its_defaults() -> None:
@@ -662,6 +699,8 @@ def another(knob: Knob, value: Any) -> Any:
         return next(word for word in knob.type.words if word not in (value, knob.off))
     if isinstance(knob.type, Flag):
         return not value
+    if knob.name == "init.layers":
+        return ["zeros"]
     if isinstance(knob.type, ListOf):
         return [*value, 1] if isinstance(value, list) else value + 0.125
     if isinstance(knob.type, Text):
@@ -673,6 +712,8 @@ def holding(name: str) -> dict[str, Any]:
     """Make a configuration of shipped defaults that has a knob."""
     group, _, leaf = name.partition(".")
     chosen = {g: conf.option(g, options[0]) for g, options in conf.groups().items()}
+    if name == "model.activation._target_":  # it takes the place of a word
+        chosen["model"] = conf.option("model", "cnn") | {"activation": {"_target_": "mine.Act"}}
     for option in conf.groups().get(group, ()):
         if leaf in conf.option(group, option):
             chosen[group] = conf.option(group, option)
@@ -684,7 +725,7 @@ def test_a_key_covers_exactly_the_result_knobs(knob: Knob) -> None:
     old = holding(knob.name)
     new = copy.deepcopy(old)
     group, _, leaf = knob.name.rpartition(".")
-    part = new[group] if group else new
+    part = schema.get(new, group) if group else new
     part[leaf] = another(knob, part[leaf])
     assert part[leaf] != schema.get(old, knob.name)
     assert (key(new, "data") != key(old, "data")) == (knob.role == "result")
@@ -904,6 +945,7 @@ def test_the_shown_configuration_holds_every_knob_of_its_options() -> None:
     shown = schema.flatten(yaml.safe_load(shell("run", "--cfg", "job", "seed=5").stdout))
     chosen = {"data": "digits", "model": "cnn", "dropout": "none", "norm": "none"}
     chosen |= {"init": "he_normal", "optimizer": "adam", "schedule": "cosine"}
+    chosen |= {"regularize": "none", "augment": "none"}
     expected = conf.top() | {group: conf.option(group, name) for group, name in chosen.items()}
     assert shown == schema.flatten(expected | {"seed": 5})
 

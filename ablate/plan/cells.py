@@ -109,7 +109,9 @@ def _set(contents: Contents, name: str, value: Any) -> None:
     *path, leaf = name.split(".")
     node = contents
     for part in path:
-        node = node.setdefault(part, {})
+        if not isinstance(node.get(part), dict):  # model.activation=relu, say, or nothing
+            node[part] = {}
+        node = node[part]
     node[leaf] = value
 
 

@@ -21,6 +21,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from ablate import schema
+from ablate.effect import RATES, SOLVERS
 from ablate.nets.shapes import multiply_adds, training_bytes
 from ablate.plan.run import Run
 
@@ -69,7 +70,14 @@ def graph_of(run: Run) -> str:
         if name not in schema.BY_NAME
         or (schema.BY_NAME[name].role == "result" and schema.BY_NAME[name].place == "graph")
     }
-    # Where it trains, and what of an axis knob decides about operations rather than numbers.
+    # What of an axis knob decides about operations rather than numbers, and where it trains.
+    same |= {
+        f"{knob.name} is on": not schema.is_off(knob, flat[knob.name])
+        for knob in schema.KNOBS
+        if knob.switches and knob.name in flat
+    }
+    if "dropout" in schema.targets(run.config):  # a class of the user's holds its rate by itself
+        same |= {f"dropout.{name}": flat[f"dropout.{name}"] for name in RATES}
     same |= {name: flat.get(name) for name in ("device", "stack.width", "deterministic")}
     return json.dumps([run.digest, same], sort_keys=True)
 
@@ -102,11 +110,13 @@ def _widest(run: Run, memory: int | None) -> int:
 
 def _applied(members: list[Run]) -> tuple[bool, str]:
     config, run = members[0].config, members[0]
+    if config["optimizer"]["name"] in SOLVERS:
+        return False, f"optimizer={config['optimizer']['name']} searches its own steps"
     if len(members) == 1:
         return False, "nothing to share a stack with"
     if config["stack"]["width"] == 1:
         return False, "stack.width=1"
-    if config["model"]["name"] == "custom" and run.alone:
+    if run.alone:
         return False, f"cannot be batched: {run.alone}"
     if config["device"] == "cuda":
         return True, "fused on a GPU"

@@ -28,6 +28,7 @@ from yaml import YAMLError
 
 from ablate import conf, schema
 from ablate.errors import AblateError, listed, nearest
+from ablate.plan.cells import bare
 
 
 @dataclass(frozen=True)
@@ -62,11 +63,13 @@ class Checked:
         explicit: Names of the knobs that the request itself sets; a group counts as its option's
             knob (``optimizer.name``), or as itself where it has none (``dropout``).
         faults: What is wrong with the others.
+        slots: Where something of the user's own stands, as ``model``.
     """
 
     overrides: list[str] = field(default_factory=list)
     explicit: set[str] = field(default_factory=set)
     faults: list[str] = field(default_factory=list)
+    slots: set[str] = field(default_factory=set)
 
 
 @contextmanager
@@ -107,15 +110,16 @@ def check(hydra: Hydra, request: Request) -> Checked:
     """Look at every override: its grammar, its name, its value, and whether its group has it."""
     checked = Checked()
     parsed = list(_parsed(hydra, request.overrides, checked))
-    own = {o.key_or_group for o in parsed if o.key_or_group.endswith("._target_")}
-    for target in sorted(own & {"model._target_", "data._target_"}):
-        parsed = _with_own(parsed, target.partition(".")[0], checked)
+    checked.slots = {slot for o in parsed if (slot := _slot(o))}
+    for slot in sorted(checked.slots):
+        parsed = _with_own(parsed, slot, checked)
     chosen = [o for o in parsed if _is_group(o) and _group_is_sound(hydra, o, request, checked)]
     checked.overrides = [str(o.input_line) for o in chosen]
     try:
         bases = [compose(hydra, request, choice) for choice in _choices(chosen)]
     except AblateError as error:
         raise AblateError(*checked.faults, *error.faults) from error
+    checked.slots |= set.intersection(*(set(schema.targets(bare(base))) for base in bases))
     for override in parsed:
         if not _is_group(override) and _value_is_sound(bases, override, request, checked):
             checked.overrides.append(str(override.input_line))
@@ -166,24 +170,31 @@ def _parsed(hydra: Hydra, overrides: Sequence[str], checked: Checked) -> Iterato
             yield override
 
 
-def _with_own(parsed: list[Override], group: str, checked: Checked) -> list[Override]:
-    """Choose ``group=custom`` for a request that names a class; let further values be added."""
-    choices = [o for o in parsed if o.key_or_group == group]
-    if any(o.value() != "custom" for o in choices):
-        checked.faults.append(
-            f"{choices[0].input_line} and {group}._target_ contradict each other: leave one out"
-        )
-        parsed = [o for o in parsed if o not in choices]
-        choices = []
+def _slot(override: Override) -> str | None:
+    """Tell where an override puts something of the user's own."""
+    slot = override.key_or_group.removesuffix("._target_")
+    return slot if slot != override.key_or_group and slot in schema.SLOTS else None
+
+
+def _with_own(parsed: list[Override], slot: str, checked: Checked) -> list[Override]:
+    """Let arguments of something of the user's own be added; where it is an option, choose it."""
     parser = OverridesParser.create()
-    known = {f"{group}.{name}" for name in conf.option(group, "custom")}
     added = [
         replace(o, type=OverrideType.FORCE_ADD, input_line=f"++{str(o.input_line).lstrip('+')}")
-        if o.key_or_group.startswith(f"{group}.") and o.key_or_group not in known
+        if schema.belongs(o.key_or_group, slot) or o.key_or_group == "model.activation._target_"
         else o
         for o in parsed
     ]
-    return added if choices else [parser.parse_override(f"{group}=custom"), *added]
+    if slot not in schema.OPTIONS:
+        return added
+    choices = [o for o in added if o.key_or_group == slot]
+    if any(o.value() != "custom" for o in choices):
+        checked.faults.append(
+            f"{choices[0].input_line} and {slot}._target_ contradict each other: leave one out"
+        )
+        added = [o for o in added if o not in choices]
+        choices = []
+    return added if choices else [parser.parse_override(f"{slot}=custom"), *added]
 
 
 def _is_group(override: Override) -> bool:
@@ -218,15 +229,17 @@ def _value_is_sound(
     bases: Sequence[DictConfig], override: Override, request: Request, checked: Checked
 ) -> bool:
     name = override.key_or_group
-    faults = [fault for base in bases if (fault := _misplaced(base, override)) is not None]
+    argument = any(schema.belongs(name, slot) for slot in checked.slots)
+    faults = [
+        fault for base in bases if (fault := _misplaced(base, override, argument)) is not None
+    ]
     if faults:
         checked.faults += faults
         return False
     if name.split(".")[0] == "hydra":
         return True
     sound = _sweep_is_sound(override, request, checked)
-    own = all(_is_argument(base, name) for base in bases)
-    knob = None if own else schema.BY_NAME.get(name)
+    knob = None if argument else schema.BY_NAME.get(name)
     for value in _values(override) if sound else []:
         wrong = None if knob is None or _is_interpolation(value) else knob.fault(value)
         if wrong is not None:
@@ -236,7 +249,7 @@ def _value_is_sound(
     return sound
 
 
-def _misplaced(base: DictConfig, override: Override) -> str | None:
+def _misplaced(base: DictConfig, override: Override, argument: bool) -> str | None:
     """Say what is wrong with an override's name in this composition, or None."""
     name = override.key_or_group
     if name.split(".")[0] == "hydra":
@@ -255,7 +268,7 @@ def _misplaced(base: DictConfig, override: Override) -> str | None:
             return f"{override.input_line}: {name} is there already; write {plain}"
         return None
     group = name.partition(".")[0]
-    if _is_argument(base, name):
+    if argument or (name == "model.activation._target_" and _exists(base, "model.activation")):
         return None
     if name not in schema.BY_NAME:
         return _not_a_knob(name)
@@ -264,13 +277,6 @@ def _misplaced(base: DictConfig, override: Override) -> str | None:
     return f"{name} touches nothing with {group}={choice}" + (
         f": it belongs to {listed(have)}" if have else ""
     )
-
-
-def _is_argument(base: DictConfig, name: str) -> bool:
-    """Tell whether a name is an argument of a class of the user's, rather than a knob."""
-    group, _, leaf = name.partition(".")
-    own = group in ("model", "data") and OmegaConf.select(base, f"{group}.name") == "custom"
-    return own and leaf not in conf.option(group, "custom")
 
 
 def _moves_records(override: Override) -> str | None:

@@ -12,9 +12,10 @@ from typing import Any
 from ablate import conf, data, schema
 from ablate.data.fetch import DownloadError
 from ablate.data.source import Source
+from ablate.effect import SOLVERS
 from ablate.errors import AblateError
-from ablate.importing import source_digest
-from ablate.plan import faults
+from ablate.nets.gains import gain_of
+from ablate.plan import faults, fitting, own
 from ablate.plan.cells import Contents, resolved
 from ablate.plan.run import Run, key, sweep_name
 from ablate.values import ListOf, Real, Text
@@ -37,7 +38,7 @@ def resolve(contents: Contents, explicit: Set[str], earlier: Sequence[str] = ())
     lacking = faults.lacking(config)
     if lacking:  # the other checks would have nothing to stand on
         raise AblateError(*found, *lacking)
-    sound = {name for name in schema.flatten(config) if not faults.fault_of(config, name)}
+    sound = faults.sound_names(config)
     found += faults.wrong_lengths(config, sound)
     found += faults.idle(config, explicit)
     found += faults.contradictions(config, explicit, sound)
@@ -50,16 +51,16 @@ def resolve(contents: Contents, explicit: Set[str], earlier: Sequence[str] = ())
     assert source is not None, "a data set that does not read is a fault"
     _resolve_device(config)
     config = _canonical(config, source)
-    own = config["model"]["name"] == "custom"
-    alone = faults.try_own_model(config, source) if own else None
-    code = source_digest(config["model"]["_target_"]) if own else None
+    alone = own.try_out(config, source)
     channels, height, width = source.shape
     size = config["data"].get("image_size")
+    shape = (channels, size or height, size or width)
+    fitting.check_newton(config, shape, len(source.classes))
     return Run(
         config,
         source.digest,
-        key(config, source.digest, code),
-        shape=(channels, size or height, size or width),
+        key(config, source.digest, own.digests(config)),
+        shape=shape,
         classes=len(source.classes),
         alone=alone,
     )
@@ -69,9 +70,9 @@ def _read(
     config: Mapping[str, Any], sound: Set[str], explicit: Set[str], found: list[str]
 ) -> Source | None:
     """Read the data set and check against it; a request that is wrong anyway downloads nothing."""
-    if not faults.knows_its_data(config, sound):
+    if not fitting.knows_its_data(config, sound):
         return None
-    if found and not faults.is_at_hand(config["data"]):
+    if found and not fitting.is_at_hand(config["data"]):
         return None
     try:
         source = data.read(config["data"])
@@ -80,15 +81,20 @@ def _read(
     except AblateError as error:
         found += error.faults
         return None
-    found += faults.against_the_data(config, source, sound, explicit)
+    found += fitting.against_the_data(config, source, sound, explicit)
     return source
 
 
 def _without_foreign_defaults(config: dict[str, Any], explicit: Set[str]) -> dict[str, Any]:
-    """Leave a user's own network as its constructor draws it, unless the request says otherwise."""
-    own = schema.get(config, "model.name") == "custom"
-    if own and not any(name.startswith("init.") for name in explicit):
-        return config | {"init": conf.option("init", "own")}
+    """Replace defaults that an option elsewhere does not go with, unless the request sets them.
+
+    A user's own network stays as its constructor draws it; a solver takes the full batch.
+    """
+    own_model = schema.get(config, "model.name") == "custom"
+    if own_model and not any(name.startswith("init.") for name in explicit):
+        config = config | {"init": conf.option("init", "own")}
+    if schema.get(config, "optimizer.name") in SOLVERS and "batch_size" not in explicit:
+        config = config | {"batch_size": "full"}
     return config
 
 
@@ -111,29 +117,36 @@ def _resolve_device(config: dict[str, Any]) -> list[str]:
 def _canonical(config: Mapping[str, Any], source: Source) -> dict[str, Any]:
     """Bring legal values to one form."""
     new = {k: dict(v) if isinstance(v, Mapping) else v for k, v in config.items()}
-    for name in schema.flatten(config):
-        knob = schema.knob_of(config, name)
-        if knob is None:
-            continue
+    for name, value, knob in schema.entries(config):
         group, _, leaf = name.rpartition(".")
-        node = new[group] if group else new
-        node[leaf] = _one_form(knob, node[leaf])
+        if knob is not None and group != "model.activation":
+            node = new[group] if group else new
+            node[leaf] = _one_form(knob, value)
     seeds = new.get("seeds", {})
     new["seeds"] = {k: None if v == new.get("seed") else v for k, v in seeds.items()}
     if new.get("precision") == "auto":
         new["precision"] = "fp32"
+    if new["init"].get("gain") == "auto":
+        new["init"]["gain"] = _gain(new)
     new["name"] = sweep_name(new)
     _canonical_sizes(new, source)
     return new
 
 
+def _gain(config: Mapping[str, Any]) -> float:
+    """Find the factor on the scheme's deviation that an activation asks for; he has relu's."""
+    gain = gain_of(config["model"]["activation"])
+    he = config["init"]["name"].startswith("he_")
+    return gain / gain_of("relu") if he else gain
+
+
 def _canonical_sizes(new: dict[str, Any], source: Source) -> None:
     """Write a size that is the data set's own anyway as null, and a full batch as its number."""
-    wanted, values = faults.sizes(new, source), new["data"]
+    wanted, values = fitting.sizes(new, source), new["data"]
     if new["batch_size"] == "full" or new["batch_size"] > wanted.train:  # a default, of few images
         new["batch_size"] = wanted.train
     for name, number in (("val_size", wanted.val), ("train_size", wanted.train)):
-        default = faults.sizes({"data": values | {name: None}}, source)
+        default = fitting.sizes({"data": values | {name: None}}, source)
         if number == getattr(default, name.removesuffix("_size")):
             values[name] = None
     _, height, width = source.shape

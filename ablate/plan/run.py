@@ -43,34 +43,32 @@ class Run:
         return self.sweep / self.key
 
 
-def key(config: Mapping[str, Any], digest: str, code: str | None = None) -> str:
+def key(config: Mapping[str, Any], digest: str, code: Mapping[str, str] | None = None) -> str:
     """Work out a run's identity.
 
-    It covers every result knob that is not at its off value, the data, and the code of a network of
-    the user's own. Leaving out what is off
-    keeps old keys valid when a knob is added.
+    It covers every result knob that is not at its off value, the data, and the code of what is the
+    user's own. Leaving out what is off keeps old keys valid when a knob is added.
 
     Args:
         config: A resolved configuration.
         digest: The data's digest.
-        code: Digest of the file that defines a network of the user's own.
+        code: Digests of the files that define what is the user's own, by its slot.
 
     Returns:
         16 hex digits of SHA-256.
     """
     acting = {
-        name: value for name, value in schema.flatten(config).items() if _is_result(name, value)
+        name: value for name, value, knob in schema.entries(config) if _is_result(knob, value)
     }
-    parts = {"data": digest, "knobs": acting} | ({"code": code} if code else {})
+    parts = {"data": digest, "knobs": acting} | ({"code": dict(code)} if code else {})
     text = json.dumps(parts, sort_keys=True, allow_nan=False)
     return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
-def _is_result(name: str, value: Any) -> bool:
-    knob = schema.BY_NAME.get(name)
+def _is_result(knob: schema.Knob | None, value: Any) -> bool:
     if knob is None:
         return True  # an argument of the user's own class
-    return knob.role == "result" and not (knob.off is not schema.UNSET and value == knob.off)
+    return knob.role == "result" and not schema.is_off(knob, value)
 
 
 def sweep_name(config: Mapping[str, Any]) -> Any:

@@ -1,0 +1,185 @@
+"""Knobs of the data, of the run, of its execution, and labels."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from ablate import effect
+from ablate.knob import Knob
+from ablate.knobs.network import TARGET
+from ablate.values import Choice, Flag, Text, Whole
+
+DATASETS = (
+    *("digits", "mnist", "fashion_mnist", "kmnist", "cifar10", "cifar100", "svhn"),
+    *("folder", "custom"),
+)
+
+DATA: Final = (
+    Knob("data.name", Choice(DATASETS), "the data set"),
+    Knob(
+        "data.root",
+        Text(example="a directory"),
+        "where its files lie",
+        role="label",
+        null="the environment variable ABLATE_DATA, else the user's cache folder",
+    ),
+    Knob(
+        "data.train_size",
+        Whole(1),
+        "training images, a fixed stratified subset",
+        unit="images",
+        null="all that validation leaves",
+        off=None,
+    ),
+    Knob(
+        "data.val_size",
+        Whole(0),
+        "validation images, stratified, taken from the training set",
+        unit="images",
+        null="the data set's fixed share",
+        off=None,
+    ),
+    Knob(
+        "data.image_size",
+        Whole(1, 1024),
+        "height and width that images are brought to",
+        unit="pixels",
+        null="as they are",
+        off=None,
+    ),
+    Knob(
+        "data._target_",
+        TARGET,
+        "your own data set: its import path",
+    ),
+)
+
+RUN: Final = (
+    Knob("seed", Whole(0), "every source of randomness", place="axis"),
+    *(
+        Knob(
+            f"seeds.{name}",
+            Whole(0),
+            f"{what} alone",
+            place="axis",
+            null="as seed",
+            off=None,
+            idle=idle,
+        )
+        for name, what, idle in (
+            ("init", "the initial weights", None),
+            ("order", "the order of the images", None),
+            ("dropout", "the dropout masks", effect.no_dropout),
+            ("augment", "the augmentation", effect.no_augmentation),
+        )
+    ),
+    Knob(
+        "epochs",
+        Whole(1),
+        "passes over the training images",
+        unit="epochs",
+        acts_after="epochs",
+    ),
+    Knob(
+        "batch_size",
+        Whole(1),
+        "images a step; what is left of an epoch is dropped, in a new order each epoch",
+        unit="images",
+        words=("full",),
+    ),
+    Knob(
+        "precision",
+        Choice(("auto", "fp32", "bf16", "fp64")),
+        "arithmetic of the network; bf16 keeps weights in fp32; auto is fp32",
+    ),
+    Knob(
+        "select",
+        Choice(("last", "best")),
+        "weights that are tested: the last, or those of the best validation accuracy",
+        acts_after="epochs",
+    ),
+)
+
+EXECUTION: Final = (
+    Knob(
+        "deterministic",
+        Flag(),
+        "refuse operations that differ from one execution to the next",
+        role="execution",
+    ),
+    Knob(
+        "device",
+        Choice(("auto", "cpu", "cuda")),
+        "where it trains; auto is cuda where there is one",
+        role="execution",
+    ),
+    Knob(
+        "save",
+        Choice(("none", "weights", "all")),
+        "what checkpoint.pt keeps at the end; all adds state.pt, from which training could go on",
+        role="execution",
+    ),
+    Knob(
+        "checkpoint.every",
+        Text(r"\d+(\.\d+)?\s*(s|m|h)?", "a time such as 30s, 5m or 1h"),
+        "at most how often the resume state is written",
+        role="execution",
+    ),
+    Knob(
+        "rerun",
+        Choice(("none", "failed", "diverged", "all")),
+        "runs to train again though they ended",
+        role="execution",
+    ),
+    Knob(
+        "fail_fast",
+        Flag(),
+        "end a sweep at its first failed or diverged run",
+        role="execution",
+    ),
+    Knob(
+        "launch",
+        Choice(("auto", "inline", "workers", "slurm")),
+        "who trains a sweep: this process, a pool of processes that share out the cores, or a"
+        " cluster's queue; auto is inline on a GPU and workers on a CPU",
+        role="execution",
+    ),
+    Knob(
+        "stack.width",
+        Whole(1),
+        "runs that a stack holds at most; auto follows device and network size",
+        role="execution",
+        unit="runs",
+        words=("auto",),
+    ),
+    Knob(
+        "slurm.partition",
+        Text(example="a partition's name"),
+        "where SLURM runs a stack",
+        role="execution",
+        null="the cluster's default",
+    ),
+    Knob("slurm.minutes", Whole(1), "time limit of a stack", role="execution", unit="minutes"),
+    Knob("slurm.cpus", Whole(1), "cores a stack", role="execution", unit="cores"),
+    Knob("slurm.gpus", Whole(0), "GPUs a stack", role="execution", unit="GPUs"),
+    Knob("slurm.memory", Whole(1), "memory a stack", role="execution", unit="GB"),
+    Knob(
+        "slurm.cluster",
+        Choice(("slurm", "local")),
+        "local runs the same jobs as processes here, to try a setup",
+        role="execution",
+    ),
+    Knob("out", Text(example="a directory"), "where runs are recorded", role="label"),
+    Knob(
+        "name",
+        Text(
+            r"(?!published$)(?!\.)[^/\\\x00]+",
+            "a folder's name (no slash, no dot in front, not published)",
+        ),
+        "folder of the sweep below out",
+        role="label",
+        null="<data>-<model>",
+    ),
+)
+
+KNOBS: Final = (*RUN, *EXECUTION)
