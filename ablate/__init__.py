@@ -98,7 +98,7 @@ def load_model(path: str | Path) -> nn.Module:
     """
     from ablate import record
     from ablate.nets.build import build
-    from ablate.nets.layers import with_torch_dropout
+    from ablate.nets.dropout import with_torch_dropout
     from ablate.train import DTYPES
 
     found = record.read(Path(path))

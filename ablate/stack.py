@@ -7,21 +7,20 @@ a run is bit-identical at every R, and to a plain module); or *fused*, once, und
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import Any
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.func import functional_call, vmap
 
 from ablate import rng
-from ablate.nets.layers import Dropout
+from ablate.nets.dropout import Dropout
 from ablate.nets.own import drawn_state, draws, seeded
 from ablate.optim import Stacked
+from ablate.regularize.label_smoothing import cross_entropy
 
-EVAL_BATCH = 500  # images a forward pass of an evaluation, whatever the stack's width
 _ALIGNMENT = 64  # bytes: matrix kernels may round differently on a slice that is aligned otherwise
 
 
@@ -87,43 +86,41 @@ class Stack:
     # -- training ----------------------------------------------------------------------------------
 
     def gradients(
-        self, x_RBCHW: Tensor, y_RB: Tensor, step: int, alive: Sequence[bool]
+        self, x_RBCHW: Tensor, target: Stacked, step: int, alive: Sequence[bool]
     ) -> tuple[Tensor, Tensor, Stacked]:
         """Apply the networks in training mode to a batch each.
 
         Args:
             x_RBCHW: Normalized images.
-            y_RB: Labels.
+            target: As `label_smoothing.cross_entropy` takes it, stacked: ``y`` [R, B], ...
             step: Number of this step, from 0: it sets the dropout masks.
             alive: Runs worth computing; a looped stack leaves the others out.
 
         Returns:
-            Mean loss of each run, [R]; number of right answers, [R]; gradients like the parameters.
+            Mean loss of each run, [R]; number of right answers, float64 [R] (where images are
+            mixed, the sum of their labels' shares); gradients like the parameters.
         """
-        self._step = step
-        self._keys = self._keys_at(step)
+        self._begin(step)
         if self.fused:
-            return self._fused_gradients(x_RBCHW, y_RB)
-        return self._looped_gradients(x_RBCHW, y_RB, alive)
+            return self._fused_gradients(x_RBCHW, target)
+        return self._looped_gradients(x_RBCHW, target, alive)
 
-    def _fused_gradients(self, x_RBCHW: Tensor, y_RB: Tensor) -> tuple[Tensor, Tensor, Stacked]:
+    def _fused_gradients(self, x_RBCHW: Tensor, target: Stacked) -> tuple[Tensor, Tensor, Stacked]:
         module = self._modules[0].train()
-        for site in self._sites:
-            _dropout(module, site).calls = 0
 
-        def loss(p: Stacked, b: Stacked, x: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
+        def loss(p: Stacked, b: Stacked, x: Tensor, t: Stacked) -> tuple[Tensor, Tensor]:
             with self._precision():
                 logits_BK = functional_call(module, (p, b), (x,))
-            return _cross_entropy(logits_BK, y), logits_BK.detach()
+            return cross_entropy(logits_BK, t), _right(logits_BK.detach(), t)
 
         leaves = {k: v.detach().requires_grad_() for k, v in self.parameters.items()}
         state = self.buffers | self._rates | self._keys
-        losses_R, logits_RBK = vmap(loss)(leaves, state, x_RBCHW, y_RB)
+        losses_R, right_R = vmap(loss)(leaves, state, x_RBCHW, target)
         found = torch.autograd.grad(losses_R.sum(), list(leaves.values()), materialize_grads=True)
-        return losses_R.detach(), _right(logits_RBK, y_RB), dict(zip(leaves, found, strict=True))
+        return losses_R.detach(), right_R, dict(zip(leaves, found, strict=True))
 
     def _looped_gradients(
-        self, x_RBCHW: Tensor, y_RB: Tensor, alive: Sequence[bool]
+        self, x_RBCHW: Tensor, target: Stacked, alive: Sequence[bool]
     ) -> tuple[Tensor, Tensor, Stacked]:
         single = self.width == 1
         gradients = {} if single else {k: torch.zeros_like(v) for k, v in self.parameters.items()}
@@ -131,11 +128,12 @@ class Stack:
         for r, module in enumerate(self._modules):
             if not alive[r]:
                 losses.append(x_RBCHW.new_full((), torch.nan))
-                right.append(y_RB.new_zeros(()))
+                right.append(x_RBCHW.new_zeros((), dtype=torch.float64))
                 continue
+            own = {name: tensor[r] for name, tensor in target.items()}
             with self._precision(), self._own_randomness(r):
                 logits_BK = self._prepared(module, r).train()(x_RBCHW[r])
-            loss = _cross_entropy(logits_BK, y_RB[r])
+            loss = cross_entropy(logits_BK, own)
             leaves = {k: p for k, p in module.named_parameters() if p.requires_grad}
             found = torch.autograd.grad(loss, list(leaves.values()), materialize_grads=True)
             for name, gradient in zip(leaves, found, strict=True):
@@ -144,31 +142,100 @@ class Stack:
                 else:
                     gradients[name][r] = gradient
             losses.append(loss.detach())
-            right.append(_right(logits_BK.detach(), y_RB[r]))
+            right.append(_right(logits_BK.detach(), own))
             self._take_back(r)
         return torch.stack(losses), torch.stack(right), gradients
 
     # -- evaluation --------------------------------------------------------------------------------
 
     @torch.no_grad()
-    def predict(self, x_NCHW: Tensor) -> Tensor:
-        """Apply all networks in evaluation mode to the same images; returns logits [R, N, K]."""
+    def predict(self, x: Tensor, *, apart: bool = False) -> Tensor:
+        """Apply all networks in evaluation mode.
+
+        Args:
+            x: Normalized images [N, C, H, W] for all, or ``apart`` [R, N, C, H, W] for each.
+
+        Returns:
+            Logits [R, N, K].
+        """
         if self.fused:
             module = self._modules[0].eval()
 
-            def apply(p: Stacked, b: Stacked) -> Tensor:
+            def apply(p: Stacked, b: Stacked, x_NCHW: Tensor) -> Tensor:
                 with self._precision():
                     out: Tensor = functional_call(module, (p, b), (x_NCHW,))
                 return out
 
-            logits_RNK: Tensor = vmap(apply)(self.parameters, self.buffers | self._rates)
+            state = self.buffers | self._rates
+            logits_RNK: Tensor = vmap(apply, in_dims=(0, 0, 0 if apart else None))(
+                self.parameters, state, x
+            )
             return logits_RNK
         each = []
         for r, module in enumerate(self._modules):
             with self._precision(), self._own_randomness(r):
-                each.append(module.eval()(x_NCHW))
+                each.append(module.eval()(x[r] if apart else x))
             self._take_back(r)
         return torch.stack(each)
+
+    @contextmanager
+    def holding(self, tensors: Stacked) -> Iterator[None]:
+        """Put other parameters and buffers in place, and their own back at the end."""
+        held = self.parameters | self.buffers
+        before = {name: held[name].detach().clone() for name in tensors}
+        self.put(tensors)
+        try:
+            yield
+        finally:
+            self.put(before)
+
+    @torch.no_grad()
+    def put(self, tensors: Mapping[str, Tensor]) -> None:
+        """Put other parameters and buffers in place: name -> [R, ...]."""
+        held = self.parameters | self.buffers
+        for name, tensor in tensors.items():
+            held[name].copy_(tensor)
+
+    @property
+    def keeps_statistics(self) -> bool:
+        """Whether the networks hold statistics of batches."""
+        return bool(self._batch_norms())
+
+    @torch.no_grad()
+    def measure_statistics(self, batches: Iterable[Tensor]) -> None:
+        """Take batch norm's running statistics anew, as plain means over batches [B, C, H, W].
+
+        Source: Izmailov et al. 2018, arXiv:1803.05407, section 3.2.
+        """
+        norms = self._batch_norms()
+        momenta = [norm.momentum for norm in norms]
+        try:
+            for number, x_BCHW in enumerate(batches, start=1):
+                for norm in norms:
+                    norm.momentum = 1 / number
+                self._begin(-number)
+                self._observe(x_BCHW)
+        finally:
+            for norm, momentum in zip(norms, momenta, strict=True):
+                norm.momentum = momentum
+
+    def _observe(self, x_BCHW: Tensor) -> None:
+        """Let a batch pass in training mode."""
+        if self.fused:
+            module = self._modules[0].train()
+            state = (self.parameters, self.buffers | self._rates | self._keys)
+            vmap(lambda p, b: functional_call(module, (p, b), (x_BCHW,)))(*state)
+            return
+        for r, module in enumerate(self._modules):
+            with self._own_randomness(r):
+                self._prepared(module, r).train()(x_BCHW)
+            self._take_back(r)
+
+    def _batch_norms(self) -> list[Any]:
+        modules = self._modules[:1] if self.fused else self._modules
+        layers = [layer for module in modules for layer in module.modules()]
+        kind = torch.nn.modules.batchnorm._BatchNorm
+        return [m for m in layers if isinstance(m, kind) and m.track_running_stats]
 
     # -- slices ------------------------------------------------------------------------------------
 
@@ -200,11 +267,23 @@ class Stack:
         """Trained parameters of one run."""
         return sum(p[0].numel() for p in self.parameters.values())
 
+    def trained(self, r: int) -> dict[str, nn.Parameter]:
+        """Give run r's own trained parameters, views of the stack; looped only."""
+        assert not self.fused, "a fused stack has one module for all runs"
+        return {k: p for k, p in self._modules[r].named_parameters() if p.requires_grad}
+
     def layers(self, r: int) -> nn.Module:
         """Give run r's module, to look at its structure."""
         return self._modules[r]
 
     # -- details -----------------------------------------------------------------------------------
+
+    def _begin(self, step: int) -> None:
+        """Begin a step: set what its random numbers are drawn from."""
+        self._step, self._keys = step, self._keys_at(step)
+        if self.fused:
+            for site in self._sites:
+                _dropout(self._modules[0], site).calls = 0
 
     def _keys_at(self, step: int) -> Stacked:
         if self._keys_RS is None:
@@ -325,10 +404,11 @@ def _bindings(module: nn.Module, buffers: Stacked) -> list[tuple[Any, str, Tenso
     return found
 
 
-def _cross_entropy(logits_BK: Tensor, y_B: Tensor) -> Tensor:
-    low = logits_BK.dtype in (torch.bfloat16, torch.float16)
-    return F.cross_entropy(logits_BK.float() if low else logits_BK, y_B)
-
-
-def _right(logits_BK: Tensor, y_B: Tensor) -> Tensor:
-    return (logits_BK.argmax(-1) == y_B).sum(-1)
+def _right(logits_BK: Tensor, target: Stacked) -> Tensor:
+    """Count right answers, float64; of a mixed image, each of its labels by its share."""
+    guess_B = logits_BK.argmax(-1)
+    right = (guess_B == target["y"]).sum(-1).double()
+    if "other" not in target:
+        return right
+    other = (guess_B == target["other"]).sum(-1).double()
+    return target["share"] * right + (1 - target["share"]) * other

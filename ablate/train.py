@@ -9,31 +9,28 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from functools import partial
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from ablate import metrics, rng, schedule
+from ablate import metrics, schedule, schema
+from ablate.batches import EVAL_BATCH, Batches, seed_of
+from ablate.course import Course
 from ablate.data.tensors import Split, Tensors
 from ablate.errors import AblateError
 from ablate.init import initialize
 from ablate.nets.build import build
 from ablate.nets.own import seeded
-from ablate.optim import Optimizer
-from ablate.stack import EVAL_BATCH, Stack, unbatchable
+from ablate.stack import Stack, unbatchable
+from ablate.update import Update
 
 Config = Mapping[str, Any]
 
 DTYPES = {"fp32": torch.float32, "bf16": torch.float32, "fp64": torch.float64}  # of the weights
-_SEED_OF = ("init", "order", "dropout", "augment")
-
-
-def seed_of(config: Config, source: str) -> int:
-    """Give the seed of one source of randomness: its own where it is pinned, else the run's."""
-    pinned = config["seeds"][source]
-    return int(config["seed"] if pinned is None else pinned)
 
 
 class Training:
@@ -46,40 +43,36 @@ class Training:
 
     Attributes:
         step: Steps done, of ``steps``.
-        history: For each run, one object an epoch done, as in the record.
+        courses: What is known of each run: history, best epoch, divergence.
         seconds: Training time of each epoch, evaluation left out.
         alone: Why the network cannot be fused, or None.
     """
 
     def __init__(self, configs: Sequence[Config], data: Tensors, *, fused: bool) -> None:
-        config = configs[0]
         self.configs, self.data = list(configs), data
         self.device = data.train.images.device
-        self.batch: int = config["batch_size"]
-        self.epoch_steps = len(data.train) // self.batch
-        self.epochs: int = config["epochs"]
-        self.steps = self.epoch_steps * self.epochs
-        self.step = 0
+        self.batch: int = configs[0]["batch_size"]
+        self.epochs: int = configs[0]["epochs"]
         self.alone: str | None = None
         self.stack = self._build(fused)
-        self.optimizer = Optimizer([c["optimizer"] for c in configs], self.stack.parameters)
+        self.batches = Batches(configs, data)
+        self.epoch_steps, self.steps = self.batches.epoch_steps, self.batches.steps
+        self.step = 0
+        self.update = Update(configs, self.stack, self.steps)
         rates = [
             schedule.rates(c["schedule"], c["optimizer"]["lr"], self.steps, self.epoch_steps)
             for c in configs
         ]
         self.lr_TR = torch.stack(rates, 1).to(self.device)
-        seeds_R = torch.tensor([seed_of(c, "order") for c in configs], dtype=torch.int64)
-        self._order_R = rng.stream(seeds_R, "order").to(self.device)
-        self._order_RSB: Tensor | None = None
+        self.courses = [Course(config) for config in configs]
         width = len(configs)
-        self._loss_R = torch.zeros(width, dtype=torch.float64, device=self.device)
-        self._right_R = torch.zeros(width, dtype=torch.int64, device=self.device)
+        self._sums = {
+            name: torch.zeros(width, dtype=torch.float64, device=self.device)
+            for name in ("loss", "penalty", "right")
+        }
         self._bad_R = torch.full((width,), -1, dtype=torch.int64, device=self.device)
-        self.history: list[list[dict[str, Any]]] = [[] for _ in configs]
         self.seconds: list[float] = []
         self._spent = 0.0
-        self._best: list[dict[str, Any] | None] = [None] * width
-        self.diverged: list[int | None] = [None] * width
 
     def _build(self, fused: bool) -> Stack:
         config, data = self.configs[0], self.data
@@ -91,7 +84,7 @@ class Training:
             modules.append(module.to(self.device, data.dtype))
         if not any(p.requires_grad for p in modules[0].parameters()):
             raise AblateError("the model has no parameter to train")
-        if config["model"]["name"] == "custom":
+        if own_parts(config):
             images, _ = data.batch(torch.arange(min(2, len(data.train)), device=self.device))
             self.alone = unbatchable(modules[0], images)
         return Stack(
@@ -107,97 +100,110 @@ class Training:
     @property
     def done(self) -> bool:
         """Whether all steps are done, or no run is left to train."""
-        return self.step == self.steps or not any(self.alive)
-
-    @property
-    def alive(self) -> list[bool]:
-        """Which runs have not diverged."""
-        return [step is None for step in self.diverged]
+        return self.step == self.steps or not any(c.goes_on for c in self.courses)
 
     def advance(self) -> bool:
         """Do one step; at the end of an epoch, evaluate. Returns whether an epoch ended."""
         start = time.perf_counter()
-        epoch, place = divmod(self.step, self.epoch_steps)
-        if place == 0 or self._order_RSB is None:
-            self._order_RSB = self._order(epoch)
-        x_RBCHW, y_RB = self.data.batch(self._order_RSB[:, place])
-        loss_R, right_R, gradients = self.stack.gradients(x_RBCHW, y_RB, self.step, self.alive)
-        self.optimizer.step(gradients, self.lr_TR[self.step], self.step + 1)
-        self._loss_R += loss_R
-        self._right_R += right_R
-        now_bad = (self._bad_R < 0) & ~loss_R.isfinite()
+        x_RBCHW, target = self.batches.at(self.step)
+        alive = [course.goes_on for course in self.courses]
+        found = self.update.step(x_RBCHW, target, self._rates(self.step), self.step, alive)
+        self._sums["loss"] += found.loss_R
+        self._sums["right"] += found.right_R
+        if found.penalty_R is not None:
+            self._sums["penalty"] += found.penalty_R
+        now_bad = (self._bad_R < 0) & ~found.total_R.isfinite()
         self._bad_R.masked_fill_(now_bad, self.step)
         self.step += 1
-        ended: bool = place + 1 == self.epoch_steps
+        ended = self.step % self.epoch_steps == 0
         if ended and self.device.type == "cuda":
             torch.cuda.synchronize()
         self._spent += time.perf_counter() - start
         if ended:
-            self._end_epoch(epoch)
+            self._end_epoch()
         return ended
+
+    def _rates(self, step: int) -> Tensor:
+        """Look up the learning rates of a step of this epoch, float64 [R]."""
+        factors = [course.plateau.factor for course in self.courses]
+        lr_R = self.lr_TR[step]
+        if all(factor == 1 for factor in factors):
+            return lr_R
+        return lr_R * torch.tensor(factors, dtype=torch.float64, device=self.device)
 
     @property
     def losses(self) -> list[float]:
         """Mean training loss of each run in this epoch so far (waits for the device)."""
-        place = self.step % self.epoch_steps or self.epoch_steps
-        if self.step % self.epoch_steps == 0:
-            return [h[-1]["train/loss"] if h else math.nan for h in self.history]
-        losses: list[float] = (self._loss_R / place).tolist()
+        place = self.step % self.epoch_steps
+        if place == 0:
+            histories = [course.history for course in self.courses]
+            return [h[-1]["train/loss"] if h else math.nan for h in histories]
+        losses: list[float] = (self._sums["loss"] / place).tolist()
         return losses
 
-    def _order(self, epoch: int) -> Tensor:
-        count = len(self.data.train)
-        order_RN = rng.permutation(rng.fold(self._order_R, epoch), count)
-        return order_RN[:, : self.epoch_steps * self.batch].view(-1, self.epoch_steps, self.batch)
-
-    def _end_epoch(self, epoch: int) -> None:
+    def _end_epoch(self) -> None:
         self.seconds.append(self._spent)
         self._spent = 0.0
-        loss_R = (self._loss_R / self.epoch_steps).tolist()
-        accuracy_R = (self._right_R / (self.epoch_steps * self.batch)).tolist()
-        val = self._measure(self.data.val)
-        for r, bad in enumerate(self._bad_R.tolist()):
-            if self.diverged[r] is not None:
-                continue
-            if bad < 0 and val is not None and not math.isfinite(val[r]["loss"]):
-                bad = self.step
-            entry = {
-                "epoch": epoch + 1,
-                "step": self.step,
-                "lr": float(self.lr_TR[self.step - 1, r]),
-                "train/loss": loss_R[r],
-                "train/accuracy": accuracy_R[r],
-                "val/loss": None if val is None else val[r]["loss"],
-                "val/accuracy": None if val is None else val[r]["accuracy"],
-            }
-            self.history[r].append(entry)
-            if bad >= 0:
-                self.diverged[r] = bad
-            elif val is not None:
-                self._keep_if_best(r, entry)
-        self._loss_R.zero_()
-        self._right_R.zero_()
+        means = {name: (sums / self.epoch_steps).tolist() for name, sums in self._sums.items()}
+        means["lr"] = self._rates(self.step - 1).tolist()
+        with self._evaluated():
+            val = self._measure(self.data.val)
+            for r, (course, bad) in enumerate(zip(self.courses, self._bad_R.tolist(), strict=True)):
+                if course.goes_on:
+                    entry = self._entry({name: mean[r] for name, mean in means.items()})
+                    for name in ("loss", "accuracy"):
+                        entry[f"val/{name}"] = None if val is None else val[r][name]
+                    course.end_epoch(entry, bad if bad >= 0 else None, partial(self.stack.slice, r))
+        for sums in self._sums.values():
+            sums.zero_()
 
-    def _keep_if_best(self, r: int, entry: dict[str, Any]) -> None:
-        score = (entry["val/accuracy"], -entry["val/loss"])
-        best = self._best[r]
-        if best is not None and score <= (best["accuracy"], -best["loss"]):
-            return
-        self._best[r] = {
-            "epoch": entry["epoch"],
-            "accuracy": entry["val/accuracy"],
-            "loss": entry["val/loss"],
-            "weights": self.stack.slice(r) if self.configs[r]["select"] == "best" else {},
+    def _entry(self, means: Mapping[str, float]) -> dict[str, Any]:
+        """Write down an epoch of a run, as the record's history has it."""
+        penalized = self.update.objective.penalized
+        return {
+            "epoch": self.step // self.epoch_steps,
+            "step": self.step,
+            "lr": means["lr"],
+            "train/loss": means["loss"],
+            **({"train/penalty": means["penalty"]} if penalized else {}),
+            "train/accuracy": means["right"] / self.batch,
         }
 
     # -- measuring ---------------------------------------------------------------------------------
+
+    @contextmanager
+    def _evaluated(self) -> Iterator[None]:
+        """Put what is evaluated in place: the weights, or their average."""
+        average = self.update.average
+        if average is None:
+            yield
+            return
+        with self.stack.holding(average.average):
+            self._measure_statistics()
+            yield
+
+    def _measure_statistics(self) -> None:
+        """Take batch norm's statistics anew where the weights are a mean of several steps'."""
+        first_R = self.update.measures_anew
+        if first_R is None or not bool((first_R < self.step).any()):
+            return
+        before = {name: b.clone() for name, b in self.stack.buffers.items()}
+        self.stack.measure_statistics(self.batches.plain())
+        for name, buffer in self.stack.buffers.items():
+            begun = (first_R < self.step).view(-1, *[1] * (buffer.dim() - 1))
+            buffer.copy_(torch.where(begun, buffer, before[name]))
 
     def _measure(self, split: Split) -> list[dict[str, float]] | None:
         if len(split) == 0:
             return None
         chunks = [
-            self.stack.predict(self.data.normalized(images))
-            for images in torch.split(split.images, EVAL_BATCH)
+            metrics.averaged(
+                [
+                    self.stack.predict(x, apart=apart)
+                    for x, apart in self.batches.views(images, part)
+                ]
+            )
+            for part, images in enumerate(torch.split(split.images, EVAL_BATCH))
         ]
         found = metrics.measure(torch.cat(chunks, 1), split.labels)
         columns = {name: values.tolist() for name, values in found.items()}
@@ -211,21 +217,24 @@ class Training:
         Returns:
             For each run the record's flat metrics; empty for a run that diverged.
         """
-        for r, best in enumerate(self._best):
-            if best is not None and best["weights"]:
-                self.stack.load_slice(r, best["weights"])
+        if self.update.average is not None:
+            self.stack.put(self.update.average.average)
+            self._measure_statistics()
+        for r, course in enumerate(self.courses):
+            if course.selected is not None:
+                self.stack.load_slice(r, course.selected)
         splits = {name: getattr(self.data, name) for name in ("train", "val", "test")}
         found = {name: self._measure(split) for name, split in splits.items()}
         train = found["train"]
         assert train is not None, "there is an image to train on"
-        for r, measured in enumerate(train):
-            if self.diverged[r] is None and not math.isfinite(measured["loss"]):
-                self.diverged[r] = self.steps  # in the last step, which no later loss shows
+        for course, measured in zip(self.courses, train, strict=True):
+            if course.diverged is None and not math.isfinite(measured["loss"]):
+                course.diverged = self.step  # in the last step, which no later loss shows
         return [
-            self._metrics({name: m[r] if m else None for name, m in found.items()}, self._best[r])
-            if alive
+            self._metrics({name: m[r] if m else None for name, m in found.items()}, course.best)
+            if course.diverged is None
             else {}
-            for r, alive in enumerate(self.alive)
+            for r, course in enumerate(self.courses)
         ]
 
     @staticmethod
@@ -235,7 +244,7 @@ class Training:
         flat: dict[str, float | None] = {
             f"{split}/{name}": None if values is None else values[name]
             for split, values in found.items()
-            for name in ("loss", "accuracy", "error", "ece")
+            for name in ("loss", "accuracy", "error", "ece", "brier")
         }
         train, test = found["train"], found["test"]
         assert train is not None, "there is an image to train on, and one to test on"
@@ -249,17 +258,13 @@ class Training:
 
     def state(self, r: int) -> dict[str, Any]:
         """Copy all that run r needs to go on, on the CPU."""
-        slots = self.optimizer.state.items()
         return {
             "step": self.step,
             "network": self.stack.slice(r),
-            "optimizer": {s: {k: v[r].cpu().clone() for k, v in t.items()} for s, t in slots},
-            "loss": self._loss_R[r].item(),
-            "right": self._right_R[r].item(),
+            **self.update.state(r),
+            "sums": {name: sums[r].item() for name, sums in self._sums.items()},
             "bad": self._bad_R[r].item(),
-            "diverged": self.diverged[r],
-            "history": self.history[r],
-            "best": self._best[r],
+            "course": self.courses[r].state(),
             "seconds": self.seconds,
             "spent": self._spent,
         }
@@ -269,15 +274,17 @@ class Training:
         assert len({state["step"] for state in states}) == 1, "mates stand at the same step"
         for r, state in enumerate(states):
             self.stack.load_slice(r, state["network"])
-            for slot, tensors in state["optimizer"].items():
-                for name, tensor in tensors.items():
-                    self.optimizer.state[slot][name][r].copy_(tensor)
-            self._loss_R[r] = state["loss"]
-            self._right_R[r] = state["right"]
+            self.update.restore(r, state)
+            for name, value in state["sums"].items():
+                self._sums[name][r] = value
             self._bad_R[r] = state["bad"]
-            self.diverged[r] = state["diverged"]
-            self.history[r] = list(state["history"])
-            self._best[r] = state["best"]
+            self.courses[r].restore(state["course"])
         self.step = states[0]["step"]
         self.seconds = list(states[0]["seconds"])
         self._spent = states[0]["spent"]
+
+
+def own_parts(config: Config) -> bool:
+    """Tell whether something of the user's own stands in the network."""
+    own = schema.targets(config)
+    return any(slot in own for slot in ("model", "model.activation", "dropout", "norm"))

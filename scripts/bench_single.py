@@ -26,7 +26,7 @@ from ablate import environment
 from ablate.data.tensors import Tensors
 from ablate.launch.describe import load
 from ablate.launch.memory import keep_freed_memory
-from ablate.nets.layers import with_own_dropout
+from ablate.nets.dropout import with_own_dropout
 from ablate.plan import Request
 from ablate.plan.cells import bare
 from ablate.plan.request import check, compose, hydra_session

@@ -10,7 +10,7 @@ from ablate import rng, schedule
 from ablate.init import initialize
 from ablate.launch.describe import load
 from ablate.nets.build import build
-from ablate.nets.layers import Dropout
+from ablate.nets.dropout import Dropout
 from ablate.stack import Stack, unbatchable
 from ablate.train import Training
 from tests.configs import config
@@ -184,7 +184,7 @@ def test_a_diverged_run_leaves_its_mates_bit_identical(data, fused):
     training = Training(with_wild, data["fp32"], fused=fused)
     while not training.done:
         training.advance()
-    assert [step is not None for step in training.diverged] == [False, False, True, False, False]
+    assert [c.diverged is not None for c in training.courses] == [False, False, True, False, False]
     calm = trained(configs, data["fp32"], fused=fused, steps=training.steps)
     for r in (0, 1, 3, 4):
         assert same_bits(training.stack.slice(r), calm[r])
@@ -200,7 +200,7 @@ def test_training_ends_early_when_every_run_has_diverged(data):
     while not training.done:
         training.advance()
     assert training.step < training.steps
-    assert training.diverged[0] < training.epoch_steps
+    assert training.courses[0].diverged < training.epoch_steps
 
 
 @pytest.mark.parametrize("fused", [False, True])
@@ -218,7 +218,7 @@ def test_a_training_that_goes_on_from_a_state_has_the_bits_of_an_undisturbed_one
     second.restore(states)
     while not second.done:
         second.advance()
-    assert second.history == undisturbed.history
+    assert [c.history for c in second.courses] == [c.history for c in undisturbed.courses]
     assert second.finish() == undisturbed.finish()
     assert all(same_bits(second.stack.slice(r), undisturbed.stack.slice(r)) for r in range(2))
 
@@ -244,7 +244,7 @@ def test_a_pinned_seed_fixes_its_source_and_no_other(data, source):
 
     networks = [Training([pinned(seed)], data["fp32"], fused=False) for seed in (1, 2)]
     start = [n.stack.slice(0)["conv.0.conv.weight"] for n in networks]
-    orders = [n._order(0) for n in networks]
+    orders = [n.batches._order_of(0) for n in networks]
     keys = [n.stack._keys_at(0)["dense.layers.0.dropout.key"] for n in networks]
     same = {
         "init": torch.equal(*start),
@@ -261,7 +261,7 @@ def test_the_best_weights_are_those_of_the_best_validation_accuracy(data):
     while not training.done:
         if training.advance():
             seen.append(training.stack.slice(0))
-    scores = [(h["val/accuracy"], -h["val/loss"]) for h in training.history[0]]
+    scores = [(h["val/accuracy"], -h["val/loss"]) for h in training.courses[0].history]
     best = max(range(len(scores)), key=lambda epoch: scores[epoch])
     metrics = training.finish()[0]
     assert metrics["epochs_to_best"] == best + 1
@@ -384,7 +384,7 @@ def test_bf16_keeps_its_weights_in_float32_and_still_learns(data):
     while not training.done:
         training.advance()
     assert {p.dtype for p in training.stack.parameters.values()} == {torch.float32}
-    losses = [h["train/loss"] for h in training.history[0]]
+    losses = [h["train/loss"] for h in training.courses[0].history]
     assert losses[-1] < losses[0] / 2
 
 

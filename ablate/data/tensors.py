@@ -62,19 +62,24 @@ class Tensors:
         # A copy always: images that are stored in this type already stay as they are.
         return images.to(self.dtype, copy=True).sub_(self.mean).div_(self.std)
 
-    def batch(self, index: Tensor) -> tuple[Tensor, Tensor]:
+    def gathered(self, index: Tensor) -> tuple[Tensor, Tensor]:
         """Gather training images.
 
         Args:
             index: int64 [...].
 
         Returns:
-            Normalized images [..., C, H, W] and labels [...].
+            Images [..., C, H, W] as they are stored, channels last in memory, and labels [...].
         """
         flat, (channels, height, width) = index.reshape(-1), self.shape
         rows = self.train.images.movedim(-3, -1).index_select(0, flat)
         images = rows.view(*index.shape, height, width, channels).movedim(-1, -3)
-        return self.normalized(images), self.train.labels.index_select(0, flat).view(index.shape)
+        return images, self.train.labels.index_select(0, flat).view(index.shape)
+
+    def batch(self, index: Tensor) -> tuple[Tensor, Tensor]:
+        """Gather training images as `gathered` does, normalized."""
+        images, labels = self.gathered(index)
+        return self.normalized(images), labels
 
 
 def to_device(

@@ -12,7 +12,6 @@ import torch
 
 from ablate import data, environment, record
 from ablate.data.tensors import Tensors, to_device
-from ablate.nets.layers import Dropout
 from ablate.plan.run import Run
 from ablate.train import DTYPES, Training
 
@@ -74,28 +73,6 @@ def _load(wanted: str, digest: str) -> Tensors:
         torch.device(config["device"]),
         DTYPES[config["precision"]],
     )
-
-
-def active(config: Mapping[str, Any], training: Training, slot: int) -> dict[str, Any]:
-    """Say what acts in a run and how strongly, as found in the network that was built."""
-    module = training.stack.layers(slot)
-    layers = {
-        f"dropout/{name}": layer.p
-        for name, layer in module.named_modules()
-        if isinstance(layer, Dropout) and layer.p > 0
-    }
-    norms = (torch.nn.modules.batchnorm._NormBase, torch.nn.GroupNorm)
-    found = [type(m).__name__ for m in module.modules() if isinstance(m, norms)]
-    own = config["model"]["name"] == "custom"
-    kind = "+".join(sorted(set(found))) if own else config["norm"]["name"]
-    optimizer, schedule = config["optimizer"], config["schedule"]
-    return {
-        **layers,
-        **({"norm": {"kind": kind, "layers": len(found)}} if found else {}),
-        **({"weight_decay": w} if (w := optimizer["weight_decay"]) else {}),
-        **({"schedule": schedule["name"]} if schedule["name"] != "constant" else {}),
-        **({"warmup_epochs": w} if (w := schedule["warmup_epochs"]) else {}),
-    }
 
 
 def now() -> str:

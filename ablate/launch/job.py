@@ -19,8 +19,9 @@ from typing import Any
 import torch
 
 from ablate import record, schema
+from ablate.active import acting, prove
 from ablate.errors import raise_if_full
-from ablate.launch.describe import active, environment_of, first_record, load, now
+from ablate.launch.describe import environment_of, first_record, load, now
 from ablate.launch.memory import keep_freed_memory
 from ablate.launch.signals import Interruption
 from ablate.plan.run import Run
@@ -236,7 +237,7 @@ class _Attempt:
         for entry, place, directory, state in zip(
             self.records, self.place, self.directories, states, strict=True
         ):
-            diverged = training.diverged[place]
+            diverged = training.courses[place].diverged
             entry |= (
                 {"status": "finished", "metrics": metrics[place]}
                 if diverged is None
@@ -252,12 +253,15 @@ class _Attempt:
         log.info("%s after %.1f s", ", ".join(e["status"] for e in self.records), seconds)
 
     def _describe(self) -> None:
+        """Prove that what is on acts, and write down what does."""
+        training, stack = self.training, self.training.stack
+        prove(training.configs[0], stack.layers(0), training.update.objective, training.data)
         for slot, place, entry in zip(self.slots, self.place, self.records, strict=True):
             run = self.work.runs[slot]
             entry |= {
-                "active": active(run.config, self.training, place),
-                "parameters": self.training.stack.sizes,
-                "environment": environment_of(run, self.training, place),
+                "active": acting(run.config, stack.layers(place)),
+                "parameters": stack.sizes,
+                "environment": environment_of(run, training, place),
             }
         self._write()
 
@@ -267,7 +271,7 @@ class _Attempt:
             record.write(directory, entry)
 
     def _fill(self, entry: dict[str, Any], place: int) -> None:
-        entry["history"] = self.training.history[place]
+        entry["history"] = self.training.courses[place].history
         # A run's share of its stack's time.
         share = len(self.slots)
         entry["timing"]["seconds"] = [second / share for second in self.training.seconds]

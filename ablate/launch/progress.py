@@ -64,7 +64,7 @@ class Progress(Follower):
             self._bar.set_postfix_str(self._state(), refresh=False)
 
     def _state(self) -> str:
-        losses, history = self._training.losses, self._training.history[0]
+        losses, history = self._training.losses, self._training.courses[0].history
         text = f"loss {losses[0]:.4f}"
         if history:
             last = history[-1]
@@ -74,7 +74,7 @@ class Progress(Follower):
 
     def _line(self) -> None:
         training = self._training
-        last = training.history[0][-1]
+        last = training.courses[0].history[-1]
         speed = training.epoch_steps * self._images / max(training.seconds[-1], 1e-9)
         val = (
             ""
