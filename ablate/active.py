@@ -39,7 +39,8 @@ def acting(config: Config, network: nn.Module) -> dict[str, Any]:
 
     Returns:
         Name -> strength, as the record holds it: ``dropout/<layer>`` and ``norm`` as found in the
-        network, ``regularize/<method>`` and ``augment/<transformation>`` as configured.
+        network, ``regularize/<method>`` and ``augment/<transformation>`` as configured, ``own``:
+        what is the user's own, by its slot.
     """
     optimizer, schedule = config["optimizer"], config["schedule"]
     return {
@@ -48,6 +49,7 @@ def acting(config: Config, network: nn.Module) -> dict[str, Any]:
         **({"weight_decay": w} if (w := optimizer.get("weight_decay")) else {}),
         **({"schedule": schedule["name"]} if schedule["name"] != "constant" else {}),
         **({"warmup_epochs": w} if (w := schedule["warmup_epochs"]) else {}),
+        **({"own": own} if (own := schema.targets(config)) else {}),
         **{f"{g}/{n}": v for g in ("regularize", "augment") for n, v in _on(config, g)},
     }
 

@@ -125,10 +125,9 @@ class Objective:
             x_BCHW: Normalized images.
             target: As `label_smoothing.cross_entropy` takes it.
         """
-        network = self._stack.layers(0)
 
         def objective(parameters: Stacked) -> Tensor:
-            logits_BK = applied(network, parameters, x_BCHW)
+            logits_BK = applied(self._stack.prepared(0), parameters, x_BCHW)
             value = cross_entropy(logits_BK, target)
             weights = {name: parameters[name][None] for name in self.weights}
             for name, strength_R in self.penalties.items():

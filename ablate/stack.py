@@ -132,7 +132,7 @@ class Stack:
                 continue
             own = {name: tensor[r] for name, tensor in target.items()}
             with self._precision(), self._own_randomness(r):
-                logits_BK = self._prepared(module, r).train()(x_RBCHW[r])
+                logits_BK = self.prepared(r).train()(x_RBCHW[r])
             loss = cross_entropy(logits_BK, own)
             leaves = {k: p for k, p in module.named_parameters() if p.requires_grad}
             found = torch.autograd.grad(loss, list(leaves.values()), materialize_grads=True)
@@ -228,7 +228,7 @@ class Stack:
             return
         for r, module in enumerate(self._modules):
             with self._own_randomness(r):
-                self._prepared(module, r).train()(x_BCHW)
+                self.prepared(r).train()(x_BCHW)
             self._take_back(r)
 
     def _batch_norms(self) -> list[Any]:
@@ -291,7 +291,9 @@ class Stack:
         keys_RS = rng.fold(self._keys_RS, step)
         return {f"{site}.key": keys_RS[:, s] for s, site in enumerate(self._sites)}
 
-    def _prepared(self, module: nn.Module, r: int) -> nn.Module:
+    def prepared(self, r: int) -> nn.Module:
+        """Give run r's own module, its dropout at the beginning of this step; looped only."""
+        module = self._modules[r]
         for site, key_R in self._keys.items():
             _dropout(module, site.removesuffix(".key")).begin(key_R[r])
         return module

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import json
 import re
 import shlex
 from pathlib import Path
 
 import pytest
 
+import ablate
 from ablate import cli
 
 README = (Path(__file__).parent.parent / "README.md").read_text(encoding="utf-8")
@@ -36,12 +38,28 @@ def run(line, monkeypatch):
 def test_the_own_data_set_and_network_train_as_shown(tmp_path, monkeypatch, capfd):
     for name, text in blocks("file"):
         (tmp_path / name).write_text(text)
-    ((_, line),) = blocks("run")
+    line = blocks("run")[0][1]
     assert run(line.strip(), monkeypatch) == 0
     out = capfd.readouterr().out
     assert "Squares-Net" in out
     accuracy = float(re.search(r"accuracy.*?([\d.]+) % │ +\+?-?[\d.]+ points", out)[1])
     assert accuracy > 50, "four classes, so chance is 25 %"
+
+
+@pytest.mark.parametrize("line", blocks("run")[1][1].splitlines())
+def test_each_method_of_ones_own_trains_and_acts(line, tmp_path, monkeypatch):
+    for name, text in blocks("file"):
+        (tmp_path / name).write_text(text)
+    plain = ablate.run(["epochs=3"])
+    assert run(line, monkeypatch) == 0
+    (other,) = (
+        f for f in (tmp_path / "results").rglob("record.json") if plain["key"] not in str(f)
+    )
+    found = json.loads(other.read_text())
+    assert found["metrics"]["test/accuracy"] > 0.5, "ten classes, so chance is 10 %"
+    assert found["metrics"]["test/loss"] != plain["metrics"]["test/loss"]
+    (slot,) = found["active"]["own"]
+    assert slot in line
 
 
 def test_the_python_example_runs():
