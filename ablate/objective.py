@@ -6,7 +6,7 @@ loss ─ penalties ─> gradient ─ (sam: again, uphill) ─ clip_value ─ cli
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import torch
@@ -36,12 +36,14 @@ class Evaluation:
         penalty_R: Sum of the penalties, or None where there is none.
         right_R: Right answers in training mode, float64.
         gradients: Of loss and penalties, like the parameters.
+        acted: For each limit on the gradient, whether it changed a run's, bool [R].
     """
 
     loss_R: Tensor
     penalty_R: Tensor | None
     right_R: Tensor
     gradients: Stacked
+    acted: Stacked = field(default_factory=dict)
 
     @property
     def total_R(self) -> Tensor:
@@ -96,12 +98,16 @@ class Objective:
             found = self._sharp(
                 found, self._rho_R, lambda: self._plain(x_RBCHW, target, step, alive)
             )
-        gradients = found.gradients
-        if self._value_R is not None:
-            gradients = clip_value.clip(gradients, self._value_R)
-        if self._norm_R is not None:
-            gradients = clip_norm.clip(gradients, self._norm_R)
-        return replace(found, gradients=gradients)
+        gradients, acted = found.gradients, {}
+        for name, clip, limit_R in (
+            ("clip_value", clip_value.clip, self._value_R),
+            ("clip_norm", clip_norm.clip, self._norm_R),
+        ):
+            if limit_R is not None:
+                clipped = clip(gradients, limit_R)
+                acted[name] = _differ(gradients, clipped)
+                gradients = clipped
+        return replace(found, gradients=gradients, acted=acted)
 
     def _plain(
         self, x_RBCHW: Tensor, target: Stacked, step: int, alive: Sequence[bool]
@@ -165,6 +171,12 @@ class Objective:
         with stack.holding(uphill | stack.buffers), torch.enable_grad():
             gradients = again().gradients
         return replace(found, gradients=gradients)
+
+
+def _differ(one: Stacked, other: Stacked) -> Tensor:
+    """Tell for each run whether any number differs, bool [R]."""
+    each = [(one[name] != other[name]).flatten(1).any(1) for name in one]
+    return torch.stack(each).any(0)
 
 
 def own_penalty(config: Config) -> Callable[[Stacked], Tensor] | None:

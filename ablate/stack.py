@@ -17,11 +17,10 @@ from torch.func import functional_call, vmap
 
 from ablate import rng
 from ablate.nets.dropout import Dropout
-from ablate.nets.own import drawn_state, draws, seeded
+from ablate.nets.own import seeded
 from ablate.optim import Stacked
 from ablate.regularize.label_smoothing import cross_entropy
-
-_ALIGNMENT = 64  # bytes: matrix kernels may round differently on a slice that is aligned otherwise
+from ablate.slices import adopt, aligned, bindings, named_tensors
 
 
 class Stack:
@@ -64,9 +63,9 @@ class Stack:
         self._stack()
 
     def _stack(self) -> None:
-        named = [dict(_tensors(module)) for module in self._modules]
+        named = [dict(named_tensors(module)) for module in self._modules]
         stacked = {
-            name: _aligned([tensors[name].detach() for tensors in named], pad=not self.fused)
+            name: aligned([tensors[name].detach() for tensors in named], pad=not self.fused)
             for name in named[0]
         }
         trained = {name for name, t in named[0].items() if t.requires_grad}
@@ -74,8 +73,8 @@ class Stack:
         self.buffers: Stacked = {k: v for k, v in stacked.items() if k not in trained}
         if not self.fused:
             for r, module in enumerate(self._modules):
-                _adopt(module, {name: tensor[r] for name, tensor in stacked.items()})
-            self._held = [_bindings(module, self.buffers) for module in self._modules]
+                adopt(module, {name: tensor[r] for name, tensor in stacked.items()})
+            self._held = [bindings(module, self.buffers) for module in self._modules]
             return
         self._rates: Stacked = {}
         for site in self._sites:
@@ -153,7 +152,8 @@ class Stack:
         """Apply all networks in evaluation mode.
 
         Args:
-            x: Normalized images [N, C, H, W] for all, or ``apart`` [R, N, C, H, W] for each.
+            x: Normalized images, [N, C, H, W].
+            apart: Whether each run has images of its own: x is [R, N, C, H, W].
 
         Returns:
             Logits [R, N, K].
@@ -226,7 +226,7 @@ class Stack:
             state = (self.parameters, self.buffers | self._rates | self._keys)
             vmap(lambda p, b: functional_call(module, (p, b), (x_BCHW,)))(*state)
             return
-        for r, module in enumerate(self._modules):
+        for r in range(self.width):
             with self._own_randomness(r):
                 self.prepared(r).train()(x_BCHW)
             self._take_back(r)
@@ -317,35 +317,6 @@ class Stack:
                 owner._buffers[name] = view
 
 
-def unbatchable(module: nn.Module, x_BCHW: Tensor) -> str | None:
-    """Try a network under vmap.
-
-    Args:
-        module: The network; left as it is.
-        x_BCHW: A few images.
-
-    Returns:
-        Why it is to be looped (it draws random numbers by itself, or an operation has no batching
-        rule), or None.
-    """
-    state = dict(module.named_parameters()) | dict(module.named_buffers())
-    stacked = {name: torch.stack([t.detach(), t.detach()]) for name, t in state.items()}
-
-    def apply(s: Stacked) -> Tensor:
-        out: Tensor = functional_call(module.train(), s, (x_BCHW,))
-        return out
-
-    before = drawn_state()
-    try:
-        vmap(apply, randomness="error")(stacked)
-        if draws(before):
-            return "it draws from the global generator of Python or numpy"
-    # A user's network may fail under vmap in any way; the reason is told, and it is looped.
-    except Exception as error:
-        return str(error).strip().split("\n")[0][:200] or type(error).__name__
-    return None
-
-
 def _sites(modules: Sequence[nn.Module]) -> list[str]:
     return [
         name
@@ -358,52 +329,6 @@ def _dropout(module: nn.Module, site: str) -> Dropout:
     layer = module.get_submodule(site)
     assert isinstance(layer, Dropout), "sites are named after dropout layers"
     return layer
-
-
-def _tensors(module: nn.Module) -> Iterator[tuple[str, Tensor]]:
-    """Name all parameters and buffers but those of dropout, which the stack keeps by itself."""
-    dropouts = {name for name, layer in module.named_modules() if isinstance(layer, Dropout)}
-    yield from module.named_parameters()
-    for name, buffer in module.named_buffers():
-        if name.rpartition(".")[0] not in dropouts:
-            yield name, buffer
-
-
-def _aligned(tensors: list[Tensor], pad: bool) -> Tensor:
-    """Stack tensors; padded, each slice starts at a multiple of 64 bytes, as if it were alone."""
-    if len(tensors) == 1 or not pad:
-        return torch.stack(tensors)
-    first = tensors[0]
-    per = max(_ALIGNMENT // first.element_size(), 1)
-    room = first.new_zeros(len(tensors), -(-first.numel() // per) * per)
-    stacked = room[:, : first.numel()].view(len(tensors), *first.shape)
-    for held, tensor in zip(stacked, tensors, strict=True):
-        held.copy_(tensor)
-    return stacked
-
-
-def _adopt(module: nn.Module, views: Mapping[str, Tensor]) -> None:
-    """Make a module's parameters and buffers views of the stack; tied weights stay tied."""
-    new: dict[int, Any] = {}
-    for name, tensor in _tensors(module):
-        parameter = isinstance(tensor, nn.Parameter)
-        view = views[name]
-        new[id(tensor)] = nn.Parameter(view, tensor.requires_grad) if parameter else view
-    for layer in module.modules():
-        for store in (layer._parameters, layer._buffers):
-            for name, held in list(store.items()):
-                if id(held) in new:
-                    store[name] = new[id(held)]
-
-
-def _bindings(module: nn.Module, buffers: Stacked) -> list[tuple[Any, str, Tensor]]:
-    """List where a module binds its buffers: the owner, the name there, and the view."""
-    found = []
-    for name, buffer in module.named_buffers():
-        if name in buffers:
-            owner, _, leaf = name.rpartition(".")
-            found.append((module.get_submodule(owner), leaf, buffer))
-    return found
 
 
 def _right(logits_BK: Tensor, target: Stacked) -> Tensor:

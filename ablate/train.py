@@ -19,17 +19,19 @@ from torch import Tensor
 
 from ablate import metrics, schedule, schema
 from ablate.batches import EVAL_BATCH, Batches, seed_of
+from ablate.batching import unbatchable
 from ablate.course import Course
 from ablate.data.tensors import Split, Tensors
 from ablate.errors import AblateError
 from ablate.init import initialize
 from ablate.nets.build import build
 from ablate.nets.own import seeded
-from ablate.stack import Stack, unbatchable
+from ablate.stack import Stack
 from ablate.update import Update
 
 Config = Mapping[str, Any]
 
+LIMITS = ("clip_norm", "clip_value", "max_norm")
 DTYPES = {"fp32": torch.float32, "bf16": torch.float32, "fp64": torch.float64}  # of the weights
 
 
@@ -69,6 +71,12 @@ class Training:
         self._sums = {
             name: torch.zeros(width, dtype=torch.float64, device=self.device)
             for name in ("loss", "penalty", "right")
+        }
+        # Steps in which a limit on gradients or weights changed something.
+        self._acted = {
+            name: torch.zeros(width, dtype=torch.int64, device=self.device)
+            for name in LIMITS
+            if any(c["regularize"][name] is not None for c in configs)
         }
         self._bad_R = torch.full((width,), -1, dtype=torch.int64, device=self.device)
         self.seconds: list[float] = []
@@ -112,6 +120,8 @@ class Training:
         self._sums["right"] += found.right_R
         if found.penalty_R is not None:
             self._sums["penalty"] += found.penalty_R
+        for name, acted_R in found.acted.items():
+            self._acted[name] += acted_R & torch.tensor(alive, device=self.device)
         now_bad = (self._bad_R < 0) & ~found.total_R.isfinite()
         self._bad_R.masked_fill_(now_bad, self.step)
         self.step += 1
@@ -231,15 +241,14 @@ class Training:
             if course.diverged is None and not math.isfinite(measured["loss"]):
                 course.diverged = self.step  # in the last step, which no later loss shows
         return [
-            self._metrics({name: m[r] if m else None for name, m in found.items()}, course.best)
+            self._metrics(r, {name: m[r] if m else None for name, m in found.items()})
             if course.diverged is None
             else {}
             for r, course in enumerate(self.courses)
         ]
 
-    @staticmethod
     def _metrics(
-        found: dict[str, dict[str, float] | None], best: dict[str, Any] | None
+        self, r: int, found: dict[str, dict[str, float] | None]
     ) -> dict[str, float | None]:
         flat: dict[str, float | None] = {
             f"{split}/{name}": None if values is None else values[name]
@@ -251,8 +260,10 @@ class Training:
         assert test is not None, "there is an image to train on, and one to test on"
         flat["gap/accuracy"] = train["accuracy"] - test["accuracy"]
         flat["gap/loss"] = test["loss"] - train["loss"]
+        best = self.courses[r].best
         flat["epochs_to_best"] = None if best is None else best["epoch"]
-        return flat
+        steps = self.courses[r].history[-1]["step"]
+        return flat | {f"acted/{name}": int(n_R[r]) / steps for name, n_R in self._acted.items()}
 
     # -- state -------------------------------------------------------------------------------------
 
@@ -263,6 +274,7 @@ class Training:
             "network": self.stack.slice(r),
             **self.update.state(r),
             "sums": {name: sums[r].item() for name, sums in self._sums.items()},
+            "acted": {name: count_R[r].item() for name, count_R in self._acted.items()},
             "bad": self._bad_R[r].item(),
             "course": self.courses[r].state(),
             "seconds": self.seconds,
@@ -277,6 +289,8 @@ class Training:
             self.update.restore(r, state)
             for name, value in state["sums"].items():
                 self._sums[name][r] = value
+            for name, count in state["acted"].items():
+                self._acted[name][r] = count
             self._bad_R[r] = state["bad"]
             self.courses[r].restore(state["course"])
         self.step = states[0]["step"]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from functools import partial
 from typing import Any
 
@@ -76,7 +77,7 @@ class Update:
             alive: Runs worth computing.
 
         Returns:
-            The objective before the step.
+            The objective before the step, with what acted in it.
         """
         if self._optimizer is not None:
             found = self.objective.at(x_RBCHW, target, step, alive)
@@ -84,7 +85,8 @@ class Update:
         else:
             found = self._solve(x_RBCHW, target, float(lr_R), step)
         if self._limit_R is not None:
-            max_norm.project(self.objective.weights, self._limit_R)
+            beyond_R = max_norm.project(self.objective.weights, self._limit_R)
+            found = replace(found, acted=found.acted | {"max_norm": beyond_R})
         if self.average is not None:
             self.average.update(self._held, step)
         return found

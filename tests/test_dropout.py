@@ -22,7 +22,8 @@ from ablate.nets.dropout import (
     with_own_dropout,
     with_torch_dropout,
 )
-from ablate.stack import Stack, unbatchable
+from ablate.batching import unbatchable
+from ablate.stack import Stack
 from tests import reference
 from tests.configs import config
 

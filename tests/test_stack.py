@@ -7,11 +7,12 @@ import torch
 from torch import nn
 
 from ablate import rng, schedule
+from ablate.batching import unbatchable
 from ablate.init import initialize
 from ablate.launch.describe import load
 from ablate.nets.build import build
 from ablate.nets.dropout import Dropout
-from ablate.stack import Stack, unbatchable
+from ablate.stack import Stack
 from ablate.train import Training
 from tests.configs import config
 

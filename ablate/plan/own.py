@@ -69,8 +69,8 @@ def _try_network(
 ) -> str | None:
     import torch
 
+    from ablate.batching import unbatchable
     from ablate.nets.own import seeded
-    from ablate.stack import unbatchable
 
     try:
         with torch.no_grad(), seeded(0):

@@ -16,16 +16,23 @@ from ablate.regularize.sums import along, pairwise
 
 
 @torch.no_grad()
-def project(weights: Stacked, limit_R: Tensor) -> None:
+def project(weights: Stacked, limit_R: Tensor) -> Tensor:
     """Bring the incoming weights of each unit back to the limit, in place.
 
     Args:
         weights: name -> [R, units, ...]: a unit's incoming weights are all the later axes.
         limit_R: Largest norm c > 0, float64; infinity for a run without one. A unit within it
             keeps its bits.
+
+    Returns:
+        Whether a unit of the run was beyond it, bool [R].
     """
+    beyond_R = torch.zeros_like(limit_R, dtype=torch.bool)
     for weight in weights.values():
         norm = pairwise(weight.square().flatten(2)).sqrt()
         norm = norm.view(*norm.shape, *[1] * (weight.dim() - 2))
         limit = along(limit_R, weight)
-        weight.mul_(torch.where(norm > limit, limit / norm, 1))
+        beyond = norm > limit
+        beyond_R |= beyond.flatten(1).any(1)
+        weight.mul_(torch.where(beyond, limit / norm, 1))
+    return beyond_R

@@ -25,6 +25,10 @@ def show_run(run: Run, record: Mapping[str, Any], console: Console) -> None:
     status = record["status"]
     if status == "finished":
         console.print(_table(record))
+        for name, value in record["metrics"].items():
+            if name.startswith("acted/") and value == 0:
+                knob = f"regularize.{name.removeprefix('acted/')}"
+                _say(console, f"note: {knob} never acted: its limit was not reached in any step")
     elif status in ("interrupted", "running"):
         reason = record["reason"] or "it was left while it ran, here or in another process"
         _say(console, f"{status}: {reason}; the same command goes on from there")

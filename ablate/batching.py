@@ -1,0 +1,39 @@
+"""Finds out whether a network can be applied to many runs at once."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+from torch.func import functional_call, vmap
+
+from ablate.nets.own import drawn_state, draws
+from ablate.optim import Stacked
+
+
+def unbatchable(module: nn.Module, x_BCHW: Tensor) -> str | None:
+    """Try a network under vmap.
+
+    Args:
+        module: The network; left as it is.
+        x_BCHW: A few images.
+
+    Returns:
+        Why it is to be looped (it draws random numbers by itself, or an operation has no batching
+        rule), or None.
+    """
+    state = dict(module.named_parameters()) | dict(module.named_buffers())
+    stacked = {name: torch.stack([t.detach(), t.detach()]) for name, t in state.items()}
+
+    def apply(s: Stacked) -> Tensor:
+        out: Tensor = functional_call(module.train(), s, (x_BCHW,))
+        return out
+
+    before = drawn_state()
+    try:
+        vmap(apply, randomness="error")(stacked)
+        if draws(before):
+            return "it draws from the global generator of Python or numpy"
+    # A user's network may fail under vmap in any way; the reason is told, and it is looped.
+    except Exception as error:
+        return str(error).strip().split("\n")[0][:200] or type(error).__name__
+    return None
