@@ -73,7 +73,7 @@ OVERRIDES are Hydra's: `knob=value` and `group=option`, any number of them.
     ablate run dropout.dense=0.5 norm=batch seed=1  what an ablation is about
     ablate run -m norm=none,batch 'seed=range(5)'   a grid of runs, trained together
 
-Groups: data model dropout norm init optimizer schedule. conf/README.md explains every knob;
+Groups: data model dropout norm init optimizer schedule regularize augment. conf/README.md explains every knob;
 `ablate run --cfg job` prints them all with their values. Hydra's other flags work too: --info,
 --config-dir, -cn, --hydra-help.
 

@@ -15,6 +15,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from ablate import rng
+from ablate.data.tensors import channels_last
 from ablate.regularize.cutmix import box_mask
 from ablate.regularize.sums import pairwise
 
@@ -111,7 +112,7 @@ def flip(x_RBCHW: Tensor, mask_RB: Tensor) -> Tensor:
     Source: Krizhevsky, Sutskever & Hinton 2012, NIPS 25, section 4.1; alternating: Jordan 2024,
     arXiv:2404.00498, section 3.6.
     """
-    return _channels_last(torch.where(mask_RB[:, :, None, None, None], x_RBCHW.flip(-1), x_RBCHW))
+    return channels_last(torch.where(mask_RB[:, :, None, None, None], x_RBCHW.flip(-1), x_RBCHW))
 
 
 def cutout(
@@ -135,7 +136,7 @@ def cutout(
     side = side_R[:, None]
     box_RBHW = box_mask(u_RB, v_RB, side, side, *x_RBCHW.shape[-2:])
     fill = x_RBCHW.new_zeros(1) if fill_C is None else fill_C.to(x_RBCHW.dtype)
-    return _channels_last(torch.where(box_RBHW[:, :, None], fill[:, None, None], x_RBCHW))
+    return channels_last(torch.where(box_RBHW[:, :, None], fill[:, None, None], x_RBCHW))
 
 
 # -- in between pixels -----------------------------------------------------------------------------
@@ -237,13 +238,9 @@ def _pick(x_RBCHW: Tensor, row_RBH: Tensor, column_RBW: Tensor) -> Tensor:
     return pixel.view(runs, batch, height, width, channels).movedim(-1, 2)
 
 
-def _channels_last(x_RBCHW: Tensor) -> Tensor:
-    return x_RBCHW.movedim(2, -1).contiguous().movedim(-1, 2)
-
-
 def _unless(off_R: Tensor, x_RBCHW: Tensor, changed_RBCHW: Tensor) -> Tensor:
     """Take the images as they were where a run's transformation is off."""
-    return _channels_last(torch.where(off_R[:, None, None, None, None], x_RBCHW, changed_RBCHW))
+    return channels_last(torch.where(off_R[:, None, None, None, None], x_RBCHW, changed_RBCHW))
 
 
 def _either_way(strength_R: Tensor, u_RB: Tensor) -> Tensor:

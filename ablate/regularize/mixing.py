@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 from ablate import rng
+from ablate.data.tensors import channels_last
 from ablate.regularize import cutmix, mixup
 
 
@@ -82,7 +83,8 @@ def mix(x_RBCHW: Tensor, partner_RB: Tensor, weight_RHW: Tensor) -> Tensor:
     weight = weight_RHW[:, None, None]
     rest = (1 - weight).to(x_RBCHW.dtype)
     weight = weight.to(x_RBCHW.dtype)
-    return torch.where(weight == 1, x_RBCHW, weight * x_RBCHW + rest * other_RBCHW)
+    mixed = torch.where(weight == 1, x_RBCHW, weight * x_RBCHW + rest * other_RBCHW)
+    return channels_last(mixed)
 
 
 def _draw(config: Mapping[str, Any], seed: Tensor, steps: int) -> tuple[Tensor, ...]:

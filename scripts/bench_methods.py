@@ -1,0 +1,163 @@
+"""What each technique costs: its training step against the plain one, side by side.
+
+python scripts/bench_methods.py             on digits-sized and MNIST-sized images
+python scripts/bench_methods.py --rounds 3  shorter
+
+Contenders take turns in one process, a few steps each, so that whatever else the machine does meets
+all alike; printed is the median ratio of a technique's step to the plain step beside it, and the
+middle half of the ratios. A technique above 1.3 has to have a reason, and the table names it.
+"""
+
+from __future__ import annotations
+
+import argparse
+import platform
+import sys
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from ablate import environment
+from ablate.data.source import Part
+from ablate.data.tensors import Tensors, to_device
+from ablate.launch.memory import keep_freed_memory
+from ablate.plan.request import Request
+from ablate.train import Training
+
+PAGE = Path(__file__).parent.parent / "results" / "published" / "benchmarks" / "methods.txt"
+STEPS = 4  # a turn
+LIMIT = 1.3
+
+WHY = {
+    "regularize.sam": "two gradients a step, by definition",
+    "augment.test_views": "acts in evaluation alone",
+}
+PLAIN: tuple[str, ...] = ()
+ROWS: tuple[tuple[str, ...], ...] = (
+    ("dropout=standard",),
+    *(("dropout=standard", f"dropout.kind={kind}") for kind in ("gaussian", "spatial", "alpha")),
+    ("dropout=standard", "dropout.kind=dropconnect"),
+    ("dropout=standard", "dropout.scaling=test"),
+    *((f"norm={name}",) for name in ("batch", "layer", "group", "instance")),
+    *((f"model.activation={name}",) for name in ("sigmoid", "tanh", "leaky_relu", "elu", "selu")),
+    *((f"model.activation={name}",) for name in ("gelu", "silu")),
+    ("model.pool=avg",),
+    *((f"optimizer={name}",) for name in ("sgd", "momentum", "nesterov", "adagrad", "adadelta")),
+    *((f"optimizer={name}",) for name in ("rmsprop", "adamw", "nadam", "muon")),
+    *((f"schedule={name}",) for name in ("one_cycle", "plateau")),
+    ("regularize.l1=1e-5",),
+    ("regularize.l2=1e-4",),
+    ("regularize.max_norm=3",),
+    ("regularize.label_smoothing=0.1",),
+    ("regularize.mixup=0.2",),
+    ("regularize.cutmix=1",),
+    ("regularize.input_noise=0.1",),
+    ("regularize.clip_norm=1",),
+    ("regularize.clip_value=0.1",),
+    ("regularize.ema=0.99",),
+    ("regularize.swa=0.5",),
+    ("regularize.sam=0.05",),
+    *((f"augment={name}",) for name in ("shift", "flip_crop", "cutout", "affine", "light")),
+)
+
+
+@dataclass
+class Contender:
+    """A technique under way.
+
+    Attributes:
+        overrides: What turns it on.
+        training: Its training; begun anew when it ends.
+        ratios: Its steps over the plain ones, a turn each.
+    """
+
+    overrides: tuple[str, ...]
+    training: Training
+    ratios: list[float]
+
+
+def images(side: int, count: int) -> Tensors:
+    """Make images of noise: a step's cost does not depend on what they show."""
+    random = np.random.default_rng(0)
+
+    def part(n: int) -> Part:
+        pixels = random.integers(0, 256, (n, 1, side, side), dtype=np.uint8)
+        labels: NDArray[np.int64] = np.arange(n, dtype=np.int64) % 10
+        return Part(pixels, labels)
+
+    parts = {"train": part(count), "val": part(10), "test": part(10)}
+    return to_device(parts, 10, None, torch.device("cpu"), torch.float32)
+
+
+def configuration(overrides: Sequence[str]) -> dict[str, Any]:
+    """Resolve a request."""
+    from ablate.launch import command
+
+    (run,) = command.plan(Request(("epochs=1000", *overrides)))
+    return dict(run.config)
+
+
+def turn(contender: Contender) -> float:
+    """Do a few steps; give the seconds of one."""
+    start = time.perf_counter()
+    for _ in range(STEPS):
+        contender.training.advance()
+    return (time.perf_counter() - start) / STEPS
+
+
+def measure(data: Tensors, rounds: int) -> Iterator[tuple[tuple[str, ...], NDArray[np.float64]]]:
+    """Let every technique and the plain step take turns."""
+    plain = Contender(PLAIN, Training([configuration(PLAIN)], data, fused=False), [])
+    others = [Contender(o, Training([configuration(o)], data, fused=False), []) for o in ROWS]
+    for contender in (plain, *others):
+        turn(contender)
+    for _ in range(rounds):
+        for contender in others:
+            before = turn(plain)
+            own = turn(contender)
+            contender.ratios.append(2 * own / (before + turn(plain)))
+    for contender in others:
+        yield contender.overrides, np.array(contender.ratios)
+
+
+def main(arguments: Sequence[str]) -> int:
+    """Print the table, and write it where results are published."""
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--rounds", type=int, default=15)
+    asked = parser.parse_args(arguments)
+    keep_freed_memory()
+    about = environment.describe("cpu")
+    lines = [
+        "step with a technique / plain step, the default network, batch 64, R = 1; median of"
+        f" {asked.rounds} turns of {STEPS} steps [middle half]",
+        f"{about['device']}, {torch.get_num_threads()} threads, torch {torch.__version__},"
+        f" Python {platform.python_version()}",
+        "",
+        f"{'':58} {'8 x 8':>18} {'28 x 28':>18}",
+    ]
+    small, large = (list(measure(images(side, 6400), asked.rounds)) for side in (8, 28))
+    for (overrides, few), (_, many) in zip(small, large, strict=True):
+        why = next((w for name, w in WHY.items() if overrides[-1].startswith(name)), "")
+        cells = " ".join(f"{_shown(ratios):>18}" for ratios in (few, many))
+        above = max(float(np.median(few)), float(np.median(many))) > LIMIT
+        note = why if why and above else "above 1.3" if above else ""
+        lines.append(f"{' '.join(overrides):58} {cells}  {note}".rstrip())
+    print("\n".join(lines))
+    if "--rounds" not in arguments:
+        PAGE.write_text("\n".join([*lines, ""]), encoding="utf-8")
+    return 0
+
+
+def _shown(ratios: NDArray[np.float64]) -> str:
+    low, middle, high = np.quantile(ratios, [0.25, 0.5, 0.75])
+    return f"{middle:.2f} [{low:.2f}-{high:.2f}]"
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
