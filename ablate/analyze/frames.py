@@ -1,28 +1,89 @@
-"""Records as pandas frames."""
+"""Records as pandas frames: `runs`, a row a run, and `history`, a row an epoch.
+
+Columns of `runs`, in this order (knobs have dots, measures slashes):
+
+path, key, study    where the run lies, its identity, its study if it has one
+arm                 as recorded, else named by what varies (`ablate.analyze.arms`)
+seed, replicate     the seed; with it any pinned source, which is what pairs runs of two arms
+status, reason      as recorded
+<knob>              each that varies, seeds and all (``optimizer.lr``); a list as text
+<measure>           ``test/error``, ... (`ablate.analyze.measures`), float64, fractions
+parameters          weights and biases; with it `epochs_done`, both missing before training began
+test_images         images in the test set
+data_digest, commit, dirty, hardware    what it was trained on and with
+
+Rows are sorted by arm, the arm at rest first (its knobs off, or at their defaults), then by seed.
+
+Columns of `history`: key, arm, seed, replicate, epoch, step, lr, and every number recorded of an
+epoch (``train/loss``, ``val/accuracy``, ...), with ``train/error`` and ``val/error`` beside.
+"""
 
 from __future__ import annotations
 
+from array import array
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from math import nan
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from ablate import record, schema
+import numpy as np
+import pandas as pd
+
+from ablate import schema
+from ablate.analyze import arms
+from ablate.analyze.gather import Gathered, Paths, first_of_each, gather
 from ablate.errors import AblateError
 
-if TYPE_CHECKING:
-    import pandas as pd
+_WORDS = ("path", "key", "study", "arm", "replicate", "status", "reason")
+_ABOUT = ("data_digest", "commit", "hardware")
+_WHOLE = ("parameters", "epochs_done", "test_images")
 
 
-def load(path: str | Path, *, all_knobs: bool = False) -> pd.DataFrame:
+@dataclass(frozen=True)
+class Frames:
+    """What the records below some paths hold.
+
+    Attributes:
+        runs: One row a run.
+        history: One row an epoch of a run.
+        unreadable: What is wrong with each file that is no record; it names the file.
+        copies: Folders whose run is told from another folder.
+    """
+
+    runs: pd.DataFrame
+    history: pd.DataFrame
+    unreadable: tuple[str, ...] = ()
+    copies: tuple[str, ...] = ()
+
+
+def read(paths: Paths, *, all_knobs: bool = False, target: float | None = None) -> Frames:
+    """Read all records below some paths, each file once; what does not read is set aside.
+
+    A run that lies in several folders counts once: where it finished, else where it is found first.
+
+    Args:
+        paths: A run's folder, a sweep's, or any above; or several of them.
+        all_knobs: Give every knob a column, not only those that vary.
+        target: Validation error, a fraction, for `epochs_to_target`.
+
+    Raises:
+        AblateError: No record below the paths reads.
+    """
+    gathered = gather(paths, target)
+    kept, copies = first_of_each(gathered)
+    return _frames(gathered.only(kept), all_knobs, tuple(gathered.rows[i]["path"] for i in copies))
+
+
+def load(path: Paths, *, all_knobs: bool = False) -> pd.DataFrame:
     """Load the records of all runs below a path.
 
     Args:
-        path: A run's folder, a sweep's, or any above.
+        path: A run's folder, a sweep's, or any above; or several of them.
         all_knobs: Give every knob a column, not only those that vary.
 
     Returns:
-        One row a run: ``path``, ``key``, ``study``, ``arm``, ``seed``, ``status``, ``reason``; a
-        column a knob (``optimizer.lr``); one a metric (``test/error``, a fraction); ``parameters``;
-        ``seconds`` of training.
+        One row a folder of a run, with the columns that this module lists.
 
     Raises:
         AblateError: There is no record below the path, or one does not read; it is named.
@@ -32,35 +93,165 @@ def load(path: str | Path, *, all_knobs: bool = False) -> pd.DataFrame:
         >>> frame = ablate.load("results")  # doctest: +SKIP
         >>> frame.groupby("optimizer.lr")["test/error"].mean()  # doctest: +SKIP
     """
-    import pandas as pd
+    gathered = gather(path, None)
+    if gathered.unreadable:
+        raise AblateError(*gathered.unreadable)
+    return _frames(gathered, all_knobs, ()).runs
 
-    folders = record.find(Path(path))
-    if not folders:
-        raise AblateError(f"{path} holds no record: name the folder of a run or a sweep")
-    rows, knobs = [], []
-    for folder in folders:
-        found = record.read(folder)
-        assert found is not None, "find() lists folders with a record"
-        rows.append(_row(folder, found))
-        knobs.append({k: _hashable(v) for k, v in schema.flatten(found["config"]).items()})
-    frame, values = pd.DataFrame(rows), pd.DataFrame(knobs).drop(columns="seed", errors="ignore")
+
+def history(path: Paths) -> pd.DataFrame:
+    """Load what all runs below a path recorded of each epoch.
+
+    Returns:
+        One row an epoch of a run, with the columns that this module lists.
+
+    Raises:
+        AblateError: There is no record below the path, or one does not read; it is named.
+
+    Example:
+        >>> from ablate.analyze import frames
+        >>> frames.history("results").groupby("epoch")["val/error"].mean()  # doctest: +SKIP
+    """
+    found = read(path)
+    if found.unreadable:
+        raise AblateError(*found.unreadable)
+    return found.history
+
+
+def write_frames(frames: Mapping[str, pd.DataFrame], folder: str | Path) -> list[Path]:
+    """Write frames as parquet files, `<name>.parquet` each.
+
+    Args:
+        frames: Frames by name: ``runs``, ``history``, ``arms``, ``contrasts``.
+        folder: Where to; made if need be.
+
+    Returns:
+        The files.
+    """
+    Path(folder).mkdir(parents=True, exist_ok=True)
+    files = {Path(folder) / f"{name}.parquet": frame for name, frame in frames.items()}
+    for file, frame in files.items():
+        frame.to_parquet(file, index=False)
+    return list(files)
+
+
+def knobs_of(runs: pd.DataFrame) -> list[str]:
+    """List the columns of a runs frame that hold a knob which can make an arm: no seeds, no labels.
+
+    A user's own knobs are known by their dots.
+    """
+    named = [str(name) for name in runs if "." in str(name) or name in schema.BY_NAME]
+    return [name for name in named if arms.can_matter(name)]
+
+
+# -- frames ----------------------------------------------------------------------------------------
+
+
+def _frames(gathered: Gathered, all_knobs: bool, copies: tuple[str, ...]) -> Frames:
+    flat = arms.completed(gathered.flat)
+    arm, replicate = _arms(gathered.rows, flat), arms.replicates(flat)
+    rows = [
+        row | {"arm": name, "replicate": pair}
+        for row, name, pair in zip(gathered.rows, arm, replicate, strict=True)
+    ]
+    order = _order(rows, arms.ranks(flat))
+    rows, flat = [rows[i] for i in order], [flat[i] for i in order]
+    gathered = gathered.only(order)
+    runs = pd.concat(
+        [_first_columns(rows), _knobs(flat, all_knobs), _measures(gathered.measures), _about(rows)],
+        axis=1,
+    )
+    return Frames(runs, _history(rows, gathered.epochs), tuple(gathered.unreadable), copies)
+
+
+def _arms(rows: Sequence[Mapping[str, Any]], flat: Sequence[arms.Flat]) -> list[str]:
+    """Name arms as recorded; where several studies named theirs, with the study in front."""
+    studies = {row["study"] for row in rows if row["arm"] is not None}
+    nameless = [one for row, one in zip(rows, flat, strict=True) if row["arm"] is None]
+    found = iter(arms.names(nameless) if nameless else ())
+
+    def name(row: Mapping[str, Any]) -> str:
+        if row["arm"] is None:
+            return next(found)
+        return f"{row['study']}: {row['arm']}" if len(studies) > 1 else str(row["arm"])
+
+    return [name(row) for row in rows]
+
+
+def _order(rows: Sequence[Mapping[str, Any]], ranks: Sequence[arms.Rank]) -> list[int]:
+    """Sort runs by arm (by the first rank of its runs), then by seed."""
+    of_arm: dict[str, arms.Rank] = {}
+    for row, rank in zip(rows, ranks, strict=True):
+        of_arm[row["arm"]] = min(rank, of_arm.get(row["arm"], rank))
+
+    def place(i: int) -> tuple[Any, ...]:
+        row = rows[i]
+        return of_arm[row["arm"]], row["arm"], row["seed"], row["replicate"], row["path"]
+
+    return sorted(range(len(rows)), key=place)
+
+
+def _first_columns(rows: Sequence[Mapping[str, Any]]) -> pd.DataFrame:
+    names = ("path", "key", "study", "arm", "seed", "replicate", "status", "reason")
+    frame = pd.DataFrame({name: [row[name] for row in rows] for name in names})
+    return frame.astype(dict.fromkeys(_WORDS, "str") | {"seed": "int64"})
+
+
+def _knobs(flat: Sequence[arms.Flat], all_knobs: bool) -> pd.DataFrame:
+    names = [n for n in dict.fromkeys(k for one in flat for k in one) if n != "seed"]
+    columns = {name: [one.get(name) for one in flat] for name in names}
     if not all_knobs:
-        values = values.loc[:, values.nunique(dropna=False) > 1]
-    position = frame.columns.get_loc("reason")
-    assert isinstance(position, int), "column names are unique"
-    parts = [frame.iloc[:, : position + 1], values, frame.iloc[:, position + 1 :]]
-    return pd.concat(parts, axis=1)
+        columns = {
+            n: values for n, values in columns.items() if any(v != values[0] for v in values)
+        }
+    return pd.DataFrame({n: _one_type(v) for n, v in columns.items()}, index=range(len(flat)))
 
 
-def _row(folder: Path, found: record.Record) -> dict[str, Any]:
-    return {
-        "path": str(folder),
-        **{name: found[name] for name in ("key", "study", "arm", "seed", "status", "reason")},
-        **found["metrics"],
-        "parameters": found["parameters"],
-        "seconds": sum(found["timing"]["seconds"]),
-    }
+def _one_type(values: list[Any]) -> pd.Series[Any]:
+    """Give a knob one type: numbers stay numbers; among words or lists they become text."""
+    some = [value for value in values if value is not None]
+    if any(isinstance(value, str | list) for value in some):
+        words = all(isinstance(value, str) for value in some)
+        told = values if words else [None if v is None else schema.shown(v) for v in values]
+        return pd.Series(told, dtype="str")
+    if all(isinstance(value, bool) for value in some):
+        return pd.Series(values, dtype="boolean" if len(some) < len(values) else "bool")
+    if all(isinstance(value, int) for value in some):  # a seed has more digits than a float
+        return pd.Series(values, dtype="Int64" if len(some) < len(values) else "int64")
+    return pd.Series(values, dtype="float64")
 
 
-def _hashable(value: Any) -> Any:
-    return schema.shown(value) if isinstance(value, list) else value
+def _measures(measures: Sequence[Mapping[str, float]]) -> pd.DataFrame:
+    names = dict.fromkeys(name for one in measures for name in one)
+    columns = {n: np.array([one.get(n, nan) for one in measures], dtype=float) for n in names}
+    return pd.DataFrame(columns)
+
+
+def _about(rows: Sequence[Mapping[str, Any]]) -> pd.DataFrame:
+    names = (*_WHOLE, "data_digest", "commit", "dirty", "hardware")
+    frame = pd.DataFrame({name: [row[name] for row in rows] for name in names}, dtype=object)
+    words: dict[str, str] = dict.fromkeys(_ABOUT, "str")
+    return frame.astype(words | dict.fromkeys(_WHOLE, "Int64") | {"dirty": "boolean"})
+
+
+def _history(
+    rows: Sequence[Mapping[str, Any]], epochs: Sequence[Mapping[str, array[float]]]
+) -> pd.DataFrame:
+    lengths = [max(map(len, columns.values()), default=0) for columns in epochs]
+    columns: dict[str, Any] = {}
+    for name in ("key", "arm", "seed", "replicate"):
+        values = np.repeat(np.arange(len(rows)), lengths)
+        told = pd.Series([row[name] for row in rows], dtype="int64" if name == "seed" else "str")
+        # Categories in the order of the runs, so that what is grouped by arm is told in that order.
+        ordered = told if name == "seed" else told.astype(pd.CategoricalDtype(list(told.unique())))
+        columns[name] = ordered.take(values).reset_index(drop=True)
+    frame = pd.DataFrame(columns)
+    names = dict.fromkeys(["epoch", "step", "lr", *(n for columns in epochs for n in columns)])
+    for name in names:
+        absent = [np.full(length, nan) for length in lengths]
+        parts = [np.asarray(c.get(name, a)) for c, a in zip(epochs, absent, strict=True)]
+        frame[name] = np.concatenate(parts) if parts else np.empty(0)
+    for split in ("train", "val"):
+        if f"{split}/accuracy" in frame:
+            frame[f"{split}/error"] = 1 - frame[f"{split}/accuracy"]
+    return frame.astype({"epoch": "int64", "step": "int64"})

@@ -1,0 +1,140 @@
+"""What to know before trusting a comparison: gaps, mixtures, arms that are the same."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from itertools import combinations
+
+import pandas as pd
+
+from ablate.analyze.frames import Frames
+from ablate.analyze.summaries import counts
+
+_MOST = 8  # names in a sentence
+
+
+def notes(frames: Frames) -> list[str]:
+    """Say what weakens a comparison of these runs.
+
+    Args:
+        frames: What was read.
+
+    Returns:
+        A sentence each, the gravest first; none where there is nothing to say. Of: files that do
+        not read, identical arms, several data sets or versions of the code, failed, diverged,
+        unfinished and missing runs, unequal n, arms of one seed, seeds that stand twice in an arm,
+        copies, several kinds of hardware.
+    """
+    runs = frames.runs
+    found = []
+    if frames.unreadable:
+        found.append(f"files that do not read are left out: {_listed(frames.unreadable)}")
+    found += [
+        f"the arms {_listed(group)} have bit-identical losses on every shared seed: what tells them"
+        " apart may touch nothing"
+        for group in identical_arms(frames)
+    ]
+    found += _mixtures(runs)
+    found += _gaps(runs)
+    if frames.copies:
+        found.append(f"copies of runs told from elsewhere are left out: {_listed(frames.copies)}")
+    return found
+
+
+def identical_arms(frames: Frames) -> list[tuple[str, ...]]:
+    """Find arms whose runs agree to the last bit on every seed they share.
+
+    Compared are the training losses of all epochs and every measure but those of time; runs that
+    recorded no epoch are left out.
+
+    Args:
+        frames: What was read.
+
+    Returns:
+        Groups of two arms or more, each arm in one group.
+    """
+    prints = _prints(frames)
+    together: dict[tuple[str, int], list[str]] = {}
+    for arm, runs in prints.items():
+        for replicate, value in runs.items():
+            together.setdefault((replicate, value), []).append(arm)
+    suspects = {pair for group in together.values() for pair in combinations(group, 2)}
+    alike = [(a, b) for a, b in sorted(suspects) if _agree(prints[a], prints[b])]
+    return _grouped(alike, list(prints))
+
+
+def _prints(frames: Frames) -> dict[str, dict[str, int]]:
+    """Give each run a hash of all its numbers: by arm, then by replicate."""
+    runs, history = frames.runs, frames.history
+    if "train/loss" not in history:
+        return {}
+    by_run = history.groupby("key", sort=False, observed=True)["train/loss"]
+    losses = {str(key): part.to_numpy().tobytes() for key, part in by_run}
+    measured = [str(n) for n in runs if "/" in str(n)]
+    prints: dict[str, dict[str, int]] = {}
+    rows = zip(runs["arm"], runs["replicate"], runs["key"], runs[measured].to_numpy(), strict=True)
+    for arm, replicate, key, numbers in rows:
+        if key in losses:
+            value = hash((losses[key], numbers.tobytes()))
+            prints.setdefault(str(arm), {})[str(replicate)] = value
+    return prints
+
+
+def _agree(one: dict[str, int], other: dict[str, int]) -> bool:
+    return all(one[replicate] == other[replicate] for replicate in one.keys() & other.keys())
+
+
+def _grouped(pairs: Iterable[tuple[str, str]], order: list[str]) -> list[tuple[str, ...]]:
+    group = {arm: {arm} for arm in order}
+    for a, b in pairs:
+        joined = group[a] | group[b]
+        for arm in joined:
+            group[arm] = joined
+    found = {tuple(arm for arm in order if arm in members) for members in group.values()}
+    return sorted((g for g in found if len(g) > 1), key=lambda g: order.index(g[0]))
+
+
+def _mixtures(runs: pd.DataFrame) -> list[str]:
+    found = []
+    for column, what in (
+        ("data_digest", "data sets"),
+        ("commit", "commits of the working directory"),
+        ("hardware", "kinds of hardware"),
+    ):
+        values = [str(value) for value in runs[column].dropna().unique()]
+        if len(values) > 1:
+            found.append(f"the runs are of {len(values)} {what}: {_listed(values)}")
+    if (dirty := int(runs["dirty"].fillna(False).sum())) > 0:
+        found.append(f"trained with changes that were not committed: {dirty} of {len(runs)} runs")
+    return found
+
+
+def _gaps(runs: pd.DataFrame) -> list[str]:
+    table = counts(runs)
+    found = []
+    for column, what in (
+        ("n_failed", "failed runs are in no mean"),
+        ("n_diverged", "diverged runs are in no mean"),
+        ("n_unfinished", "runs that are not finished are in no mean"),
+        ("n_missing", "runs are missing, of seeds that other arms have"),
+    ):
+        short = table.loc[table[column] > 0, column]
+        if len(short):
+            found.append(f"{what}: {_listed([f'{arm} ({n})' for arm, n in short.items()])}")
+    done = table["n_finished"]
+    if done.nunique() > 1:
+        found.append(f"the arms have unequal n: from {done.min()} to {done.max()} finished runs")
+    single = list(table.index[done == 1])
+    if single:
+        found.append(f"one seed alone, so no interval and no test: {_listed(single)}")
+    double = runs.duplicated(["arm", "replicate"], keep=False)
+    if double.any():
+        names = [str(arm) for arm in runs.loc[double, "arm"].unique()]
+        found.append(f"some seeds stand twice in an arm, so it is not paired: {_listed(names)}")
+    return found
+
+
+def _listed(names: Iterable[object]) -> str:
+    texts = [str(name) for name in names]
+    more = len(texts) - _MOST
+    return ", ".join(texts[:_MOST]) + (f" and {more} more" if more > 0 else "")

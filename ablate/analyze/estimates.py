@@ -1,0 +1,210 @@
+"""Estimates over seeds: intervals, tests and effect sizes.
+
+Pure functions of arrays whose last axis is seeds, [..., n]; leading axes (arms, simulations) are
+worked out at once. Values are complete: whoever calls leaves missing runs out and counts them.
+scipy and statsmodels do the arithmetic. What resamples is in `resampling`, what judges in
+`verdicts`.
+
+Where there is nothing to estimate from (fewer than two seeds, or no spread among them beyond
+rounding) the answer is NaN, never a certainty: two seeds of a small test set easily agree to the
+image, and an interval of no width would call that proof.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy import stats
+from statsmodels.stats.meta_analysis import effectsize_smd
+
+from ablate.analyze.spread import (
+    ROUNDING,
+    Array,
+    has_spread,
+    one_may_be_constant,
+    sd,
+    standing_in,
+    varies,
+)
+
+LEVEL = 0.95  # of every interval
+
+
+@dataclass(frozen=True)
+class Interval:
+    """An estimate and its interval, [...] each, in the unit of the values."""
+
+    value: Array
+    low: Array
+    high: Array
+
+
+@dataclass(frozen=True)
+class Difference(Interval):
+    """The mean of one arm less that of another, its interval, and the two-sided p of no difference.
+
+    Attributes:
+        p: [...], in [0, 1].
+    """
+
+    p: Array
+
+
+# -- means and their differences -------------------------------------------------------------------
+
+
+def mean(x: Array) -> Interval:
+    """Estimate a mean, with its t interval.
+
+    Args:
+        x: Values [..., n].
+
+    Source: Student 1908, Biometrika 6(1).
+    """
+    count = x.shape[-1]
+    if count == 0:
+        nothing = np.full(x.shape[:-1], np.nan)
+        return Interval(nothing, nothing, nothing)
+    return t_interval(x.mean(-1), sd(x), np.full(x.shape[:-1], count))
+
+
+def t_interval(centre: Array, spread: Array, count: NDArray[np.int64] | Array) -> Interval:
+    """Work out the t intervals of means that are known by their summaries.
+
+    Args:
+        centre: Means.
+        spread: Standard deviations with n - 1; of the same shape.
+        count: Numbers of values, n.
+    """
+    known = (count >= 2) & (spread > ROUNDING * np.abs(centre))
+    enough = np.where(known, count, 2)
+    half = stats.t.ppf((1 + LEVEL) / 2, enough - 1) * spread / np.sqrt(enough)
+    half = np.where(known, half, np.nan)
+    return Interval(centre, centre - half, centre + half)
+
+
+def paired(x: Array, y: Array) -> Difference:
+    """Compare arms that share their seeds: the paired t test and its interval.
+
+    Args:
+        x: Values of an arm [..., n].
+        y: Of the baseline [..., n], seed by seed.
+
+    Source: scipy.stats.ttest_rel.
+    """
+    if x.shape[-1] < 2:
+        return _unknown(x, y)
+    known = has_spread(x, y)
+    test = stats.ttest_rel(standing_in(known, x), standing_in(known, y, flat=True), axis=-1)
+    return _difference(known, _delta(x, y), test)
+
+
+def welch(x: Array, y: Array) -> Difference:
+    """Compare arms that share no seeds: Welch's t test, for unequal variances, and its interval.
+
+    Args:
+        x: Values of an arm [..., n].
+        y: Of the baseline [..., m].
+
+    Source: Welch 1947, Biometrika 34; scipy.stats.ttest_ind.
+    """
+    if min(x.shape[-1], y.shape[-1]) < 2:
+        return _unknown(x, y)
+    known = varies(x) | varies(y)
+    samples = standing_in(known, x), standing_in(known, y)
+    with one_may_be_constant():
+        test = stats.ttest_ind(*samples, axis=-1, equal_var=False)
+    return _difference(known, _delta(x, y), test)
+
+
+def _difference(known: NDArray[np.bool_], delta: Array, test: Any) -> Difference:
+    interval = test.confidence_interval(LEVEL)
+    low, high, p = (np.where(known, v, np.nan) for v in (interval.low, interval.high, test.pvalue))
+    return Difference(delta, low, high, p)
+
+
+def _delta(x: Array, y: Array) -> Array:
+    return np.asarray(x.mean(-1) - y.mean(-1))
+
+
+def _unknown(x: Array, y: Array) -> Difference:
+    shape = np.broadcast_shapes(x.shape[:-1], y.shape[:-1])
+    nothing = np.full(shape, np.nan)
+    some = min(x.shape[-1], y.shape[-1]) > 0
+    return Difference(_delta(x, y) if some else nothing, nothing, nothing, nothing)
+
+
+# -- sizes of effects ------------------------------------------------------------------------------
+
+
+def improvement(x: Array, y: Array) -> Array:
+    """Estimate the probability that a run of the arm lies below one of the baseline, ties half.
+
+    Over all pairs of runs, shared seeds or not: Mann and Whitney's U over n m.
+
+    Args:
+        x: Values of an arm [..., n].
+        y: Of the baseline [..., m].
+
+    Source: Agarwal et al. 2021, arXiv:2108.13264, section 4.3.
+    """
+    few, many = x.shape[-1], y.shape[-1]
+    if min(few, many) == 0:
+        return np.full(x.shape[:-1], np.nan)
+    ranks = stats.rankdata(np.concatenate([x, y], -1), axis=-1)[..., :few]
+    above = ranks.sum(-1) - few * (few + 1) / 2
+    return np.asarray(1 - above / (few * many))
+
+
+def d_z(x: Array, y: Array) -> Array:
+    """Work out Cohen's d_z, the mean of paired differences in units of their standard deviation.
+
+    Source: Lakens 2013, Frontiers in Psychology 4:863, equation 6.
+    """
+    if x.shape[-1] < 2:
+        return np.full(x.shape[:-1], np.nan)
+    known = has_spread(x, y)
+    spread = np.where(known, sd(x - y), 1)
+    return np.where(known, _delta(x, y) / spread, np.nan)
+
+
+def hedges_g(x: Array, y: Array) -> Array:
+    """Work out Hedges' g: the difference of means over the pooled deviation, less its bias.
+
+    Source: Hedges 1981, J. Educational Statistics 6(2); statsmodels' effectsize_smd, with the
+    correction 1 - 3 / (4 df - 1).
+    """
+    few, many = x.shape[-1], y.shape[-1]
+    if min(few, many) < 2:
+        return np.full(x.shape[:-1], np.nan)
+    known = varies(x) | varies(y)
+    spread_x, spread_y = np.where(known, sd(x), 1), np.where(known, sd(y), 1)
+    value, _ = effectsize_smd(x.mean(-1), spread_x, few, y.mean(-1), spread_y, many)
+    return np.where(known, value, np.nan)
+
+
+def correlation(x: Array, y: Array) -> Array:
+    """Work out Pearson's correlation of arms over shared seeds: what pairing can gain.
+
+    NaN below three seeds, where it is ±1 by construction.
+    """
+    if x.shape[-1] < 3:
+        return np.full(x.shape[:-1], np.nan)
+    known = varies(x) & varies(y)
+    found = stats.pearsonr(standing_in(known, x), standing_in(known, y), axis=-1)
+    return np.where(known, found.statistic, np.nan)
+
+
+def sampling_error(error: Array, images: NDArray[np.int64] | Array | int) -> Array:
+    """Work out the standard error that a finite test set gives an error or accuracy, a fraction.
+
+    Args:
+        error: Fraction of images.
+        images: Images in the test set.
+
+    Source: the binomial's, √(e(1 - e)/n).
+    """
+    return np.sqrt(error * (1 - error) / images)

@@ -1,0 +1,68 @@
+"""Spread among seeds: how much there is, and whether there is any beyond rounding."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import numpy as np
+from numpy.typing import NDArray
+
+Array = NDArray[np.float64]
+
+ROUNDING = 1e-12  # of the largest value: less spread than this is none
+
+
+def sd(x: Array) -> Array:
+    """Work out standard deviations with n - 1, [..., n] -> [...]; NaN below two values."""
+    return x.std(-1, ddof=1) if x.shape[-1] >= 2 else np.full(x.shape[:-1], np.nan)
+
+
+def pooled_sd(x: Array, y: Array) -> Array:
+    """Pool the standard deviations of two arms [..., n] and [..., m], by degrees of freedom."""
+    few, many = x.shape[-1] - 1, y.shape[-1] - 1
+    if min(few, many) < 1:
+        return np.full(x.shape[:-1], np.nan)
+    return np.asarray(np.sqrt((few * sd(x) ** 2 + many * sd(y) ** 2) / (few + many)))
+
+
+def differences(x: Array, y: Array) -> Array:
+    """Subtract the baseline seed by seed, [..., n], without the rounding of the parts.
+
+    0.3 - 0.2 and 0.2 - 0.1 differ in the last bits; ranks are to see a tie.
+    """
+    largest = np.maximum(np.abs(x), np.abs(y)).max(-1, keepdims=True, initial=0)
+    unit = np.where(largest > 0, largest, 1) * ROUNDING
+    return np.asarray(np.round((x - y) / unit) * unit)
+
+
+def varies(x: Array) -> NDArray[np.bool_]:
+    """Tell whether values [..., n] vary by more than their rounding."""
+    return np.asarray(sd(x) > ROUNDING * np.abs(x).max(-1, initial=0))
+
+
+def has_spread(x: Array, y: Array) -> NDArray[np.bool_]:
+    """Tell whether paired differences [..., n] vary by more than the rounding of their parts."""
+    largest = np.maximum(np.abs(x), np.abs(y)).max(-1, initial=0)
+    return np.asarray(sd(x - y) > ROUNDING * largest)
+
+
+def standing_in(known: NDArray[np.bool_], x: Array, flat: bool = False) -> Array:
+    """Put harmless numbers where scipy would warn of no spread; the caller blanks their answers.
+
+    Args:
+        known: [...]: where x is to stay.
+        x: Values [..., n].
+        flat: Stand in zeros rather than 0, 1, 2, ..., so that a difference of both varies.
+    """
+    count = x.shape[-1]
+    return np.where(known[..., None], x, np.zeros(count) if flat else np.arange(count, dtype=float))
+
+
+@contextmanager
+def one_may_be_constant() -> Iterator[None]:
+    """Let scipy test two arms of which one has no spread; it warns of lost digits, and is right."""
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "Precision loss occurred", RuntimeWarning)
+        yield

@@ -1,0 +1,192 @@
+"""Summaries of arms: what came out of each, over its seeds, with nothing compared yet.
+
+Every mean stands beside its n, its standard deviation and a 95 % t interval over seeds; where there
+is one seed, or no spread among several, the interval is NaN. Only finished runs enter a mean; what
+failed, diverged, is unfinished or missing is counted beside it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import pandas as pd
+
+from ablate.analyze import arms as naming
+from ablate.analyze.estimates import sampling_error, t_interval
+from ablate.analyze.frames import knobs_of
+from ablate.analyze.measures import metrics_of
+from ablate.analyze.spread import Array
+from ablate.errors import AblateError, nearest
+
+_COUNTED = ("n_runs", "n_finished", "n_failed", "n_diverged", "n_unfinished", "n_missing")
+
+
+def arms(runs: pd.DataFrame, metrics: Sequence[str] | None = None) -> pd.DataFrame:
+    """Summarize every arm by every metric.
+
+    Args:
+        runs: The runs frame.
+        metrics: Which; all that some run has, by default.
+
+    Returns:
+        One row an arm and metric, arms in the frame's order: ``arm``, each knob on which all runs
+        of the arm agree, ``metric``, ``n`` finished runs that have it, ``mean``, ``sd``,
+        ``ci_low``, ``ci_high``, ``lowest``, ``highest``; ``sampling_error`` that the test set
+        gives a single run (of ``test/error`` and ``test/accuracy``); and of the arm ``n_runs``,
+        ``n_finished``, ``n_failed``, ``n_diverged``, ``n_unfinished`` and ``n_missing`` (the
+        replicates that arms with which it shares some have, and it has not).
+    """
+    some = metrics_of(runs) or ["test/error"]  # no run has ended: the counts are all there is
+    wanted = some if metrics is None else list(metrics)
+    if not metrics_of(runs):
+        runs = runs.reindex(columns=[*dict.fromkeys([*runs, *wanted])])
+    finished = runs[runs["status"] == "finished"]
+    about = counts(runs).join(_knob_values(runs))
+    parts = []
+    for metric in wanted:
+        part = summarize(finished, ["arm"], metric).set_index("arm").reindex(about.index)
+        part["n"] = part["n"].fillna(0).astype("int64")
+        part["sampling_error"] = _sampling_error(part["mean"], finished, metric)
+        part.insert(0, "metric", metric)
+        parts.append(about.join(part))
+    table = pd.concat(parts).reset_index()
+    place = {arm: i for i, arm in enumerate(about.index)}
+    table = table.sort_values("arm", key=lambda arm: arm.map(place), kind="stable")
+    first = ["arm", *knobs_of(runs)]
+    order = [*first, *(n for n in table if n not in (*first, *_COUNTED)), *_COUNTED]
+    return table[order].reset_index(drop=True)
+
+
+def curves(history: pd.DataFrame, metric: str = "val/error") -> pd.DataFrame:
+    """Summarize a metric over seeds at each epoch.
+
+    Args:
+        history: The history frame; diverged and failed runs enter as far as they came.
+        metric: A column of it.
+
+    Returns:
+        One row an arm and epoch: ``arm``, ``epoch``, ``n``, ``mean``, ``sd``, ``ci_low``,
+        ``ci_high``, ``lowest``, ``highest``.
+    """
+    return summarize(history, ["arm", "epoch"], metric)
+
+
+def cells(runs: pd.DataFrame, factors: Sequence[str], metric: str = "test/error") -> pd.DataFrame:
+    """Summarize a metric over all finished runs of each combination of knobs: a factorial's cells.
+
+    Returns:
+        One row a combination that was run: a column a factor, then as `curves`.
+    """
+    finished = runs[runs["status"] == "finished"]
+    return summarize(finished, list(factors), metric)
+
+
+def dose_response(runs: pd.DataFrame, knob: str, metric: str = "test/error") -> pd.DataFrame:
+    """Summarize a metric at each value of a numeric knob, apart for each setting of the others.
+
+    Args:
+        runs: The runs frame.
+        knob: Whose values are the doses.
+        metric: What responds.
+
+    Returns:
+        One row a series and dose: ``series`` (how the other knobs stand, or empty), ``dose``, and
+        as `curves`.
+
+    Raises:
+        AblateError: The knob does not vary, or its values are not numbers.
+    """
+    _require(runs, [knob])
+    if not pd.api.types.is_numeric_dtype(runs[knob]) or runs[knob].dtype == bool:
+        raise AblateError(f"{knob} has values that are not numbers: it has no dose")
+    finished = runs[(runs["status"] == "finished") & runs[knob].notna()]
+    others = finished[[name for name in knobs_of(runs) if name != knob]].to_dict("records")
+    flat = [{str(k): v for k, v in one.items() if not pd.isna(v)} for one in others]
+    series = [name.replace(naming.ONLY_ARM, "") for name in naming.names(flat)]
+    known = finished.assign(series=series, dose=finished[knob].astype("float64"))
+    return summarize(known, ["series", "dose"], metric)
+
+
+def summarize(frame: pd.DataFrame, by: list[str], metric: str) -> pd.DataFrame:
+    """Summarize a column of each group of rows: n, mean, sd, t interval, lowest and highest.
+
+    Raises:
+        AblateError: There is no such column; the nearest is named.
+    """
+    _require(frame, [*by, metric])
+    grouped = frame.groupby(by, sort=by != ["arm"], observed=True, dropna=False)[metric]
+    found = grouped.agg(["count", "mean", "std", "min", "max"])
+    interval = t_interval(*(found[name].to_numpy(float) for name in ("mean", "std", "count")))
+    columns = {
+        "n": found["count"],
+        "mean": found["mean"],
+        "sd": found["std"],
+        "ci_low": interval.low,
+        "ci_high": interval.high,
+        "lowest": found["min"],
+        "highest": found["max"],
+    }
+    return pd.DataFrame(columns, index=found.index).reset_index()
+
+
+def _require(frame: pd.DataFrame, names: Sequence[str]) -> None:
+    every = [str(name) for name in frame]
+    wrong = [name for name in names if name not in every]
+    if wrong:
+        raise AblateError(
+            *(f"no run has {name}, or it does not vary{nearest(name, every)}" for name in wrong)
+        )
+
+
+# -- what an arm is --------------------------------------------------------------------------------
+
+
+def counts(runs: pd.DataFrame) -> pd.DataFrame:
+    """Count what became of each arm's runs.
+
+    Returns:
+        One row an arm, in the frame's order, with the columns of `arms` that start with ``n_``.
+    """
+    arms = runs["arm"].unique()
+    grouped = runs.groupby("arm", sort=False)
+    ended = {
+        name: (runs["status"].isin(states)).groupby(runs["arm"], sort=False).sum()
+        for name, states in (
+            ("n_finished", ["finished"]),
+            ("n_failed", ["failed"]),
+            ("n_diverged", ["diverged"]),
+            ("n_unfinished", ["running", "interrupted"]),
+        )
+    }
+    table = pd.DataFrame({"n_runs": grouped.size(), **ended}).loc[arms]
+    return table.assign(n_missing=_missing(runs))
+
+
+def _missing(runs: pd.DataFrame) -> pd.Series[int]:
+    """Count, for each arm, the replicates of arms that share some with it, which it has not."""
+    have = runs.groupby("arm", sort=False)["replicate"].agg(frozenset)
+    sets = set(have)
+    short = {
+        mine: len(frozenset().union(*(other for other in sets if other & mine)) - mine)
+        for mine in sets
+    }
+    return have.map(short).astype("int64")
+
+
+def _knob_values(runs: pd.DataFrame) -> pd.DataFrame:
+    """Give each arm's value of each knob, missing where its runs differ."""
+    grouped = runs.groupby("arm", sort=False)
+    columns = {}
+    for name in knobs_of(runs):
+        agreed = grouped[name].nunique(dropna=False) == 1
+        columns[name] = grouped[name].first().where(agreed)
+    return pd.DataFrame(columns, index=runs["arm"].unique())
+
+
+def _sampling_error(mean: pd.Series[float], finished: pd.DataFrame, metric: str) -> Array:
+    if metric not in ("test/error", "test/accuracy"):
+        return np.full(len(mean), np.nan)
+    images = finished.groupby("arm")["test_images"].min().reindex(mean.index)
+    counted = images.to_numpy(np.float64, na_value=np.nan)
+    return sampling_error(np.asarray(mean, dtype=np.float64), counted)

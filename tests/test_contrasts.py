@@ -1,0 +1,460 @@
+"""Contrasts, factors and notes: from runs to what is said of them."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pandas as pd
+import pytest
+from scipy import stats
+from statsmodels.stats.multitest import multipletests
+from statsmodels.stats.power import TTestPower
+
+from ablate.analyze import checks, contrasts, factors, frames, summaries, verdicts
+from ablate.analyze.verdicts import Claim
+from ablate.errors import AblateError
+from tests import reference
+from tests.test_frames import write_run, write_sweep
+
+BASE = [0.10, 0.12, 0.11, 0.13, 0.10, 0.12]
+LESS = [0.08, 0.11, 0.08, 0.10, 0.09, 0.08]
+MORE = [0.15, 0.16, 0.14, 0.19, 0.15, 0.17]
+
+
+def table(arms, status=None, first_seeds=None, **metrics):
+    """Make a runs frame of some arms' test errors, seed by seed; None is a run that failed."""
+    rows = []
+    for arm, values in arms.items():
+        for i, value in enumerate(values):
+            seed = i + (first_seeds or {}).get(arm, 0)
+            named = {"arm": arm, "seed": seed, "replicate": str(seed), "key": f"{arm}{seed}"}
+            ended = "failed" if value is None else (status or {}).get((arm, seed), "finished")
+            more = {name: numbers[arm][i] for name, numbers in metrics.items()}
+            rows.append(named | {"status": ended, "test/error": value, "test_images": 400} | more)
+    return pd.DataFrame(rows).astype({"test/error": "float64"})
+
+
+def compared(runs, **asked):
+    found = contrasts.contrasts(runs, np.random.default_rng(0), **asked)
+    return found.set_index(["arm", "metric"])
+
+
+def only(runs, **asked):
+    """Compare the two arms of a frame on the primary metric."""
+    found = compared(runs, **asked)
+    return found[found["primary"]].iloc[0]
+
+
+# -- what is compared with what --------------------------------------------------------------------
+
+
+def test_arms_that_share_seeds_are_compared_pair_by_pair():
+    row = only(table({"base": BASE, "less": LESS}))
+    test = stats.ttest_rel(LESS, BASE)
+    assert row["paired"]
+    assert row["p"] == pytest.approx(test.pvalue)
+    interval = test.confidence_interval()
+    assert (row["ci_low"], row["ci_high"]) == pytest.approx((interval.low, interval.high))
+    assert row["delta"] == pytest.approx(np.mean(LESS) - np.mean(BASE))
+    assert row["delta"] == pytest.approx(row["mean"] - row["baseline_mean"])
+    assert row["p_welch"] == pytest.approx(stats.ttest_ind(LESS, BASE, equal_var=False).pvalue)
+    assert row["correlation"] == pytest.approx(np.corrcoef(LESS, BASE)[0, 1])
+    assert row["improvement"] == pytest.approx(reference.improvement(LESS, BASE))
+    assert row["p_permutation"] == pytest.approx(
+        reference.sign_flip([a - b for a, b in zip(LESS, BASE, strict=True)])
+    )
+    assert row["p_permutation_min"] == row["p_wilcoxon_min"] == 2**-5
+    assert (row["n"], row["n_baseline"]) == (6, 6)
+
+
+def test_the_order_of_runs_does_not_matter_to_their_pairs():
+    runs = table({"base": BASE, "less": LESS})
+    mixed = runs.sample(frac=1, random_state=0)
+    pd.testing.assert_series_equal(
+        only(mixed, baseline="base"), only(runs, baseline="base"), check_exact=False
+    )
+
+
+def test_an_arm_with_seeds_of_its_own_is_compared_by_welchs_test():
+    row = only(table({"base": BASE, "less": LESS[:4]}, first_seeds={"less": 100}))
+    assert not row["paired"]
+    assert (row["n"], row["n_baseline"]) == (4, 6)
+    expected = stats.ttest_ind(LESS[:4], BASE, equal_var=False).pvalue
+    assert row["p"] == row["p_welch"] == pytest.approx(expected)
+    assert row[["correlation", "d_z", "p_permutation", "p_wilcoxon"]].isna().all()
+
+
+def test_arms_that_hardly_share_seeds_are_not_paired_on_the_few():
+    assert not only(table({"base": BASE, "less": LESS}, first_seeds={"less": 4}))["paired"]
+    assert only(table({"base": BASE, "less": LESS}, first_seeds={"less": 3}))["n"] == 3
+
+
+def test_a_pair_of_which_one_run_failed_or_diverged_is_left_out():
+    runs = table({"base": BASE, "less": [*LESS[:4], None, 0.0]}, {("less", 5): "diverged"})
+    row = only(runs)
+    assert row["n"] == 4
+    assert row["p"] == pytest.approx(stats.ttest_rel(LESS[:4], BASE[:4]).pvalue)
+    assert row["baseline_mean"] == pytest.approx(np.mean(BASE[:4]))
+
+
+def test_seeds_that_stand_twice_in_an_arm_are_not_paired():
+    runs = table({"base": BASE, "less": LESS})
+    assert not only(pd.concat([runs, runs.iloc[-1:]]))["paired"]
+
+
+def test_one_seed_has_a_difference_and_no_verdict():
+    row = only(table({"base": [0.2], "less": [0.1]}), margin=0.01)
+    assert row["delta"] == pytest.approx(-0.1)
+    assert row[["ci_low", "ci_high", "p", "p_holm", "p_equivalent"]].isna().all()
+    assert row["verdict"] == "inconclusive"
+
+
+def test_an_arm_of_which_no_run_finished_has_a_row_without_numbers():
+    found = compared(table({"base": BASE, "less": LESS, "gone": [None] * 6}))
+    gone = found.loc["gone", "test/error"]
+    assert gone["n"] == 0
+    assert math.isnan(gone["delta"])
+    assert gone["verdict"] == "inconclusive"
+    assert found.loc["less", "test/error"]["family_size"] == 2
+
+
+def test_a_sweep_of_which_no_run_finished_has_rows_of_the_primary_metric():
+    found = compared(table({"base": [None] * 3, "less": [None] * 3}))
+    assert list(found.index) == [("less", "test/error")]
+
+
+def test_a_single_arm_has_no_contrast():
+    found = contrasts.contrasts(table({"base": BASE}), np.random.default_rng(0))
+    assert len(found) == 0
+    assert list(found) == list(contrasts.COLUMNS)
+
+
+def test_the_baseline_is_the_first_arm_or_the_one_named():
+    runs = table({"base": BASE, "less": LESS})
+    assert contrasts.baseline_of(runs) == "base"
+    assert only(runs, baseline="less")["baseline"] == "less"
+    with pytest.raises(AblateError, match="did you mean 'less'"):
+        contrasts.contrasts(runs, np.random.default_rng(0), baseline="lss")
+
+
+def test_every_recorded_metric_is_compared_and_a_wrong_one_named():
+    loss = {"base": [0.5, 0.6, 0.7, 0.5, 0.6, 0.6], "less": [0.4, 0.6, 0.6, 0.5, 0.5, 0.4]}
+    runs = table({"base": BASE, "less": LESS}, **{"test/loss": loss})
+    found = compared(runs)
+    assert list(found.index.get_level_values("metric")) == ["test/error", "test/loss"]
+    expected = stats.ttest_rel(loss["less"], loss["base"]).pvalue
+    assert found.loc["less", "test/loss"]["p"] == pytest.approx(expected)
+    with pytest.raises(AblateError, match="did you mean 'test/loss'"):
+        compared(runs, primary="test/los")
+
+
+# -- families and verdicts -------------------------------------------------------------------------
+
+
+def test_all_arms_on_a_metric_are_a_family():
+    found = compared(table({"base": BASE, "less": LESS, "more": MORE, "same": BASE[::-1]}))
+    corrected = multipletests(found["p"], method="holm")[1]
+    assert found["p_holm"].tolist() == pytest.approx(corrected)
+    assert set(found["family"]) == {"all arms on test/error"}
+    assert set(found["family_size"]) == {3}
+
+
+def test_what_nobody_claimed_is_said_to_differ_and_which_way():
+    found = compared(table({"base": BASE, "less": LESS, "more": MORE})).droplevel("metric")
+    assert set(found["direction"]) == {"differs"}
+    assert found["verdict"].to_dict() == {"less": "supported", "more": "supported"}
+    assert found["change"].to_dict() == {"less": "better", "more": "worse"}
+
+
+def test_claims_are_a_family_and_the_rest_is_another():
+    runs = table({"base": BASE, "less": LESS, "more": MORE})
+    found = compared(runs, claims=[Claim("more", direction="lower", margin=0.01)])
+    claimed, other = found.loc["more", "test/error"], found.loc["less", "test/error"]
+    assert claimed["verdict"] == "refuted"
+    assert claimed["p_holm"] == claimed["p"]
+    assert (claimed["family"], other["family"]) == ("claims", "unclaimed arms on test/error")
+    assert (claimed["margin"], claimed["direction"]) == (0.01, "lower")
+
+
+def test_claims_of_nothing_that_is_there_are_told_together():
+    runs = table({"base": BASE, "less": LESS})
+    with pytest.raises(AblateError) as caught:
+        compared(runs, claims=[Claim("lss"), Claim("base"), Claim("less"), Claim("less")])
+    assert len(caught.value.faults) == 3
+
+
+def test_a_difference_within_the_margin_is_equivalent():
+    near = [b + d for b, d in zip(BASE, (0.001, -0.001, 0.0005, 0, -0.0005, 0.001), strict=True)]
+    row = only(table({"base": BASE, "near": near}), margin=0.01)
+    assert row["verdict"] == "equivalent"
+    assert only(table({"base": BASE, "near": near}))["verdict"] == "inconclusive"
+    d = np.array(near) - BASE
+    expected = stats.ttest_1samp(d, -0.01, alternative="greater").pvalue
+    above = stats.ttest_1samp(d, 0.01, alternative="less").pvalue
+    assert row["p_equivalent"] == pytest.approx(max(expected, above))
+
+
+def test_seeds_for_power_follow_the_spread_of_pairs_and_the_size_of_the_family():
+    found = compared(table({"base": BASE, "less": LESS, "more": MORE}), margin=0.01)
+    spread = np.std(np.array(LESS) - BASE, ddof=1)
+    needed = TTestPower().solve_power(0.01 / spread, power=0.8, alpha=0.05 / 2)
+    assert found.loc["less", "test/error"]["seeds_for_power"] == math.ceil(needed)
+
+
+def test_twenty_seeds_have_a_bootstrap_and_the_same_generator_gives_it_again():
+    values = np.random.default_rng(0).normal(0.1, 0.01, (2, 20))
+    runs = table({"base": values[0].tolist(), "other": values[1].tolist()})
+    row = only(runs)
+    assert row["bca_low"] < row["delta"] < row["bca_high"]
+    assert only(runs)["bca_low"] == row["bca_low"]
+    assert math.isnan(only(table({"base": BASE, "less": LESS}))["bca_low"])
+
+
+def test_identical_runs_differ_by_nothing_and_prove_nothing():
+    row = only(table({"base": BASE, "same": BASE}), margin=0.01)
+    assert row["delta"] == 0
+    assert pd.isna(row["change"])
+    assert row["verdict"] == "inconclusive"
+    assert row["p_permutation"] == row["p_wilcoxon"] == 1
+
+
+# -- summaries of arms -----------------------------------------------------------------------------
+
+
+def test_an_arm_is_summarized_by_its_finished_runs_and_counts_the_others():
+    status = {("less", 1): "diverged", ("less", 2): "running"}
+    runs = table({"base": BASE, "less": [*LESS[:4], None]}, status)
+    found = summaries.arms(runs).set_index("arm")
+    less = found.loc["less"]
+    assert less["mean"] == pytest.approx((0.08 + 0.10) / 2)
+    names = ["n", "n_runs", "n_finished", "n_failed", "n_diverged", "n_unfinished", "n_missing"]
+    assert less[names].tolist() == [2, 5, 2, 1, 1, 1, 1]
+    assert found.loc["base", names].tolist() == [6, 6, 6, 0, 0, 0, 0]
+    assert (less["lowest"], less["highest"]) == (0.08, 0.10)
+    assert less["sampling_error"] == pytest.approx(math.sqrt(0.09 * 0.91 / 400))
+
+
+def test_an_arm_of_one_seed_has_no_interval():
+    (row,) = summaries.arms(table({"alone": [0.1]})).to_dict("records")
+    assert row["mean"] == 0.1
+    assert math.isnan(row["ci_low"])
+    assert math.isnan(row["sd"])
+
+
+def test_seeds_of_another_arms_own_are_not_missing_here():
+    runs = table({"base": BASE, "again": BASE}, first_seeds={"again": 100})
+    assert summaries.arms(runs)["n_missing"].tolist() == [0, 0]
+
+
+def test_arms_that_never_finished_are_counted_all_the_same():
+    found = summaries.arms(table({"base": [None, None]}))
+    assert found[["n", "n_failed"]].to_numpy().tolist() == [[0, 2]]
+
+
+def test_arms_are_told_with_their_knobs_in_the_order_of_the_frame(tmp_path):
+    write_sweep(tmp_path, {"dropout.dense": [0.5, 0.0]}, seeds=3)
+    found = summaries.arms(frames.load(tmp_path), ["test/loss", "test/error"])
+    assert found["dropout.dense"].tolist() == [0, 0, 0.5, 0.5]
+    assert found["metric"].tolist() == ["test/loss", "test/error"] * 2
+
+
+def test_curves_have_a_mean_and_an_interval_an_epoch(tmp_path):
+    write_sweep(tmp_path, {"dropout.dense": [0.5, 0.0]}, seeds=3)
+    history = frames.history(tmp_path)
+    found = summaries.curves(history, "train/loss")
+    assert found["arm"].tolist() == ["dropout.dense=0.0"] * 3 + ["dropout.dense=0.5"] * 3
+    first = history[(history["epoch"] == 1) & (history["arm"] == "dropout.dense=0.0")]
+    values = first["train/loss"].tolist()
+    assert found.loc[0, "mean"] == pytest.approx(sum(values) / 3)
+    half = reference.t_half_width(values, 4.302653)  # Student's 0.975 quantile, two degrees
+    assert found.loc[0, "ci_high"] == pytest.approx(sum(values) / 3 + half, rel=1e-6)
+
+
+def test_a_dose_has_a_response_in_each_setting_of_the_other_knobs(tmp_path):
+    write_sweep(tmp_path, {"dropout.dense": [0.5, 0.0], "norm": ["none", "batch"]}, seeds=3)
+    runs = frames.load(tmp_path)
+    found = summaries.dose_response(runs, "dropout.dense")
+    assert found["series"].tolist() == ["norm=batch"] * 2 + ["norm=none"] * 2
+    assert found["dose"].tolist() == [0, 0.5, 0, 0.5]
+    assert found["n"].tolist() == [3] * 4
+    at = (runs["norm.name"] == "none") & (runs["dropout.dense"] == 0.5)
+    assert found["mean"].iloc[-1] == pytest.approx(runs.loc[at, "test/error"].mean())
+    alone = summaries.dose_response(runs[runs["norm.name"] == "none"], "dropout.dense")
+    assert set(alone["series"]) == {""}
+
+
+def test_words_are_no_dose(tmp_path):
+    write_sweep(tmp_path, {"norm": ["none", "batch"]}, seeds=1)
+    runs = frames.load(tmp_path)
+    with pytest.raises(AblateError, match="not numbers"):
+        summaries.dose_response(runs, "norm.name")
+    with pytest.raises(AblateError, match=r"did you mean 'norm\.name'"):
+        summaries.dose_response(runs, "norm.nme")
+
+
+# -- factors ---------------------------------------------------------------------------------------
+
+
+def factorial(seeds=4, shift=0):
+    """Make a balanced 3 by 2 design with seeds as blocks; `shift` gives each cell its own seeds."""
+    generator = np.random.default_rng(0)
+    rows = []
+    for i, rate in enumerate((0.0, 0.25, 0.5)):
+        for j, norm in enumerate(("none", "batch")):
+            for seed in range(seeds):
+                error = 0.1 + 0.01 * i * j + 0.005 * seed + generator.normal(0, 0.004)
+                place = {"replicate": str(seed + shift * (2 * i + j)), "status": "finished"}
+                rows.append(place | {"dropout.dense": rate, "norm.name": norm, "test/error": error})
+    return pd.DataFrame(rows)
+
+
+def test_a_balanced_factorial_divides_its_squares_by_marginal_means():
+    runs = factorial()
+    found = factors.anova(runs, ["dropout.dense", "norm.name"]).set_index("term")
+    places = zip(runs["dropout.dense"], runs["norm.name"], runs["replicate"], strict=True)
+    expected = reference.balanced_squares(dict(zip(places, runs["test/error"], strict=True)))
+    assert found["sum_sq"].tolist() == pytest.approx(list(expected.values()))
+    assert list(found.index) == [
+        *("dropout.dense", "norm.name", "dropout.dense × norm.name"),
+        *(factors.BLOCK, factors.RESIDUAL),
+    ]
+    assert found["df"].tolist() == [2, 1, 2, 3, 15]
+    rest = expected["rest"] / 15
+    assert found.loc["norm.name", "f"] == pytest.approx(expected["b"] / rest)
+    assert found.loc["norm.name", "p"] == pytest.approx(stats.f.sf(expected["b"] / rest, 1, 15))
+    share = expected["a"] / (expected["a"] + expected["rest"])
+    assert found.loc["dropout.dense", "partial_eta_sq"] == pytest.approx(share)
+
+
+def test_with_two_levels_the_factor_is_tested_as_the_paired_t_test_does():
+    runs = table({"base": BASE, "less": LESS}).assign(**{"norm.name": ["none"] * 6 + ["batch"] * 6})
+    found = factors.anova(runs, ["norm.name"]).set_index("term")
+    assert found.loc["norm.name", "p"] == pytest.approx(stats.ttest_rel(LESS, BASE).pvalue)
+
+
+def test_an_interaction_that_lacks_a_cell_is_left_out():
+    runs = factorial()
+    runs = runs[(runs["dropout.dense"] > 0) | (runs["norm.name"] == "none")]
+    found = factors.anova(runs, ["dropout.dense", "norm.name"]).set_index("term")
+    assert found.loc["dropout.dense × norm.name"].isna().all()
+    assert found.loc["norm.name"].notna().all()
+
+
+def test_seeds_that_each_cell_has_for_itself_are_no_block():
+    found = factors.anova(factorial(shift=100), ["dropout.dense", "norm.name"])
+    assert factors.BLOCK not in set(found["term"])
+
+
+def test_factors_that_cannot_be_told_apart_or_do_not_vary_are_named():
+    runs = factorial().assign(twin=lambda f: f["norm.name"] + "!", fixed=1)
+    with pytest.raises(AblateError, match="vary together"):
+        factors.anova(runs, ["norm.name", "twin"])
+    with pytest.raises(AblateError, match="fixed does not vary"):
+        factors.anova(runs, ["norm.name", "fixed"])
+    with pytest.raises(AblateError, match="no run has other"):
+        factors.anova(runs, ["other"])
+    with pytest.raises(AblateError, match="more seeds"):
+        factors.anova(factorial(seeds=1), ["dropout.dense", "norm.name"])
+
+
+def test_the_cells_of_a_factorial_are_its_means():
+    runs = factorial()
+    found = summaries.cells(runs, ["norm.name", "dropout.dense"])
+    expected = runs.groupby(["norm.name", "dropout.dense"])["test/error"].mean()
+    assert found["mean"].tolist() == pytest.approx(expected.tolist())
+    assert set(found["n"]) == {4}
+
+
+# -- notes -----------------------------------------------------------------------------------------
+
+
+def notes(folder):
+    return " | ".join(checks.notes(frames.read(folder)))
+
+
+def test_a_clean_sweep_has_no_notes(tmp_path):
+    write_sweep(tmp_path, {"dropout.dense": [0.5, 0.0]}, seeds=3)
+    assert notes(tmp_path) == ""
+
+
+def test_arms_with_the_same_losses_to_the_last_bit_are_found(tmp_path):
+    history = [{"epoch": 1, "step": 1, "train/loss": 0.1}]
+    for rate in (0.0, 0.25, 0.5):
+        for seed in range(2):
+            losses = [history[0] | {"train/loss": 0.1 * (seed + 1) + (1e-16 if rate == 0.5 else 0)}]
+            write_run(
+                tmp_path,
+                {"dropout.dense": rate, "seed": seed},
+                history=losses,
+                metrics={"test/error": 0.1},
+            )
+    read = frames.read(tmp_path)
+    assert checks.identical_arms(read) == [("dropout.dense=0.0", "dropout.dense=0.25")]
+    assert "bit-identical" in notes(tmp_path)
+
+
+def test_arms_that_agree_on_some_seeds_alone_are_not_identical(tmp_path):
+    for rate in (0.0, 0.5):
+        for seed in range(2):
+            loss = 0.3 if seed == 0 else rate
+            write_run(
+                tmp_path,
+                {"dropout.dense": rate, "seed": seed},
+                history=[{"epoch": 1, "step": 1, "train/loss": loss}],
+                metrics={"test/error": 0.1},
+            )
+    assert checks.identical_arms(frames.read(tmp_path)) == []
+
+
+def test_runs_that_diverged_alike_are_identical_too(tmp_path):
+    history = [{"epoch": 1, "step": 1, "train/loss": 2.0}, {"epoch": 2, "step": 2}]
+    for rate in (0.0, 0.5):
+        write_run(tmp_path, {"dropout.dense": rate}, status="diverged", history=history, metrics={})
+    assert len(checks.identical_arms(frames.read(tmp_path))) == 1
+
+
+def test_gaps_and_mixtures_are_told(tmp_path):
+    write_sweep(tmp_path, {"dropout.dense": [0.0, 0.5]}, seeds=3)
+    write_run(tmp_path, {"dropout.dense": 0.0, "seed": 3}, status="failed")
+    write_run(tmp_path, {"dropout.dense": 0.0, "seed": 4}, status="diverged")
+    write_run(tmp_path, {"dropout.dense": 0.0, "seed": 5}, status="interrupted")
+    write_run(tmp_path, {"dropout.dense": 0.9}, digest="another")
+    (tmp_path / "broken").mkdir()
+    (tmp_path / "broken" / "record.json").write_text("{")
+    told = notes(tmp_path)
+    for words in (
+        *("failed runs are in no mean: dropout.dense=0.0 (1)", "diverged runs", "not finished"),
+        *("runs are missing, of seeds that other", "dropout.dense=0.5 (3), dropout.dense=0.9 (5)"),
+        *("unequal n: from 1 to 3", "one seed alone", "2 data sets"),
+        *("files that do not read", "broken/record.json"),
+    ):
+        assert words in told
+
+
+def test_commits_changes_and_seeds_that_stand_twice_are_told(tmp_path):
+    for commit in ("aaa", "bbb"):
+        about = {"commit": commit, "dirty": True, "device": commit, "data": {"digest": "d"}}
+        write_run(tmp_path / commit, {}, environment=about, digest=commit)
+    told = notes(tmp_path)
+    assert "2 commits" in told
+    assert "not committed: 2 of 2 runs" in told
+    assert "2 kinds of hardware" in told
+    assert "stand twice" in told
+
+
+# -- by simulation, through the whole way ----------------------------------------------------------
+
+
+def test_arms_that_are_the_baseline_are_rarely_told_from_it():
+    generator = np.random.default_rng(0)
+    names = ("base", "a", "b", "c")
+    false = 0
+    for _ in range(100):
+        seed_effect = generator.normal(0, 0.01, 6)
+        errors = 0.1 + seed_effect + generator.normal(0, 0.005, (4, 6))
+        found = compared(table(dict(zip(names, errors.tolist(), strict=True))))
+        false += (found["verdict"] == "supported").any()
+    # Of 100 families at 5 %, twelve or more would come up once in 200 times.
+    assert stats.binom.sf(11, 100, verdicts.ALPHA) < 0.005
+    assert false < 12
