@@ -9,6 +9,7 @@ from typing import Any
 from omegaconf import OmegaConf
 
 _HERE = Path(__file__).resolve().parent
+STUDIES = "study"  # a folder of conf/ that is no group: what a study sets, it sets by itself
 CONF = _HERE / "conf" if (_HERE / "conf").is_dir() else _HERE.parent / "conf"
 
 
@@ -18,7 +19,7 @@ def groups() -> dict[str, tuple[str, ...]]:
     return {
         folder.name: tuple(sorted(file.stem for file in folder.glob("*.yaml")))
         for folder in sorted(CONF.iterdir())
-        if folder.is_dir()
+        if folder.is_dir() and folder.name != STUDIES
     }
 
 

@@ -13,6 +13,8 @@ DATASETS = (
     *("digits", "mnist", "fashion_mnist", "kmnist", "cifar10", "cifar100", "svhn"),
     *("folder", "custom"),
 )
+DESIGNS = ("factorial", "one_at_a_time", "leave_one_out", "add_one_in")
+SCALES = ("quick", "full")
 
 DATA: Final = (
     Knob("data.name", Choice(DATASETS), "the data set"),
@@ -151,6 +153,21 @@ EXECUTION: Final = (
         role="execution",
         unit="runs",
         words=("auto",),
+    ),
+    Knob(
+        "design",
+        Choice(DESIGNS),
+        "which cells of a grid `ablate run -m` trains: every one (factorial); the first values, and"
+        " each other value of one factor (one_at_a_time); the last values, and those less one"
+        " factor (leave_one_out); the first values, and those with one at its last (add_one_in)",
+        role="execution",
+        source="Box, Hunter & Hunter 2005, chapter 5",
+    ),
+    Knob(
+        "scale",
+        Choice(SCALES),
+        "how large a study is: minutes on a laptop, or the published setting",
+        role="execution",
     ),
     Knob(
         "slurm.partition",

@@ -12,9 +12,12 @@ from ablate import data, record
 from ablate.data.fetch import DownloadError
 from ablate.errors import AblateError, raise_if_full
 from ablate.launch import task
+from ablate.launch.hydra_jobs import train_all
 from ablate.launch.signals import INTERRUPTED
-from ablate.plan import Request, Run
+from ablate.launch.study import Comparison
+from ablate.plan import Request, Run, study
 from ablate.plan.cells import Composer
+from ablate.plan.comparison import Planned, Resolver, name_of, of_design
 from ablate.plan.request import Checked, check, compose, hydra_session
 from ablate.plan.resolve import resolve
 
@@ -31,6 +34,8 @@ def run(request: Request) -> tuple[list[Run], bool]:
     """
     data.forget()
     task.LAUNCHED.clear()
+    if request.study is not None or request.design != "factorial":
+        return _compare(request)
     with hydra_session(request) as hydra:
         checked = check(hydra, request)
         runs = _plan(hydra, request, checked)
@@ -52,7 +57,69 @@ def plan(request: Request) -> list[Run]:
         AblateError: The request is wrong.
     """
     with hydra_session(request) as hydra:
+        if request.study is not None:
+            found = comparison(hydra, request)
+            return [planned.run for planned in (*found.tuning, *found.reported)]
+        if request.design != "factorial":
+            return [planned.run for planned in designed(hydra, request)[1]]
         return _plan(hydra, request, check(hydra, request))
+
+
+def comparison(hydra: Hydra, request: Request) -> Comparison:
+    """Check and plan a study.
+
+    Raises:
+        AblateError: Something is wrong with it.
+    """
+    assert request.study is not None, "a study is asked for"
+    rest = request.without_study
+    swept = [o for o in check(hydra, rest).overrides if _sweeps(hydra, o)]
+    if swept:
+        raise AblateError(f"{swept[0]} names several values: a study's arms are in its file")
+    return Comparison(hydra, rest, study.read(request.study, request.scale))
+
+
+def designed(hydra: Hydra, request: Request) -> tuple[Resolver, list[Planned]]:
+    """Check and plan a design of the command line.
+
+    Raises:
+        AblateError: Something is wrong with the request.
+    """
+    if not request.multirun:
+        raise AblateError(f"design={request.design} is of a grid: `ablate run -m` trains one")
+    checked = check(hydra, request)
+    if checked.faults:
+        raise AblateError(*checked.faults)
+    # Factors in the order of the request; a check puts groups first.
+    order = {name_of(override): place for place, override in enumerate(request.overrides)}
+    overrides = sorted(checked.overrides, key=lambda o: order.get(name_of(o), -1))
+    resolver = Resolver(hydra, request)
+    return resolver, resolver.planned(of_design(hydra, request.design, overrides))
+
+
+def _sweeps(hydra: Hydra, override: str) -> bool:
+    parser = OverridesParser.create(config_loader=hydra.config_loader)
+    return bool(parser.parse_override(override).is_sweep_override())
+
+
+def _compare(request: Request) -> tuple[list[Run], bool]:
+    """Train a study, or a design of the command line."""
+    with hydra_session(request) as hydra:
+        if request.study is not None:
+            found = comparison(hydra, request)
+            try:
+                return found.train(), False
+            except KeyboardInterrupt:
+                return [planned.run for planned in (*found.tuning, *found.reported)], True
+        resolver, cells = designed(hydra, request)
+        runs = [cell.run for cell in cells]
+        try:
+            train_all(
+                resolver.composer, runs, [c.overrides for c in cells], [c.contents for c in cells]
+            )
+        except KeyboardInterrupt:
+            return runs, True
+        return runs, False
 
 
 def status(records: Sequence[record.Record | None], interrupted: bool) -> int:

@@ -21,8 +21,8 @@ def first_record(run: Run) -> record.Record:
     return {
         "schema": record.SCHEMA,
         "key": run.key,
-        "study": None,
-        "arm": None,
+        "study": run.study,
+        "arm": run.arm,
         "seed": run.config["seed"],
         "config": run.config,
         "status": "running",

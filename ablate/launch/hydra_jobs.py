@@ -82,6 +82,34 @@ def _stacked(
         resolve(cell, explicit_names(overrides))
         for cell, overrides in zip(contents, jobs, strict=True)
     ]
+    task.LAUNCHED.extend(runs)
+    train_all(composer, runs, jobs, contents, first)
+    return [
+        _job_return(run, overrides, cell)
+        for run, overrides, cell in zip(runs, jobs, contents, strict=True)
+    ]
+
+
+def train_all(
+    composer: Composer,
+    runs: Sequence[Run],
+    jobs: Sequence[Overrides],
+    contents: Sequence[Contents],
+    first: int = 0,
+) -> None:
+    """Train runs as stacks, each with Hydra's files beside it.
+
+    Args:
+        composer: What composed them.
+        runs: The runs.
+        jobs: Overrides of each.
+        contents: What was composed of them.
+        first: Number of the first.
+
+    Raises:
+        KeyboardInterrupt: A stop was asked for.
+        DiskFullError: The disk is full.
+    """
     cards: dict[Path, tuple[int, Overrides, Contents]] = {}
     for number, (run, overrides, cell) in enumerate(zip(runs, jobs, contents, strict=True)):
         cards.setdefault(run.directory, (first + number, overrides, cell))
@@ -90,12 +118,7 @@ def _stacked(
         number, overrides, cell = cards[run.directory]
         _leave_hydra_files(composer, run, number, overrides, cell)
 
-    task.LAUNCHED.extend(runs)
     sweep.execute(runs, before)
-    return [
-        _job_return(run, overrides, cell)
-        for run, overrides, cell in zip(runs, jobs, contents, strict=True)
-    ]
 
 
 def _leave_hydra_files(

@@ -50,8 +50,33 @@ class Request:
     @property
     def searches(self) -> bool:
         """Whether a sweeper such as Optuna's chooses the runs, so that no grid is known before."""
-        chosen = [text for text in self.overrides if text.startswith("hydra/sweeper=")]
-        return bool(chosen) and chosen[-1] not in ("hydra/sweeper=ablate", "hydra/sweeper=basic")
+        chosen = self._last("hydra/sweeper")
+        return chosen is not None and chosen not in ("ablate", "basic")
+
+    @property
+    def study(self) -> str | None:
+        """The study that is asked for: a shipped name, or a path."""
+        return self._last("+study")
+
+    @property
+    def scale(self) -> str:
+        """How large a study is to be."""
+        return self._last("scale") or "quick"
+
+    @property
+    def design(self) -> str:
+        """Which cells of a grid are wanted."""
+        return self._last("design") or "factorial"
+
+    @property
+    def without_study(self) -> Request:
+        """What is asked for beside the study's name."""
+        rest = tuple(o for o in self.overrides if not o.startswith("+study="))
+        return replace(self, overrides=rest, multirun=True)
+
+    def _last(self, name: str) -> str | None:
+        values = [o.partition("=")[2] for o in self.overrides if o.startswith(f"{name}=")]
+        return values[-1] if values else None
 
 
 @dataclass

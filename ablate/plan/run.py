@@ -23,6 +23,8 @@ class Run:
         shape: Channels, height and width of an image, as the network sees it.
         classes: Number of classes K.
         alone: Why the network cannot be batched under vmap, or None.
+        study: The study that it belongs to, or None.
+        arm: Its arm there, or None.
     """
 
     config: Mapping[str, Any]
@@ -31,6 +33,8 @@ class Run:
     shape: tuple[int, int, int]
     classes: int
     alone: str | None = None
+    study: str | None = None
+    arm: str | None = None
 
     @property
     def sweep(self) -> Path:

@@ -1,0 +1,202 @@
+"""Runs a study, or a design of the command line: tunes what is to be tuned, then trains the arms.
+
+What the study says, and what was tuned, is written beside its runs as study.json, from which the
+report takes question, claims and baseline.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from hydra._internal.hydra import Hydra
+
+from ablate import record
+from ablate.errors import AblateError
+from ablate.launch.hydra_jobs import train_all
+from ablate.plan import Run
+from ablate.plan.comparison import (
+    Cell,
+    Choice,
+    Planned,
+    Resolver,
+    check_arms,
+    equalized,
+    grid,
+    of_study,
+    of_tuning,
+)
+from ablate.plan.request import Request
+from ablate.plan.study import Study
+
+FILE = "study.json"
+
+
+class Comparison:
+    """A study on its way.
+
+    Args:
+        hydra: Composes.
+        request: What the user asked for, without the study's name.
+        study: The study.
+
+    Raises:
+        AblateError: Something is wrong with it; nothing was started.
+    """
+
+    def __init__(self, hydra: Hydra, request: Request, study: Study) -> None:
+        self.study, self._own = study, request.overrides
+        self._resolver = Resolver(hydra, request)
+        self.tuning: list[Planned] = []
+        if study.tuning is not None:
+            self.tuning = self._resolver.planned(self._equal(of_tuning(study, self._own)))
+        # Tuned knobs stand at their first values until they are chosen: what is wrong is told now.
+        first = {arm.name: choice for arm in study.arms for choice in grid(study)[:1]}
+        self.reported = self._planned(first)
+
+    def _planned(self, choices: Mapping[str, Choice]) -> list[Planned]:
+        cells = of_study(self.study, self._own, choices)
+        planned = self._resolver.planned(self._equal(cells))
+        check_arms(self.study, planned)
+        return planned
+
+    def _equal(self, cells: Sequence[Cell]) -> list[Cell]:
+        return equalized(self.study, cells, self._resolver)
+
+    def train(self) -> list[Run]:
+        """Tune, then train what is reported.
+
+        Returns:
+            The reported runs, and before them the tuning runs.
+
+        Raises:
+            KeyboardInterrupt: A stop was asked for.
+            DiskFullError: The disk is full.
+        """
+        choices: dict[str, Choice] = {}
+        if self.tuning:
+            self._train(self.tuning)
+            choices = tuned(self.study, self.tuning)
+            self.reported = self._planned(choices)
+        self._write(choices)
+        self._train(self.reported)
+        return [plan.run for plan in (*self.tuning, *self.reported)]
+
+    def _train(self, planned: Sequence[Planned]) -> None:
+        runs = [plan.run for plan in planned]
+        train_all(
+            self._resolver.composer,
+            runs,
+            [plan.overrides for plan in planned],
+            [plan.contents for plan in planned],
+        )
+        for run in runs:
+            _label(run)
+
+    def _write(self, choices: Mapping[str, Choice]) -> None:
+        folder = self.reported[0].run.sweep
+        folder.mkdir(parents=True, exist_ok=True)
+        told = described(self.study, choices) | {"command": list(self._own)}
+        draft = folder / f".{FILE}.part"
+        draft.write_text(json.dumps(told, indent=1, ensure_ascii=False), encoding="utf-8")
+        draft.replace(folder / FILE)
+
+
+def _label(run: Run) -> None:
+    """Give a record that an earlier version of the study left its arm's present name."""
+    old = record.read(run.directory)
+    if old is None or (old["study"], old["arm"]) == (run.study, run.arm):
+        return
+    with record.claim(run.directory):
+        record.write(run.directory, old | {"study": run.study, "arm": run.arm})
+
+
+def described(study: Study, choices: Mapping[str, Choice]) -> dict[str, Any]:
+    """Write a study down as its report needs it, with what was tuned."""
+    on_edge = {
+        arm: [name for name, value in choice.items() if _is_edge(study, name, value)]
+        for arm, choice in choices.items()
+    }
+    return {
+        "name": study.name,
+        "question": study.question,
+        "source": study.source,
+        "fixed": list(study.fixed),
+        "metric": study.metric,
+        "margin": study.margin,
+        "equal": study.equal,
+        "baseline": study.baseline.name,
+        "arms": {
+            arm.name: {
+                "overrides": list(arm.overrides),
+                "seeds": list(study.seeds_of(arm)),
+                "tuned": choices.get(arm.name, {}),
+                "on the grid's edge": on_edge.get(arm.name, []),
+            }
+            for arm in study.arms
+        },
+        "tuning": None if study.tuning is None else asdict(study.tuning) | {"line": None},
+        "claims": [asdict(claim) for claim in study.claims],
+    }
+
+
+def _is_edge(study: Study, name: str, value: str) -> bool:
+    assert study.tuning is not None, "only what is tuned was chosen"
+    values = study.tuning.knobs[name]
+    return value in (values[0], values[-1])
+
+
+# -- tuning ----------------------------------------------------------------------------------------
+
+
+def tuned(study: Study, planned: Sequence[Planned]) -> dict[str, Choice]:
+    """Choose for each arm the setting with the best mean over the tuning seeds, on validation.
+
+    A setting of which a run failed or diverged is not chosen; of equal ones the first is.
+
+    Raises:
+        AblateError: No setting of an arm finished.
+    """
+    assert study.tuning is not None, "it is asked for where something is tuned"
+    metric = study.tuning.metric
+    sign = -1 if metric.rpartition("/")[2] == "accuracy" else 1
+    settings = grid(study)
+    chosen: dict[str, Choice] = {}
+    for arm in study.arms:
+        scores = [
+            sign * _mean(_validation(plan.run, metric) for plan in planned if _is_of(plan, arm, s))
+            for s in settings
+        ]
+        best = min(range(len(settings)), key=lambda i: (scores[i], i))
+        if not math.isfinite(scores[best]):
+            raise AblateError(
+                f"no setting of {', '.join(study.tuning.knobs)} finished for the arm {arm.name}:"
+                " `ablate show` tells what went wrong with the tuning runs"
+            )
+        chosen[arm.name] = settings[best]
+    return chosen
+
+
+def _is_of(plan: Planned, arm: Any, setting: Choice) -> bool:
+    given = {f"{name}={value}" for name, value in setting.items()}
+    return plan.run.arm == arm.name and given <= {o.lstrip("+") for o in plan.overrides}
+
+
+def _validation(run: Run, metric: str) -> float:
+    found = record.read(run.directory)
+    value = None if found is None else found["metrics"].get(metric)
+    return math.inf if value is None else float(value)
+
+
+def _mean(values: Any) -> float:
+    listed = list(values)
+    return math.fsum(listed) / len(listed) if listed else math.inf
+
+
+def folder_of(runs: Sequence[Run]) -> Path:
+    """Give the folder of the runs that are reported."""
+    return runs[-1].sweep

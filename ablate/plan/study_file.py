@@ -1,0 +1,310 @@
+"""Reads a study's file, and tells what is wrong with it, line by line."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from ablate.errors import AblateError, listed, nearest
+from ablate.knobs.run import DESIGNS
+from ablate.plan import designs
+from ablate.plan.designs import Overrides
+from ablate.plan.study import EQUAL, Arm, Statement, Study, Tuning
+from ablate.schema import shown
+
+_KEYS = (
+    *("question", "source", "fixed", "scale", "arms", "design", "factors", "ingredients"),
+    *("baseline", "seeds", "metric", "margin", "tune", "equal", "claims"),
+)
+_NEEDED = ("question", "source", "seeds", "claims")
+_FIRST_TUNING_SEED = 1_000_000  # far from any seed that is reported
+
+
+class Reader:
+    """Reads one file, and gathers what is wrong with it."""
+
+    def __init__(self, file: Path, scale: str) -> None:
+        self.file, self.scale = file, scale
+        self.faults: list[str] = []
+        self.lines: dict[str, int] = {}
+        self.values = self._load()
+
+    def study(self) -> Study:
+        """Put the study together.
+
+        Raises:
+            AblateError: Something is wrong.
+        """
+        for key in self.values:
+            if key not in _KEYS:
+                self._fault(key, f"there is no key {key}{nearest(key, _KEYS)}")
+        for key in _NEEDED:
+            if key not in self.values:
+                self._fault("", f"the study lacks {key}")
+        arms, seeds = self._arms(), self._seeds("seeds", self.values.get("seeds", [0]))
+        arms = self._baseline_first(arms)
+        metric = self._text("metric", "test/error")
+        margin = self._margin("margin", self.values.get("margin"))
+        study = Study(
+            name=self.file.stem,
+            file=self.file,
+            question=self._text("question"),
+            source=self._text("source"),
+            fixed=(*self._overrides("fixed"), *self._overrides(f"scale.{self.scale}")),
+            arms=arms,
+            seeds=seeds,
+            metric=metric,
+            margin=margin,
+            tuning=self._tuning(arms, seeds),
+            equal=self._word("equal", EQUAL, "epochs"),
+            claims=self._claims(arms, metric, margin),
+            lines=self.lines,
+        )
+        self._enough_seeds(study)
+        if self.faults:
+            raise AblateError(*self.faults)
+        return study
+
+    # -- the file ----------------------------------------------------------------------------------
+
+    def _load(self) -> dict[str, Any]:
+        try:
+            text = self.file.read_text(encoding="utf-8")
+            node, values = yaml.compose(text, yaml.SafeLoader), yaml.safe_load(text)
+        except (OSError, UnicodeError) as error:
+            raise AblateError(f"{self.file} does not read: {error}") from error
+        except yaml.YAMLError as error:
+            mark = getattr(error, "problem_mark", None)
+            where = f", line {mark.line + 1}" if mark is not None else ""
+            problem = getattr(error, "problem", None) or str(error).splitlines()[0]
+            raise AblateError(f"{self.file}{where}: {problem}") from error
+        if not isinstance(values, dict) or not all(isinstance(key, str) for key in values):
+            raise AblateError(f"{self.file}: a study is a mapping, with a question and arms")
+        self._mark(node, "")
+        return values
+
+    def _mark(self, node: Any, path: str) -> None:
+        """Take down the line of every key and entry."""
+        self.lines.setdefault(path, node.start_mark.line + 1)
+        if isinstance(node, yaml.MappingNode):
+            for key, value in node.value:
+                inner = f"{path}.{key.value}" if path else str(key.value)
+                self.lines[inner] = key.start_mark.line + 1
+                self._mark(value, inner)
+        elif isinstance(node, yaml.SequenceNode):
+            for number, value in enumerate(node.value):
+                self._mark(value, f"{path}.{number}")
+
+    def _fault(self, path: str, what: str) -> None:
+        while path and path not in self.lines:
+            path = path.rpartition(".")[0]
+        self.faults.append(f"{self.file}, line {self.lines.get(path, 1)}: {what}")
+
+    # -- values ------------------------------------------------------------------------------------
+
+    def _get(self, path: str) -> Any:
+        node: Any = self.values
+        for part in path.split("."):
+            node = node.get(part) if isinstance(node, dict) else None
+        return node
+
+    def _text(self, path: str, default: str = "") -> str:
+        value = self._get(path)
+        if value is None:
+            return default
+        if not isinstance(value, str):
+            self._fault(path, f"{path} is text, not {value}")
+        return str(value)
+
+    def _word(self, path: str, words: Sequence[str], default: str) -> str:
+        value = self._text(path, default)
+        if value not in words:
+            self._fault(path, f"{path}={value} is not legal: it takes {listed(words)}")
+        return value
+
+    def _overrides(self, path: str, value: Any = None) -> Overrides:
+        value = self._get(path) if value is None else value
+        if value is None:
+            return ()
+        if not isinstance(value, list) or not all(isinstance(v, str) and "=" in v for v in value):
+            self._fault(path, f"{path} is a list of overrides such as [dropout.dense=0.5]")
+            return ()
+        return tuple(value)
+
+    def _seeds(self, path: str, value: Any) -> tuple[int, ...]:
+        if isinstance(value, int) and not isinstance(value, bool) and value > 0:
+            return tuple(range(value))
+        sound = isinstance(value, list) and value and all(type(v) is int and v >= 0 for v in value)
+        if not sound or len(set(value)) < len(value):
+            self._fault(path, f"{path} is a number of seeds, or a list of different ones")
+            return (0, 1)
+        return tuple(value)
+
+    def _margin(self, path: str, value: Any) -> float | None:
+        if value is None:
+            return None
+        if isinstance(value, bool) or not isinstance(value, int | float) or value <= 0:
+            self._fault(path, f"{path}={value} is not legal: it takes a number > 0")
+            return None
+        return float(value)
+
+    # -- arms --------------------------------------------------------------------------------------
+
+    def _arms(self) -> tuple[Arm, ...]:
+        design = self.values.get("design")
+        given = [key for key in ("arms", "factors", "ingredients") if key in self.values]
+        if design is None:
+            return self._explicit() if given == ["arms"] else self._no_arms(given)
+        if design not in DESIGNS:
+            hint = nearest(str(design), DESIGNS)
+            self._fault("design", f"design={design} is not legal: it is {listed(DESIGNS)}{hint}")
+            return ()
+        wanted = "factors" if design in ("factorial", "one_at_a_time") else "ingredients"
+        parts = self.values.get(wanted)
+        if given != [wanted] or not isinstance(parts, dict) or not parts:
+            self._fault("design", f"design={design} takes {wanted} (a mapping), and nothing beside")
+            return ()
+        if wanted == "factors":
+            listed_ = {name: self._grid(f"factors.{name}", v) for name, v in parts.items()}
+        else:
+            listed_ = {n: self._overrides(f"ingredients.{n}", v) for n, v in parts.items()}
+        if self.faults:
+            return ()
+        made = getattr(designs, str(design))(listed_)
+        return tuple(Arm(name, o, line=self._line(wanted)) for name, o in made.items())
+
+    def _explicit(self) -> tuple[Arm, ...]:
+        given = self.values["arms"]
+        if not isinstance(given, dict) or len(given) < 2:
+            self._fault("arms", "arms is a mapping of at least two: a name, and what the arm sets")
+            return ()
+        arms = []
+        for name, value in given.items():
+            path, seeds = f"arms.{name}", None
+            if isinstance(value, dict):
+                for key in set(value) - {"set", "seeds"}:
+                    self._fault(f"{path}.{key}", f"an arm has set and seeds, not {key}")
+                seeds = self._seeds(f"{path}.seeds", value["seeds"]) if "seeds" in value else None
+                value = value.get("set", [])
+            sets = self._overrides(path, value)
+            arms.append(Arm(str(name), sets, seeds, self._line(path)))
+        return tuple(arms)
+
+    def _no_arms(self, given: Sequence[str]) -> tuple[Arm, ...]:
+        what = f"{listed(given)} without design" if given else "no arms"
+        self._fault("", f"the study has {what}: give arms, or a design ({listed(DESIGNS)})")
+        return ()
+
+    def _grid(self, path: str, values: Any) -> tuple[str, ...]:
+        if not isinstance(values, list) or len(values) < 2:
+            self._fault(path, f"{path} is a list of at least two values")
+            return ("", "")
+        return tuple(_written(value) for value in values)
+
+    def _baseline_first(self, arms: tuple[Arm, ...]) -> tuple[Arm, ...]:
+        name = self.values.get("baseline")
+        if name is None or not arms:
+            return arms
+        names = [arm.name for arm in arms]
+        if name not in names:
+            hint = nearest(str(name), names)
+            self._fault("baseline", f"baseline={name}: there is no such arm{hint}")
+            return arms
+        return tuple(sorted(arms, key=lambda arm: arm.name != name))
+
+    def _line(self, path: str) -> int:
+        return self.lines.get(path, 1)
+
+    # -- tuning, claims, seeds ---------------------------------------------------------------------
+
+    def _tuning(self, arms: Sequence[Arm], seeds: Sequence[int]) -> Tuning | None:
+        given = self.values.get("tune")
+        if given is None:
+            return None
+        knobs = given.get("knobs") if isinstance(given, dict) else None
+        if not isinstance(knobs, dict) or not knobs or set(given) - {"knobs", "seeds", "metric"}:
+            self._fault("tune", "tune has knobs (a mapping: knob, and a list of values) and seeds")
+            return None
+        own = given.get("seeds", 2)
+        chosen = (
+            tuple(range(_FIRST_TUNING_SEED, _FIRST_TUNING_SEED + own))
+            if type(own) is int and own > 0
+            else self._seeds("tune.seeds", own)
+        )
+        reported = {seed for arm in arms for seed in arm.seeds or seeds} & set(chosen)
+        if reported:
+            self._fault("tune.seeds", f"the seed {min(reported)} both tunes and is reported")
+        for name in knobs:
+            both = [arm for arm in arms if any(_name(o) == name for o in arm.overrides)]
+            if both:
+                self._fault(
+                    f"tune.knobs.{name}", f"{name} is tuned, and the arm {both[0].name} sets it too"
+                )
+        grid = {name: self._grid(f"tune.knobs.{name}", v) for name, v in knobs.items()}
+        metric = str(given.get("metric", "val/error"))
+        if not metric.startswith("val/"):
+            self._fault("tune.metric", f"tune.metric={metric}: validation (val/...) alone may tune")
+        return Tuning(grid, chosen, metric, self._line("tune"))
+
+    def _claims(
+        self, arms: Sequence[Arm], metric: str, margin: float | None
+    ) -> tuple[Statement, ...]:
+        given = self.values.get("claims", [])
+        if not isinstance(given, list) or not given:
+            self._fault("claims", "claims is a list of at least one")
+            return ()
+        return tuple(
+            claim
+            for number, value in enumerate(given)
+            if (claim := self._claim(f"claims.{number}", value, arms, metric, margin)) is not None
+        )
+
+    def _claim(
+        self, path: str, value: Any, arms: Sequence[Arm], metric: str, margin: float | None
+    ) -> Statement | None:
+        keys = ("claim", "arm", "metric", "direction", "margin", "source")
+        if not isinstance(value, dict) or not {"claim", "arm", "direction"} <= set(value):
+            self._fault(path, "a claim has claim (in words), arm and direction")
+            return None
+        for key in set(value) - set(keys):
+            self._fault(path, f"there is no key {key} in a claim{nearest(str(key), keys)}")
+        from ablate.analyze.verdicts import DIRECTIONS  # statsmodels takes a second to import
+
+        names = [arm.name for arm in arms]
+        arm, direction = str(value["arm"]), str(value["direction"])
+        if names and arm not in names:
+            self._fault(path, f"the claim names the arm {arm}: there is none{nearest(arm, names)}")
+        elif names and arm == names[0]:
+            self._fault(path, f"the claim names {arm}, which is the baseline")
+        if direction not in DIRECTIONS:
+            hint = nearest(direction, DIRECTIONS)
+            self._fault(path, f"direction={direction} is not legal: {listed(DIRECTIONS)}{hint}")
+        about = str(value.get("metric", metric))
+        own = self._margin(f"{path}.margin", value.get("margin"))
+        return Statement(
+            claim=str(value["claim"]),
+            arm=arm,
+            metric=about,
+            direction=direction,
+            margin=margin if own is None and about == metric else own,
+            source=str(value.get("source", self.values.get("source", ""))),
+            line=self._line(path),
+        )
+
+    def _enough_seeds(self, study: Study) -> None:
+        for arm in study.arms:
+            if len(study.seeds_of(arm)) < 2:
+                path = f"arms.{arm.name}" if arm.seeds is not None else "seeds"
+                self._fault(path, f"{arm.name} has one seed: no verdict can come of fewer than two")
+                return
+
+
+def _name(override: str) -> str:
+    return override.partition("=")[0].lstrip("+")
+
+
+def _written(value: Any) -> str:
+    return value if isinstance(value, str) else shown(value)

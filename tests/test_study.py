@@ -1,0 +1,290 @@
+"""Study files: what they say, what is wrong in them, and what comes of them."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+import ablate
+from ablate import data, record
+from ablate.errors import AblateError
+from ablate.launch import command, describe
+from ablate.plan import Request, study
+
+SOUND: dict[str, Any] = {
+    "question": "Does dropout help?",
+    "source": "a test",
+    "fixed": ["model=mlp", "model.hidden=[8]", "epochs=1", "data.train_size=100"],
+    "arms": {"plain": [], "dropped": ["dropout.dense=0.5"]},
+    "seeds": 2,
+    "claims": [{"claim": "It helps", "arm": "dropped", "direction": "lower"}],
+}
+
+
+@pytest.fixture(autouse=True)
+def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+def written(**changes: Any) -> str:
+    """Write a study file: the sound one with changes; None leaves a key out."""
+    values = {k: v for k, v in (SOUND | changes).items() if v is not None}
+    Path("mine.yaml").write_text(yaml.safe_dump(values, sort_keys=False), encoding="utf-8")
+    return "mine.yaml"
+
+
+def planned(**changes: Any) -> list[Any]:
+    return command.plan(Request((f"+study={written(**changes)}",)))
+
+
+def faults(**changes: Any) -> tuple[str, ...]:
+    with pytest.raises(AblateError) as error:
+        planned(**changes)
+    return error.value.faults
+
+
+# -- what is wrong ---------------------------------------------------------------------------------
+
+WRONG: dict[str, tuple[dict[str, Any], str]] = {
+    "no question": ({"question": None}, "line 1: the study lacks question"),
+    "no arms": ({"arms": None}, "the study has no arms: give arms, or a design"),
+    "a wrong key": ({"sedes": 3}, "there is no key sedes; did you mean 'seeds'?"),
+    "one arm": ({"arms": {"plain": []}}, "arms is a mapping of at least two"),
+    "no baseline": ({"baseline": "plane"}, "there is no such arm; did you mean 'plain'?"),
+    "an unknown arm in a claim": (
+        {"claims": [{"claim": "x", "arm": "droped", "direction": "lower"}]},
+        "the claim names the arm droped: there is none; did you mean 'dropped'?",
+    ),
+    "a claim of the baseline": (
+        {"claims": [{"claim": "x", "arm": "plain", "direction": "lower"}]},
+        "the claim names plain, which is the baseline",
+    ),
+    "a wrong direction": (
+        {"claims": [{"claim": "x", "arm": "dropped", "direction": "low"}]},
+        "direction=low is not legal: lower, higher or differs",
+    ),
+    "no claim": ({"claims": []}, "claims is a list of at least one"),
+    "one seed": ({"seeds": 1}, "has one seed: no verdict can come of fewer than two"),
+    "a wrong margin": ({"margin": -1}, "margin=-1 is not legal: it takes a number > 0"),
+    "a knob outside its range": (
+        {"arms": {"plain": [], "dropped": ["dropout.dense=1.5"]}},
+        "dropout.dense=1.5 is not legal",
+    ),
+    "an arm that changes nothing": (
+        {"arms": {"plain": [], "dropped": ["dropout.dense=0"]}},
+        "the arm dropped changes nothing: it is the same as plain",
+    ),
+    "a tuned knob that is an arm's": (
+        {"tune": {"knobs": {"dropout.dense": [0.1, 0.2]}}},
+        "dropout.dense is tuned, and the arm dropped sets it too",
+    ),
+    "a tuning seed that is reported": (
+        {"tune": {"knobs": {"optimizer.lr": [0.1, 0.2]}, "seeds": [1]}},
+        "the seed 1 both tunes and is reported",
+    ),
+    "tuning on the test split": (
+        {"tune": {"knobs": {"optimizer.lr": [0.1, 0.2]}, "metric": "test/error"}},
+        "validation (val/...) alone may tune",
+    ),
+    "unequal epochs": (
+        {"arms": {"plain": [], "dropped": ["dropout.dense=0.5", "epochs=2"]}},
+        "dropped trains 2 epochs, the baseline 1: equal is epochs",
+    ),
+    "a design without factors": (
+        {"design": "factorial"},
+        "design=factorial takes factors (a mapping), and nothing beside",
+    ),
+    "a wrong design": ({"design": "leave_two_out"}, "did you mean 'leave_one_out'?"),
+}
+
+
+@pytest.mark.parametrize("what", WRONG)
+def test_a_bad_study_is_refused_with_file_line_and_reason(what: str) -> None:
+    changes, said = WRONG[what]
+    told = faults(**changes)
+    assert any(said in fault for fault in told), told
+    assert all("mine.yaml, line " in fault for fault in told)
+
+
+def test_the_line_is_the_one_that_is_wrong() -> None:
+    name = written()
+    lines = Path(name).read_text().splitlines()
+    number = next(i for i, line in enumerate(lines, start=1) if "direction: lower" in line)
+    text = Path(name).read_text().replace("arm: dropped", "arm: nobody")
+    Path(name).write_text(text)
+    with pytest.raises(AblateError) as error:
+        study.read(name)
+    (fault,) = error.value.faults
+    assert f"line {number - 2}:" in fault or f"line {number - 1}:" in fault
+
+
+def test_a_file_that_is_no_yaml_is_refused_with_its_line() -> None:
+    Path("broken.yaml").write_text("question: x\narms: {a: [\n")
+    with pytest.raises(AblateError) as error:
+        study.read("broken.yaml")
+    (fault,) = error.value.faults
+    assert "broken.yaml, line 3" in fault
+
+
+def test_an_unknown_study_is_refused_with_the_nearest() -> None:
+    with pytest.raises(AblateError) as error:
+        study.read("dropout_rat")
+    (fault,) = error.value.faults
+    assert "did you mean 'dropout_rate'?" in fault
+
+
+# -- what is planned -------------------------------------------------------------------------------
+
+
+def test_runs_come_seed_major_and_bear_their_arms() -> None:
+    runs = planned(seeds=[4, 9])
+    assert [(run.config["seed"], run.arm) for run in runs] == [
+        (4, "plain"),
+        (4, "dropped"),
+        (9, "plain"),
+        (9, "dropped"),
+    ]
+    assert {run.study for run in runs} == {"mine"}
+    assert {str(run.sweep) for run in runs} == {"results/mine"}
+
+
+def test_the_named_baseline_comes_first() -> None:
+    assert (
+        planned(baseline="dropped", claims=[{"claim": "x", "arm": "plain", "direction": "higher"}])[
+            0
+        ].arm
+        == "dropped"
+    )
+
+
+def test_an_override_of_the_request_wins_over_the_study() -> None:
+    runs = command.plan(Request((f"+study={written()}", "epochs=2", "name=other")))
+    assert {run.config["epochs"] for run in runs} == {2}
+    assert {str(run.sweep) for run in runs} == {"results/other"}
+
+
+def test_scale_chooses_what_is_fixed() -> None:
+    file = written(scale={"quick": [], "full": ["data.train_size=200"]})
+    sizes = [
+        command.plan(Request((f"+study={file}", f"scale={scale}")))[0].config["data"]["train_size"]
+        for scale in ("quick", "full")
+    ]
+    assert sizes == [100, 200]
+
+
+def test_identical_arms_with_seeds_of_their_own_are_allowed() -> None:
+    arms = {"a": {"seeds": [0, 1]}, "b": {"seeds": [2, 3]}}
+    claims = [{"claim": "they differ", "arm": "b", "direction": "differs"}]
+    runs = planned(arms=arms, claims=claims)
+    assert [(run.arm, run.config["seed"]) for run in runs] == [
+        ("a", 0),
+        ("b", 2),
+        ("a", 1),
+        ("b", 3),
+    ]
+
+
+def test_equal_steps_give_larger_batches_more_epochs() -> None:
+    arms = {"small": ["batch_size=10"], "large": ["batch_size=50"]}
+    claims = [{"claim": "x", "arm": "large", "direction": "higher"}]
+    runs = planned(arms=arms, claims=claims, equal="steps")
+    # 100 images: 10 steps in one epoch of the first, 2 of the second.
+    assert {run.arm: run.config["epochs"] for run in runs} == {"small": 1, "large": 5}
+
+
+@pytest.mark.parametrize("name", study.shipped())
+def test_every_shipped_study_reads_at_both_scales_and_names_its_source(name: str) -> None:
+    for scale in ("quick", "full"):
+        found = study.read(name, scale)
+        assert found.question.endswith("?")
+        assert len(found.source) > 10
+        assert all(claim.source for claim in found.claims)
+
+
+# -- what comes of it ------------------------------------------------------------------------------
+
+
+def test_a_study_trains_its_arms_and_writes_itself_down() -> None:
+    runs, interrupted = command.run(Request((f"+study={written()}",)))
+    assert not interrupted
+    found = [record.read(run.directory) for run in runs]
+    assert [(r["arm"], r["study"], r["status"]) for r in found if r] == [
+        (arm, "mine", "finished") for _ in range(2) for arm in ("plain", "dropped")
+    ]
+    told = json.loads(Path("results/mine/study.json").read_text())
+    assert told["question"] == SOUND["question"]
+    assert told["baseline"] == "plain"
+    assert told["claims"][0]["arm"] == "dropped"
+
+
+def test_an_edited_study_reuses_its_runs_under_their_new_names() -> None:
+    command.run(Request((f"+study={written()}",)))
+    before = {p: p.stat().st_mtime_ns for p in Path("results").rglob("checkpoint.pt")}
+    arms = {"none": [], "half": ["dropout.dense=0.5"]}
+    claims = [{"claim": "x", "arm": "half", "direction": "lower"}]
+    command.run(Request((f"+study={written(arms=arms, claims=claims)}",)))
+    assert {p: p.stat().st_mtime_ns for p in Path("results").rglob("checkpoint.pt")} == before
+    assert sorted(set(ablate.load("results/mine")["arm"])) == ["half", "none"]
+
+
+TUNED = {"tune": {"knobs": {"optimizer.lr": [1e-6, 0.01]}, "seeds": 1}}
+
+
+def test_each_arm_is_tuned_alike_on_validation_with_seeds_that_are_not_reported() -> None:
+    runs, _ = command.run(Request((f"+study={written(**TUNED)}", "epochs=5")))
+    tuning = [run for run in runs if run.sweep.name == "mine-tuning"]
+    assert sorted((r.arm, r.config["optimizer"]["lr"]) for r in tuning) == [
+        ("dropped", 1e-6),
+        ("dropped", 0.01),
+        ("plain", 1e-6),
+        ("plain", 0.01),
+    ]
+    assert {run.config["seed"] for run in tuning}.isdisjoint({0, 1})
+    reported = [run for run in runs if run.sweep.name == "mine"]
+    assert {run.config["optimizer"]["lr"] for run in reported} == {0.01}, "1e-6 learns nothing"
+    told = json.loads(Path("results/mine/study.json").read_text())
+    assert told["arms"]["dropped"]["tuned"] == {"optimizer.lr": "0.01"}
+    assert told["arms"]["dropped"]["on the grid's edge"] == ["optimizer.lr"]
+
+
+def test_a_poisoned_test_split_changes_no_choice(monkeypatch: pytest.MonkeyPatch) -> None:
+    def choices(name: str) -> dict[str, Any]:
+        command.run(Request((f"+study={written(**TUNED)}", f"name={name}", "epochs=2")))
+        told = json.loads(Path(f"results/{name}/study.json").read_text())
+        return {arm: values["tuned"] for arm, values in told["arms"].items()}
+
+    clean = choices("clean")
+    split = data.split
+
+    def poisoned(*arguments: Any) -> dict[str, Any]:
+        parts = dict(split(*arguments))
+        test = parts["test"]
+        parts["test"] = type(test)(test.images, (test.labels + 1) % 10)
+        return parts
+
+    monkeypatch.setattr(data, "split", poisoned)
+    describe._load.cache_clear()
+    assert choices("poisoned") == clean
+    clean_error, poisoned_error = (
+        ablate.load(f"results/{name}")["test/error"].mean() for name in ("clean", "poisoned")
+    )
+    describe._load.cache_clear()
+    assert poisoned_error > clean_error, "the poison was there"
+
+
+def test_a_design_of_the_command_line_trains_its_arms_seed_major() -> None:
+    request = Request(
+        ("model=mlp", "design=leave_one_out", "dropout.dense=0,0.5", "norm=none,batch", "seed=0,1"),
+        multirun=True,
+    )
+    runs = command.plan(request)
+    assert [
+        (r.config["seed"], r.config["dropout"]["dense"], r.config["norm"]["name"]) for r in runs
+    ] == [
+        (seed, *arm) for seed in (0, 1) for arm in ((0.5, "batch"), (0.0, "batch"), (0.5, "none"))
+    ]
