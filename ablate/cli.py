@@ -30,6 +30,8 @@ my network, and would I see it again with other seeds?
     ablate run data=mnist dropout=standard seed=1  another data set, with dropout
     ablate run -m norm=none,batch 'seed=range(5)'  a grid, trained together, none twice
     ablate plan -m norm=none,batch                 what that would train, and how
+    ablate run +study=dropout_rate                 a question, its arms, and a verdict
+    ablate studies                                 which studies there are
     ablate show results                            what was finished, what failed and why
     ablate data mnist                              fetch a data set beforehand
 
@@ -73,9 +75,9 @@ OVERRIDES are Hydra's: `knob=value` and `group=option`, any number of them.
     ablate run dropout.dense=0.5 norm=batch seed=1  what an ablation is about
     ablate run -m norm=none,batch 'seed=range(5)'   a grid of runs, trained together
 
-Groups: data model dropout norm init optimizer schedule regularize augment. conf/README.md explains every knob;
-`ablate run --cfg job` prints them all with their values. Hydra's other flags work too: --info,
---config-dir, -cn, --hydra-help.
+Groups: data model dropout norm init optimizer schedule regularize augment. conf/README.md explains
+every knob; `ablate run --cfg job` prints them all with their values. Hydra's other flags work too:
+--info, --config-dir, -cn, --hydra-help.
 
 A run is recorded in out/name/key/. The same command again skips what is finished and goes on with
 what was cut off; `rerun=failed`, `diverged` or `all` trains again what ended so.
@@ -118,6 +120,22 @@ def show(
         watch_state(Path(path), Console())
         raise typer.Exit(0)
     raise typer.Exit(show_state(Path(path), Console()))
+
+
+@app.command()
+def studies(
+    scale: Annotated[str, typer.Option(help="whose cost is told: quick or full")] = "quick",
+) -> None:
+    """List the shipped studies: question, source, arms, and how many runs they train."""
+    from rich.console import Console
+
+    from ablate.errors import nearest
+    from ablate.knobs.run import SCALES
+    from ablate.report.studies import show_studies
+
+    if scale not in SCALES:
+        raise AblateError(f"--scale {scale}: it is quick or full{nearest(scale, SCALES)}")
+    show_studies(Console(), scale)
 
 
 @app.command()
