@@ -74,7 +74,7 @@ def entries(config: Config) -> Iterator[tuple[str, Any, Knob | None]]:
     """
     own = targets(config)
     for name, value in flatten(config).items():
-        argument = any(belongs(name, slot) for slot in own)
+        argument = bool(own) and any(belongs(name, slot) for slot in own)
         yield name, value, None if argument else BY_NAME.get(name)
 
 
@@ -126,7 +126,10 @@ def flatten(config: Config, prefix: str = "") -> dict[str, Any]:
     flat: dict[str, Any] = {}
     for key, value in config.items():
         name = f"{prefix}{key}"
-        flat |= flatten(value, f"{name}.") if isinstance(value, Mapping) else {name: value}
+        if isinstance(value, dict):  # a plan flattens thousands; Mapping is slow to ask for
+            flat.update(flatten(value, f"{name}."))
+        else:
+            flat[name] = value
     return flat
 
 

@@ -64,13 +64,13 @@ class Composer:
 
 
 def resolved(contents: Contents) -> Contents:
-    """Resolve interpolations; what is missing (???) becomes None.
+    """Resolve interpolations; what is missing (???) becomes None. Groups may be shared.
 
     Raises:
         AblateError: An interpolation leads nowhere.
     """
     if not _mentions(contents, "${") and not _mentions(contents, "???"):
-        return copy.deepcopy(contents)
+        return dict(contents)
     cfg = OmegaConf.create(contents)
     try:
         for name in OmegaConf.missing_keys(cfg):
