@@ -145,7 +145,6 @@ WRONG_NAMES = {
     "optimizer.lrr=0.1": "there is no knob optimizer.lrr; did you mean 'optimizer.lr'?",
     "model.activaton=relu": "did you mean 'model.activation'?",
     "+foo=1": "there is no knob or group foo",
-    "+study=dropout": "there is no knob or group study",
     "model=mpl": "model is one of cnn, custom, deep_mlp, gru, lenet5, lstm, mlp, resnet, rnn or"
     " vgg; did you mean 'mlp'?",
     "norm=Batch": "did you mean 'batch'?",
