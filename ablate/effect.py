@@ -111,8 +111,8 @@ def no_running_statistics(config: Config) -> str | None:
     """What adjusts running statistics."""
     if config["norm"].get("eval") == "batch":
         return "norm.eval=batch keeps no running statistics"
-    if config["regularize"].get("swa") is not None:
-        return "regularize.swa computes the statistics of its average anew"
+    if config["regularize"].get("swa") == 0:
+        return "regularize.swa=0 computes the statistics of its average anew, from the start"
     return no_batch_norm(config)
 
 

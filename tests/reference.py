@@ -500,3 +500,38 @@ def balanced_squares(cells):
     a, b, both, block = between(0), between(1), between(0, 1), between(2)
     total = sum((value - grand) ** 2 for value in cells.values())
     return {"a": a, "b": b, "a × b": both - a - b, "block": block, "rest": total - both - block}
+
+
+# -- ensembles -------------------------------------------------------------------------------------
+
+
+def softmax(logits):
+    exps = [math.exp(z - max(logits)) for z in logits]
+    return [e / sum(exps) for e in exps]
+
+
+def entropy(p):
+    return -sum(q * math.log(q) for q in p if q > 0)
+
+
+def ensemble(members):
+    """Average what several networks say of one image, in probabilities.
+
+    Args:
+        members: Logits [K] of each.
+
+    Returns:
+        Arithmetic mean; geometric mean, renormalized; entropy of the former; mutual information.
+    """
+    each = [softmax(logits) for logits in members]
+    columns = list(zip(*each, strict=True))
+    mean = [sum(column) / len(each) for column in columns]
+    roots = [math.prod(q ** (1 / len(each)) for q in column) for column in columns]
+    geometric = [root / sum(roots) for root in roots]
+    information = entropy(mean) - sum(entropy(p) for p in each) / len(each)
+    return mean, geometric, entropy(mean), information
+
+
+def masks(units):
+    """List every choice of units to keep."""
+    return list(itertools.product((0, 1), repeat=units))

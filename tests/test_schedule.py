@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import warnings
+from math import inf
 
 import pytest
 import torch
-from hypothesis import given
+from hypothesis import assume, given
 from hypothesis import strategies as st
 from torch.optim import lr_scheduler
 
-from ablate.schedule import rates
+from ablate.knobs.training import SCHEDULES
+from ablate.schedule import Plateau, rates
 
 LR = 0.3
 
@@ -43,31 +45,165 @@ def followed(make, steps):
 
 
 def after_warmup(make, warmup):
-    """Let torch's LinearLR rise from lr/W to lr in W steps, then start the scheduler."""
+    """Let torch's SequentialLR start the scheduler after the rise."""
 
     def both(optimizer):
-        rise = lr_scheduler.LinearLR(optimizer, 1 / warmup, 1.0, total_iters=warmup - 1)
+        rise = linear_warmup(warmup)(optimizer)
         return lr_scheduler.SequentialLR(optimizer, [rise, make(optimizer)], [warmup])
 
     return both
 
 
+def linear_warmup(warmup):
+    """Make torch's LinearLR rise from lr/W to lr in W steps; one step is at the full rate."""
+
+    def make(optimizer):
+        if warmup == 1:
+            return lr_scheduler.ConstantLR(optimizer, 1.0)
+        return lr_scheduler.LinearLR(optimizer, 1 / warmup, 1.0, total_iters=warmup - 1)
+
+    return make
+
+
 def assert_agrees(ours, torchs):
+    """Compare to 1e-12 of the base rate; torch's own recursions leave rounding errors behind."""
     assert ours.dtype == torch.float64
-    torch.testing.assert_close(ours, torchs, rtol=1e-9, atol=1e-12)
+    torch.testing.assert_close(ours, torchs, rtol=1e-12, atol=1e-12 * LR)
 
 
-@given(st.integers(1, 200), st.integers(2, 50), st.sampled_from([0.1, 0.5, 0.97]))
-def test_step_agrees_with_torch(steps, parts, gamma):
-    size = max(round(steps / parts), 1)
-    expected = followed(lambda o: lr_scheduler.StepLR(o, size, gamma), steps)
-    assert_agrees(rates(step(every=size / steps, gamma=gamma), LR, steps, 1), expected)
+# -- every schedule against torch's ----------------------------------------------------------------
+
+STEPS = st.integers(1, 120)
+EPOCH = st.integers(1, 12)  # steps of an epoch
+FINAL = st.sampled_from([0.0, 1e-3, 0.1, 0.7])
+GAMMA = st.floats(0.05, 1.0)
 
 
-@given(st.integers(1, 300), st.sampled_from([0.0, 0.01, 0.5]))
-def test_cosine_agrees_with_torch(steps, final):
-    expected = followed(lambda o: lr_scheduler.CosineAnnealingLR(o, steps, final * LR), steps)
-    assert_agrees(rates(cosine(final=final), LR, steps, 1), expected)
+def _constant(draw, epoch):
+    return {}, draw(STEPS), lambda o: lr_scheduler.ConstantLR(o, 1.0)
+
+
+def _step(draw, epoch):
+    """`every` is torch's step_size over the number of steps."""
+    steps, gamma = draw(STEPS), draw(GAMMA)
+    size = draw(st.integers(1, steps))
+    values = {"every": min(size / steps, 1 - 1e-9), "gamma": gamma}
+    return values, steps, lambda o: lr_scheduler.StepLR(o, size, gamma)
+
+
+def _multistep(draw, epoch):
+    """Milestones are torch's over the number of steps."""
+    steps, gamma = draw(STEPS), draw(GAMMA)
+    at = sorted(draw(st.sets(st.integers(0, steps - 1), min_size=1, max_size=4)))
+    values = {"milestones": [step / steps for step in at], "gamma": gamma}
+    return values, steps, lambda o: lr_scheduler.MultiStepLR(o, at, gamma)
+
+
+def _exponential(draw, epoch):
+    """Torch's gamma is meant for an epoch; here it takes a step at a time, by the epoch's root."""
+    gamma = draw(GAMMA)
+    make = lambda o: lr_scheduler.ExponentialLR(o, gamma ** (1 / epoch))  # noqa: E731
+    return {"gamma": gamma}, draw(STEPS), make
+
+
+def _linear(draw, epoch):
+    """Torch falls from start_factor 1 to end_factor `final` in total_iters, all steps."""
+    steps, final = draw(STEPS), draw(FINAL)
+    return {"final": final}, steps, lambda o: lr_scheduler.LinearLR(o, 1.0, final, steps)
+
+
+def _polynomial(draw, epoch):
+    """Torch falls to 0 alone; total_iters are all steps."""
+    steps, power = draw(STEPS), draw(st.floats(0.3, 4.0))
+    values = {"final": 0.0, "power": power}
+    return values, steps, lambda o: lr_scheduler.PolynomialLR(o, steps, power)
+
+
+def _cosine(draw, epoch):
+    """T_max is the number of steps, eta_min is `final` times the rate."""
+    steps, final = draw(STEPS), draw(FINAL)
+    make = lambda o: lr_scheduler.CosineAnnealingLR(o, steps, final * LR)  # noqa: E731
+    return {"final": final}, steps, make
+
+
+def _warm_restarts(draw, epoch):
+    """T_mult is `growth`; T_0 steps in the first cycle, such that the last cycle ends whole."""
+    first, cycles, growth, final = draw(EPOCH), draw(st.integers(1, 4)), draw(GROWTH), draw(FINAL)
+    steps = first * sum(growth**i for i in range(cycles))
+    values = {"cycles": cycles, "growth": growth, "final": final}
+    make = lr_scheduler.CosineAnnealingWarmRestarts
+    return values, steps, lambda o: make(o, first, growth, final * LR)
+
+
+def _cyclic(draw, epoch):
+    """step_size_up is half a cycle, a whole number of steps; base_lr is `final` times max_lr."""
+    half, cycles, final = draw(EPOCH), draw(st.integers(1, 5)), draw(FINAL)
+    mode = draw(st.sampled_from(["triangular", "triangular2"]))
+    values = {"cycles": cycles, "mode": mode, "final": final}
+
+    def make(optimizer):
+        return lr_scheduler.CyclicLR(
+            optimizer, final * LR, LR, step_size_up=half, mode=mode, cycle_momentum=False
+        )
+
+    return values, 2 * half * cycles, make
+
+
+def _one_cycle(draw, epoch):
+    """pct_start is `rise`, div_factor 1/initial, final_div_factor initial/final."""
+    steps, rise, initial = draw(STEPS), draw(st.floats(0.05, 0.95)), draw(st.floats(0.01, 1.0))
+    assume(abs(rise * steps - 1) > 1e-6)  # where torch divides by the length of the rise, 0
+    final = draw(FINAL)
+    values = {"rise": rise, "initial": initial, "final": final}
+
+    def make(optimizer):
+        ends = {"div_factor": 1 / initial, "final_div_factor": initial / final if final else inf}
+        return lr_scheduler.OneCycleLR(
+            optimizer, LR, steps, pct_start=rise, cycle_momentum=False, **ends
+        )
+
+    return values, steps, make
+
+
+GROWTH = st.integers(1, 3)
+# Each draws the schedule's own values, the steps it fills, and torch's scheduler for them.
+TORCHS = {
+    "constant": _constant,
+    "step": _step,
+    "multistep": _multistep,
+    "exponential": _exponential,
+    "linear": _linear,
+    "polynomial": _polynomial,
+    "cosine": _cosine,
+    "warm_restarts": _warm_restarts,
+    "cyclic": _cyclic,
+    "one_cycle": _one_cycle,
+    "plateau": _constant,  # until the validation loss has its say, below
+}
+
+
+def test_every_schedule_has_its_match_in_torch():
+    assert set(TORCHS) == set(SCHEDULES)
+
+
+@pytest.mark.parametrize("name", TORCHS)
+@given(st.data())
+def test_a_schedule_agrees_with_torchs_over_a_whole_run(name, data):
+    epoch = data.draw(EPOCH)
+    values, steps, make = TORCHS[name](data.draw, epoch)
+    found = rates({"name": name, "warmup_epochs": 0} | values, LR, steps, epoch)
+    assert_agrees(found, followed(make, steps))
+
+
+@pytest.mark.parametrize("name", TORCHS)
+@given(st.data())
+def test_a_warmup_rises_as_torchs_linear_and_the_schedule_fills_the_rest(name, data):
+    epoch, epochs = data.draw(EPOCH), data.draw(st.integers(1, 5))
+    warmup = epoch * epochs
+    values, steps, make = TORCHS[name](data.draw, epoch)
+    found = rates({"name": name, "warmup_epochs": epochs} | values, LR, warmup + steps, epoch)
+    rising = followed(linear_warmup(warmup), warmup)
+    assert_agrees(found, torch.cat([rising, followed(make, steps)]))
 
 
 @given(st.integers(2, 5), st.integers(2, 10), st.integers(6, 9))
@@ -84,10 +220,28 @@ def test_a_warmup_before_steps_agrees_with_torchs_sequence_of_both():
     assert_agrees(rates(step(warmup_epochs=2), LR, 100, 10), followed(make, 100))
 
 
-@given(st.integers(1, 20), st.integers(1, 20))
-def test_a_constant_rate_is_constant(epochs, per_epoch):
-    expected = torch.full((epochs * per_epoch,), LR, dtype=torch.float64)
-    assert torch.equal(rates(constant(), LR, epochs * per_epoch, per_epoch), expected)
+@given(STEPS, st.floats(0.3, 4.0), FINAL)
+def test_a_polynomial_with_a_floor_is_torchs_share_of_what_is_above_it(steps, power, final):
+    torchs = followed(lambda o: lr_scheduler.PolynomialLR(o, steps, power), steps)
+    values = {"name": "polynomial", "final": final, "power": power, "warmup_epochs": 0}
+    assert_agrees(rates(values, LR, steps, 1), final * LR + (1 - final) * torchs)
+
+
+# -- plateau ---------------------------------------------------------------------------------------
+
+LOSSES = st.lists(st.floats(0, 4) | st.sampled_from([1.0, 0.99995, 0.9998]), max_size=40)
+
+
+@given(LOSSES, st.integers(0, 5), GAMMA)
+def test_a_plateau_falls_when_torchs_does(losses, patience, gamma):
+    optimizer = torch.optim.SGD([torch.zeros(1, requires_grad=True)], lr=LR)
+    # Its eps would keep rates from falling by less than 1e-8.
+    torchs = lr_scheduler.ReduceLROnPlateau(optimizer, factor=gamma, patience=patience, eps=0)
+    ours = Plateau()
+    for loss in losses:
+        ours.look({"patience": patience, "gamma": gamma}, loss)
+        torchs.step(loss)
+        assert LR * ours.factor == pytest.approx(optimizer.param_groups[0]["lr"], rel=1e-12)
 
 
 # -- by hand ---------------------------------------------------------------------------------------

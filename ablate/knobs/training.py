@@ -59,9 +59,8 @@ OPTIMIZER: Final = (
         place="axis",
         off=0,
         source="Sutskever et al. 2013",
-        acts_after="step",
     ),
-    _coefficient("beta1", _DECAY, "decay of the mean of gradients", _ADAM),
+    _coefficient("beta1", _DECAY, "decay of the mean of gradients", _ADAM, "start"),
     _coefficient("beta2", _DECAY, "decay of the mean of squared gradients", _ADAM),
     _coefficient("alpha", _DECAY, "decay of the mean of squared gradients", acts_after="start"),
     _coefficient(
@@ -90,7 +89,6 @@ OPTIMIZER: Final = (
         Whole(1),
         "steps from which the curvature is estimated",
         unit="iterations",
-        acts_after="epochs",
     ),
     Knob("optimizer.max_iter", Whole(1), "iterations a step", unit="iterations"),
     Knob(
@@ -139,7 +137,6 @@ SCHEDULE: Final = (
         source="Loshchilov & Hutter 2017, arXiv:1608.03983 (cosine, warm_restarts); Smith 2017,"
         " arXiv:1506.01186 (cyclic); Smith & Topin 2018, arXiv:1708.07120 (one_cycle);"
         " torch.optim.lr_scheduler (the others)",
-        acts_after="epochs",
     ),
     Knob(
         "schedule.warmup_epochs",
@@ -156,14 +153,12 @@ SCHEDULE: Final = (
         _SHARE,
         "the rate falls each time this share of the steps after the warm-up has passed",
         unit="fraction of training",
-        acts_after="epochs",
     ),
     _rate_knob(
         "milestones",
         ListOf(_SHARE, at_least=1),
         "where the rate falls",
         unit="fraction of training",
-        acts_after="epochs",
     ),
     Knob(
         "schedule.gamma",
@@ -171,7 +166,7 @@ SCHEDULE: Final = (
         "factor at each fall; in exponential over each epoch",
         place="axis",
         off=1,
-        acts_after="epochs",
+        acts_after="step",
     ),
     _rate_knob("power", Real(0, open_low=True), "exponent of the share of training that is left"),
     _rate_knob(
@@ -185,7 +180,6 @@ SCHEDULE: Final = (
         "mode",
         Choice(("triangular", "triangular2")),
         "peaks of one height, or each half as high above the floor as the one before",
-        acts_after="epochs",
     ),
     _rate_knob(
         "rise",
@@ -202,6 +196,7 @@ SCHEDULE: Final = (
         "lowest rate, reached at the end (of each cycle)",
         unit="fraction of lr",
         source="Loshchilov & Hutter 2017, arXiv:1608.03983, equation 5",
+        acts_after="start",
     ),
     _rate_knob(
         "patience",
@@ -256,7 +251,6 @@ REGULARIZE: Final = (
         off=None,
         idle=effect.no_rule,
         source="Srivastava et al. 2014, JMLR 15, section 5.1",
-        acts_after="epochs",
     ),
     _method(
         "label_smoothing",
@@ -334,7 +328,7 @@ REGULARIZE: Final = (
         off=None,
         unit="fraction of training",
         source="Izmailov et al. 2018, arXiv:1803.05407",
-        acts_after="epochs",
+        acts_after="epoch",
     ),
     _method(
         "sam",

@@ -27,10 +27,15 @@ _DROPOUT = ("input", "conv", "dense", "output", "kind", "scaling", "_target_")  
 
 
 class BatchNorm(nn.BatchNorm2d):
-    """Batch norm of [B, C, H, W]."""
+    """Batch norm of [B, C, H, W]; maps of one pixel are laid out as `DenseBatchNorm` does."""
 
     def forward(self, x: Tensor) -> Tensor:
-        return super().forward(_lifted(x, self)).to(x.dtype)
+        lifted = _lifted(x, self)
+        if x.shape[-2:].numel() > 1:
+            return super().forward(lifted).to(x.dtype)
+        # A copy: torch 2.15's backward is wrong for the transposed view itself, unless vmapped.
+        y_1CB1 = super().forward(lifted.flatten(1).t().contiguous()[None, :, :, None])
+        return y_1CB1[0, :, :, 0].t().to(x.dtype).view_as(x)
 
 
 class DenseBatchNorm(nn.BatchNorm1d):

@@ -1,0 +1,116 @@
+"""Knobs of execution and labels change neither a run's key nor, but for rounding, a number."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from ablate import record, schema
+from ablate.knob import Knob
+from ablate.launch import command
+from ablate.plan import Request
+from tests.files import write_mnist
+
+TINY = (
+    *("data=mnist", "data.train_size=60", "data.val_size=20", "data.image_size=8"),
+    *("model=mlp", "model.hidden=[8]", "batch_size=10", "epochs=2"),
+    *("dropout.dense=0.2,0.4", "seed=0,1"),
+)
+PLAIN = {"data.root": "here", "launch": "inline", "device": "cpu", "deterministic": "false"}
+# Another value of each knob that is no result.
+OTHERS = {
+    "data.root": "there",
+    "out": "elsewhere",
+    "name": "other",
+    "deterministic": "true",
+    "device": "auto",
+    "save": "all",
+    "checkpoint.every": "0.001s",
+    "rerun": "all",
+    "fail_fast": "true",
+    "report": "true",
+    "launch": "workers",
+    "stack.width": "1",
+    "design": "one_at_a_time",
+    "scale": "full",
+    "slurm.partition": "fast",
+    "slurm.minutes": "5",
+    "slurm.cpus": "1",
+    "slurm.gpus": "0",
+    "slurm.memory": "2",
+    "slurm.cluster": "local",
+}
+# One network after another, rather than all at once: sums are rounded in another order.
+ROUNDS = {"stack.width"}
+
+
+@pytest.fixture(scope="module")
+def files(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Write the same images to two places."""
+    folder = tmp_path_factory.mktemp("files")
+    for place in ("here", "there"):
+        write_mnist(folder / place, images=100)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def trained(files: Path) -> dict[str, dict[str, Any]]:
+    """Train a small grid as the defaults have it."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(torch.cuda, "is_available", lambda: False)
+        patch.chdir(files)
+        return train({})
+
+
+@pytest.fixture(autouse=True)
+def _in_its_own_folder(files: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    monkeypatch.setenv("OMP_NUM_THREADS", "1")
+    monkeypatch.chdir(tmp_path)
+    for place in ("here", "there"):
+        (tmp_path / place).symlink_to(files / place)
+
+
+def train(changes: dict[str, str]) -> dict[str, dict[str, Any]]:
+    """Train the grid; return its records by their keys."""
+    values = [f"{name}={value}" for name, value in (PLAIN | changes).items()]
+    runs, stopped = command.run(Request((*TINY, *values), multirun=True))
+    assert not stopped
+    found = {run.key: record.read(run.directory) for run in runs}
+    return {key: r for key, r in found.items() if r is not None and r["status"] == "finished"}
+
+
+def numbers(of: dict[str, Any]) -> dict[str, Any]:
+    """List the numbers of training that a record holds, flat."""
+    epochs = {f"{e['epoch']} {k}": v for e in of["history"] for k, v in e.items()}
+    return {**epochs, **of["metrics"], "parameters": of["parameters"]}
+
+
+def test_every_knob_that_is_no_result_has_another_value() -> None:
+    assert set(OTHERS) == {knob.name for knob in schema.KNOBS if knob.role != "result"}
+
+
+@pytest.mark.parametrize(
+    "knob",
+    [
+        pytest.param(schema.BY_NAME[n], marks=[pytest.mark.slow] if n == "launch" else [], id=n)
+        for n in OTHERS
+    ],
+)
+def test_a_knob_that_is_no_result_changes_no_key_and_no_number(
+    knob: Knob, trained: dict[str, dict[str, Any]]
+) -> None:
+    if knob.name == "rerun":
+        train({})  # else there would be nothing to train again
+    others = train({knob.name: OTHERS[knob.name]})
+    assert len(trained) == 4
+    assert others.keys() == trained.keys()
+    for key, one in trained.items():
+        other = others[key]
+        assert other["timing"] != one["timing"], "it was trained again"
+        assert other["active"] == one["active"]
+        tolerance = 1e-5 if knob.name in ROUNDS else 0
+        assert numbers(other) == pytest.approx(numbers(one), rel=tolerance, abs=0)
