@@ -183,7 +183,7 @@ def load_weights(directory: Path) -> dict[str, Any]:
     """Read a finished run's weights, a plain state dict.
 
     Raises:
-        AblateError: The run kept none.
+        AblateError: The run kept none, or the file is damaged.
     """
     import torch
 
@@ -191,7 +191,16 @@ def load_weights(directory: Path) -> dict[str, Any]:
     path = directory / CHECKPOINT
     if not path.is_file():
         raise AblateError(f"{directory} keeps no weights: it was trained with save=none")
-    weights: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
+    try:
+        weights = torch.load(path, map_location="cpu", weights_only=True)
+    # What a torn or foreign file makes of torch's reader has no class of its own.
+    except (OSError, RuntimeError, EOFError, KeyError, ValueError, pickle.UnpicklingError) as error:
+        raise AblateError(
+            f"{path} is damaged, or holds more than tensors ({type(error).__name__}): rerun=all"
+            " trains the run again"
+        ) from error
+    if not isinstance(weights, dict) or not all(map(torch.is_tensor, weights.values())):
+        raise AblateError(f"{path} holds no weights of a finished run: rerun=all trains it again")
     return weights
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import pickle
 import random
 import shutil
 import signal
@@ -124,7 +125,7 @@ def test_a_run_leaves_the_record_that_it_returns():
         *(
             f"{s}/{m}"
             for s in ("train", "val", "test")
-            for m in ("loss", "accuracy", "error", "ece")
+            for m in ("loss", "accuracy", "error", "ece", "brier")
         ),
         *("gap/accuracy", "gap/loss", "epochs_to_best"),
     }
@@ -289,3 +290,10 @@ def test_two_processes_on_one_run_train_it_once():
     assert len(list(Path("results").rglob("record*.json"))) == 1
     lines = (folder() / "run.log").read_text().splitlines()
     assert sum("finished after" in line for line in lines) == 1
+
+
+@pytest.mark.parametrize("content", [b"", b"no zip at all", pickle.dumps({"w": print}, protocol=2)])
+def test_a_damaged_checkpoint_is_named_and_never_run_as_code(tmp_path, content):
+    (tmp_path / record.CHECKPOINT).write_bytes(content)
+    with pytest.raises(AblateError, match=r"checkpoint\.pt is damaged, or holds more than tensors"):
+        record.load_weights(tmp_path)

@@ -1,0 +1,109 @@
+"""The shipped studies: each plans at both scales, trains at the smallest, and can be judged."""
+
+from __future__ import annotations
+
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import yaml
+
+from ablate import record
+from ablate.analyze import frames
+from ablate.analyze.contrasts import contrasts
+from ablate.analyze.measures import metrics_of
+from ablate.analyze.verdicts import VERDICTS, Claim
+from ablate.launch import command
+from ablate.plan import Request, study
+
+SMALL = ("data=digits", "data.val_size=40", "launch=inline", "save=none")
+# What a study varies cannot be set for all of its arms, so that it needs images for its batches.
+BATCHES = ("batch_size", "batch_size_epochs", "second_order", "second_order_cnn")
+EPOCHS = {"val/error_spread": 5}  # the last quarter of fewer is a single one
+
+
+@pytest.fixture(autouse=True)
+def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+def request(name: str, scale: str) -> Request:
+    """Ask for a study with two seeds an arm, on a few digits, for as few epochs as claims allow.
+
+    What it tunes stands at an end of its grid: the lower at quick scale, the upper at full.
+    """
+    values: dict[str, Any] = yaml.safe_load(study.find(name).read_text(encoding="utf-8"))
+    values["seeds"] = 2
+    for arm in values.get("arms", {}).values():
+        if isinstance(arm, dict) and "seeds" in arm:
+            arm["seeds"] = arm["seeds"][:2]
+    tuned = values.pop("tune", {"knobs": {}})["knobs"]
+    end = {"quick": 0, "full": -1}[scale]
+    values["fixed"] = [*values["fixed"], *(f"{knob}={grid[end]}" for knob, grid in tuned.items())]
+    Path(f"{name}.yaml").write_text(yaml.safe_dump(values, sort_keys=False), encoding="utf-8")
+    epochs = max(EPOCHS.get(claim.get("metric"), 1) for claim in values["claims"])
+    images = (
+        ("data.train_size=260",) if name in BATCHES else ("data.train_size=40", "batch_size=20")
+    )
+    return Request((f"+study={name}.yaml", f"scale={scale}", *SMALL, *images, f"epochs={epochs}"))
+
+
+@pytest.mark.parametrize("name", study.shipped())
+def test_a_shipped_study_asks_a_question_and_names_its_sources(name: str) -> None:
+    for scale in ("quick", "full"):
+        found = study.read(name, scale)
+        assert found.question.endswith("?")
+        assert len(found.source) > 10
+        assert all(len(claim.source) > 10 for claim in found.claims)
+        assert found.margin is not None, "what is equivalent needs a smallest effect"
+
+
+@pytest.mark.parametrize("name", study.shipped())
+def test_a_shipped_study_opens_with_its_cost(name: str) -> None:
+    opening = study.find(name).read_text(encoding="utf-8").partition("question:")[0]
+    assert opening.startswith("# ")
+    assert "on 2 cores" in opening.replace("\n# ", " ")
+
+
+@pytest.mark.parametrize("name", study.shipped())
+def test_a_shipped_study_claims_each_thing_once(name: str) -> None:
+    claims = Counter((claim.arm, claim.metric) for claim in study.read(name).claims)
+    assert set(claims.values()) == {1}
+
+
+@pytest.mark.parametrize("name", study.shipped())
+def test_a_shipped_study_plans_different_arms_at_full_scale(name: str) -> None:
+    runs = command.plan(request(name, "full"))
+    assert Counter(run.arm for run in runs) == {arm.name: 2 for arm in study.read(name).arms}
+    assert len({run.key for run in runs}) == len(runs)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", study.shipped())
+def test_a_shipped_study_trains_and_every_claim_gets_a_verdict(name: str) -> None:
+    runs, interrupted = command.run(request(name, "quick"))
+    assert not interrupted
+    ended = [record.read(run.directory) for run in runs]
+    assert {found["status"] for found in ended if found} == {"finished"}
+    assert None not in ended
+
+    asked = study.read(name)
+    frame = frames.read([Path("results", name)]).runs
+    assert {asked.metric, *(claim.metric for claim in asked.claims)} <= set(metrics_of(frame))
+    claims = [Claim(c.arm, c.metric, c.direction, c.margin) for c in asked.claims]
+    table = contrasts(
+        frame,
+        np.random.default_rng(0),
+        baseline=asked.baseline.name,
+        metrics=[claim.metric for claim in claims],
+        primary=asked.metric,
+        margin=asked.margin,
+        claims=claims,
+    )
+    judged = table[table["family"] == "claims"]
+    assert len(judged) == len(claims)
+    assert set(judged["verdict"]) <= set(VERDICTS)
+    assert (judged["n"] == 2).all()
