@@ -11,6 +11,7 @@ from itertools import product
 
 from hydra._internal.hydra import Hydra
 from hydra.core.override_parser.overrides_parser import OverridesParser
+from omegaconf import DictConfig
 
 from ablate import data
 from ablate.errors import AblateError
@@ -167,6 +168,7 @@ class Resolver:
         self._request = replace(request, multirun=True)
         self.composer = Composer(lambda cell: compose(hydra, self._request, cell))
         self._checked: dict[Overrides, Checked] = {}
+        self._composed: dict[Overrides, DictConfig] = {}
 
     def planned(self, cells: Sequence[Cell]) -> list[Planned]:
         """Resolve all cells.
@@ -199,8 +201,15 @@ class Resolver:
         setting = tuple(o for o in cell.overrides if not _is_seed(name_of(o)))
         if setting not in self._checked:
             request = replace(self._request, overrides=setting)
-            self._checked[setting] = check(self._hydra, request)
+            self._checked[setting] = check(self._hydra, request, self._base)
         return self._checked[setting]
+
+    def _base(self, options: Sequence[str]) -> DictConfig:
+        """Compose a choice of options, once: arms share most of them."""
+        chosen = tuple(options)
+        if chosen not in self._composed:
+            self._composed[chosen] = compose(self._hydra, self._request, options)
+        return self._composed[chosen]
 
 
 def _some(places: Sequence[str], most: int = 3) -> str:

@@ -6,9 +6,10 @@ its own terms, is found here first and said in the user's.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
+from functools import partial
 from itertools import product, takewhile
 from pathlib import Path
 from typing import Any
@@ -29,6 +30,8 @@ from yaml import YAMLError
 from ablate import conf, schema
 from ablate.errors import AblateError, listed, nearest
 from ablate.plan.cells import bare
+
+Composed = Callable[[Sequence[str]], DictConfig]
 
 
 @dataclass(frozen=True)
@@ -131,8 +134,15 @@ def compose(hydra: Hydra, request: Request, overrides: Sequence[str]) -> DictCon
         raise AblateError(f"the configuration does not compose: {_first_lines(error)}") from error
 
 
-def check(hydra: Hydra, request: Request) -> Checked:
-    """Look at every override: its grammar, its name, its value, and whether its group has it."""
+def check(hydra: Hydra, request: Request, composed: Composed | None = None) -> Checked:
+    """Look at every override: its grammar, its name, its value, and whether its group has it.
+
+    Args:
+        hydra: Composes.
+        request: What is asked for.
+        composed: Gives the configuration of a choice of options, where it is known already.
+    """
+    composed = composed or partial(compose, hydra, request)
     checked = Checked()
     parsed = list(_parsed(hydra, request.overrides, checked))
     checked.slots = {slot for o in parsed if (slot := _slot(o))}
@@ -141,7 +151,7 @@ def check(hydra: Hydra, request: Request) -> Checked:
     chosen = [o for o in parsed if _is_group(o) and _group_is_sound(hydra, o, request, checked)]
     checked.overrides = [str(o.input_line) for o in chosen]
     try:
-        bases = [compose(hydra, request, choice) for choice in _choices(chosen)]
+        bases = [composed(choice) for choice in _choices(chosen)]
     except AblateError as error:
         raise AblateError(*checked.faults, *error.faults) from error
     checked.slots |= set.intersection(*(set(schema.targets(bare(base))) for base in bases))
