@@ -16,9 +16,13 @@ if TYPE_CHECKING:
     import pandas as pd
     from torch import nn
 
+    from ablate.diagnose.evaluate import Evaluation
+    from ablate.diagnose.inspection_page import Inspection
+    from ablate.diagnose.lr_page import RangeTest
+
 __version__ = "0.1.0"
 _ONE_AT_A_TIME = Lock()  # Hydra keeps its state in the process
-__all__ = ["AblateError", "load", "load_model", "run"]
+__all__ = ["AblateError", "evaluate", "inspect", "load", "load_model", "lr_find", "run"]
 
 
 def run(overrides: Sequence[str] = ()) -> dict[str, Any]:
@@ -52,6 +56,91 @@ def run(overrides: Sequence[str] = ()) -> dict[str, Any]:
     if found is None or interrupted:
         raise KeyboardInterrupt
     return found
+
+
+def evaluate(path: str | Path, **settings: Any) -> Evaluation:
+    """Evaluate a saved run again, or all runs below a path, as `ablate evaluate` does.
+
+    Args:
+        path: A run's folder, a sweep's, or any above.
+        settings: As on the command line: ``views=8``, ``samples=None``, ``delete=False``,
+            ``split="val"``, ``**{"augment.flip": 0.5}``, ...
+
+    Returns:
+        Frames and figures; the same is written into the runs' folders and records.
+
+    Raises:
+        AblateError: Nothing could be evaluated, or a setting is wrong; nothing was started.
+
+    Example:
+        >>> import ablate
+        >>> found = ablate.evaluate("results/digits-cnn", samples=50)  # doctest: +SKIP
+        >>> found.runs["dropout/arithmetic/error"].mean()  # doctest: +SKIP
+        0.02
+        >>> found.figures["deletion"].savefig("deletion.pdf")  # doctest: +SKIP
+    """
+    from ablate.diagnose.evaluate import evaluate as evaluate_path
+    from ablate.diagnose.evaluation_settings import settings as checked
+
+    return evaluate_path(Path(path), checked(settings))
+
+
+def lr_find(
+    overrides: Sequence[str] = (), *, arms: Sequence[str] = (), multirun: bool = False
+) -> RangeTest:
+    """Test which learning rates train, as `ablate lr-find` does.
+
+    Args:
+        overrides: As on the command line, settings such as ``mode=grid`` among them.
+        arms: Further overrides, the text of an arm each.
+        multirun: Whether overrides may name several values, as with `-m`.
+
+    Returns:
+        Frames and a figure; the same is written to ``out/name/lr_find/``.
+
+    Raises:
+        AblateError: The request is wrong; nothing was started.
+
+    Example:
+        >>> import ablate
+        >>> found = ablate.lr_find(["optimizer=sgd", "mode=grid"])  # doctest: +SKIP
+        >>> found.suggestions["over_ten"]  # doctest: +SKIP
+    """
+    from ablate.diagnose import lr_page
+    from ablate.diagnose.asking import Words
+
+    with _ONE_AT_A_TIME:
+        return lr_page.find_and_write(Words(overrides, arms, multirun))
+
+
+def inspect(
+    overrides: Sequence[str] = (), *, arms: Sequence[str] = (), multirun: bool = False
+) -> Inspection:
+    """Look at activations and gradients, layer by layer, as `ablate inspect` does.
+
+    Args:
+        overrides: As on the command line, settings such as ``every=50`` among them.
+        arms: Further overrides, the text of an arm each.
+        multirun: Whether overrides may name several values, as with `-m`.
+
+    Returns:
+        Frames and figures; the same is written to the run's ``inspect/``, or the sweep's.
+
+    Raises:
+        AblateError: The request is wrong; nothing was started.
+        KeyboardInterrupt: A stop was asked for.
+
+    Example:
+        >>> import ablate
+        >>> arms = ["init=normal init.std=1", "init=xavier_normal"]
+        >>> found = ablate.inspect(["model=deep_mlp"], arms=arms)  # doctest: +SKIP
+        >>> found.layers.groupby(["arm", "layer"])["saturated"].first()  # doctest: +SKIP
+    """
+    from ablate.diagnose import inspection_page
+    from ablate.diagnose.asking import Words
+
+    with _ONE_AT_A_TIME:
+        return inspection_page.inspect_and_write(Words(overrides, arms, multirun))
 
 
 def load(path: str | Path, *, all_knobs: bool = False) -> pd.DataFrame:

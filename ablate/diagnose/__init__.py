@@ -1,0 +1,1 @@
+"""Looking inside: why an arm is as it is."""
