@@ -26,10 +26,10 @@ lint: $(READY)
 	$(BIN)/mypy
 
 test: lint
-	$(BIN)/pytest
+	$(BIN)/pytest -n auto --dist worksteal
 
 fast: lint
-	$(BIN)/pytest -m 'not slow'
+	$(BIN)/pytest -n auto --dist worksteal -m 'not slow'
 
 clean:
 	rm -rf $(VENV) build dist .mypy_cache .pytest_cache .ruff_cache .hypothesis

@@ -33,7 +33,11 @@ my network, and would I see it again with other seeds?
     ablate run +study=dropout_rate                 a question, its arms, and a verdict
     ablate studies                                 which studies there are
     ablate show results                            what was finished, what failed and why
+    ablate report results/digits-cnn               what came of it: tables, figures, verdict
+    ablate evaluate results/digits-cnn             saved runs again: views, calibration, ...
     ablate data mnist                              fetch a data set beforehand
+    ablate lr-find optimizer=sgd                   which learning rates train at all
+    ablate inspect model=deep_mlp                  activations and gradients, layer by layer
 
 `--debug` anywhere shows tracebacks. Exit status: 0 all finished, 1 a run failed or diverged,
 2 the request was wrong and nothing was started, 130 interrupted.
@@ -139,6 +143,37 @@ def studies(
 
 
 @app.command()
+def report(
+    paths: Annotated[list[str], typer.Argument(help="folders of sweeps, of runs, or any above")],
+    baseline: Annotated[
+        str | None, typer.Option(help="the arm to compare with [default: the one at rest]")
+    ] = None,
+    metric: Annotated[
+        str | None, typer.Option(help="what is compared [default: the study's, else test/error]")
+    ] = None,
+    out: Annotated[
+        str | None, typer.Option(help="where to write it [default: report/ in the first path]")
+    ] = None,
+) -> None:
+    """Write the comparison report of all runs below PATHS: pages, tables, figures, data.
+
+    report.html is one file that needs no network; report.md reads in a repository; tables/ has
+    CSV and LaTeX, figures/ SVG and PNG, frames/ parquet. An arm is named as the report names it:
+    --baseline "dropout.dense=0.0 norm=none".
+    """
+    from rich.console import Console
+
+    from ablate.report.asked import Asked
+    from ablate.report.brief import show_comparison
+    from ablate.report.write import write_report
+
+    folder, comparison = write_report(paths, Asked(baseline=baseline, metric=metric), out)
+    console = Console()
+    show_comparison(comparison, console)
+    console.print(f"report: {folder}/report.html", markup=False, highlight=False, soft_wrap=True)
+
+
+@app.command()
 def data(
     name: Annotated[
         str, typer.Argument(help="mnist, fashion_mnist, kmnist, cifar10, cifar100 or svhn")
@@ -152,6 +187,113 @@ def data(
     from ablate.data.command import fetch_and_verify
 
     raise typer.Exit(fetch_and_verify(name, root))
+
+
+_EVALUATE_HELP = """
+Evaluate a saved run again, or all finished runs below a path.
+
+Everything that applies to a run is measured; SETTINGS are `name=value`. By default:
+
+\b
+    views=4       average over 4 views of each image, made by the run's own
+                  augmentation, or by augment=shift, augment.flip=0.5, ...
+    samples=10    Monte-Carlo dropout: 10 sub-networks
+    delete=true   accuracy as hidden units are deleted, chosen draws=3 times, and
+                  how alike they are; scaled: those left make up for the deleted
+    perturb=true  accuracy on shifted, rotated and noisy images
+    worst=24      images of highest loss, in a picture
+    split=test    the images: test or val
+    device=auto   or cpu, cuda
+
+More views, samples and draws say it more exactly; none or false leaves a part out. Always measured:
+calibration, with a temperature fitted on the validation images, and confusion. Results: `evaluate`
+in the record, whose metrics stay as they are; curves and pictures in the run's folder/evaluate/, of
+several runs also in path/evaluate/. Exit status 1: some of several runs could not be evaluated.
+"""
+
+
+@app.command(help=_EVALUATE_HELP)
+def evaluate(
+    path: Annotated[str, typer.Argument(help="the folder of a run, a sweep, or any above")],
+    settings: Annotated[list[str] | None, typer.Argument(help="name=value, any number")] = None,
+) -> None:
+    """Evaluate saved runs again."""
+    from ablate.diagnose import evaluation_page
+
+    raise typer.Exit(evaluation_page.command(path, settings or []))
+
+
+_Arms = Annotated[
+    list[str] | None,
+    typer.Option(
+        metavar="OVERRIDES",
+        help='an arm, by its overrides: --arm "init=normal init.std=1"; any number of them',
+    ),
+]
+
+_LR_FIND_HELP = """
+Learning-rate range test: the loss against the rate, and which rate to begin with.
+
+\b
+    ablate lr-find optimizer=sgd              one run, its rate rising step by step
+    ablate lr-find optimizer=sgd mode=grid    constant rates, all trained at once
+    ablate lr-find -m norm=none,batch         arms in one picture
+
+Settings, among the OVERRIDES of `ablate run`: mode=sweep|grid, low=1e-6, high=10, steps=100,
+points=25 (rates of a grid), smoothing=0.9 (of a sweep). Results: out/name/lr_find/.
+"""
+
+
+@app.command("lr-find", context_settings=_PASS_ON, help=_LR_FIND_HELP)
+def lr_find(context: typer.Context, arm: _Arms = None) -> None:
+    """Test which learning rates train."""
+    raise typer.Exit(_look_inside(context, "lr", arm))
+
+
+_INSPECT_HELP = """
+Activations and gradients, layer by layer, at the start and after training.
+
+\b
+    ablate inspect model=deep_mlp             trains it, unless it has been
+    ablate inspect model=deep_mlp every=50    looks on the way, and records no run
+    ablate inspect -m norm=none,batch         arms in one picture
+    ablate inspect model=deep_mlp train=false --arm "init=normal init.std=0.01" \\
+        --arm "init=normal init.std=1" --arm init=xavier_normal
+
+Settings, among the OVERRIDES of `ablate run`: every=N (steps), images=256 (of the training split,
+looked at), train=false (the initial weights alone). Results: the run's folder/inspect/, of several
+runs out/name/inspect/.
+"""
+
+
+@app.command(context_settings=_PASS_ON, help=_INSPECT_HELP)
+def inspect(context: typer.Context, arm: _Arms = None) -> None:
+    """Look at the layers of runs."""
+    raise typer.Exit(_look_inside(context, "inspection", arm))
+
+
+def _look_inside(context: typer.Context, what: str, arms: list[str] | None) -> int:
+    from importlib import import_module
+
+    from hydra._internal.utils import get_args_parser
+    from rich.console import Console
+
+    from ablate.diagnose.asking import Words
+
+    parser = get_args_parser()
+    parser.prog = context.command_path
+    request = _request(parser.parse_intermixed_args(context.args))
+    words = Words(
+        request.overrides, arms or (), request.multirun, request.config_name, request.config_dir
+    )
+    try:
+        # A wrong request is refused before anything heavy is loaded.
+        asked = import_module(f"ablate.diagnose.{what}_request").checked(words)
+        status: int = import_module(f"ablate.diagnose.{what}_page").command(asked, Console())
+    except KeyboardInterrupt:
+        print("ablate: interrupted", file=sys.stderr)
+        return 130
+    return status
 
 
 def _run(arguments: list[str]) -> int:
@@ -219,16 +361,18 @@ def _train(request: Request) -> int:
 
     from ablate import record
     from ablate.launch import command
-    from ablate.report.sweep import show_sweep
+    from ablate.report.sweep import report_sweep, show_sweep
     from ablate.report.terminal import show_run
 
     runs, interrupted = command.run(request)
     records = {run.key: record.read(run.directory) for run in runs}
     console = Console()
-    if request.multirun:
+    if request.multirun or request.study is not None:
         show_sweep(runs, console)
     elif (found := records[runs[0].key]) is not None:
         show_run(runs[0], found, console)
+    if runs[-1].config["report"] and not interrupted:
+        report_sweep(runs, console)
     return command.status(list(records.values()), interrupted)
 
 

@@ -80,7 +80,7 @@ RUN: Final = (
         Whole(1),
         "passes over the training images",
         unit="epochs",
-        acts_after="epochs",
+        acts_after="step",
     ),
     Knob(
         "batch_size",
@@ -137,6 +137,12 @@ EXECUTION: Final = (
         "fail_fast",
         Flag(),
         "end a sweep at its first failed or diverged run",
+        role="execution",
+    ),
+    Knob(
+        "report",
+        Flag(),
+        "write the whole report at the end, as `ablate report` does",
         role="execution",
     ),
     Knob(

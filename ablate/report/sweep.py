@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
+import shlex
 import time
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
-from typing import Any
 
 from rich.console import Console, Group
 from rich.live import Live
@@ -15,28 +15,56 @@ from rich.markup import escape
 from rich.table import Table
 
 from ablate import record, schema
+from ablate.analyze import arms as naming
 from ablate.errors import AblateError
 from ablate.plan.group import Stack
 from ablate.plan.run import Run
+from ablate.report.numbers import knob, ranges
 
 _WATCH = 2.0  # seconds between two looks
 _MOST = 20  # failures that are listed one by one
 
 
 def show_sweep(runs: Sequence[Run], console: Console) -> None:
-    """Print what came out of a sweep: one row an arm, then what failed."""
-    records = {run.key: record.read(run.directory) for run in runs}
-    arms = _arms(runs)
-    table = Table(title=escape(f"{runs[0].sweep}: {len(records)} runs"), title_justify="left")
-    table.add_column("arm")
-    for head in ("finished", "val error", "test error", "lowest", "highest"):
-        table.add_column(head, justify="right")
-    for arm, members in arms.items():
-        found = [r for run in members if (r := records[run.key]) and r["status"] == "finished"]
-        table.add_row(escape(arm), f"{len(found)}/{len(members)}", *_errors(found))
-    console.print(table)
-    console.print("[dim]mean over seeds; lowest and highest test error[/dim]", highlight=False)
-    _show_failures(runs, records, console)
+    """Print what came out of a sweep: how its arms compare, what failed, what tells more.
+
+    Args:
+        runs: Those of the request; a study's tuning runs are not compared.
+        console: Where to.
+    """
+    from ablate.report.brief import show_comparison  # statistics take a second to import
+    from ablate.report.compare import compare
+
+    told = reported(runs)
+    records = {run.key: record.read(run.directory) for run in told}
+    ended = [run for run in told if (found := records[run.key]) and found["status"] == "finished"]
+    console.print(f"{told[0].sweep}: {len(records)} runs", markup=False, highlight=False)
+    if ended:
+        there = [run.directory for run in told if records[run.key] is not None]
+        show_comparison(compare(list(dict.fromkeys(there)), brief=True), console)
+    _show_failures(told, records, console)
+    if ended and not told[0].config["report"]:
+        place = shlex.quote(str(told[0].sweep))
+        console.print(f"the whole report: ablate report {place}", markup=False, highlight=False)
+
+
+def report_sweep(runs: Sequence[Run], console: Console) -> None:
+    """Write the whole report of a sweep's folder, if some run there has finished."""
+    from ablate.report.write import write_report
+
+    sweeps = list(dict.fromkeys(run.sweep for run in reported(runs)))
+    try:
+        folder, _ = write_report(sweeps)
+    except AblateError as error:  # the runs are done: what they are keeps their exit status
+        told = f"no report: {'; '.join(error.faults)}"
+    else:
+        told = f"report: {folder}/report.html"
+    console.print(told, markup=False, highlight=False, soft_wrap=True)
+
+
+def reported(runs: Sequence[Run]) -> list[Run]:
+    """Leave out runs that only tuned a study's knobs."""
+    return [run for run in runs if run.study is not None] or list(runs)
 
 
 def show_state(path: Path, console: Console) -> int:
@@ -50,6 +78,9 @@ def show_state(path: Path, console: Console) -> int:
     """
     page, status = _state_page(path)
     console.print(page)
+    for group in _identical(path):
+        note = f"note: {', '.join(group)} have bit-identical losses on every seed that they share"
+        console.print(note, markup=False, highlight=False, soft_wrap=True)
     return status
 
 
@@ -102,7 +133,7 @@ def show_plan(runs: Sequence[Run], stacks: Sequence[Stack], how: str, console: C
     table = Table("arm", "seeds", title=escape(f"{len(ended)} runs in {runs[0].sweep}"))
     table.title_justify = "left"
     for arm, members in arms.items():
-        table.add_row(escape(arm), _ranges(sorted({run.config["seed"] for run in members})))
+        table.add_row(escape(arm), ranges(sorted({run.config["seed"] for run in members})))
     console.print(table)
     plan = Table("stacks", "runs each", "applied", "graph", "why", title=how, title_justify="left")
     same = _varied_graph(stacks)
@@ -130,39 +161,27 @@ def show_plan(runs: Sequence[Run], stacks: Sequence[Stack], how: str, console: C
 
 
 def _arms(runs: Sequence[Run]) -> dict[str, list[Run]]:
-    """Gather runs that differ in their seeds alone; name them by what varies between arms."""
+    """Gather runs by arm, each once: as their study names it, else by what varies between them."""
     flat = [schema.flatten(run.config) for run in runs]
-    names = [n for n in dict.fromkeys(k for f in flat for k in f) if not _is_seed(n)]
-    varied = [n for n in names if len({schema.shown(f.get(n)) for f in flat}) > 1]
-    options = [n for n in varied if n.endswith(".name")]
-    # What an option brings along says no more than the option, unless it varies beside it too.
-    told = [n for n in varied if n in options or not _follows(n, options, flat)]
     arms: dict[str, dict[str, Run]] = {}
-    for run in runs:
-        arms.setdefault(_values(run, told) or "all runs", {})[run.key] = run
+    for run, name in zip(runs, naming.names(flat), strict=True):
+        arms.setdefault(run.arm or name, {})[run.key] = run
     return {arm: list(members.values()) for arm, members in arms.items()}
 
 
-def _follows(name: str, options: Sequence[str], flat: Sequence[Mapping[str, Any]]) -> bool:
-    group = name.partition(".")[0]
-    option = f"{group}.name"
-    if option not in options:
-        return False
-    seen: dict[str, set[str]] = {}
-    for one in flat:
-        seen.setdefault(str(one[option]), set()).add(schema.shown(one.get(name)))
-    return all(len(values) == 1 for values in seen.values())
+def _identical(path: Path) -> list[tuple[str, ...]]:
+    """Find arms that are the same to the last bit, where the records can be compared at all."""
+    from ablate.analyze import checks, frames
 
-
-def _is_seed(name: str) -> bool:
-    return name == "seed" or name.startswith("seeds.")
+    try:
+        return checks.identical_arms(frames.read(path))
+    except AblateError:
+        return []  # what does not read is in the table
 
 
 def _values(run: Run, names: Sequence[str]) -> str:
     flat = schema.flatten(run.config)
-    return " ".join(
-        f"{name.removesuffix('.name')}={schema.shown(flat[name])}" for name in names if name in flat
-    )
+    return " ".join(f"{knob(name)}={schema.shown(flat[name])}" for name in names if name in flat)
 
 
 def _varied_graph(stacks: Sequence[Stack]) -> list[str]:
@@ -171,21 +190,11 @@ def _varied_graph(stacks: Sequence[Stack]) -> list[str]:
     graph = [n for n in names if schema.BY_NAME[n].place == "graph" and not _is_label(n)]
     varied = [n for n in graph if len({schema.shown(f.get(n)) for f in flat}) > 1]
     options = [n for n in varied if n.endswith(".name")]
-    return [n for n in varied if n in options or not _follows(n, options, flat)]
+    return [n for n in varied if n in options or not naming.follows(n, options, flat)]
 
 
 def _is_label(name: str) -> bool:
     return schema.BY_NAME[name].role != "result"
-
-
-def _errors(found: Sequence[Mapping[str, Any]]) -> list[str]:
-    val = [e for r in found if (e := r["metrics"].get("val/error")) is not None]
-    test = [r["metrics"]["test/error"] for r in found]
-    if not test:
-        return ["–", "–", "–", "–"]
-    mean = f"{100 * sum(val) / len(val):.2f} %" if val else "–"
-    numbers = (sum(test) / len(test), min(test), max(test))
-    return [mean, *(f"{100 * number:.2f} %" for number in numbers)]
 
 
 def _show_failures(
@@ -218,14 +227,3 @@ def _failures(wrong: Sequence[tuple[str, str, str]]) -> list[Table | str]:
 def _state(run: Run) -> str:
     found = record.read(run.directory)
     return "missing" if found is None else str(found["status"])
-
-
-def _ranges(numbers: Sequence[int]) -> str:
-    """Write 0, 1, 2, 5 as ``0 to 2, 5``."""
-    parts: list[list[int]] = []
-    for number in numbers:
-        if parts and number == parts[-1][-1] + 1:
-            parts[-1].append(number)
-        else:
-            parts.append([number])
-    return ", ".join(str(p[0]) if len(p) == 1 else f"{p[0]} to {p[-1]}" for p in parts)

@@ -1,0 +1,264 @@
+"""What a report is about: the runs below some paths, their arms, and how these compare.
+
+Everything is worked out here and in `explore` and `origin`; what renders only writes it down.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property
+from math import isnan, nan
+from pathlib import Path
+from typing import Any, cast
+
+import numpy as np
+import pandas as pd
+
+from ablate.analyze import checks, frames
+from ablate.analyze.contrasts import baseline_of, contrasts
+from ablate.analyze.frames import Frames
+from ablate.analyze.measures import better, metrics_of
+from ablate.analyze.summaries import arms, counts
+from ablate.analyze.verdicts import Claim
+from ablate.errors import AblateError, listed, nearest
+from ablate.report.asked import METRIC, Asked, completed
+
+Paths = Sequence[str | Path]
+
+COST = "seconds"
+LOST = {
+    "n_missing": "missing",
+    "n_failed": "failed",
+    "n_diverged": "diverged",
+    "n_unfinished": "unfinished",
+}
+_OF_AN_ARM = ["arm", "mean", "ci_low", "ci_high", "n", "sampling_error", *LOST]
+_OF_A_CONTRAST = [
+    *("arm", "n", "paired", "delta", "ci_low", "ci_high", "p", "p_holm", "verdict", "direction"),
+    *("change", "margin", "family", "family_size"),
+]
+
+
+@dataclass(frozen=True)
+class Line:
+    """What is said of an arm by one metric, in the metric's unit; NaN where nothing can be said.
+
+    Attributes:
+        arm: Its name.
+        mean: Over its finished runs, with the 95 % interval `low` to `high`.
+        n: How many these are.
+        lost: How many runs did not finish, by what became of them.
+        sampling_error: What the test set gives a single run.
+        seconds: Of training a run, a mean.
+        delta: The mean less the baseline's, with the 95 % interval `delta_low` to `delta_high`.
+        pairs: Seeds that it was worked out from; runs of the arm where it is not `paired`.
+        p: Two-sided; `p_holm` corrected within the `family`, its name and size.
+        verdict: As `ablate.analyze.verdicts` has it; None of the baseline.
+        direction: As claimed; ``differs`` where nothing is.
+        change: On which side it lies: ``better``, ``worse``, ``lower`` or ``higher``.
+        margin: The smallest difference that matters, or NaN.
+    """
+
+    arm: str
+    mean: float
+    low: float
+    high: float
+    n: int
+    lost: dict[str, int]
+    sampling_error: float
+    seconds: float
+    delta: float = nan
+    delta_low: float = nan
+    delta_high: float = nan
+    pairs: int = 0
+    paired: bool = True
+    p: float = nan
+    p_holm: float = nan
+    verdict: str | None = None
+    direction: str = "differs"
+    change: str | None = None
+    margin: float = nan
+    family: tuple[str, int] = ("", 0)
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """The runs, and the arms compared.
+
+    Attributes:
+        asked: What was asked, by the study too.
+        paths: What was read.
+        frames: What was read from it.
+        metric: The primary metric.
+        baseline: The arm that others are compared with.
+        arms: A row an arm and metric (`ablate.analyze.summaries`).
+        contrasts: A row an arm and metric (`ablate.analyze.contrasts`).
+        notes: What weakens the comparison, a sentence each.
+        identical: Groups of arms that are the same to the last bit.
+    """
+
+    asked: Asked
+    paths: tuple[str, ...]
+    frames: Frames
+    metric: str
+    baseline: str
+    arms: pd.DataFrame
+    contrasts: pd.DataFrame
+    notes: tuple[str, ...]
+    identical: tuple[tuple[str, ...], ...]
+
+    @property
+    def runs(self) -> pd.DataFrame:
+        """A row a run."""
+        return self.frames.runs
+
+    @cached_property
+    def lines(self) -> dict[str, Line]:
+        """What is said of each arm by the primary metric, by arm."""
+        return self.of(self.metric)
+
+    def of(self, metric: str) -> dict[str, Line]:
+        """Give the same as `lines` by any metric."""
+        cost = self.arms[self.arms["metric"] == COST].set_index("arm")["mean"].to_dict()
+        against = self.contrasts.loc[self.contrasts["metric"] == metric, _OF_A_CONTRAST]
+        contrast = {one["arm"]: one for one in records(against)}
+        about = records(self.arms.loc[self.arms["metric"] == metric, _OF_AN_ARM])
+        return {a["arm"]: _line(a, contrast.get(a["arm"]), cost.get(a["arm"], nan)) for a in about}
+
+    @cached_property
+    def claimed(self) -> list[tuple[Claim, Line]]:
+        """Each claim, and the line of its arm by its metric."""
+        return [(claim, self.of(claim.metric)[claim.arm]) for claim in self.asked.claims]
+
+    @property
+    def others(self) -> list[Line]:
+        """The lines of all arms but the baseline."""
+        return [line for line in self.lines.values() if line.arm != self.baseline]
+
+    def foremost(self, most: int) -> list[str]:
+        """Choose arms for a figure or a screen that cannot hold all.
+
+        Returns:
+            All arms where they are few; else the baseline and the best by the primary metric, or
+            the furthest from the baseline where neither side is better; in the frame's order.
+        """
+        if len(self.lines) <= most:
+            return list(self.lines)
+        side = better(self.metric)
+
+        def place(line: Line) -> float:
+            if side is None:
+                return -abs(line.delta)
+            return line.mean if side == "lower" else -line.mean
+
+        known = [line for line in self.others if not isnan(place(line))]
+        first = sorted(known, key=place)[: most - 1]
+        chosen = {self.baseline, *(line.arm for line in first)}
+        return [arm for arm in self.lines if arm in chosen]
+
+    def choice(self, most: int) -> str:
+        """Say which arms `foremost` chose, as the end of a caption; nothing where it chose all."""
+        if (count := len(self.lines)) <= most:
+            return ""
+        which = "best" if better(self.metric) else "furthest from it"
+        return f" Of {count} arms, the baseline and the {most - 1} {which} are shown."
+
+
+def records(frame: pd.DataFrame) -> list[dict[str, Any]]:
+    """Turn a frame into a dict a row."""
+    return cast(list[dict[str, Any]], frame.to_dict("records"))
+
+
+def _line(about: dict[str, Any], contrast: dict[str, Any] | None, seconds: float) -> Line:
+    lost = {word: int(about[column]) for column, word in LOST.items()}
+    own = (about["arm"], about["mean"], about["ci_low"], about["ci_high"], int(about["n"]), lost)
+    line = Line(*own, about["sampling_error"], seconds)
+    if contrast is None:
+        return line
+    low, high = contrast["ci_low"], contrast["ci_high"]
+    return replace(
+        line,
+        delta=contrast["delta"],
+        delta_low=low,
+        delta_high=high,
+        pairs=int(contrast["n"]),
+        paired=bool(contrast["paired"]),
+        p=contrast["p"],
+        p_holm=contrast["p_holm"],
+        verdict=contrast["verdict"],
+        direction=contrast["direction"],
+        change=contrast["change"],
+        margin=contrast["margin"],
+        family=(contrast["family"], int(contrast["family_size"])),
+    )
+
+
+def compare(paths: Paths, asked: Asked | None = None, *, brief: bool = False) -> Comparison:
+    """Read runs and compare their arms.
+
+    Args:
+        paths: Folders of runs, of sweeps, or any above; compared together.
+        asked: What the comparison is to answer.
+        brief: Compare by the primary metric alone.
+
+    Raises:
+        AblateError: No record reads, no run has finished, or there is no such arm or metric.
+    """
+    read = frames.read(paths)
+    _require_finished(read.runs, paths)
+    whole, open_ = completed(asked or Asked(), read.runs)
+    metric = whole.metric or METRIC
+    _require_metric(read.runs, metric)
+    baseline, swapped = _baseline(read.runs, whole.baseline)
+    metrics = [metric, COST, *(claim.metric for claim in whole.claims)] if brief else None
+    found = contrasts(
+        read.runs,
+        np.random.default_rng(0),  # the same report of the same runs
+        baseline=baseline,
+        metrics=metrics,
+        primary=metric,
+        margin=whole.margin,
+        claims=whole.claims,
+    )
+    shown = None if metrics is None else list(dict.fromkeys(metrics))
+    return Comparison(
+        whole,
+        tuple(str(path) for path in paths),
+        read,
+        metric,
+        baseline,
+        arms(read.runs, shown),
+        found,
+        (*open_, *swapped, *checks.notes(read)),
+        tuple(checks.identical_arms(read)),
+    )
+
+
+def _require_finished(runs: pd.DataFrame, paths: Paths) -> None:
+    if (runs["status"] == "finished").any():
+        return
+    states = ", ".join(
+        f"{count} {status}" for status, count in runs["status"].value_counts().items()
+    )
+    reasons = runs[runs["reason"].notna()]
+    first = "" if reasons.empty else f"; {reasons['path'].iloc[0]}: {reasons['reason'].iloc[0]}"
+    where = listed([str(path) for path in paths])
+    raise AblateError(f"no run below {where} has finished ({states}): nothing to report{first}")
+
+
+def _require_metric(runs: pd.DataFrame, metric: str) -> None:
+    legal = metrics_of(runs[runs["status"] == "finished"])
+    if metric not in legal:
+        known = f"it is one of {listed(legal)}{nearest(metric, legal)}"
+        raise AblateError(f"no finished run has the metric {metric}: {known}")
+
+
+def _baseline(runs: pd.DataFrame, name: str | None) -> tuple[str, list[str]]:
+    """Choose the baseline; where nobody named one, it is to have finished runs."""
+    chosen = baseline_of(runs, name)
+    done = counts(runs)["n_finished"]
+    if name is not None or done[chosen] > 0:
+        return chosen, []
+    other = str(done.index[done > 0][0])
+    return other, [f"{chosen} has no finished run: the baseline is {other} instead"]

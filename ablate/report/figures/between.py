@@ -1,0 +1,164 @@
+"""Figures of arms beside each other: seeds, differences, gaps, outcomes."""
+
+from __future__ import annotations
+
+from math import isnan
+from typing import Any
+
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.ticker import MaxNLocator
+
+from ablate.report.compare import Comparison
+from ablate.report.figures.style import (
+    COLOURS,
+    GREY,
+    MARKERS,
+    Figure,
+    below,
+    blank,
+    finished,
+    height_of,
+    rows,
+    wrapped,
+)
+from ablate.report.numbers import spoken, titled, unit_of
+
+_MOST_ROWS = 24  # arms in a figure that has a row each
+_MOST_CLOUDS = len(COLOURS)
+_MOST_JOINED = (4, 12)  # arms and seeds, up to which the dots of a seed are joined
+_TEST, _TRAIN = "test/error", "train/error"
+_FILLS = {
+    "finished": ("#56B4E9", ""),
+    "missing": ("white", ".."),
+    "failed": ("#D55E00", "xx"),
+    "diverged": ("#000000", ""),
+    "unfinished": ("#E69F00", "//"),
+}
+
+
+def seeds(comparison: Comparison) -> Figure:
+    """Draw every run as a dot, and each arm's mean with its interval."""
+    arms, metric = comparison.foremost(_MOST_ROWS), comparison.metric
+    scale = unit_of(metric).scale
+    runs = comparison.runs
+    done = runs[(runs["status"] == "finished") & runs["arm"].isin(arms) & runs[metric].notna()]
+    figure, axes = blank(height_of(arms))
+    places = _places(done, arms)
+    if len(arms) <= _MOST_JOINED[0] and done["replicate"].nunique() <= _MOST_JOINED[1]:
+        _join(axes, done.assign(place=places, value=done[metric] * scale))
+    axes.plot(done[metric] * scale, places, "o", color=COLOURS[1], markersize=3.5, alpha=0.6, lw=0)
+    for i, line in enumerate(comparison.lines[arm] for arm in arms):
+        _interval(axes, i - 0.25, line.mean * scale, line.low * scale, line.high * scale)
+    middle = comparison.lines[comparison.baseline].mean
+    axes.axvline(middle * scale, color=GREY, lw=1, ls="--")
+    rows(axes, arms)
+    axes.set_xlabel(titled(metric))
+    caption = (
+        "A dot is a run, a diamond the mean over seeds with its 95 % interval; the dashed line is"
+        f" the mean of the baseline, {comparison.baseline}. Thin lines join runs of one seed where"
+        f" they are few.{comparison.choice(_MOST_ROWS)}"
+    )
+    data = done[["arm", "seed", "replicate", metric]]
+    return finished(figure, "seeds", f"Every seed: {spoken(metric)}", caption, data)
+
+
+def _places(done: pd.DataFrame, arms: list[str]) -> pd.Series[Any]:
+    """Give each run its height: the row of its arm, and within it that of its seed."""
+    every = {name: i for i, name in enumerate(dict.fromkeys(done["replicate"]))}
+    within = done["replicate"].map(every) / max(1, len(every) - 1)
+    return done["arm"].map({arm: i for i, arm in enumerate(arms)}) - 0.1 + 0.4 * within
+
+
+def _join(axes: Axes, done: pd.DataFrame) -> None:
+    for _, seed in done.groupby("replicate"):
+        axes.plot(seed["value"], seed["place"], "-", color=COLOURS[1], lw=0.5, alpha=0.3)
+
+
+def _interval(axes: Axes, place: float, mean: float, low: float, high: float) -> None:
+    if not isnan(low):
+        axes.plot([low, high], [place, place], "-", color="black", lw=1.6, solid_capstyle="butt")
+    axes.plot(mean, place, "D", color="black", markersize=5)
+
+
+def differences(comparison: Comparison) -> Figure:
+    """Draw the difference of each arm to the baseline, with its interval."""
+    arms = [arm for arm in comparison.foremost(_MOST_ROWS) if arm != comparison.baseline]
+    lines = [comparison.lines[arm] for arm in arms]
+    scale = unit_of(comparison.metric).scale
+    figure, axes = blank(height_of(arms))
+    axes.axvline(0, color=GREY, lw=1)
+    for margin in {line.margin * scale for line in lines if not isnan(line.margin)}:
+        axes.axvspan(-margin, margin, color="#eeeeee", zorder=0)
+    for i, line in enumerate(lines):
+        _interval(axes, i, line.delta * scale, line.delta_low * scale, line.delta_high * scale)
+        if line.verdict not in ("supported", "refuted"):
+            axes.plot(line.delta * scale, i, "D", color="white", markeredgecolor="black", ms=5)
+    rows(axes, arms)
+    name = titled(comparison.metric, difference=True)
+    axes.set_xlabel(f"Δ {name}")
+    caption = (
+        f"Each arm less the baseline, {comparison.baseline}, with the 95 % interval. Filled: p Holm"
+        f" below 0.05; hollow: not. An arm without a line has too few seeds for an interval."
+        f"{comparison.choice(_MOST_ROWS)}"
+    )
+    kept = [c for c in comparison.contrasts if c != "primary"]
+    mine = comparison.contrasts["metric"] == comparison.metric
+    data = comparison.contrasts.loc[mine & comparison.contrasts["arm"].isin(arms), kept]
+    return finished(figure, "differences", "Difference to the baseline", caption, data)
+
+
+def gap(comparison: Comparison) -> Figure | None:
+    """Draw test error against training error: how far an arm lies above the diagonal is its gap."""
+    if not {_TEST, _TRAIN} <= set(comparison.arms["metric"]):
+        return None
+    arms = comparison.foremost(_MOST_CLOUDS)
+    test, train = comparison.of(_TEST), comparison.of(_TRAIN)
+    figure, axes = blank(4.2)
+    for i, arm in enumerate(arms):
+        x, y, colour = train[arm], test[arm], COLOURS[i]
+        axes.plot([100 * x.low, 100 * x.high], [100 * y.mean] * 2, "-", color=colour, lw=1.2)
+        axes.plot([100 * x.mean] * 2, [100 * y.low, 100 * y.high], "-", color=colour, lw=1.2)
+        axes.plot(100 * x.mean, 100 * y.mean, MARKERS[i], color=colour, ms=6, label=wrapped(arm))
+    means = [100 * side[arm].mean for arm in arms for side in (test, train)]
+    known = [mean for mean in means if not isnan(mean)]
+    axes.plot([min(known), max(known)], [min(known), max(known)], color=GREY, lw=1, ls="--")
+    axes.set_xlabel("training error, %")
+    axes.set_ylabel("test error, %")
+    below(figure, axes)
+    caption = (
+        "Means over seeds with 95 % intervals, both errors measured in evaluation mode. On the"
+        " dashed line there is no gap; the higher an arm lies above it, the more it overfits."
+        f"{comparison.choice(_MOST_CLOUDS)}"
+    )
+    columns = ["arm", "metric", "n", "mean", "sd", "ci_low", "ci_high"]
+    every = comparison.arms
+    data = every.loc[every["metric"].isin([_TEST, _TRAIN]) & every["arm"].isin(arms), columns]
+    return finished(figure, "gap", "Generalization gap", caption, data)
+
+
+def outcomes(comparison: Comparison) -> Figure | None:
+    """Draw how the runs of each arm ended, if any did not finish."""
+    lost = [line for line in comparison.lines.values() if any(line.lost.values())]
+    if not lost:
+        return None
+    shown = lost[:_MOST_ROWS]
+    arms = [line.arm for line in shown]
+    counts = [{"finished": line.n} | line.lost for line in lost]
+    figure, axes = blank(height_of(arms) + 0.4)
+    start = [0] * len(arms)
+    for kind, (fill, hatch) in _FILLS.items():
+        widths = [count[kind] for count in counts[: len(arms)]]
+        if any(widths):
+            bars = axes.barh(range(len(arms)), widths, left=start, height=0.5, label=kind)
+            for bar in bars:
+                bar.set(facecolor=fill, edgecolor="black", hatch=hatch, linewidth=0.6)
+        start = [a + b for a, b in zip(start, widths, strict=True)]
+    rows(axes, arms)
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+    axes.set_xlabel("runs")
+    below(figure, axes)
+    more = f" {len(lost) - len(arms)} more arms lost runs." if len(lost) > len(arms) else ""
+    caption = f"How the runs of each arm that lost some ended.{more}"
+    data = pd.DataFrame(counts).assign(arm=[line.arm for line in lost])
+    return finished(figure, "outcomes", "Runs that were lost", caption, data)

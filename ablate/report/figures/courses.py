@@ -1,0 +1,152 @@
+"""Figures of courses: over epochs, over a dose, over two factors."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.ticker import MaxNLocator
+
+from ablate import schema
+from ablate.report.compare import Comparison, records
+from ablate.report.figures.style import (
+    COLOURS,
+    MARKERS,
+    STYLES,
+    Figure,
+    below,
+    blank,
+    finished,
+    logarithmic,
+    wrapped,
+)
+from ablate.report.numbers import Unit, knob, spoken, titled, unit_of, written
+
+_MOST = len(COLOURS)  # curves that can be told apart
+_FAR = 20.0  # ratio of the largest dose to the smallest from which an axis is logarithmic
+
+
+def curves(comparison: Comparison, metric: str, frame: pd.DataFrame) -> Figure:
+    """Draw a metric over epochs: the mean over seeds, with its 95 % interval as a band."""
+    arms = comparison.foremost(_MOST)
+    shown = frame[frame["arm"].isin(arms)]
+    figure, axes = blank(3.6)
+    scale = unit_of(metric).scale
+    for i, arm in enumerate(arms):
+        part = shown[shown["arm"] == arm]
+        _band(axes, part["epoch"], part, scale, i, arm, marked=part["epoch"].nunique() < 2)
+    axes.set_xlabel("epoch")
+    axes.set_ylabel(titled(metric))
+    _log_if_wide(axes, shown["mean"] * scale)
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+    below(figure, axes)
+    caption = (
+        "Mean over seeds at each epoch; bands are 95 % t intervals of the mean. Runs that failed or"
+        f" diverged enter as far as they came.{comparison.choice(_MOST)}"
+    )
+    name = f"curves-{metric.replace('/', '-')}"
+    return finished(figure, name, f"Learning curves: {spoken(metric)}", caption, shown)
+
+
+def _band(
+    axes: Axes, x: Any, part: pd.DataFrame, scale: float, i: int, label: str, marked: bool
+) -> None:
+    colour, number = COLOURS[i % len(COLOURS)], i % len(STYLES)
+    low, high = part["ci_low"] * scale, part["ci_high"] * scale
+    axes.fill_between(x, low, high, color=colour, alpha=0.15, linewidth=0)
+    marker = MARKERS[number] if marked else ""
+    (line,) = axes.plot(x, part["mean"] * scale, label=wrapped(label), color=colour, lw=1.5, ms=5)
+    line.set(linestyle=STYLES[number], marker=marker)
+
+
+def _log_if_wide(axes: Axes, values: pd.Series[float]) -> None:
+    low, high = float(values.min()), float(values.max())
+    if low > 0 and high / low > _FAR:
+        logarithmic(axes.set_yscale, axes.yaxis)
+
+
+def dose(comparison: Comparison, name: str, frame: pd.DataFrame) -> Figure:
+    """Draw the primary metric over the values of a knob, a line for each setting of the others."""
+    metric = comparison.metric
+    scale = unit_of(metric).scale
+    series = list(dict.fromkeys(frame["series"]))
+    figure, axes = blank(3.6)
+    doses = sorted(frame["dose"].unique())
+    positive = [one for one in doses if one > 0]
+    spread = bool(positive) and positive[-1] / positive[0] > _FAR
+    # Zero has no place on a logarithmic axis: then doses stand at equal distances.
+    places = (
+        {one: i for i, one in enumerate(doses)} if spread and len(positive) < len(doses) else {}
+    )
+    for i, setting in enumerate(series[:_MOST]):
+        part = frame[frame["series"] == setting]
+        x = part["dose"].map(places) if places else part["dose"]
+        _band(axes, x, part, scale, i, setting, marked=True)
+    if places:
+        axes.set_xticks(list(places.values()), [f"{one:g}" for one in places])
+    elif spread:
+        logarithmic(axes.set_xscale, axes.xaxis)
+    axes.set_xlabel(name)
+    axes.set_ylabel(titled(metric))
+    if series != [""]:
+        below(figure, axes)
+    even = " Values are equally spaced." if places else ""
+    more = f" {len(series) - _MOST} more settings are in the data." if len(series) > _MOST else ""
+    caption = (
+        f"Mean over seeds at each value of {name}; bands are 95 % t intervals of the mean. A line"
+        f" for each setting of the other knobs.{even}{more}"
+    )
+    return finished(figure, f"dose-{_file(name)}", f"Response to {name}", caption, frame)
+
+
+def heat_map(comparison: Comparison, pair: tuple[str, str], frame: pd.DataFrame) -> Figure:
+    """Draw the mean of each combination of two knobs, with its interval."""
+    unit = unit_of(comparison.metric)
+    order = [comparison.runs[name].drop_duplicates().dropna() for name in pair]
+    table = frame.pivot(index=pair[0], columns=pair[1], values="mean") * unit.scale
+    table = table.reindex(index=[v for v in order[0] if v in table.index])
+    table = table[[v for v in order[1] if v in table.columns]]
+    numbers = table.to_numpy(float)
+    figure, axes = blank(0.9 + 0.62 * len(table))
+    image = axes.imshow(numbers, cmap="cividis", aspect="auto")
+    figure.colorbar(image, ax=axes, label=titled(comparison.metric))
+    axes.set_xticks(range(table.shape[1]), [_level(value) for value in table.columns])
+    axes.set_yticks(range(table.shape[0]), [_level(value) for value in table.index])
+    axes.set_xlabel(knob(pair[1]))
+    axes.set_ylabel(knob(pair[0]))
+    for spine in axes.spines.values():
+        spine.set_visible(False)
+    middle = float(np.nanmin(numbers) + np.nanmax(numbers)) / 2
+    rows = {value: i for i, value in enumerate(table.index)}
+    columns = {value: i for i, value in enumerate(table.columns)}
+    size = 8 if table.shape[1] <= 5 else 6
+    for cell in records(frame):
+        place = columns[cell[pair[1]]], rows[cell[pair[0]]]
+        dark = cell["mean"] * unit.scale < middle
+        axes.text(*place, _told(cell, unit), ha="center", va="center", fontsize=size,
+                  color="white" if dark else "black")  # fmt: skip
+    others = len(comparison.lines) > len(frame)
+    caption = (
+        f"Mean over finished runs{' (other knobs are averaged over)' if others else ''}, with half"
+        " the width of its 95 % interval and the number of runs. A blank cell was not run."
+    )
+    name = f"heat-{_file(pair[0])}-{_file(pair[1])}"
+    return finished(figure, name, " and ".join(map(knob, pair)), caption, frame)
+
+
+def _told(cell: Mapping[str, Any], unit: Unit) -> str:
+    half = (cell["ci_high"] - cell["ci_low"]) / 2
+    about = "" if math.isnan(half) else f"\n± {written(half, unit)}"
+    return f"{written(cell['mean'], unit)}{about}\nn = {int(cell['n'])}"
+
+
+def _level(value: Any) -> str:
+    return wrapped(schema.shown(value.item() if hasattr(value, "item") else value))
+
+
+def _file(name: str) -> str:
+    return "".join(sign if sign.isascii() and sign.isalnum() else "-" for sign in name)

@@ -1,0 +1,84 @@
+"""A table: its cells, and how Markdown and LaTeX write it."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+
+import pandas as pd
+
+from ablate.report import escape
+
+
+@dataclass(frozen=True)
+class Cell:
+    """What a table shows, and the number that it is sorted by, if not by its text."""
+
+    text: str
+    number: float | None = None
+
+    @property
+    def key(self) -> str:
+        """The number as a sorting script reads it; empty where there is none."""
+        return "" if self.number is None or math.isnan(self.number) else repr(float(self.number))
+
+
+@dataclass(frozen=True)
+class Table:
+    """A table.
+
+    Attributes:
+        name: Of its files.
+        title: Over it.
+        heads: Of its columns.
+        rows: Its cells.
+        data: The same in full, for the CSV file.
+        note: Below it.
+    """
+
+    name: str
+    title: str
+    heads: tuple[str, ...]
+    rows: tuple[tuple[Cell, ...], ...]
+    data: pd.DataFrame
+    note: str = ""
+    numeric: frozenset[int] = field(init=False)
+
+    def __post_init__(self) -> None:
+        columns = range(len(self.heads))
+        held = {i for i in columns if any(row[i].number is not None for row in self.rows)}
+        object.__setattr__(self, "numeric", frozenset(held))
+
+
+def latex(table: Table) -> str:
+    """Write a table that a LaTeX document can input; it asks for the package booktabs alone."""
+    kinds = "".join("r" if i in table.numeric else "l" for i in range(len(table.heads)))
+    lines = [_tex_row(table.heads)]
+    lines += [_tex_row([cell.text for cell in row]) for row in table.rows]
+    head, *body = lines
+    return "\n".join(
+        [
+            f"% {escape.plain(table.title)}; \\usepackage{{booktabs}}",
+            f"\\begin{{tabular}}{{{kinds}}}",
+            "\\toprule",
+            head,
+            "\\midrule",
+            *body,
+            "\\bottomrule",
+            "\\end{tabular}",
+            "",
+        ]
+    )
+
+
+def _tex_row(texts: Iterable[str]) -> str:
+    return " & ".join(escape.latex(text) for text in texts) + r" \\"
+
+
+def markdown(table: Table, most: int | None = None) -> str:
+    """Write a table for Markdown, at most so many rows of it."""
+    rules = ["---:" if i in table.numeric else "---" for i in range(len(table.heads))]
+    rows = [[escape.markdown(cell.text) for cell in row] for row in table.rows[:most]]
+    heads = [escape.markdown(head) for head in table.heads]
+    return "\n".join(f"| {' | '.join(row)} |" for row in [heads, rules, *rows])

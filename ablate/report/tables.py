@@ -1,0 +1,255 @@
+"""The tables of a report: each once, with its data, for every format that writes it."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from typing import Any
+
+import pandas as pd
+
+from ablate.analyze.measures import metrics_of
+from ablate.report.compare import COST, LOST, Comparison, Line, records
+from ablate.report.numbers import (
+    MINUS,
+    NONE,
+    interval,
+    knob,
+    p_value,
+    plus_minus,
+    titled,
+    unit_of,
+    written,
+)
+from ablate.report.sentences import judged
+from ablate.report.table import Cell, Table
+
+_SECONDS = unit_of(COST)
+
+
+def tables(comparison: Comparison, anova: pd.DataFrame | None) -> dict[str, Table]:
+    """Make every table that these runs give, by name."""
+    runs = comparison.runs
+    lost = runs[runs["status"] != "finished"]
+    found = [compared(comparison)]
+    found += [_claims(comparison)] if comparison.claimed else []
+    found += [] if anova is None else [_anova(anova)]
+    found += [] if lost.empty else [_failures(lost)]
+    found += [_every_metric(comparison)]
+    found += [_beside(comparison)] if comparison.others else []
+    return {table.name: table for table in found}
+
+
+# -- the comparison --------------------------------------------------------------------------------
+
+
+def compared(comparison: Comparison, brief: bool = False) -> Table:
+    """Make the table of the comparison, a row an arm.
+
+    Args:
+        comparison: What was compared.
+        brief: Leave out columns that say little, and break a line before an interval.
+    """
+    columns = _columns(comparison, brief)
+    quiet = _quiet(comparison) if brief else set()
+    made = {head: make for head, make in columns.items() if head not in quiet}
+    rows = tuple(tuple(make(line) for make in made.values()) for line in comparison.lines.values())
+    mine = [f[f["metric"] == comparison.metric] for f in (comparison.arms, comparison.contrasts)]
+    about, against = mine
+    kept = ["arm", *(c for c in against if c not in about)]
+    title = f"Arms by {titled(comparison.metric)}"
+    # Of the contrast those columns that an arm has under the same name are told with a prefix.
+    names = {"n": "pairs", "ci_low": "delta_low", "ci_high": "delta_high"}
+    both = about.merge(
+        against[[*kept, *names]].rename(columns=names), on="arm", how="left", validate="1:1"
+    )
+    return Table("comparison", title, tuple(made), rows, both)
+
+
+def _columns(comparison: Comparison, brief: bool) -> dict[str, Callable[[Line], Cell]]:
+    """Say what each column shows of an arm; heads bear units."""
+    metric, space = comparison.metric, "\n" if brief else " "
+    twins = {arm: i for i, group in enumerate(comparison.identical, 1) for arm in group}
+    columns: dict[str, Callable[[Line], Cell]] = {
+        "arm": lambda x: Cell(x.arm + (f" (identical: {twins[x.arm]})" if x.arm in twins else "")),
+        titled(metric): lambda x: Cell(_mean(x, metric, space), x.mean),
+        _delta_head(metric): lambda x: _delta(x, metric, space),
+        "p": lambda x: Cell(p_value(x.p), x.p),
+        "p Holm": lambda x: Cell(p_value(x.p_holm), x.p_holm),
+        "verdict": lambda x: Cell(judged(x)),
+        "n": lambda x: Cell(_count(x) if brief else str(x.n), x.n),
+        "pairs": lambda x: Cell(_pairs(x), x.pairs),
+    }
+    for word in LOST.values():
+        columns[word] = _counter(word)
+    if comparison.asked.tuned:
+        columns["tuned"] = lambda x: Cell(comparison.asked.tuned.get(x.arm, ""))
+    return columns | {"s a run": lambda x: Cell(written(x.seconds, _SECONDS), x.seconds)}
+
+
+def _count(line: Line) -> str:
+    lost = sum(line.lost.values())
+    return f"{line.n} of {line.n + lost}" if lost else str(line.n)
+
+
+def _counter(word: str) -> Callable[[Line], Cell]:
+    return lambda line: Cell(str(line.lost[word]), line.lost[word])
+
+
+def _delta_head(metric: str) -> str:
+    name = unit_of(metric).difference
+    return f"Δ, {name}" if name else "Δ"
+
+
+def _delta(line: Line, metric: str, space: str) -> Cell:
+    if line.verdict is None:
+        return Cell("baseline", 0.0)
+    unit = unit_of(metric)
+    bounds = interval(line.delta_low, line.delta_high, unit, signed=True)
+    alone = "(one pair)" if line.pairs == 1 else ""
+    text = f"{written(line.delta, unit, signed=True)}{space}{bounds or alone}".strip()
+    return Cell(text, line.delta)
+
+
+def _mean(line: Line, metric: str, space: str = " ") -> str:
+    text = plus_minus(line.mean, line.low, line.high, unit_of(metric))
+    if line.n == 1:
+        return f"{text}{space}(one seed)"
+    return f"{text}{space}(no spread)" if line.n > 1 and math.isnan(line.low) else text
+
+
+def _pairs(line: Line) -> str:
+    if line.verdict is None:
+        return ""
+    return str(line.pairs) if line.paired else "unpaired"
+
+
+def _quiet(comparison: Comparison) -> set[str]:
+    """Name the columns that a brief table of this comparison does without."""
+    others = comparison.others
+    quiet = {"p", *LOST.values()}  # what was lost stands in the column n, and in the notes
+    if all(line.paired for line in others):
+        quiet |= {"pairs"}
+    if all(math.isnan(line.p_holm) for line in others):
+        quiet |= {"p Holm", "verdict"}
+    return quiet if others else quiet | {_delta_head(comparison.metric)}
+
+
+def _claims(comparison: Comparison) -> Table:
+    rows = []
+    for claim, line in comparison.claimed:
+        words, source = comparison.asked.words.get((claim.arm, claim.metric), ("", ""))
+        unit = unit_of(claim.metric)
+        delta = _delta(line, claim.metric, " ")
+        margin = NONE if claim.margin is None else written(claim.margin, unit)
+        rows.append(
+            (
+                *(Cell(text) for text in (words, claim.arm, claim.direction)),
+                Cell(titled(claim.metric, difference=True)),
+                *(Cell(margin, claim.margin), delta, Cell(p_value(line.p_holm), line.p_holm)),
+                *(Cell(text) for text in (judged(line), source)),
+            )
+        )
+    heads = ("claim", "arm", "direction", "metric", "δ", "Δ", "p Holm", "verdict", "source")
+    data = comparison.contrasts[comparison.contrasts["family"] == "claims"]
+    return Table("claims", "Claims", heads, tuple(rows), data)
+
+
+# -- what stands beside ----------------------------------------------------------------------------
+
+
+def _every_metric(comparison: Comparison) -> Table:
+    metrics = metrics_of(comparison.runs)
+    by_metric = {metric: comparison.of(metric) for metric in metrics}
+    rows = tuple(
+        (Cell(arm), *(Cell(_mean(f[arm], m), f[arm].mean) for m, f in by_metric.items()))
+        for arm in comparison.lines
+    )
+    heads = ("arm", *(titled(metric) for metric in metrics))
+    return Table("metrics", "All metrics: mean ± over seeds", heads, rows, comparison.arms)
+
+
+_SIZES = {
+    "correlation": "correlation with the baseline",
+    "d_z": "d_z",
+    "hedges_g": "Hedges' g",
+    "improvement": "P(improvement)",
+}
+_TESTS = {
+    "p": "p, t test",
+    "p_welch": "p, Welch",
+    "p_permutation": "p, sign flips",
+    "p_permutation_min": "the smallest it can be",
+    "p_wilcoxon": "p, Wilcoxon",
+    "p_wilcoxon_min": "the smallest that can be",
+    "p_equivalent": "p, equivalence",
+}
+
+
+def _beside(comparison: Comparison) -> Table:
+    """Tell what pairing gained, how large effects are, and what else tests them."""
+    found, unit = comparison.contrasts, unit_of(comparison.metric)
+    mine = found[found["metric"] == comparison.metric]
+    columns: dict[str, tuple[str, Callable[[float], str]]] = {
+        "sd": ("sd", lambda value: written(value, unit)),
+        "baseline_sd": ("sd of the baseline", lambda value: written(value, unit)),
+        **{name: (head, _short) for name, head in _SIZES.items()},
+        **{name: (head, p_value) for name, head in _TESTS.items()},
+        "bca_low": ("BCa from", lambda value: written(value, unit, signed=True)),
+        "bca_high": ("BCa to", lambda value: written(value, unit, signed=True)),
+        "seeds_for_power": ("seeds for 80 % power", lambda value: f"{value:.0f}"),
+    }
+    known = {name: column for name, column in columns.items() if mine[name].notna().any()}
+    rows = tuple(
+        (Cell(one["arm"]), *(_told(one[name], write) for name, (_, write) in known.items()))
+        for one in records(mine)
+    )
+    heads = ("arm", *(head for head, _ in known.values()))
+    note = "The t test is primary. What stands beside it is not corrected for many comparisons."
+    return Table("contrasts", "Beside the t test", heads, rows, found, note)
+
+
+def _told(value: float, write: Callable[[float], str]) -> Cell:
+    return Cell(NONE if math.isnan(value) else write(value), value)
+
+
+def _short(value: float) -> str:
+    return NONE if math.isnan(value) else f"{value:.2f}".replace("-", MINUS)
+
+
+def _anova(found: pd.DataFrame) -> Table:
+    columns: dict[str, Callable[[float], str]] = {
+        "df": lambda value: f"{value:.0f}",
+        "sum_sq": lambda value: f"{value:.3g}",
+        "f": _short,
+        "p": p_value,
+        "partial_eta_sq": _short,
+    }
+    rows = tuple(
+        (
+            Cell(" × ".join(map(knob, one["term"].split(" × ")))),
+            *(_told(one[name], write) for name, write in columns.items()),
+        )
+        for one in records(found)
+    )
+    heads = ("term", "df", "sum of squares", "F", "p", "partial η²")
+    note = (
+        "Type II sums of squares, seeds as blocks where arms share them. Partial η² is the share of"
+        " variance that a term accounts for beside the residual. p is not corrected."
+    )
+    return Table("anova", "Analysis of variance", heads, rows, found, note)
+
+
+_OF_A_RUN = ["arm", "seed", "status", "reason", "path"]
+
+
+def _failures(lost: pd.DataFrame) -> Table:
+    rows = tuple(
+        (Cell(one["arm"]), Cell(str(one["seed"]), one["seed"]), *map(_word, list(one.values())[2:]))
+        for one in records(lost[_OF_A_RUN])
+    )
+    return Table("failures", "Runs that are in no mean", tuple(_OF_A_RUN), rows, lost[_OF_A_RUN])
+
+
+def _word(value: Any) -> Cell:
+    return Cell("" if pd.isna(value) else str(value))

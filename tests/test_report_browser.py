@@ -1,0 +1,105 @@
+"""The report in a real browser: it sorts, it fits a phone, and nothing complains."""
+
+from __future__ import annotations
+
+import pytest
+
+from tests import reports
+from tests.browser import CHROMIUM, Browser
+
+pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="there is no chromium")
+HEADS = ["arm", "test error, %", "Δ, points", "p", "p Holm", "verdict", "n", "pairs"]
+
+
+@pytest.fixture(scope="module")
+def pages(tmp_path_factory):
+    return {
+        name: make(tmp_path_factory.mktemp(name)) / "report.html"
+        for name, make in (("plain", reports.write_plain), ("troubled", reports.write_troubled))
+    }
+
+
+@pytest.fixture(scope="module")
+def browser(tmp_path_factory):
+    found = Browser(tmp_path_factory.mktemp("profile"))
+    yield found
+    found.close()
+
+
+def column(browser, number):
+    """Read a column of the comparison as it stands: its sorting keys, or else its texts."""
+    return browser.run(
+        "[...document.querySelectorAll('#table-comparison tbody tr')]"
+        f".map(r => r.cells[{number}]).map(c => c.dataset.sort ?? c.textContent)"
+    )
+
+
+def head(number):
+    return f"#table-comparison thead th:nth-child({number + 1}) button"
+
+
+def sorting(browser):
+    return browser.run(
+        "[...document.querySelectorAll('#table-comparison thead th')]"
+        ".map(h => h.getAttribute('aria-sort'))"
+    )
+
+
+def test_a_click_on_a_head_sorts_and_a_second_one_turns_it_round(browser, pages):
+    browser.open(pages["plain"], 1280)
+    means, places = column(browser, 1), column(browser, 0)
+    browser.click(head(1))
+    assert column(browser, 1) == sorted(means, key=float)
+    assert column(browser, 0) != places
+    assert sorting(browser)[:3] == [None, "ascending", None]
+    browser.click(head(1))
+    assert column(browser, 1) == sorted(means, key=float, reverse=True)
+    assert sorting(browser)[:3] == [None, "descending", None]
+    browser.click(head(0))
+    assert column(browser, 0) == places
+    assert sorting(browser)[:3] == ["ascending", None, None]
+
+
+def test_rows_stay_whole_and_those_without_a_number_stay_below(browser, pages):
+    browser.open(pages["troubled"], 1280)
+    arms, means = column(browser, 0), column(browser, 1)
+    pairs = dict(zip(arms, means, strict=True))
+    for _ in range(2):
+        browser.click(head(1))
+        assert column(browser, 1)[-1] == ""
+        assert dict(zip(column(browser, 0), column(browser, 1), strict=True)) == pairs
+
+
+def test_the_keyboard_reaches_a_head_and_sorts_by_it(browser, pages):
+    browser.open(pages["plain"], 1280)
+    for _ in range(3):  # the box of the table, its first head, its second
+        browser.press("Tab", 9)
+    assert browser.run("document.activeElement.textContent").strip() == HEADS[1]
+    browser.press("Enter", 13)
+    assert column(browser, 1) == sorted(column(browser, 1), key=float)
+
+
+@pytest.mark.parametrize("name", ["plain", "troubled"])
+@pytest.mark.parametrize("width", [390, 1280])
+def test_the_page_fits_and_wide_tables_scroll_inside_their_boxes(browser, pages, name, width):
+    browser.open(pages[name], width)
+    assert browser.run("document.documentElement.scrollWidth") <= width
+    boxes = browser.run(
+        "[...document.querySelectorAll('.wide')].map(b => [b.clientWidth, b.scrollWidth])"
+    )
+    assert all(inside <= width for inside, _ in boxes)
+    if width == 390:
+        assert any(whole > inside for inside, whole in boxes)
+    figures = browser.run("[...document.querySelectorAll('figure svg')].map(f => f.clientWidth)")
+    assert len(figures) >= 5
+    assert all(300 < drawn <= width for drawn in figures)
+
+
+def test_nothing_complains_and_nothing_is_fetched(browser, pages):
+    for page in pages.values():
+        for width in (390, 1280):
+            browser.open(page, width)
+            browser.click(head(1))
+    assert browser.complaints == []
+    assert {address.partition(":")[0] for address in browser.requests} <= {"file", "data"}
+    assert browser.run("document.querySelectorAll('script').length") == 1
