@@ -13,6 +13,7 @@ from scipy import stats
 from torch import nn
 
 from ablate import rng
+from ablate.batching import unbatchable
 from ablate.init import initialize
 from ablate.nets.build import build
 from ablate.nets.dropout import (
@@ -22,7 +23,6 @@ from ablate.nets.dropout import (
     with_own_dropout,
     with_torch_dropout,
 )
-from ablate.batching import unbatchable
 from ablate.stack import Stack
 from tests import reference
 from tests.configs import config
