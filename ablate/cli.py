@@ -205,10 +205,11 @@ Everything that applies to a run is measured; SETTINGS are `name=value`. By defa
     split=test    the images: test or val
     device=auto   or cpu, cuda
 
-More views, samples and draws say it more exactly; none or false leaves a part out. Always measured:
-calibration, with a temperature fitted on the validation images, and confusion. Results: `evaluate`
-in the record, whose metrics stay as they are; curves and pictures in the run's folder/evaluate/, of
-several runs also in path/evaluate/. Exit status 1: some of several runs could not be evaluated.
+More views, samples and draws say it more exactly; views=none, samples=none, delete=false and
+perturb=false leave a part out. Always measured: calibration, with a temperature fitted on the
+validation images, and confusion. Results: `evaluate` in the record, whose metrics stay as they are;
+curves and pictures in the run's folder/evaluate/, of several runs also in path/evaluate/. Exit
+status 1: some of several runs could not be evaluated.
 """
 
 
@@ -380,8 +381,9 @@ def _show_configuration(request: Request, args: argparse.Namespace) -> int:
     from ablate.launch import task  # noqa: F401 (registers the resolvers)
     from ablate.plan.request import check, hydra_session
 
-    if request.multirun:
-        raise AblateError("--cfg and --info show one configuration: leave out -m")
+    if request.multirun or request.study is not None:
+        what = "-m" if request.multirun else "+study"
+        raise AblateError(f"--cfg and --info show one configuration: leave out {what}")
     with hydra_session(request) as hydra:
         checked = check(hydra, request)
         if checked.faults:

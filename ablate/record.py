@@ -52,7 +52,9 @@ def read(directory: Path) -> Record | None:
     except FileNotFoundError:
         return None
     except (OSError, ValueError) as error:
-        raise AblateError(f"{path} does not read as a record: {error}") from error
+        raise AblateError(
+            f"{path} does not read as a record: {error}; delete its folder to train the run anew"
+        ) from error
     if not isinstance(record, dict) or not {"schema", "key", "status"} <= set(record):
         raise AblateError(f"{path} is no record of ablate: it lacks schema, key or status")
     if record["schema"] != SCHEMA:

@@ -338,6 +338,7 @@ IDLE = {
     "regularize.stochastic_depth=0.2": "only model=resnet has residual branches",
     "regularize.early_stopping=30": "the patience is as long as training (epochs=30)",
     "schedule=plateau schedule.patience=31": "the patience is longer than training (epochs=30)",
+    "schedule=plateau epochs=2": "the patience is longer than training (epochs=2); set schedule.p",
     "optimizer=lbfgs regularize.clip_norm=1": "optimizer=lbfgs searches its own steps",
     "model=gru model.activation=relu": "model.activation touches nothing with model=gru",
     "norm=batch regularize.swa=0 norm.momentum=0.2": "computes the statistics of its average",

@@ -163,6 +163,9 @@ def contradictions(config: Mapping[str, Any], explicit: Set[str], sound: Set[str
             "dropout.kind=dropconnect drops weights, and the input has none: set dropout.input=0"
             " (dropout.conv or dropout.dense drop the first layer's weights)"
         )
+    reason = effect.long_patience(config)
+    if reason and "schedule.name" in explicit and "schedule.patience" not in explicit:
+        faults.append(f"schedule=plateau touches nothing: {reason}; set schedule.patience")
     if regularize.get("ema") and regularize.get("swa") is not None:
         faults.append("regularize.ema and regularize.swa both average the weights: choose one")
     milestones = config["schedule"].get("milestones")
