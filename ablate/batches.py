@@ -18,6 +18,7 @@ from ablate.data.tensors import Tensors
 from ablate.optim import Stacked
 from ablate.regularize import input_noise
 from ablate.regularize.mixing import Mixing
+from ablate.steps import Step, row
 
 Config = Mapping[str, Any]
 
@@ -75,7 +76,10 @@ class Batches:
             for source in ("order", "augment")
         )
         self._order_R = rng.stream(order_R, "order").to(device)
-        self._order: tuple[int, Tensor] | None = None
+        self._epoch: int | None = None
+        self._order_SRB = torch.empty(
+            (self.epoch_steps, len(configs), self._size), dtype=torch.int64, device=device
+        )
         self.augmentation = Augmentation(configs, augment_R, data)
         self._views: int = configs[0]["augment"]["test_views"]
         self._noise_R = strengths(configs, "input_noise", device)
@@ -88,20 +92,31 @@ class Batches:
             else None
         )
 
-    def at(self, step: int) -> tuple[Tensor, Stacked]:
+    def begin_epoch(self, epoch: int) -> None:
+        """Draw the order of an epoch, from 0, unless it is the one that was drawn last."""
+        if epoch == self._epoch:
+            return
+        order_RN = rng.permutation(rng.fold(self._order_R, epoch), len(self._data.train))
+        used_RN = order_RN[:, : self.epoch_steps * self._size]
+        self._order_SRB.copy_(used_RN.view(-1, self.epoch_steps, self._size).transpose(0, 1))
+        self._epoch = epoch
+
+    def at(self, step: Step) -> tuple[Tensor, Stacked]:
         """Make the batches of a step.
 
         Args:
-            step: Its number, from 0.
+            step: Its number, from 0; one on the device lies in the epoch that was begun last.
 
         Returns:
             Normalized images [R, B, C, H, W], and targets as `label_smoothing.cross_entropy` takes
             them, stacked.
         """
-        epoch, place = divmod(step, self.epoch_steps)
-        index_RB = self._order_of(epoch)[:, place]
+        if isinstance(step, int):
+            self.begin_epoch(step // self.epoch_steps)
+        index_RB = row(self._order_SRB, step % self.epoch_steps)
+        parity = step // self.epoch_steps % 2
         images, y_RB = self._data.gathered(index_RB)
-        x = self.augmentation(images, Moment("augment", step, 0, epoch % 2, index_RB))
+        x = self.augmentation(images, Moment("augment", step, 0, parity, index_RB))
         if self._noise_R is not None:
             x = input_noise.add(x, self._noise_R, rng.fold(self._noise_keys_R, step))
         target = {"y": y_RB}
@@ -136,11 +151,3 @@ class Batches:
             moment = Moment("augment/test", number, part, number % 2)
             many = images_NCHW.expand(width, *images_NCHW.shape)
             yield self.augmentation(many, moment), True
-
-    def _order_of(self, epoch: int) -> Tensor:
-        """Give the order of an epoch, [R, S, B]; the last one asked for is kept."""
-        if self._order is None or self._order[0] != epoch:
-            order_RN = rng.permutation(rng.fold(self._order_R, epoch), len(self._data.train))
-            used = order_RN[:, : self.epoch_steps * self._size]
-            self._order = epoch, used.view(-1, self.epoch_steps, self._size)
-        return self._order[1]

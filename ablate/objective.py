@@ -21,6 +21,7 @@ from ablate.regularize import clip_norm, clip_value, l1, l2, sam
 from ablate.regularize.label_smoothing import cross_entropy
 from ablate.solvers import applied
 from ablate.stack import Stack
+from ablate.steps import Step
 
 Config = Mapping[str, Any]
 
@@ -80,7 +81,7 @@ class Objective:
         """Whether there is any penalty."""
         return bool(self.penalties) or self.own is not None
 
-    def at(self, x_RBCHW: Tensor, target: Stacked, step: int, alive: Sequence[bool]) -> Evaluation:
+    def at(self, x_RBCHW: Tensor, target: Stacked, step: Step, alive: Sequence[bool]) -> Evaluation:
         """Evaluate a batch at the parameters as they are.
 
         Args:
@@ -110,7 +111,7 @@ class Objective:
         return replace(found, gradients=gradients, acted=acted)
 
     def _plain(
-        self, x_RBCHW: Tensor, target: Stacked, step: int, alive: Sequence[bool]
+        self, x_RBCHW: Tensor, target: Stacked, step: Step, alive: Sequence[bool]
     ) -> Evaluation:
         loss_R, right_R, gradients = self._stack.gradients(x_RBCHW, target, step, alive)
         penalty_R: Tensor | None = None

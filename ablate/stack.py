@@ -21,6 +21,7 @@ from ablate.nets.own import seeded
 from ablate.optim import Stacked
 from ablate.regularize.label_smoothing import cross_entropy
 from ablate.slices import adopt, aligned, bindings, named_tensors
+from ablate.steps import Step
 
 
 class Stack:
@@ -57,7 +58,7 @@ class Stack:
         self._sites = _sites(modules)
         keys = [rng.stream(self._seeds_R, f"dropout/{site}") for site in self._sites]
         self._keys_RS = torch.stack(keys, 1).to(self.device) if keys else None
-        self._step = 0
+        self._step: Step = 0
         self._keys: Stacked = {}
         self._modules = list(modules)
         self._stack()
@@ -85,7 +86,7 @@ class Stack:
     # -- training ----------------------------------------------------------------------------------
 
     def gradients(
-        self, x_RBCHW: Tensor, target: Stacked, step: int, alive: Sequence[bool]
+        self, x_RBCHW: Tensor, target: Stacked, step: Step, alive: Sequence[bool]
     ) -> tuple[Tensor, Tensor, Stacked]:
         """Apply the networks in training mode to a batch each.
 
@@ -278,14 +279,14 @@ class Stack:
 
     # -- details -----------------------------------------------------------------------------------
 
-    def _begin(self, step: int) -> None:
+    def _begin(self, step: Step) -> None:
         """Begin a step: set what its random numbers are drawn from."""
         self._step, self._keys = step, self._keys_at(step)
         if self.fused:
             for site in self._sites:
                 _dropout(self._modules[0], site).calls = 0
 
-    def _keys_at(self, step: int) -> Stacked:
+    def _keys_at(self, step: Step) -> Stacked:
         if self._keys_RS is None:
             return {}
         keys_RS = rng.fold(self._keys_RS, step)

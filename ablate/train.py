@@ -20,6 +20,7 @@ from torch import Tensor
 from ablate import metrics, schedule, schema
 from ablate.batches import EVAL_BATCH, Batches, seed_of
 from ablate.batching import unbatchable
+from ablate.capture import Captured
 from ablate.course import Course
 from ablate.data.tensors import Split, Tensors
 from ablate.errors import AblateError
@@ -27,6 +28,7 @@ from ablate.init import initialize
 from ablate.nets.build import build
 from ablate.nets.own import seeded
 from ablate.stack import Stack
+from ablate.steps import Step, row
 from ablate.update import Update
 
 Config = Mapping[str, Any]
@@ -79,6 +81,11 @@ class Training:
             if any(c["regularize"][name] is not None for c in configs)
         }
         self._bad_R = torch.full((width,), -1, dtype=torch.int64, device=self.device)
+        self._alive_R = torch.ones(width, dtype=torch.bool, device=self.device)
+        self._factor_R = torch.ones(width, dtype=torch.float64, device=self.device)
+        self._clock = torch.zeros((), dtype=torch.int64, device=self.device)
+        captured = self.device.type == "cuda" and self.repeats
+        self._captured = Captured(self._count_on) if captured else None
         self.seconds: list[float] = []
         self._spent = 0.0
 
@@ -106,6 +113,16 @@ class Training:
     # -- the way through training ------------------------------------------------------------------
 
     @property
+    def repeats(self) -> bool:
+        """Whether every step is the same work of the device, its number apart.
+
+        Not where a step runs code of the user's, searches along a line, or leaves out some runs.
+        """
+        alone = not self.stack.fused and len(self.configs) > 1
+        own = schema.targets(self.configs[0])
+        return not (alone or own or self.update.searches)
+
+    @property
     def done(self) -> bool:
         """Whether all steps are done, or no run is left to train."""
         return self.step == self.steps or not any(c.goes_on for c in self.courses)
@@ -113,17 +130,7 @@ class Training:
     def advance(self) -> bool:
         """Do one step; at the end of an epoch, evaluate. Returns whether an epoch ended."""
         start = time.perf_counter()
-        x_RBCHW, target = self.batches.at(self.step)
-        alive = [course.goes_on for course in self.courses]
-        found = self.update.step(x_RBCHW, target, self._rates(self.step), self.step, alive)
-        self._sums["loss"] += found.loss_R
-        self._sums["right"] += found.right_R
-        if found.penalty_R is not None:
-            self._sums["penalty"] += found.penalty_R
-        for name, acted_R in found.acted.items():
-            self._acted[name] += acted_R & torch.tensor(alive, device=self.device)
-        now_bad = (self._bad_R < 0) & ~found.total_R.isfinite()
-        self._bad_R.masked_fill_(now_bad, self.step)
+        self._launch()
         self.step += 1
         ended = self.step % self.epoch_steps == 0
         if ended and self.device.type == "cuda":
@@ -133,13 +140,35 @@ class Training:
             self._end_epoch()
         return ended
 
-    def _rates(self, step: int) -> Tensor:
+    def _launch(self) -> None:
+        """Do the step's work, or have the device begin it."""
+        if self._captured is None:
+            self._work(self.step)
+            return
+        self.batches.begin_epoch(self.step // self.epoch_steps)
+        self._captured()
+
+    def _work(self, step: Step) -> None:
+        x_RBCHW, target = self.batches.at(step)
+        alive = [course.goes_on for course in self.courses]
+        found = self.update.step(x_RBCHW, target, self._rates(step), step, alive)
+        self._sums["loss"] += found.loss_R
+        self._sums["right"] += found.right_R
+        if found.penalty_R is not None:
+            self._sums["penalty"] += found.penalty_R
+        for name, acted_R in found.acted.items():
+            self._acted[name] += acted_R & self._alive_R
+        now_bad = (self._bad_R < 0) & ~found.total_R.isfinite()
+        self._bad_R.masked_fill_(now_bad, step)
+
+    def _count_on(self) -> None:
+        """Do the step that the device's own counter names, and count on."""
+        self._work(self._clock)
+        self._clock += 1
+
+    def _rates(self, step: Step) -> Tensor:
         """Look up the learning rates of a step of this epoch, float64 [R]."""
-        factors = [course.plateau.factor for course in self.courses]
-        lr_R = self.lr_TR[step]
-        if all(factor == 1 for factor in factors):
-            return lr_R
-        return lr_R * torch.tensor(factors, dtype=torch.float64, device=self.device)
+        return row(self.lr_TR, step) * self._factor_R
 
     @property
     def losses(self) -> list[float]:
@@ -166,6 +195,13 @@ class Training:
                     course.end_epoch(entry, bad if bad >= 0 else None, partial(self.stack.slice, r))
         for sums in self._sums.values():
             sums.zero_()
+        self._take_note()
+
+    def _take_note(self) -> None:
+        """Tell the device what the courses say of the steps to come."""
+        for r, course in enumerate(self.courses):
+            self._alive_R[r] = course.goes_on
+            self._factor_R[r] = course.plateau.factor
 
     def _entry(self, means: Mapping[str, float]) -> dict[str, Any]:
         """Write down an epoch of a run, as the record's history has it."""
@@ -294,6 +330,8 @@ class Training:
             self._bad_R[r] = state["bad"]
             self.courses[r].restore(state["course"])
         self.step = states[0]["step"]
+        self._clock.fill_(self.step)
+        self._take_note()
         self.seconds = list(states[0]["seconds"])
         self._spent = states[0]["spent"]
 

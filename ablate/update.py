@@ -18,6 +18,7 @@ from ablate.regularize import ema, max_norm, swa
 from ablate.regularize.averaging import Average
 from ablate.solvers import exact_hessian, solver
 from ablate.stack import Stack
+from ablate.steps import Step
 
 Config = Mapping[str, Any]
 
@@ -61,11 +62,16 @@ class Update:
             self.measures_anew = first_R if stack.keeps_statistics else None
 
     @property
+    def searches(self) -> bool:
+        """Whether a step asks for the objective until it is content, rather than once."""
+        return self._solver is not None
+
+    @property
     def _held(self) -> Stacked:
         return self._stack.parameters | self._stack.buffers
 
     def step(
-        self, x_RBCHW: Tensor, target: Stacked, lr_R: Tensor, step: int, alive: Sequence[bool]
+        self, x_RBCHW: Tensor, target: Stacked, lr_R: Tensor, step: Step, alive: Sequence[bool]
     ) -> Evaluation:
         """Do one step.
 
@@ -91,7 +97,7 @@ class Update:
             self.average.update(self._held, step)
         return found
 
-    def _solve(self, x_RBCHW: Tensor, target: Stacked, lr: float, step: int) -> Evaluation:
+    def _solve(self, x_RBCHW: Tensor, target: Stacked, lr: float, step: Step) -> Evaluation:
         """Let a solver ask for the objective as often as it likes; the first answer is kept."""
         assert self._solver is not None, "there is one or the other"
         self._batch = x_RBCHW[0], {name: tensor[0] for name, tensor in target.items()}

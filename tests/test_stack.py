@@ -245,7 +245,9 @@ def test_a_pinned_seed_fixes_its_source_and_no_other(data, source):
 
     networks = [Training([pinned(seed)], data["fp32"], fused=False) for seed in (1, 2)]
     start = [n.stack.slice(0)["conv.0.conv.weight"] for n in networks]
-    orders = [n.batches._order_of(0) for n in networks]
+    for network in networks:
+        network.batches.begin_epoch(0)
+    orders = [n.batches._order_SRB for n in networks]
     keys = [n.stack._keys_at(0)["dense.layers.0.dropout.key"] for n in networks]
     same = {
         "init": torch.equal(*start),

@@ -22,6 +22,7 @@ from ablate.data.tensors import Tensors
 from ablate.errors import AblateError
 from ablate.importing import made
 from ablate.nets.own import seeded
+from ablate.steps import Step
 
 Config = Mapping[str, Any]
 
@@ -37,16 +38,16 @@ class Moment:
 
     Attributes:
         site: What its streams' names begin with: ``augment``, or ``augment/test`` for test views.
-        step: The step, or the number of the view.
+        step: The step, or the number of the view; a step also on the device (`ablate.steps`).
         part: Which of several batches of that step.
         parity: 0 or 1 in turn, from epoch to epoch or from view to view.
         index_RB: Which images they are, where each is flipped every other time; else all alike.
     """
 
     site: str
-    step: int
+    step: Step
     part: int = 0
-    parity: int = 0
+    parity: Step = 0
     index_RB: Tensor | None = None
 
 
@@ -69,6 +70,7 @@ class Augmentation:
         self._alternates_R = torch.tensor(
             [part["flip"] == "alternating" for part in parts], device=self._device
         )
+        self._keys: dict[str, Tensor] = {}
         self._strength_R: dict[str, Tensor] = {}
         for name in ("flip", *_IN_PIXELS, *_WARPS, *_LIGHTS):
             if any(part[name] for part in parts):
@@ -109,7 +111,7 @@ class Augmentation:
         if moment.index_RB is not None:
             key_R1 = self._key("flip", moment.site)[:, None]
             first_RB = (rng.fold(key_R1, moment.index_RB) & 1).bool()
-        by_turns_RB = first_RB ^ bool(moment.parity)
+        by_turns_RB = first_RB ^ (moment.parity == 1)
         return torch.where(self._alternates_R[:, None], by_turns_RB, by_chance_RB)
 
     def _warped(self, x: Tensor, moment: Moment) -> Tensor:
@@ -148,7 +150,10 @@ class Augmentation:
         return rng.fold(rng.fold(self._key(name, moment.site), moment.step), moment.part)
 
     def _key(self, name: str, site: str) -> Tensor:
-        return rng.stream(self._seeds_R, f"{site}/{name}").to(self._device)
+        stream = f"{site}/{name}"
+        if stream not in self._keys:
+            self._keys[stream] = rng.stream(self._seeds_R, stream).to(self._device)
+        return self._keys[stream]
 
 
 def own(config: Config) -> Callable[[Tensor], Tensor] | None:

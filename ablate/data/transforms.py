@@ -277,6 +277,6 @@ def _blended(
 def _mean_gray(x_RBCHW: Tensor) -> Tensor:
     channels, height, width = x_RBCHW.shape[2:]
     share = _LUMA if channels == 3 else (1 / channels,) * channels
-    share_C = torch.tensor(share, dtype=x_RBCHW.dtype, device=x_RBCHW.device)
+    share_C = torch.stack([x_RBCHW.new_full((), s) for s in share])
     gray_RBCHW = x_RBCHW * share_C[:, None, None]
     return (pairwise(gray_RBCHW.flatten(2)) / (height * width))[:, :, None, None, None]

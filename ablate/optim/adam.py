@@ -14,11 +14,12 @@ from ablate.optim.rule import (
     decayed,
     lerp,
 )
+from ablate.steps import Step
 
 _SLOTS = ("mean", "square")
 
 
-def _terms(c: PerRun, count: int, products: PerRun) -> PerRun:
+def _terms(c: PerRun, count: Step, products: PerRun) -> PerRun:
     return c | {
         "step": -(c["lr"] / (1 - c["beta1"] ** count)),
         "correction": (1 - c["beta2"] ** count).sqrt(),
@@ -27,14 +28,14 @@ def _terms(c: PerRun, count: int, products: PerRun) -> PerRun:
     }
 
 
-def _decoupled_terms(c: PerRun, count: int, products: PerRun) -> PerRun:
+def _decoupled_terms(c: PerRun, count: Step, products: PerRun) -> PerRun:
     terms = _terms(c, count, products)
     if "weight_decay" in c:
         terms["shrink"] = 1 - c["lr"] * c["weight_decay"]
     return terms
 
 
-def _nadam_terms(c: PerRun, count: int, products: PerRun) -> PerRun:
+def _nadam_terms(c: PerRun, count: Step, products: PerRun) -> PerRun:
     now, after = (
         c["beta1"] * (1 - 0.5 * 0.96 ** (t * c["momentum_decay"])) for t in (count, count + 1)
     )

@@ -14,17 +14,18 @@ from ablate.optim.rule import (
     decayed,
     plus,
 )
+from ablate.steps import Step
 
 
-def _adagrad_terms(c: PerRun, count: int, products: PerRun) -> PerRun:
+def _adagrad_terms(c: PerRun, count: Step, products: PerRun) -> PerRun:
     return c | {"step": -(c["lr"] / (1 + (count - 1) * c["lr_decay"]))}
 
 
-def _adadelta_terms(c: PerRun, count: int, products: PerRun) -> PerRun:
+def _adadelta_terms(c: PerRun, count: Step, products: PerRun) -> PerRun:
     return c | {"step": -c["lr"], "1-rho": 1 - c["rho"]}
 
 
-def _rmsprop_terms(c: PerRun, count: int, products: PerRun) -> PerRun:
+def _rmsprop_terms(c: PerRun, count: Step, products: PerRun) -> PerRun:
     terms = c | {"step": -c["lr"], "1-alpha": 1 - c["alpha"]}
     if "momentum" in c:
         # torch multiplies by the rate after the buffer, but before the division where a run has no

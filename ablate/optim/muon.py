@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from ablate.optim.rule import Coefficients, PerRun, Rule, Stacked, lerp, plus
+from ablate.steps import Step
 
 _A, _B, _C = 3.4445, -4.7750, 2.0315  # of the quintic a·s + b·s³ + c·s⁵
 _SMALLEST = 1e-7  # norm below which a matrix is divided by this instead
@@ -26,7 +27,7 @@ def rule(steps: int) -> Rule:
     return Rule(update, _terms, slots=("momentum",))
 
 
-def _terms(c: PerRun, count: int, products: PerRun) -> PerRun:
+def _terms(c: PerRun, count: Step, products: PerRun) -> PerRun:
     momentum_R = c.get("momentum", torch.zeros_like(c["lr"]))
     terms = c | {"step": -c["lr"], "momentum": momentum_R, "1-momentum": 1 - momentum_R}
     if "weight_decay" in c:

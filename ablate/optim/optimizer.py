@@ -13,6 +13,7 @@ from ablate.optim.adam import ADAM, ADAMW, NADAM
 from ablate.optim.adaptive import ADADELTA, ADAGRAD, RMSPROP
 from ablate.optim.rule import Coefficients, PerRun, Rule, Stacked
 from ablate.optim.sgd import MOMENTUM, NESTEROV, SGD
+from ablate.steps import Step
 
 RULES = {
     "sgd": SGD,
@@ -67,7 +68,7 @@ class Optimizer:
                 self.state[slot] = {_ALL: ones_R.clone()}
 
     @torch.no_grad()
-    def step(self, gradients: Stacked, lr_R: Tensor, count: int) -> None:
+    def step(self, gradients: Stacked, lr_R: Tensor, count: Step) -> None:
         """Update all parameters.
 
         Args:

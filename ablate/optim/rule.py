@@ -11,6 +11,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from ablate.steps import Step
+
 Stacked = dict[str, Tensor]  # a parameter's name -> [R, ...]
 PerRun = dict[str, Tensor]  # a coefficient's name -> [R]
 Coefficient = Tensor | float  # what broadcasts over a stacked tensor; a number if R = 1
@@ -32,7 +34,7 @@ class Rule:
     """
 
     update: Callable[[Tensor, Tensor, Stacked, Coefficients], None]
-    terms: Callable[[PerRun, int, PerRun], PerRun]
+    terms: Callable[[PerRun, Step, PerRun], PerRun]
     slots: tuple[str, ...] = ()
     products: tuple[str, ...] = ()
 

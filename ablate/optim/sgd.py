@@ -5,9 +5,10 @@ from __future__ import annotations
 from torch import Tensor
 
 from ablate.optim.rule import Coefficients, PerRun, Rule, Stacked, decayed, plus
+from ablate.steps import Step
 
 
-def _terms(c: PerRun, count: int, products: PerRun) -> PerRun:
+def _terms(c: PerRun, count: Step, products: PerRun) -> PerRun:
     return c | {"step": -c["lr"]}
 
 

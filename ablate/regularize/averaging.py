@@ -9,6 +9,7 @@ from torch import Tensor
 
 from ablate.optim import Stacked
 from ablate.regularize.sums import along
+from ablate.steps import Step
 
 
 class Average:
@@ -24,12 +25,12 @@ class Average:
         average: Like the tensors. It is the whole state: a run's part is ``average[name][r]``.
     """
 
-    def __init__(self, tensors: Stacked, weight_R: Callable[[int], Tensor]) -> None:
+    def __init__(self, tensors: Stacked, weight_R: Callable[[Step], Tensor]) -> None:
         self.average: Stacked = {name: tensor.detach().clone() for name, tensor in tensors.items()}
         self._weight_R = weight_R
 
     @torch.no_grad()
-    def update(self, tensors: Stacked, step: int) -> None:
+    def update(self, tensors: Stacked, step: Step) -> None:
         """Take in the tensors as they are after a step; a weight of 1 copies them bit for bit."""
         weight_R = self._weight_R(step)
         for name, average in self.average.items():

@@ -12,12 +12,14 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from ablate.steps import Step
 
-def weight(decay_R: Tensor, step: int) -> Tensor:
+
+def weight(decay_R: Tensor, step: Step) -> Tensor:
     """Give the weight of a step in the average: 1 - d, and 1 at the first step.
 
     Args:
         decay_R: d in [0, 1), float64; 0 for a run without averaging.
         step: Number of the step, from 0.
     """
-    return torch.ones_like(decay_R) if step == 0 else 1 - decay_R
+    return torch.where(torch.as_tensor(step == 0), torch.ones_like(decay_R), 1 - decay_R)

@@ -15,6 +15,7 @@ from torch import Tensor
 from ablate import rng
 from ablate.data.tensors import channels_last
 from ablate.regularize import cutmix, mixup
+from ablate.steps import Step, row
 
 
 class Mixing:
@@ -45,7 +46,7 @@ class Mixing:
         self._high_TR = cutmix.sides(kept_TR, self._height) * cuts_TR
         self._wide_TR = cutmix.sides(kept_TR, self._width) * cuts_TR
 
-    def at(self, step: int, x_RBCHW: Tensor, y_RB: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
+    def at(self, step: Step, x_RBCHW: Tensor, y_RB: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
         """Mix the batches of a step.
 
         Args:
@@ -58,8 +59,8 @@ class Mixing:
             partners' labels, and ``share`` [R], float64, the weight of ``y``.
         """
         partner_RB = rng.permutation(rng.fold(self._partner_R, step), y_RB.shape[1])
-        blend_R, high_R, wide_R = self._blend_TR[step], self._high_TR[step], self._wide_TR[step]
-        u_R, v_R = self._u_TR[step], self._v_TR[step]
+        tables = (self._blend_TR, self._high_TR, self._wide_TR, self._u_TR, self._v_TR)
+        blend_R, high_R, wide_R, u_R, v_R = (row(table, step) for table in tables)
         box_RHW = cutmix.box_mask(u_R, v_R, high_R, wide_R, self._height, self._width)
         weight_RHW = blend_R[:, None, None] * ~box_RHW
         # The box may have been clipped: what counts is the area that stayed.

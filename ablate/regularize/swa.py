@@ -11,8 +11,10 @@ from __future__ import annotations
 
 from torch import Tensor
 
+from ablate.steps import Step
 
-def weight(first_R: Tensor, step: int) -> Tensor:
+
+def weight(first_R: Tensor, step: Step) -> Tensor:
     """Give the weight of a step in the average: 1/n for the n-th step averaged, before that 1.
 
     Args:
