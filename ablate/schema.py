@@ -18,6 +18,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any, Final
 
 from ablate import conf
+from ablate.effect import RATES
 from ablate.knob import UNSET, Config, Knob, shown
 from ablate.knobs import network, run, training
 
@@ -34,6 +35,7 @@ __all__ = [
     "entries",
     "flatten",
     "get",
+    "graph",
     "is_argument",
     "is_off",
     "knob_of",
@@ -65,6 +67,25 @@ def targets(config: Config) -> dict[str, str]:
     if own["model"]:  # then its activation, too, is its own affair
         own["model.activation"] = None
     return {slot: str(target) for slot, target in own.items() if target}
+
+
+def graph(config: Config) -> dict[str, Any]:
+    """List what must agree in runs that are computed by the same operations."""
+    flat = flatten(config)
+    same = {
+        name: value
+        for name, value in flat.items()
+        if name not in BY_NAME or (BY_NAME[name].role, BY_NAME[name].place) == ("result", "graph")
+    }
+    # What of an axis knob decides about operations rather than numbers.
+    same |= {
+        f"{knob.name} is on": not is_off(knob, flat[knob.name])
+        for knob in KNOBS
+        if knob.switches and knob.name in flat
+    }
+    if "dropout" in targets(config):  # a class of the user's holds its rate by itself
+        same |= {f"dropout.{name}": flat[f"dropout.{name}"] for name in RATES}
+    return same
 
 
 def entries(config: Config) -> Iterator[tuple[str, Any, Knob | None]]:

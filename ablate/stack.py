@@ -13,9 +13,9 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.func import functional_call, vmap
 
 from ablate import rng
+from ablate.fused import Fused, compiled, precision, right
 from ablate.nets.dropout import Dropout
 from ablate.nets.own import seeded
 from ablate.optim import Stacked
@@ -34,6 +34,8 @@ class Stack:
         autocast: Type of activations where it is lower than the weights', else None.
         random: Whether the network draws from torch's own generator, which is then seeded at each
             step from the run's stream (looped only).
+        program: Describes the networks' graph where torch.compile is to write its kernels (fused
+            only), else None.
 
     Attributes:
         parameters: What is trained: name -> [R, ...].
@@ -48,6 +50,7 @@ class Stack:
         fused: bool,
         autocast: torch.dtype | None = None,
         random: bool = False,
+        program: str | None = None,
     ) -> None:
         assert not (fused and random), "a network that draws by itself is looped"
         self.fused = fused
@@ -62,6 +65,10 @@ class Stack:
         self._keys: Stacked = {}
         self._modules = list(modules)
         self._stack()
+        self._fused = Fused(modules[0], self.device, autocast) if fused else None
+        self._trained = self._fused
+        if fused and program is not None:
+            self._trained = compiled(program, modules[0], self.device, autocast)
 
     def _stack(self) -> None:
         named = [dict(named_tensors(module)) for module in self._modules]
@@ -101,21 +108,16 @@ class Stack:
             mixed, the sum of their labels' shares); gradients like the parameters.
         """
         self._begin(step)
-        if self.fused:
-            return self._fused_gradients(x_RBCHW, target)
+        if self._trained is not None:
+            return self._fused_gradients(self._trained, x_RBCHW, target)
         return self._looped_gradients(x_RBCHW, target, alive)
 
-    def _fused_gradients(self, x_RBCHW: Tensor, target: Stacked) -> tuple[Tensor, Tensor, Stacked]:
-        module = self._modules[0].train()
-
-        def loss(p: Stacked, b: Stacked, x: Tensor, t: Stacked) -> tuple[Tensor, Tensor]:
-            with self._precision():
-                logits_BK = functional_call(module, (p, b), (x,))
-            return cross_entropy(logits_BK, t), _right(logits_BK.detach(), t)
-
+    def _fused_gradients(
+        self, fused: Fused, x_RBCHW: Tensor, target: Stacked
+    ) -> tuple[Tensor, Tensor, Stacked]:
         leaves = {k: v.detach().requires_grad_() for k, v in self.parameters.items()}
         state = self.buffers | self._rates | self._keys
-        losses_R, right_R = vmap(loss)(leaves, state, x_RBCHW, target)
+        losses_R, right_R = fused.losses(leaves, state, x_RBCHW, target)
         found = torch.autograd.grad(losses_R.sum(), list(leaves.values()), materialize_grads=True)
         return losses_R.detach(), right_R, dict(zip(leaves, found, strict=True))
 
@@ -124,11 +126,11 @@ class Stack:
     ) -> tuple[Tensor, Tensor, Stacked]:
         single = self.width == 1
         gradients = {} if single else {k: torch.zeros_like(v) for k, v in self.parameters.items()}
-        losses, right = [], []
+        losses, answers = [], []
         for r, module in enumerate(self._modules):
             if not alive[r]:
                 losses.append(x_RBCHW.new_full((), torch.nan))
-                right.append(x_RBCHW.new_zeros((), dtype=torch.float64))
+                answers.append(x_RBCHW.new_zeros((), dtype=torch.float64))
                 continue
             own = {name: tensor[r] for name, tensor in target.items()}
             with self._precision(), self._own_randomness(r):
@@ -142,9 +144,9 @@ class Stack:
                 else:
                     gradients[name][r] = gradient
             losses.append(loss.detach())
-            right.append(_right(logits_BK.detach(), own))
+            answers.append(right(logits_BK.detach(), own))
             self._take_back(r)
-        return torch.stack(losses), torch.stack(right), gradients
+        return torch.stack(losses), torch.stack(answers), gradients
 
     # -- evaluation --------------------------------------------------------------------------------
 
@@ -159,19 +161,9 @@ class Stack:
         Returns:
             Logits [R, N, K].
         """
-        if self.fused:
-            module = self._modules[0].eval()
-
-            def apply(p: Stacked, b: Stacked, x_NCHW: Tensor) -> Tensor:
-                with self._precision():
-                    out: Tensor = functional_call(module, (p, b), (x_NCHW,))
-                return out
-
+        if self._fused is not None:
             state = self.buffers | self._rates
-            logits_RNK: Tensor = vmap(apply, in_dims=(0, 0, 0 if apart else None))(
-                self.parameters, state, x
-            )
-            return logits_RNK
+            return self._fused.logits(self.parameters, state, x, apart=apart)
         each = []
         for r, module in enumerate(self._modules):
             with self._precision(), self._own_randomness(r):
@@ -222,10 +214,9 @@ class Stack:
 
     def _observe(self, x_BCHW: Tensor) -> None:
         """Let a batch pass in training mode."""
-        if self.fused:
-            module = self._modules[0].train()
-            state = (self.parameters, self.buffers | self._rates | self._keys)
-            vmap(lambda p, b: functional_call(module, (p, b), (x_BCHW,)))(*state)
+        if self._fused is not None:
+            state = self.buffers | self._rates | self._keys
+            self._fused.observe(self.parameters, state, x_BCHW)
             return
         for r in range(self.width):
             with self._own_randomness(r):
@@ -282,9 +273,6 @@ class Stack:
     def _begin(self, step: Step) -> None:
         """Begin a step: set what its random numbers are drawn from."""
         self._step, self._keys = step, self._keys_at(step)
-        if self.fused:
-            for site in self._sites:
-                _dropout(self._modules[0], site).calls = 0
 
     def _keys_at(self, step: Step) -> Stacked:
         if self._keys_RS is None:
@@ -300,9 +288,7 @@ class Stack:
         return module
 
     def _precision(self) -> AbstractContextManager[Any]:
-        if self._autocast is None:
-            return nullcontext()
-        return torch.autocast(self.device.type, self._autocast)
+        return precision(self.device, self._autocast)
 
     def _own_randomness(self, r: int) -> AbstractContextManager[None]:
         if not self._random:
@@ -330,13 +316,3 @@ def _dropout(module: nn.Module, site: str) -> Dropout:
     layer = module.get_submodule(site)
     assert isinstance(layer, Dropout), "sites are named after dropout layers"
     return layer
-
-
-def _right(logits_BK: Tensor, target: Stacked) -> Tensor:
-    """Count right answers, float64; of a mixed image, each of its labels by its share."""
-    guess_B = logits_BK.argmax(-1)
-    right = (guess_B == target["y"]).sum(-1).double()
-    if "other" not in target:
-        return right
-    other = (guess_B == target["other"]).sum(-1).double()
-    return target["share"] * right + (1 - target["share"]) * other

@@ -7,6 +7,7 @@ drives it asks for one step after another, and may take its state at any step, f
 
 from __future__ import annotations
 
+import json
 import math
 import time
 from collections.abc import Iterator, Mapping, Sequence
@@ -108,7 +109,13 @@ class Training:
             fused=fused and self.alone is None,
             autocast=torch.bfloat16 if config["precision"] == "bf16" else None,
             random=self.alone is not None,
+            program=self._program() if config["stack"]["compile"] else None,
         )
+
+    def _program(self) -> str:
+        """Describe all that the operations of a fused step depend on, widths apart."""
+        graph, data = schema.graph(self.configs[0]), self.data
+        return json.dumps([graph, data.shape, data.classes, str(self.device)], sort_keys=True)
 
     # -- the way through training ------------------------------------------------------------------
 

@@ -34,6 +34,7 @@ OTHERS = {
     "report": "true",
     "launch": "workers",
     "stack.width": "1",
+    "stack.compile": "true",
     "design": "one_at_a_time",
     "scale": "full",
     "slurm.partition": "fast",
@@ -43,8 +44,9 @@ OTHERS = {
     "slurm.memory": "2",
     "slurm.cluster": "local",
 }
-# One network after another, rather than all at once: sums are rounded in another order.
-ROUNDS = {"stack.width"}
+# One network after another rather than all at once, or other kernels: sums are rounded in another
+# order.
+ROUNDS = {"stack.width", "stack.compile"}
 
 
 @pytest.fixture(scope="module")

@@ -168,7 +168,14 @@ def test_what_only_places_or_computes_a_run_is_no_result() -> None:
     assert roles == {
         "execution": {
             *("device", "deterministic", "save", "checkpoint.every", "rerun", "fail_fast"),
-            *("launch", "stack.width", "slurm.cluster", "slurm.partition", "slurm.minutes"),
+            *(
+                "launch",
+                "stack.width",
+                "stack.compile",
+                "slurm.cluster",
+                "slurm.partition",
+                "slurm.minutes",
+            ),
             *("slurm.cpus", "slurm.gpus", "slurm.memory", "design", "scale", "report"),
         },
         "label": {"out", "name", "data.root"},

@@ -419,3 +419,35 @@ def test_a_dropout_that_is_called_twice_in_a_pass_draws_two_masks(data, fused):
     training.advance()
     share = (zeros[0] == 0).double().mean().item()
     assert share == pytest.approx(0.75, abs=0.05), "0.5 dropped, then half of the rest"
+
+
+@pytest.mark.slow
+def test_compiled_kernels_train_what_the_written_operations_train(data):
+    def left(seed, compile_):
+        run = five()[0] | {"stack": {"width": "auto", "compile": compile_}}
+        runs = [run | {"seed": seed + i} for i in range(2)]
+        training = Training(runs, data["fp32"], fused=True)
+        while training.step < 8:
+            training.advance()
+        return training.stack.slice(1)
+
+    for seed in (0, 5):  # the second stack meets the kernels of the first
+        plain, fast = left(seed, False), left(seed, True)
+        assert max(float((plain[k] - fast[k]).abs().max()) for k in plain) < 1e-5
+    assert any(not torch.equal(plain[k], fast[k]) for k in plain)
+
+
+def test_where_nothing_can_compile_the_operations_stay_as_they_are(data, monkeypatch):
+    def none(function, **how):
+        def fails(*inputs):
+            raise torch._dynamo.exc.TorchDynamoException("no compiler\nfound")
+
+        return fails
+
+    monkeypatch.setattr(torch, "compile", none)
+    monkeypatch.setattr("ablate.fused._KNOWN", {})
+    run = five()[0] | {"stack": {"width": "auto", "compile": True}}
+    training = Training([run, run | {"seed": 9}], data["fp32"], fused=True)
+    with pytest.warns(UserWarning, match="stack.compile=true is left out: no compiler"):
+        training.advance()
+    training.advance()

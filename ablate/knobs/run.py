@@ -161,6 +161,12 @@ EXECUTION: Final = (
         words=("auto",),
     ),
     Knob(
+        "stack.compile",
+        Flag(),
+        "have torch.compile write the kernels of fused stacks, which takes it up to a minute",
+        role="execution",
+    ),
+    Knob(
         "design",
         Choice(DESIGNS),
         "which cells of a grid `ablate run -m` trains: every one (factorial); the first values, and"

@@ -21,12 +21,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from ablate import schema
-from ablate.effect import RATES, SOLVERS
+from ablate.effect import SOLVERS
 from ablate.nets.shapes import multiply_adds, training_bytes
 from ablate.plan.run import Run
 
 _FUSED_ON_A_CPU = 2**17  # multiply-adds an image
 _WIDTH = {"cpu": 16, "cuda": 32}
+_WHERE = ("device", "stack.width", "stack.compile", "deterministic")
 
 
 @dataclass(frozen=True)
@@ -64,22 +65,8 @@ def group(runs: Sequence[Run], memory: int | None = None) -> list[Stack]:
 def graph_of(run: Run) -> str:
     """Write down everything that must agree inside a stack."""
     flat = schema.flatten(run.config)
-    same = {
-        name: value
-        for name, value in flat.items()
-        if name not in schema.BY_NAME
-        or (schema.BY_NAME[name].role == "result" and schema.BY_NAME[name].place == "graph")
-    }
-    # What of an axis knob decides about operations rather than numbers, and where it trains.
-    same |= {
-        f"{knob.name} is on": not schema.is_off(knob, flat[knob.name])
-        for knob in schema.KNOBS
-        if knob.switches and knob.name in flat
-    }
-    if "dropout" in schema.targets(run.config):  # a class of the user's holds its rate by itself
-        same |= {f"dropout.{name}": flat[f"dropout.{name}"] for name in RATES}
-    same |= {name: flat.get(name) for name in ("device", "stack.width", "deterministic")}
-    return json.dumps([run.digest, same], sort_keys=True)
+    where = {name: flat.get(name) for name in _WHERE}
+    return json.dumps([run.digest, schema.graph(run.config), where], sort_keys=True)
 
 
 def _cut(members: list[Run], memory: int | None) -> list[Stack]:

@@ -1,0 +1,156 @@
+"""One network applied to the weights of many runs at once, under torch's vmap."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.func import functional_call, vmap
+
+from ablate.nets.dropout import Dropout
+from ablate.optim import Stacked
+from ablate.regularize.label_smoothing import cross_entropy
+
+Losses = Callable[[Stacked, Stacked, Tensor, Stacked], tuple[Tensor, Tensor]]
+
+
+class Fused:
+    """A network whose parameters and buffers are given with each call, stacked.
+
+    Args:
+        module: The network; what it holds itself is not used.
+        device: Where it is applied.
+        autocast: Type of activations where it is lower than the weights', else None.
+    """
+
+    def __init__(
+        self, module: nn.Module, device: torch.device, autocast: torch.dtype | None
+    ) -> None:
+        self._module, self._device, self._autocast = module, device, autocast
+        self._dropouts = [layer for layer in module.modules() if isinstance(layer, Dropout)]
+        self._losses: Losses = vmap(self._written())
+
+    def _written(self) -> Losses:
+        module = self._module
+
+        def loss(p: Stacked, b: Stacked, x_BCHW: Tensor, t: Stacked) -> tuple[Tensor, Tensor]:
+            with self._precision():
+                logits_BK = functional_call(module, (p, b), (x_BCHW,))
+            return cross_entropy(logits_BK, t), right(logits_BK.detach(), t)
+
+        return loss
+
+    def compile(self) -> None:
+        """Have torch.compile write the kernels of `losses` and of their gradients, when first used.
+
+        Where it cannot, the operations stay as they are, and a warning tells why.
+        """
+        written = self._losses
+        fast = torch.compile(written, fullgraph=True, dynamic=False)
+
+        def losses(p: Stacked, b: Stacked, x: Tensor, t: Stacked) -> tuple[Tensor, Tensor]:
+            try:
+                # As many programs as there are graphs and widths, rather than 8.
+                with torch._dynamo.config.patch(recompile_limit=1024):
+                    return fast(p, b, x, t)
+            except torch._dynamo.exc.TorchDynamoException as error:
+                reason = str(error).strip().split("\n")[0]
+                warnings.warn(f"stack.compile=true is left out: {reason}", stacklevel=2)
+                self._losses = written
+                return written(p, b, x, t)
+
+        self._losses = losses
+
+    def losses(
+        self, parameters: Stacked, buffers: Stacked, x_RBCHW: Tensor, target: Stacked
+    ) -> tuple[Tensor, Tensor]:
+        """Apply it in training mode; buffers are changed in place.
+
+        Args:
+            parameters: Name -> [R, ...].
+            buffers: Likewise, dropout's rates and keys among them.
+            x_RBCHW: Normalized images.
+            target: As `label_smoothing.cross_entropy` takes it, stacked.
+
+        Returns:
+            Mean loss of each run, [R], and its right answers, float64 [R].
+        """
+        self._begin()
+        return self._losses(parameters, buffers, x_RBCHW, target)
+
+    def observe(self, parameters: Stacked, buffers: Stacked, x_BCHW: Tensor) -> None:
+        """Let one batch pass in training mode, for what the buffers take from it."""
+        self._begin()
+        module = self._module
+        vmap(lambda p, b: functional_call(module, (p, b), (x_BCHW,)))(parameters, buffers)
+
+    def logits(self, parameters: Stacked, buffers: Stacked, x: Tensor, *, apart: bool) -> Tensor:
+        """Apply it in evaluation mode.
+
+        Args:
+            parameters: Name -> [R, ...].
+            buffers: Likewise, dropout's rates among them.
+            x: Normalized images [N, C, H, W], or [R, N, C, H, W].
+            apart: Whether each run has images of its own.
+
+        Returns:
+            [R, N, K].
+        """
+        module = self._module.eval()
+
+        def apply(p: Stacked, b: Stacked, x_NCHW: Tensor) -> Tensor:
+            with self._precision():
+                out: Tensor = functional_call(module, (p, b), (x_NCHW,))
+            return out
+
+        logits_RNK: Tensor = vmap(apply, in_dims=(0, 0, 0 if apart else None))(
+            parameters, buffers, x
+        )
+        return logits_RNK
+
+    def _begin(self) -> None:
+        self._module.train()
+        for layer in self._dropouts:
+            layer.calls = 0
+
+    def _precision(self) -> AbstractContextManager[Any]:
+        return precision(self._device, self._autocast)
+
+
+_KNOWN: dict[str, Fused] = {}
+
+
+def compiled(
+    program: str, module: nn.Module, device: torch.device, autocast: torch.dtype | None
+) -> Fused:
+    """Make a compiled one; networks of the same program share it, since compiling takes long.
+
+    Args:
+        program: Describes the graph, the data's shape among it.
+        module: A network of that graph.
+        device: Where it is applied.
+        autocast: As of `Fused`.
+    """
+    if program not in _KNOWN:
+        _KNOWN[program] = Fused(module, device, autocast)
+        _KNOWN[program].compile()
+    return _KNOWN[program]
+
+
+def precision(device: torch.device, autocast: torch.dtype | None) -> AbstractContextManager[Any]:
+    """Lower the type of activations, where it is to be lower."""
+    return nullcontext() if autocast is None else torch.autocast(device.type, autocast)
+
+
+def right(logits_BK: Tensor, target: Stacked) -> Tensor:
+    """Count right answers, float64; of a mixed image, each of its labels by its share."""
+    guess_B = logits_BK.argmax(-1)
+    count = (guess_B == target["y"]).sum(-1).double()
+    if "other" not in target:
+        return count
+    other = (guess_B == target["other"]).sum(-1).double()
+    return target["share"] * count + (1 - target["share"]) * other
