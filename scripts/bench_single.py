@@ -14,26 +14,16 @@ import statistics
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
 
 import torch
-from torch import Tensor, nn
-from torch.utils.data import DataLoader, Dataset
 
 from ablate import environment
-from ablate.data.tensors import Tensors
 from ablate.launch.describe import load
 from ablate.launch.memory import keep_freed_memory
 from ablate.nets.dropout import with_own_dropout
-from ablate.plan import Request
-from ablate.plan.cells import bare
-from ablate.plan.request import check, compose, hydra_session
-from ablate.plan.resolve import resolve
 from ablate.train import Training
-
-Step = Callable[[], Any]
+from contenders import Step, by_hand, configuration, network, with_loader
 
 
 def main() -> None:
@@ -73,16 +63,6 @@ def main() -> None:
     start_up()
 
 
-def configuration(*overrides: str) -> dict[str, Any]:
-    """Resolve a request, as the command does."""
-    request = Request(overrides)
-    with hydra_session(request) as hydra:
-        checked = check(hydra, request)
-        return dict(
-            resolve(bare(compose(hydra, request, checked.overrides)), checked.explicit).config
-        )
-
-
 def compare(contenders: dict[str, Step], steps: int, rounds: int) -> None:
     """Let the contenders take turns, and print milliseconds a step and ratios to the first."""
     seconds: dict[str, list[float]] = {name: [] for name in contenders}
@@ -101,92 +81,6 @@ def compare(contenders: dict[str, Step], steps: int, rounds: int) -> None:
             f"  {name:36s} {1000 * sum(spent) / steps / rounds:8.3f} ms a step"
             f"   first / this {overall:.3f}  (turns {min(ratios):.3f} to {max(ratios):.3f})"
         )
-
-
-def network(conv: float = 0.0, dense: float = 0.0) -> nn.Module:
-    """Write the default network by hand, with torch's dropout where a rate is given."""
-
-    def drop(rate: float) -> list[nn.Module]:
-        return [nn.Dropout(rate)] if rate else []
-
-    return nn.Sequential(
-        *(nn.Conv2d(1, 32, 3, padding=1), nn.ReLU(), nn.MaxPool2d(2), *drop(conv)),
-        *(nn.Conv2d(32, 64, 3, padding=1), nn.ReLU(), nn.MaxPool2d(2), *drop(conv)),
-        *(nn.Flatten(), nn.Linear(64 * 49, 128), nn.ReLU(), *drop(dense), nn.Linear(128, 10)),
-    )
-
-
-def by_hand(module: nn.Module, data: Tensors, batch: int) -> Step:
-    """Write the loop that a careful person writes: normalized tensors in memory, torch.optim."""
-    images, labels = data.normalized(data.train.images), data.train.labels
-    optimizer = torch.optim.Adam(module.parameters(), lr=1e-3)
-    criterion = nn.CrossEntropyLoss()
-
-    def batches() -> Iterator[tuple[Tensor, Tensor]]:
-        while True:
-            order = torch.randperm(len(labels))
-            for start in range(0, len(labels) - batch + 1, batch):
-                index = order[start : start + batch]
-                yield images[index], labels[index]
-
-    source = batches()
-    loss_sum, right = torch.zeros(()), torch.zeros((), dtype=torch.int64)
-
-    def step() -> None:
-        x, y = next(source)
-        optimizer.zero_grad()
-        logits = module(x)
-        loss = criterion(logits, y)
-        loss.backward()
-        optimizer.step()
-        loss_sum.add_(loss.detach())
-        right.add_((logits.argmax(1) == y).sum())
-
-    return step
-
-
-class _Pictures(Dataset[tuple[Tensor, int]]):
-    """What torchvision's MNIST does for an item: a PIL image through ToTensor and Normalize."""
-
-    def __init__(self, data: Tensors) -> None:
-        from torchvision import transforms
-
-        self.images, self.labels = data.train.images[:, 0].numpy(), data.train.labels.tolist()
-        self.transform = transforms.Compose(
-            [transforms.ToTensor(), transforms.Normalize((0.1307,), (0.3081,))]
-        )
-
-    def __len__(self) -> int:
-        return len(self.labels)
-
-    def __getitem__(self, index: int) -> tuple[Tensor, int]:
-        from PIL import Image
-
-        picture: Tensor = self.transform(Image.fromarray(self.images[index]))
-        return picture, self.labels[index]
-
-
-def with_loader(data: Tensors, batch: int) -> Step:
-    """Write the usual script: a Dataset of pictures behind a DataLoader with two workers."""
-    module = network()
-    optimizer = torch.optim.Adam(module.parameters(), lr=1e-3)
-    criterion = nn.CrossEntropyLoss()
-    loader = DataLoader(_Pictures(data), batch, shuffle=True, num_workers=2, drop_last=True)
-
-    def batches() -> Iterator[tuple[Tensor, Tensor]]:
-        while True:
-            yield from loader
-
-    source = batches()
-
-    def step() -> None:
-        x, y = next(source)
-        optimizer.zero_grad()
-        loss = criterion(module(x), y)
-        loss.backward()
-        optimizer.step()
-
-    return step
 
 
 def start_up() -> None:

@@ -1,0 +1,188 @@
+"""Part sweep: 64 runs on MNIST, dropout by seed, beside what people use.
+
+Baselines are timed over two epochs of one run, start-up and one evaluation included, and
+extrapolated to 64 runs; stacks train all 64 runs to the end.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from functools import partial
+from typing import Any
+
+import torch
+import torch.multiprocessing as processes
+from torch import nn
+
+from ablate.data.tensors import Tensors
+from ablate.launch.describe import load
+from ablate.train import Training
+from contenders import Step, by_hand, network, with_loader
+from gpu.tools import Bench, least_bytes
+
+_RUNS, _EPOCHS, _MEASURED = 64, 10, 2
+_TOGETHER = 4  # processes at once
+
+
+def run(bench: Bench) -> bool:
+    """Fill the table for both batch sizes."""
+    rate = bench.copy_rate()
+    bench.say(f"copy: {rate / 1e9:,.0f} GB/s")
+    for batch in (32,) if bench.small else (128, 1024):
+        table(bench, batch, rate)
+    return True
+
+
+def table(bench: Bench, batch: int, rate: float) -> None:
+    """Time all contenders at one batch size."""
+    few = ("data.train_size=320", "epochs=2") if bench.small else (f"epochs={_EPOCHS}",)
+    common = ("data=mnist", f"batch_size={batch}", "dropout.dense=0.5", *few)
+    config = bench.config(*common)
+    data, epochs = load(config), int(config["epochs"])
+    steps = epochs * (len(data.train) // batch)
+    runs = 4 if bench.small else _RUNS
+    bench.say(f"\n{runs} runs of {epochs} epochs, batch {batch}: seconds, runs an hour")
+    found: dict[str, float] = {}
+
+    def told(name: str, seconds: float, note: str) -> None:
+        found[name] = seconds
+        bench.say(f"  {name:44s} {seconds:9.1f} {3600 * runs / seconds:9.0f}   {note}")
+
+    serial: dict[str, Callable[[], Step]] = {
+        "(i) serial, DataLoader": lambda: with_loader(data, batch, 0 if bench.small else 4),
+        "(ii) serial, data on the device, eager": lambda: by_hand(_net(bench), data, batch),
+        "(iii) serial, compiled, CUDA graphs": lambda: _compiled(_net(bench), data, batch),
+    }
+    for name, make in serial.items():
+        cold, warm = _epoch(bench, make, steps // epochs)
+        once = runs * epochs * warm
+        told(name, cold + once, f"extrapolated from {_MEASURED} epochs; first steps {cold:.1f} s")
+    told(
+        f"(iv) {_TOGETHER} processes of (ii) at once",
+        _together(bench, common, steps // epochs) * runs * epochs / _TOGETHER,
+        f"extrapolated from {_MEASURED} epochs each",
+    )
+    for precision, compiled in (("fp32", False), ("bf16", False), ("bf16", True)):
+        for width in (1, 2) if bench.small else (1, 8, 32, 64):
+            name = f"(v) stacks of {width}, {precision}{', compiled' if compiled else ''}"
+            seconds, cold = _stacks(
+                bench, (*common, f"precision={precision}"), width, runs, compiled
+            )
+            floor = runs * steps * least_bytes(config, data, 2 if precision == "bf16" else 4) / rate
+            told(name, seconds, f"{seconds / floor:.1f} floors; of it {cold:.1f} s before steps")
+    bench.note(f"batch {batch}", found)
+    best = min(value for name, value in found.items() if name.startswith("(v)"))
+    for name, value in found.items():
+        if not name.startswith("(v)"):
+            bench.say(f"  best stack against {name}: {value / best:.1f} times")
+
+
+def _net(bench: Bench) -> nn.Module:
+    return network(dense=0.5).to(bench.device)
+
+
+def _epoch(bench: Bench, make: Callable[[], Step], steps: int) -> tuple[float, float]:
+    """Time the first steps, then a later epoch; seconds each."""
+    start = time.perf_counter()
+    step = make()
+    for _ in range(5):
+        step()
+    bench.wait()
+    cold = time.perf_counter() - start
+    warm = bench.seconds(lambda: [step() for _ in range(_MEASURED * steps)]) / _MEASURED
+    return cold, warm
+
+
+def _compiled(module: nn.Module, data: Tensors, batch: int) -> Step:
+    """Write what a careful person compiles: the step as a whole, launched as a CUDA graph."""
+    images, labels = data.normalized(data.train.images), data.train.labels
+    cuda = images.device.type == "cuda"
+    rate = torch.tensor(1e-3, device=images.device) if cuda else 1e-3
+    optimizer = torch.optim.Adam(module.parameters(), lr=rate, capturable=cuda)
+    criterion = nn.CrossEntropyLoss()
+
+    def work(index: torch.Tensor) -> torch.Tensor:
+        loss: torch.Tensor = criterion(module(images[index]), labels[index])
+        loss.backward()  # type: ignore[no-untyped-call]
+        optimizer.step()
+        optimizer.zero_grad(set_to_none=False)
+        return loss.detach()
+
+    fast: Any = torch.compile(work, mode="reduce-overhead" if cuda else "default")
+    order = torch.randperm(len(labels), device=images.device)
+    place = 0
+
+    def step() -> None:
+        nonlocal order, place
+        if place + batch > len(labels):
+            order, place = torch.randperm(len(labels), device=images.device), 0
+        fast(order[place : place + batch])
+        place += batch
+
+    return step
+
+
+# -- several processes -----------------------------------------------------------------------------
+
+
+def _together(bench: Bench, common: tuple[str, ...], steps: int) -> float:
+    """Time an epoch while several processes train at once, in seconds, start-up left out."""
+    context = processes.get_context("spawn")
+    gate, seconds = context.Barrier(_TOGETHER), context.SimpleQueue()
+    config = bench.config(*common)
+    workers = [
+        context.Process(target=_worker, args=(config, steps, gate, seconds))
+        for _ in range(_TOGETHER)
+    ]
+    for worker in workers:
+        worker.start()
+    for worker in workers:
+        worker.join()
+    return max(float(seconds.get()) for _ in workers)
+
+
+def _worker(config: dict[str, Any], steps: int, gate: Any, seconds: Any) -> None:
+    data = load(config)
+    step = by_hand(network(dense=0.5).to(config["device"]), data, config["batch_size"])
+    for _ in range(5):
+        step()
+    gate.wait()
+    start = time.perf_counter()
+    for _ in range(_MEASURED * steps):
+        step()
+    if config["device"] == "cuda":
+        torch.cuda.synchronize()
+    seconds.put((time.perf_counter() - start) / _MEASURED)
+
+
+# -- ours ------------------------------------------------------------------------------------------
+
+
+def _stacks(
+    bench: Bench, common: tuple[str, ...], width: int, runs: int, compiled: bool
+) -> tuple[float, float]:
+    """Train all runs in stacks of a width, to their metrics; seconds, and those before steps.
+
+    Of stacks of one, a single one is trained and the rest extrapolated.
+    """
+    each = bench.runs(runs, *common)
+    each = [run | {"stack": run["stack"] | {"compile": compiled}} for run in each]
+    trained = width if width == 1 else runs
+    before = 0.0
+
+    def train() -> None:
+        nonlocal before
+        for start in range(0, trained, width):
+            training = bench.training(each[start : start + width], fused=width > 1 or compiled)
+            before += bench.seconds(partial(_begin, training))
+            while not training.done:
+                training.advance()
+            training.finish()
+
+    return bench.seconds(train) * runs / trained, before * runs / trained
+
+
+def _begin(training: Training) -> None:
+    for _ in range(min(5, training.steps)):
+        training.advance()
