@@ -10,6 +10,7 @@ import numpy as np
 from ablate.diagnose import style
 from ablate.diagnose.inspection import Seen
 from ablate.diagnose.signals import BINS
+from ablate.palette import BLUE
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -143,7 +144,7 @@ def _histogram(axis: Any, row: Row) -> None:
         axis.set_xticks([])
         return
     edges = np.linspace(low, high, BINS + 1)
-    axis.stairs(row["histogram"], edges, fill=True, color=style.COLOURS[0])
+    axis.stairs(row["histogram"], edges, fill=True, color=BLUE)
     axis.locator_params(axis="x", nbins=3)
     axis.ticklabel_format(axis="x", scilimits=(-2, 3))
     axis.xaxis.get_offset_text().set_fontsize(6)
