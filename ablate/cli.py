@@ -205,11 +205,11 @@ Everything that applies to a run is measured; SETTINGS are `name=value`. By defa
     split=test    the images: test or val
     device=auto   or cpu, cuda
 
-More views, samples and draws say it more exactly; views=none, samples=none, delete=false and
-perturb=false leave a part out. Always measured: calibration, with a temperature fitted on the
-validation images, and confusion. Results: `evaluate` in the record, whose metrics stay as they are;
-curves and pictures in the run's folder/evaluate/, of several runs also in path/evaluate/. Exit
-status 1: some of several runs could not be evaluated.
+More views, samples and draws say it more exactly; views=none, samples=none, worst=none,
+delete=false and perturb=false leave a part out. Always measured: calibration, with a temperature
+fitted on the validation images, and confusion. Results: `evaluate` in the record, whose metrics
+stay as they are; curves and pictures in the run's folder/evaluate/, of several runs also in
+path/evaluate/. Exit status 1: some of several runs could not be evaluated.
 """
 
 

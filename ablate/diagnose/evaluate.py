@@ -44,7 +44,7 @@ class Evaluation:
             ``dropout/arithmetic/loss``); fractions, nats.
         frames: Curves by name, with ``key``, ``arm`` and ``seed`` in front: ``calibration``,
             ``deletion``, ``correlation``, ``perturbation``; of a single run also ``predictions``
-            (a row an image), ``worst`` and ``confusion``.
+            (a row an image), ``worst`` (unless left out) and ``confusion``.
         figures: Pictures by name: of the single run, or of the arms side by side.
         folder: Where they were written.
         faults: What could not be evaluated, and why.
@@ -157,7 +157,7 @@ def _one(folder: Path, wanted: Settings, say: Say) -> tuple[Found, dict[str, Fig
         saved = open_run(folder, entry, wanted.device)
         found = measure(saved, wanted, say)
         say("pictures")
-        figures = pictures.of_run(found.frames, _worst(saved, found, wanted), saved.classes)
+        figures = pictures.of_run(found.frames, _worst(saved, found, wanted.split), saved.classes)
         _write(_place(folder, wanted.split), found.frames, figures)
         before = entry["evaluate"]
         of_split = {**before.get(wanted.split, {}), **found.entries}
@@ -175,10 +175,11 @@ def _writing(folder: Path) -> Iterator[None]:
         raise AblateError(f"{folder} cannot be read or written: {error}") from error
 
 
-def _worst(saved: Saved, found: Found, wanted: Settings) -> Any:
-    """Take the worst images as they are stored, [N, C, H, W]."""
-    images = saved.split(wanted.split).images
-    return images[found.frames["worst"]["image"].tolist()].cpu().numpy()
+def _worst(saved: Saved, found: Found, split: str) -> Any:
+    """Take the worst images as they are stored, [N, C, H, W]; None where they are left out."""
+    if "worst" not in found.frames:
+        return None
+    return saved.split(split).images[found.frames["worst"]["image"].tolist()].cpu().numpy()
 
 
 def _place(folder: Path, split: str) -> Path:
