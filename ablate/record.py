@@ -181,6 +181,14 @@ def settle(directory: Path, keeps_weights: bool) -> None:
         (directory / CHECKPOINT).unlink(missing_ok=True)
 
 
+def has_lost_weights(directory: Path, record: Mapping[str, Any]) -> bool:
+    """Tell whether a finished run was to keep its weights, and they are no longer there."""
+    config = record.get("config")
+    kept = isinstance(config, Mapping) and config.get("save") != "none"
+    there = any((directory / name).is_file() for name in (CHECKPOINT, _WEIGHTS))
+    return record["status"] == "finished" and kept and not there
+
+
 def load_weights(directory: Path) -> dict[str, Any]:
     """Read a finished run's weights, a plain state dict.
 

@@ -100,6 +100,7 @@ def _state_page(path: Path) -> tuple[Group, int]:
         raise AblateError(f"{path} holds no record: name the folder of a run or a sweep")
     sweeps: dict[Path, Counter[str]] = {}
     wrong: list[tuple[str, str, str]] = []
+    lost = 0
     for folder in folders:
         try:
             found = record.read(folder)
@@ -113,13 +114,15 @@ def _state_page(path: Path) -> tuple[Group, int]:
         if status == "running" and not record.claimed_elsewhere(folder):
             status = "cut off"
         sweeps.setdefault(folder.parent, Counter())[status] += 1
+        lost += record.has_lost_weights(folder, found)
         if status in ("failed", "diverged"):
-            wrong.append((status, str(folder), str(found["reason"])))
+            wrong.append((status, str(folder), str(found.get("reason"))))
     kinds = [k for k in _KINDS if any(counts[k] for counts in sweeps.values())]
     table = Table("sweep", *kinds, title=escape(str(path)), title_justify="left")
     for sweep, counts in sweeps.items():
         table.add_row(escape(str(sweep)), *(str(counts[kind]) for kind in kinds))
-    return Group(table, *_failures(wrong)), 0 if kinds == ["finished"] else 1
+    page = Group(table, *_failures(wrong), *_without_weights(lost))
+    return page, 0 if kinds == ["finished"] else 1
 
 
 _KINDS = ("finished", "running", "cut off", "interrupted", "diverged", "failed", "unreadable")
@@ -222,6 +225,16 @@ def _failures(wrong: Sequence[tuple[str, str, str]]) -> list[Table | str]:
     again = " or ".join(f"rerun={kind}" for kind in sorted(kinds))
     more = [f"run.log in each folder tells more; {again} trains them again"] if again else []
     return [table, *more]
+
+
+def _without_weights(count: int) -> list[str]:
+    """Say that finished runs hold their numbers alone."""
+    if count == 0:
+        return []
+    return [
+        f"note: of {count} finished, checkpoint.pt is gone: their numbers count, but `ablate"
+        " evaluate` needs the weights; rerun=all trains them again"
+    ]
 
 
 def _state(run: Run) -> str:
