@@ -64,11 +64,17 @@ class Inspected:
         asked: The request.
         seen: The looks, run by run.
         failures: Runs that ended otherwise than finished, and how.
+        images: Training images that were looked at: as many as asked for, or as the smallest
+            training split has.
     """
 
     asked: Asked
     seen: list[Seen] = field(default_factory=list)
     failures: list[str] = field(default_factory=list)
+    images: int = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.images = self.asked.settings["images"]
 
 
 def inspect(asked: Asked) -> Inspected:
@@ -112,6 +118,7 @@ class _Watch:
         configs = [run.config for run in stack.runs]
         self.training = Training(configs, load(configs[0]), fused=stack.fused)
         self.batch = fixed_batch(self.training.data, settings["images"])
+        into.images = min(into.images, len(self.batch[0]))
         own = self.training.alone is not None
         self.differs = own or any(
             differs(self.training.stack.layers(r)) for r in range(len(configs))
