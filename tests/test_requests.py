@@ -936,12 +936,16 @@ def test_debug_shows_the_traceback(here: Path) -> None:
     assert list(here.iterdir()) == []
 
 
+TAKE_OVERRIDES = ("run", "plan", "lr-find", "inspect")
+
+
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
         ("--help", "Commands:"),
         ("run --help", "OVERRIDES are Hydra's"),
         ("data --help", "verify its files"),
+        *((f"{name} --help", f"ablate {name} [OPTIONS] [OVERRIDES]...") for name in TAKE_OVERRIDES),
         ("run --hydra-help", "== Flags =="),
         ("run --cfg job -p optimizer", "lr: 0.002"),
         ("run --info defaults", "schedule/cosine"),
