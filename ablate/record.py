@@ -29,6 +29,12 @@ _WEIGHTS = ".weights.pt"  # complete, but not yet in the checkpoint's place
 
 Record = dict[str, Any]
 
+_PARTS = {
+    **dict.fromkeys(("config", "active", "metrics", "evaluate", "timing", "environment"), dict),
+    "history": list,
+    "seed": int,
+}
+
 
 # -- record.json -----------------------------------------------------------------------------------
 
@@ -62,6 +68,23 @@ def read(directory: Path) -> Record | None:
             f"{path} has schema {record['schema']}, this version of ablate reads {SCHEMA}"
         )
     return record
+
+
+def read_whole(directory: Path) -> Record | None:
+    """Read a record that has every part that evaluation and analysis take up, or None.
+
+    Raises:
+        AblateError: The file is no record, or it lacks a part; both are named.
+    """
+    found = read(directory)
+    if found is None:
+        return None
+    lacking = [name for name, kind in _PARTS.items() if type(found.get(name)) is not kind]
+    if lacking:
+        raise AblateError(
+            f"{directory / RECORD} is no whole record of ablate: it lacks {', '.join(lacking)}"
+        )
+    return found
 
 
 def set_aside_if_ended(directory: Path) -> None:
@@ -183,8 +206,7 @@ def settle(directory: Path, keeps_weights: bool) -> None:
 
 def has_lost_weights(directory: Path, record: Mapping[str, Any]) -> bool:
     """Tell whether a finished run was to keep its weights, and they are no longer there."""
-    config = record.get("config")
-    kept = isinstance(config, Mapping) and config.get("save") != "none"
+    kept = record["config"].get("save") != "none"
     there = any((directory / name).is_file() for name in (CHECKPOINT, _WEIGHTS))
     return record["status"] == "finished" and kept and not there
 

@@ -138,7 +138,7 @@ def _checked(folders: Iterable[Path], path: Path) -> tuple[dict[Path, record.Rec
     faults: list[str] = []
     for folder in folders:
         try:
-            found = check(folder, record.read(folder))
+            found = check(folder, record.read_whole(folder))
             records[folder] = {name: found[name] for name in _NEEDED}
         except AblateError as error:
             faults += error.faults
@@ -153,7 +153,7 @@ def _one(folder: Path, wanted: Settings, say: Say) -> tuple[Found, dict[str, Fig
     with _writing(folder), record.claim(folder, wait=False) as held:
         if not held:
             raise AblateError(f"{folder} is trained or evaluated by another process right now")
-        entry = check(folder, record.read(folder))  # as it is now that nobody else writes it
+        entry = check(folder, record.read_whole(folder))  # as it is now that nobody else writes it
         saved = open_run(folder, entry, wanted.device)
         found = measure(saved, wanted, say)
         say("pictures")

@@ -150,18 +150,11 @@ def check(directory: Path, found: record.Record | None) -> record.Record:
     """
     if found is None:
         raise AblateError(f"{directory} holds no record: name the folder of a finished run")
-    if not _is_whole(found):
-        raise AblateError(f"{directory / record.RECORD} is no whole record of ablate")
     if found["status"] != "finished":
         raise AblateError(f"{directory} is not finished but {found['status']}: nothing to evaluate")
     if found["config"]["save"] == "none":
         raise AblateError(f"{directory} keeps no weights: it was trained with save=none")
     return found
-
-
-def _is_whole(found: record.Record) -> bool:
-    parts = [found.get(name) for name in ("config", "environment", "active", "evaluate")]
-    return all(isinstance(part, Mapping) for part in parts)
 
 
 def _weights(directory: Path, config: Mapping[str, Any]) -> dict[str, Tensor]:

@@ -103,7 +103,7 @@ def _state_page(path: Path) -> tuple[Group, int]:
     lost = 0
     for folder in folders:
         try:
-            found = record.read(folder)
+            found = record.read_whole(folder)
         except AblateError as error:
             sweeps.setdefault(folder.parent, Counter())["unreadable"] += 1
             wrong.append(("unreadable", str(folder), error.faults[0]))
