@@ -215,14 +215,15 @@ def load_weights(directory: Path) -> dict[str, Any]:
     """Read a finished run's weights, a plain state dict.
 
     Raises:
-        AblateError: The run kept none, or the file is damaged.
+        AblateError: The run kept none, they are gone, or the file is damaged; told with the way
+            out.
     """
     import torch
 
     settle(directory, keeps_weights=True)
     path = directory / CHECKPOINT
     if not path.is_file():
-        raise AblateError(f"{directory} keeps no weights: it was trained with save=none")
+        raise AblateError(_why_there_are_none(directory))
     try:
         weights = torch.load(path, map_location="cpu", weights_only=True)
     # What a torn or foreign file makes of torch's reader has no class of its own.
@@ -234,6 +235,16 @@ def load_weights(directory: Path) -> dict[str, Any]:
     if not isinstance(weights, dict) or not all(map(torch.is_tensor, weights.values())):
         raise AblateError(f"{path} holds no weights of a finished run: rerun=all trains it again")
     return weights
+
+
+def _why_there_are_none(directory: Path) -> str:
+    found = read(directory)
+    if found is not None and found.get("config", {}).get("save") == "none":
+        return (
+            f"{directory} keeps no weights: it was trained with save=none; without that, rerun=all"
+            " trains it again"
+        )
+    return f"{directory / CHECKPOINT} is missing: rerun=all trains the run again"
 
 
 # -- the claim -------------------------------------------------------------------------------------

@@ -24,7 +24,6 @@ from ablate.diagnose.asking import Asked
 from ablate.diagnose.layers import differs
 from ablate.diagnose.observe import fixed_batch, observe, update_ratios
 from ablate.diagnose.signals import Look
-from ablate.errors import AblateError
 from ablate.launch import command as launching
 from ablate.launch import sweep
 from ablate.launch.describe import load
@@ -152,12 +151,8 @@ class _Watch:
                 self._failed(r, status, "" if found is None else str(found["reason"]))
             if found is None or status not in ("finished", "diverged"):
                 continue
-            try:
-                weights = record.load_weights(run.directory)
-            except AblateError as error:
-                raise AblateError(f"{error.faults[0]}; rerun=all trains it again") from error
             steps = found["history"][-1]["step"] if found["history"] else 0
-            self._look(r, "end", steps, weights)
+            self._look(r, "end", steps, record.load_weights(run.directory))
 
     def _failed(self, r: int, status: str, reason: str) -> None:
         self.into.failures.append(f"{self.names[r]}: {status}: {reason}")
