@@ -16,7 +16,7 @@ _AUGMENTATIONS = (
     *("shift", "flip", "crop", "rotate", "scale", "shear", "cutout"),
     *("brightness", "contrast", "_target_"),
 )
-_BESIDE_AUGMENTATION = ("mixup", "cutmix", "input_noise")  # they draw from its seed
+ON_IMAGES = ("mixup", "cutmix", "input_noise")  # they draw from augmentation's seed
 _OWN_MODEL = "your own model decides where it drops"
 
 
@@ -174,7 +174,7 @@ def nothing_augmented(config: Config) -> str | None:
 
 def no_augmentation(config: Config) -> str | None:
     """The seed of augmentation."""
-    beside = any(_is_on(config["regularize"][name]) for name in _BESIDE_AUGMENTATION)
+    beside = any(_is_on(config["regularize"][name]) for name in ON_IMAGES)
     return None if beside else nothing_augmented(config)
 
 

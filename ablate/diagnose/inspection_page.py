@@ -18,6 +18,7 @@ from ablate.analyze.frames import write_frames
 from ablate.diagnose import inspection_figures, style
 from ablate.diagnose.asking import Asked, Words
 from ablate.diagnose.inspection import Inspected, Seen, inspect
+from ablate.diagnose.inspection_figures import MOMENTS
 from ablate.diagnose.inspection_request import checked
 from ablate.diagnose.signals import flat
 
@@ -25,7 +26,6 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 Row = Mapping[str, Any]
-MOMENTS = {"start": "at the start", "end": "after training"}
 _MOST = 4  # runs whose tables fit side by side
 _ABOUT = ["arm", "key", "seed", "moment", "step", "mode"]
 

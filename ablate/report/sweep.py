@@ -188,16 +188,9 @@ def _values(run: Run, names: Sequence[str]) -> str:
 
 
 def _varied_graph(stacks: Sequence[Stack]) -> list[str]:
-    flat = [schema.flatten(stack.runs[0].config) for stack in stacks]
-    names = [n for n in dict.fromkeys(k for f in flat for k in f) if n in schema.BY_NAME]
-    graph = [n for n in names if schema.BY_NAME[n].place == "graph" and not _is_label(n)]
-    varied = [n for n in graph if len({schema.shown(f.get(n)) for f in flat}) > 1]
-    options = [n for n in varied if n.endswith(".name")]
-    return [n for n in varied if n in options or not naming.follows(n, options, flat)]
-
-
-def _is_label(name: str) -> bool:
-    return schema.BY_NAME[name].role != "result"
+    """List the graph knobs that tell stacks apart."""
+    names = naming.told([schema.flatten(stack.runs[0].config) for stack in stacks])
+    return [n for n in names if n in schema.BY_NAME and schema.BY_NAME[n].place == "graph"]
 
 
 def _show_failures(
