@@ -9,7 +9,6 @@ Config = Mapping[str, Any]
 Reason = Callable[[Config], str | None]
 
 CONVOLUTIONAL = ("cnn", "lenet5", "vgg", "resnet")
-RECURRENT = ("rnn", "lstm", "gru")
 SOLVERS = ("lbfgs", "newton")
 RATES = ("input", "conv", "dense", "output")
 _AUGMENTATIONS = (
