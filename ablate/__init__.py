@@ -151,10 +151,11 @@ def load(path: str | Path, *, all_knobs: bool = False) -> pd.DataFrame:
         all_knobs: Give every knob a column, not only those that vary.
 
     Returns:
-        One row a run, as `ablate.analyze.frames.load` describes it.
+        One row a run, as `ablate.analyze.frames.load` describes it. A record that does not read is
+        left out, and a `UserWarning` names it.
 
     Raises:
-        AblateError: There is no record below the path, or one does not read; it is named.
+        AblateError: No record below the path reads.
 
     Example:
         >>> import ablate

@@ -16,7 +16,7 @@ from torch import nn
 from ablate import conf, schema
 from ablate.batches import Batches
 from ablate.data.tensors import Tensors
-from ablate.effect import RATES
+from ablate.effect import ON_IMAGES, RATES
 from ablate.errors import AblateError
 from ablate.nets.dropout import Dropout
 from ablate.objective import Objective
@@ -25,7 +25,6 @@ Config = Mapping[str, Any]
 
 _NORMS = (torch.nn.modules.batchnorm._NormBase, nn.GroupNorm, nn.LayerNorm)
 _ON_WEIGHTS = ("l1", "l2", "max_norm")
-_ON_IMAGES = ("mixup", "cutmix", "input_noise")
 _STEPS = 50  # that are looked at until an image has changed
 _ENOUGH = 20  # mirror images to expect before their absence is a proof
 
@@ -133,7 +132,7 @@ def _missing(config: Config, found: Config) -> list[str]:
 def _on_images(config: Config) -> Iterator[tuple[str, str, Any]]:
     for group in ("augment", "regularize"):
         for name, value in _on(config, group):
-            if name in _ON_IMAGES or (group == "augment" and name != "test_views"):
+            if name in ON_IMAGES or (group == "augment" and name != "test_views"):
                 yield group, name, value
 
 

@@ -2,19 +2,13 @@
 
 from __future__ import annotations
 
-import signal
 import sys
 import traceback
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
 from ablate.errors import AblateError
-
-if TYPE_CHECKING:
-    import argparse
-
-    from ablate.plan import Request
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -45,6 +39,7 @@ my network, and would I see it again with other seeds?
 )
 
 _PASS_ON = {"allow_extra_args": True, "ignore_unknown_options": True}
+_USAGE = "[OPTIONS] [OVERRIDES]..."
 
 
 def _say_version(wanted: bool) -> None:
@@ -88,13 +83,15 @@ what was cut off; `rerun=failed`, `diverged` or `all` trains again what ended so
 """
 
 
-@app.command(context_settings=_PASS_ON, help=_RUN_HELP)
+@app.command(context_settings=_PASS_ON, options_metavar=_USAGE, help=_RUN_HELP)
 def run(context: typer.Context) -> None:
     """Train the runs of a request."""
-    raise typer.Exit(_run(context.args))
+    from ablate.launch import shell
+
+    raise typer.Exit(shell.run(context.args))
 
 
-@app.command(context_settings=_PASS_ON)
+@app.command(context_settings=_PASS_ON, options_metavar=_USAGE)
 def plan(
     context: typer.Context,
     measure: Annotated[
@@ -105,7 +102,9 @@ def plan(
 
     Arms and their seeds; the stacks that runs are trained in, and why; what has been finished.
     """
-    raise typer.Exit(_plan(context.args, measure))
+    from ablate.launch import shell
+
+    raise typer.Exit(shell.plan(context.args, measure))
 
 
 @app.command()
@@ -205,11 +204,11 @@ Everything that applies to a run is measured; SETTINGS are `name=value`. By defa
     split=test    the images: test or val
     device=auto   or cpu, cuda
 
-More views, samples and draws say it more exactly; views=none, samples=none, delete=false and
-perturb=false leave a part out. Always measured: calibration, with a temperature fitted on the
-validation images, and confusion. Results: `evaluate` in the record, whose metrics stay as they are;
-curves and pictures in the run's folder/evaluate/, of several runs also in path/evaluate/. Exit
-status 1: some of several runs could not be evaluated.
+More views, samples and draws say it more exactly; views=none, samples=none, worst=none,
+delete=false and perturb=false leave a part out. Always measured: calibration, with a temperature
+fitted on the validation images, and confusion. Results: `evaluate` in the record, whose metrics
+stay as they are; curves and pictures in the run's folder/evaluate/, of several runs also in
+path/evaluate/. Exit status 1: some of several runs could not be evaluated.
 """
 
 
@@ -245,10 +244,12 @@ points=25 (rates of a grid), smoothing=0.9 (of a sweep). Results: out/name/lr_fi
 """
 
 
-@app.command("lr-find", context_settings=_PASS_ON, help=_LR_FIND_HELP)
+@app.command("lr-find", context_settings=_PASS_ON, options_metavar=_USAGE, help=_LR_FIND_HELP)
 def lr_find(context: typer.Context, arm: _Arms = None) -> None:
     """Test which learning rates train."""
-    raise typer.Exit(_look_inside(context, "lr", arm))
+    from ablate.diagnose import shell
+
+    raise typer.Exit(shell.serve("lr", context.command_path, context.args, arm or ()))
 
 
 _INSPECT_HELP = """
@@ -267,144 +268,12 @@ runs out/name/inspect/.
 """
 
 
-@app.command(context_settings=_PASS_ON, help=_INSPECT_HELP)
+@app.command(context_settings=_PASS_ON, options_metavar=_USAGE, help=_INSPECT_HELP)
 def inspect(context: typer.Context, arm: _Arms = None) -> None:
     """Look at the layers of runs."""
-    raise typer.Exit(_look_inside(context, "inspection", arm))
+    from ablate.diagnose import shell
 
-
-def _look_inside(context: typer.Context, what: str, arms: list[str] | None) -> int:
-    from importlib import import_module
-
-    from hydra._internal.utils import get_args_parser
-    from rich.console import Console
-
-    from ablate.diagnose.asking import Words
-
-    parser = get_args_parser()
-    parser.prog = context.command_path
-    request = _request(parser.parse_intermixed_args(context.args))
-    words = Words(
-        request.overrides, arms or (), request.multirun, request.config_name, request.config_dir
-    )
-    try:
-        # A wrong request is refused before anything heavy is loaded.
-        asked = import_module(f"ablate.diagnose.{what}_request").checked(words)
-        status: int = import_module(f"ablate.diagnose.{what}_page").command(asked, Console())
-    except KeyboardInterrupt:
-        print("ablate: interrupted", file=sys.stderr)
-        return 130
-    return status
-
-
-def _run(arguments: list[str]) -> int:
-    from hydra._internal.utils import get_args_parser
-
-    parser = get_args_parser()
-    parser.prog = "ablate run"
-    args = parser.parse_args(arguments)
-    if args.hydra_help or args.shell_completion:
-        _hand_to_hydra(arguments)
-        return 0
-    if args.experimental_rerun:
-        raise AblateError(
-            "--experimental-rerun is not supported: the same command goes on by itself"
-        )
-    request = _request(args)
-    if args.cfg or args.info:
-        return _show_configuration(request, args)
-    # From here on a SIGTERM, too, is a stop that is asked for.
-    signal.signal(signal.SIGTERM, signal.default_int_handler)
-    try:
-        return _train(request)
-    except KeyboardInterrupt:
-        print("ablate: interrupted before training began", file=sys.stderr)
-        return 130
-
-
-def _plan(arguments: list[str], measure: bool) -> int:
-    from hydra._internal.utils import get_args_parser
-    from rich.console import Console
-
-    from ablate.launch import command
-    from ablate.launch.sweep import execution
-    from ablate.launch.sweep import plan as plan_stacks
-    from ablate.report.sweep import show_plan
-
-    request = _request(get_args_parser().parse_args(arguments))
-    runs = command.plan(request)
-    stacks = plan_stacks(runs)
-    how = execution(stacks)
-    who = {"inline": "in this process", "workers": f"in {how.workers} worker processes"}
-    threads = f", {how.threads} thread{'s' if how.threads != 1 else ''} each" if how.threads else ""
-    console = Console()
-    show_plan(runs, stacks, who.get(how.launch, "by SLURM") + threads, console)
-    if measure:
-        from ablate.launch.estimate import show_estimate
-
-        show_estimate(stacks, how, console)
-    return 0
-
-
-def _request(args: argparse.Namespace) -> Request:
-    from ablate.plan import Request
-
-    return Request(
-        tuple(args.overrides),
-        args.config_name or "config",
-        args.config_dir or args.config_path,
-        bool(args.multirun),
-    )
-
-
-def _train(request: Request) -> int:
-    from rich.console import Console
-
-    from ablate import record
-    from ablate.launch import command
-    from ablate.report.sweep import report_sweep, show_sweep
-    from ablate.report.terminal import show_run
-
-    runs, interrupted = command.run(request)
-    records = {run.key: record.read(run.directory) for run in runs}
-    console = Console()
-    if request.multirun or request.study is not None:
-        show_sweep(runs, console)
-    elif (found := records[runs[0].key]) is not None:
-        show_run(runs[0], found, console)
-    if runs[-1].config["report"] and not interrupted:
-        report_sweep(runs, console)
-    return command.status(list(records.values()), interrupted)
-
-
-def _show_configuration(request: Request, args: argparse.Namespace) -> int:
-    from ablate.launch import task  # noqa: F401 (registers the resolvers)
-    from ablate.plan.request import check, hydra_session
-
-    if request.multirun or request.study is not None:
-        what = "-m" if request.multirun else "+study"
-        raise AblateError(f"--cfg and --info show one configuration: leave out {what}")
-    with hydra_session(request) as hydra:
-        checked = check(hydra, request)
-        if checked.faults:
-            raise AblateError(*checked.faults)
-        if args.info:
-            hydra.show_info(args.info, request.config_name, checked.overrides)
-        else:
-            hydra.show_cfg(
-                request.config_name, checked.overrides, args.cfg, args.package, args.resolve
-            )
-    return 0
-
-
-def _hand_to_hydra(arguments: list[str]) -> None:
-    import hydra
-
-    from ablate import conf
-    from ablate.launch import task
-
-    sys.argv = ["ablate run", *arguments]
-    hydra.main(version_base="1.3", config_path=str(conf.CONF), config_name="config")(task.train)()
+    raise typer.Exit(shell.serve("inspection", context.command_path, context.args, arm or ()))
 
 
 def main() -> None:

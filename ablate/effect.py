@@ -9,14 +9,13 @@ Config = Mapping[str, Any]
 Reason = Callable[[Config], str | None]
 
 CONVOLUTIONAL = ("cnn", "lenet5", "vgg", "resnet")
-RECURRENT = ("rnn", "lstm", "gru")
 SOLVERS = ("lbfgs", "newton")
 RATES = ("input", "conv", "dense", "output")
 _AUGMENTATIONS = (
     *("shift", "flip", "crop", "rotate", "scale", "shear", "cutout"),
     *("brightness", "contrast", "_target_"),
 )
-_BESIDE_AUGMENTATION = ("mixup", "cutmix", "input_noise")  # they draw from its seed
+ON_IMAGES = ("mixup", "cutmix", "input_noise")  # they draw from augmentation's seed
 _OWN_MODEL = "your own model decides where it drops"
 
 
@@ -124,15 +123,33 @@ def long_warmup(config: Config) -> str | None:
     return _longer(config["schedule"]["warmup_epochs"], config, "the warm-up")
 
 
+def no_fall(config: Config) -> str | None:
+    """A schedule whose rate falls by a factor."""
+    stays = config["schedule"].get("gamma") == 1
+    return "with schedule.gamma=1 the rate never falls" if stays else None
+
+
+def one_cycle(config: Config) -> str | None:
+    """What tells a cycle from the one before."""
+    alone = config["schedule"].get("cycles") == 1
+    return "with schedule.cycles=1 there is no other cycle" if alone else None
+
+
 def long_patience(config: Config) -> str | None:
     """The patience of a plateau."""
-    return _longer(config["schedule"].get("patience"), config, "the patience", equal=True)
+    return _longer(config["schedule"].get("patience"), config, "the patience")
 
 
 def long_stopping(config: Config) -> str | None:
     """The patience of early stopping."""
     patience = config["regularize"]["early_stopping"]
-    return _longer(patience, config, "the patience", equal=True)
+    return _longer(patience, config, "the patience")
+
+
+def one_epoch(config: Config) -> str | None:
+    """Selection by validation."""
+    alone = config["select"] == "best" and config["epochs"] == 1
+    return "after epochs=1 the best weights are the last" if alone else None
 
 
 def no_rule(config: Config) -> str | None:
@@ -156,18 +173,26 @@ def nothing_augmented(config: Config) -> str | None:
 
 def no_augmentation(config: Config) -> str | None:
     """The seed of augmentation."""
-    beside = any(_is_on(config["regularize"][name]) for name in _BESIDE_AUGMENTATION)
+    beside = any(_is_on(config["regularize"][name]) for name in ON_IMAGES)
     return None if beside else nothing_augmented(config)
+
+
+# -- execution -------------------------------------------------------------------------------------
+
+
+def no_cluster(config: Config) -> str | None:
+    """What is asked of a cluster."""
+    return None if config["launch"] == "slurm" else "only launch=slurm asks a cluster"
 
 
 # -- parts -----------------------------------------------------------------------------------------
 
 
-def _longer(value: Any, config: Config, what: str, equal: bool = False) -> str | None:
+def _longer(value: Any, config: Config, what: str) -> str | None:
     epochs = config["epochs"]
     if not isinstance(value, int | float) or not isinstance(epochs, int):
         return None  # told as illegal
-    if value > epochs or (equal and value == epochs):
+    if value >= epochs:
         return f"{what} is {'as long as' if value == epochs else 'longer than'} training" + (
             f" (epochs={epochs})"
         )

@@ -29,6 +29,12 @@ _WEIGHTS = ".weights.pt"  # complete, but not yet in the checkpoint's place
 
 Record = dict[str, Any]
 
+_PARTS = {
+    **dict.fromkeys(("config", "active", "metrics", "evaluate", "timing", "environment"), dict),
+    "history": list,
+    "seed": int,
+}
+
 
 # -- record.json -----------------------------------------------------------------------------------
 
@@ -62,6 +68,23 @@ def read(directory: Path) -> Record | None:
             f"{path} has schema {record['schema']}, this version of ablate reads {SCHEMA}"
         )
     return record
+
+
+def read_whole(directory: Path) -> Record | None:
+    """Read a record that has every part that evaluation and analysis take up, or None.
+
+    Raises:
+        AblateError: The file is no record, or it lacks a part; both are named.
+    """
+    found = read(directory)
+    if found is None:
+        return None
+    lacking = [name for name, kind in _PARTS.items() if type(found.get(name)) is not kind]
+    if lacking:
+        raise AblateError(
+            f"{directory / RECORD} is no whole record of ablate: it lacks {', '.join(lacking)}"
+        )
+    return found
 
 
 def set_aside_if_ended(directory: Path) -> None:
@@ -181,18 +204,26 @@ def settle(directory: Path, keeps_weights: bool) -> None:
         (directory / CHECKPOINT).unlink(missing_ok=True)
 
 
+def has_lost_weights(directory: Path, record: Mapping[str, Any]) -> bool:
+    """Tell whether a finished run was to keep its weights, and they are no longer there."""
+    kept = record["config"].get("save") != "none"
+    there = any((directory / name).is_file() for name in (CHECKPOINT, _WEIGHTS))
+    return record["status"] == "finished" and kept and not there
+
+
 def load_weights(directory: Path) -> dict[str, Any]:
     """Read a finished run's weights, a plain state dict.
 
     Raises:
-        AblateError: The run kept none, or the file is damaged.
+        AblateError: The run kept none, they are gone, or the file is damaged; told with the way
+            out.
     """
     import torch
 
     settle(directory, keeps_weights=True)
     path = directory / CHECKPOINT
     if not path.is_file():
-        raise AblateError(f"{directory} keeps no weights: it was trained with save=none")
+        raise AblateError(_why_there_are_none(directory))
     try:
         weights = torch.load(path, map_location="cpu", weights_only=True)
     # What a torn or foreign file makes of torch's reader has no class of its own.
@@ -204,6 +235,16 @@ def load_weights(directory: Path) -> dict[str, Any]:
     if not isinstance(weights, dict) or not all(map(torch.is_tensor, weights.values())):
         raise AblateError(f"{path} holds no weights of a finished run: rerun=all trains it again")
     return weights
+
+
+def _why_there_are_none(directory: Path) -> str:
+    found = read(directory)
+    if found is not None and found.get("config", {}).get("save") == "none":
+        return (
+            f"{directory} keeps no weights: it was trained with save=none; without that, rerun=all"
+            " trains it again"
+        )
+    return f"{directory / CHECKPOINT} is missing: rerun=all trains the run again"
 
 
 # -- the claim -------------------------------------------------------------------------------------

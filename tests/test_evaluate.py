@@ -588,6 +588,15 @@ def test_pictures_and_curves_are_returned_and_written(results):
     ).to_numpy().sum() == (test_images)
 
 
+def test_the_worst_images_can_be_left_out(results):
+    folder = folders(results)[1]
+    found = ablate.evaluate(folder, delete=False, perturb=False, worst=None)
+    assert "worst" not in found.figures
+    assert "worst" not in found.frames
+    assert not list((folder / "evaluate").glob("worst.*"))
+    assert settings(parse(["worst=none"])).worst is None
+
+
 def test_arms_are_drawn_side_by_side_beside_the_runs(results, monkeypatch):
     monkeypatch.setattr(pictures, "of_run", lambda *_: {})
     found = ablate.evaluate(results, draws=1, perturb=False, worst=1, samples=2)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -36,14 +37,25 @@ OTHERS = {
     "stack.width": "1",
     "stack.compile": "true",
     "design": "one_at_a_time",
-    "scale": "full",
+}
+# Those that another launcher or a study must be asked for beside: planned, and not trained.
+ELSEWHERE = {
     "slurm.partition": "fast",
     "slurm.minutes": "5",
     "slurm.cpus": "1",
     "slurm.gpus": "0",
     "slurm.memory": "2",
     "slurm.cluster": "local",
+    "scale": "full",
 }
+STUDY = """
+question: Does dropout help?
+source: nobody
+arms: {plain: [], dropout: [dropout.dense=0.5]}
+seeds: 8
+margin: 0.01
+claims: [{claim: it does, arm: dropout, direction: lower}]
+"""
 # One network after another rather than all at once, or other kernels: sums are rounded in another
 # order.
 ROUNDS = {"stack.width", "stack.compile"}
@@ -92,7 +104,26 @@ def numbers(of: dict[str, Any]) -> dict[str, Any]:
 
 
 def test_every_knob_that_is_no_result_has_another_value() -> None:
-    assert set(OTHERS) == {knob.name for knob in schema.KNOBS if knob.role != "result"}
+    others = {knob.name for knob in schema.KNOBS if knob.role != "result"}
+    assert {*OTHERS, *ELSEWHERE} == others
+
+
+@pytest.mark.parametrize("name", [name for name in ELSEWHERE if name != "scale"])
+def test_a_knob_of_the_cluster_changes_no_key(name: str) -> None:
+    request = Request((*TINY, "data.root=here", "launch=slurm"), multirun=True)
+    keys = {run.key for run in command.plan(request)}
+    other = replace(request, overrides=(*request.overrides, f"{name}={ELSEWHERE[name]}"))
+    assert {run.key for run in command.plan(other)} == keys
+
+
+def test_the_scale_of_a_study_changes_no_key_by_itself(tmp_path: Path) -> None:
+    file = tmp_path / "asked.yaml"
+    file.write_text(STUDY)
+    keys = [
+        {run.key for run in command.plan(Request((f"+study={file}", f"scale={scale}")))}
+        for scale in ("quick", ELSEWHERE["scale"])
+    ]
+    assert keys[0] == keys[1]
 
 
 @pytest.mark.parametrize(

@@ -15,6 +15,7 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
+from rich.console import Console
 from scipy.special import erfc
 from torch import nn
 
@@ -22,7 +23,7 @@ import ablate
 from ablate import record
 from ablate.diagnose import inspection, inspection_figures, inspection_request
 from ablate.diagnose.asking import Words
-from ablate.diagnose.inspection_page import frames
+from ablate.diagnose.inspection_page import frames, show
 from ablate.diagnose.layers import layers_of
 from ablate.diagnose.observe import fixed_batch, observe, of_training
 from ablate.diagnose.signals import BINS, flat, look, norm, signals
@@ -462,6 +463,17 @@ def test_every_file_is_written_and_reads_back():
     one = found.layers.iloc[0]
     assert first[f"signal/{one['layer']}/sd"] == one["sd"]
     assert {entry["arm"] for entry in looks} == {"norm=none", "norm=batch"}
+
+
+@pytest.mark.parametrize(("asked", "told"), [(64, False), (500, True)])
+def test_fewer_images_than_were_asked_for_are_told(asked, told):
+    words = Words([*TINY, "train=false", f"images={asked}"])
+    inspected = inspection.inspect(inspection_request.checked(words))
+    console = Console(width=100)
+    with console.capture() as page:
+        show(inspected, Path("here"), console)
+    assert inspected.images == min(asked, 96)
+    assert ("images=500 is more than there are: 96 were looked at" in page.get()) == told
 
 
 def test_a_run_that_diverged_is_told_and_its_weights_are_looked_at():

@@ -293,6 +293,7 @@ def test_a_sweep_ends_with_its_comparison_and_writes_the_report_that_it_is_asked
     assert run(*swept, monkeypatch=monkeypatch) == 0
     out = capsys.readouterr().out
     assert "Δ, points" in out
+    assert "[uncorrected]" in out
     assert "ablate report results/digits-mlp" in out
     assert not (tmp_path / "results/digits-mlp/report").exists()
     assert run(*swept, "report=true", monkeypatch=monkeypatch) == 0

@@ -286,6 +286,7 @@ CONTRADICTIONS = {
     "model=vgg model.depth=[1,2]": "model.depth has 2 numbers, and model.channels has 3 stages",
     "dropout.kind=dropconnect dropout.input=0.2": "drops weights, and the input has none",
     "regularize.ema=0.9 regularize.swa=0.5": "both average the weights: choose one",
+    "optimizer=nesterov optimizer.momentum=0": "momentum=0 leaves optimizer=sgd",
     "schedule=multistep schedule.milestones=[0.5,0.2]": "are to rise from one to the next",
     "schedule=plateau data.val_size=0": "schedule=plateau needs validation images",
     "regularize.early_stopping=3 data.val_size=0": "early_stopping needs validation images",
@@ -346,6 +347,14 @@ IDLE = {
     "regularize._target_=asked_nets.nothing": "touches nothing: its gradient is zero",
     "augment._target_=asked_nets.unchanged": "touches nothing: it gave 20 batches back as they",
     "schedule.warmup_epochs=31": "schedule.warmup_epochs=31 touches nothing",
+    "schedule.warmup_epochs=30": "the warm-up is as long as training (epochs=30)",
+    "schedule=step schedule.gamma=1": "schedule=step touches nothing: with schedule.gamma=1 the",
+    "schedule=warm_restarts schedule.cycles=1 schedule.growth=2": "there is no other cycle",
+    "schedule=cyclic schedule.cycles=1 schedule.mode=triangular2": "there is no other cycle",
+    "select=best epochs=1": "select=best touches nothing: after epochs=1 the best weights are the",
+    "slurm.minutes=5": "slurm.minutes=5 touches nothing: only launch=slurm asks a cluster",
+    "launch=workers slurm.cluster=local": "slurm.cluster=local touches nothing: only launch=slurm",
+    "scale=full": "scale=full touches nothing: it is of a study (+study=NAME)",
     "model._target_=asked_nets.Good dropout.dense=0.5": "your own model decides where it drops",
     "model._target_=asked_nets.Good dropout=standard": "your own model decides where it drops",
     "model._target_=asked_nets.Good norm=batch": "your own model decides how it normalizes",
@@ -581,8 +590,14 @@ def test_a_configuration_that_is_not_there_is_refused(fields: dict[str, str]) ->
         "optimizer.lr=1e-300",
         "optimizer=momentum optimizer.momentum=0",
         "epochs=1",
-        "epochs=5 schedule.warmup_epochs=5",
-        "schedule=step schedule.gamma=1 schedule.every=0.99",
+        "epochs=5 schedule.warmup_epochs=4.99",
+        "schedule=step schedule.gamma=0.999 schedule.every=0.99",
+        "schedule=warm_restarts schedule.cycles=1",
+        "select=last epochs=1",
+        "select=best epochs=2",
+        "launch=slurm slurm.minutes=5",
+        "augment.scale=0.999 augment.shear=89.9 augment.rotate=180",
+        "augment.brightness=1 augment.contrast=1",
         "schedule.final=0",
         f"seed={2**63 - 1}",
         "seed=0",
@@ -921,12 +936,16 @@ def test_debug_shows_the_traceback(here: Path) -> None:
     assert list(here.iterdir()) == []
 
 
+TAKE_OVERRIDES = ("run", "plan", "lr-find", "inspect")
+
+
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
         ("--help", "Commands:"),
         ("run --help", "OVERRIDES are Hydra's"),
         ("data --help", "verify its files"),
+        *((f"{name} --help", f"ablate {name} [OPTIONS] [OVERRIDES]...") for name in TAKE_OVERRIDES),
         ("run --hydra-help", "== Flags =="),
         ("run --cfg job -p optimizer", "lr: 0.002"),
         ("run --info defaults", "schedule/cosine"),

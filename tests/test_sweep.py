@@ -16,6 +16,7 @@ from pathlib import Path
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from rich.console import Console
 
 import ablate
 from ablate import record
@@ -26,6 +27,7 @@ from ablate.plan.cells import Composer, bare
 from ablate.plan.group import graph_of, group
 from ablate.plan.request import compose, hydra_session
 from ablate.plan.run import key
+from ablate.report.sweep import show_state
 from tests.configs import config
 
 ABLATE = str(Path(sys.executable).parent / "ablate")
@@ -413,6 +415,27 @@ def test_plan_and_show_tell_the_state_of_a_sweep():
     (place / "record.json").write_text(json.dumps(found))
     status, out, _ = done("show", "results")
     assert (status, "cut off" in out) == (1, True)
+
+
+def test_show_says_which_finished_runs_have_lost_their_weights():
+    kept, gone, _ = (
+        ablate.run([*TINY, f"seed={seed}", f"save={save}"])
+        for seed, save in enumerate(("weights", "weights", "none"))
+    )
+    assert kept["status"] == gone["status"] == "finished"
+
+    def shown():
+        console = Console(width=500)
+        with console.capture() as told:
+            status = show_state(Path("results"), console)
+        return status, told.get()
+
+    status, page = shown()
+    assert (status, "checkpoint.pt" in page) == (0, False)
+    (place,) = (d for d in record.find(Path("results")) if d.name == gone["key"])
+    (place / "checkpoint.pt").unlink()
+    status, page = shown()
+    assert (status, "of 1 finished, checkpoint.pt is gone" in page) == (0, True)
 
 
 @pytest.mark.slow

@@ -20,6 +20,7 @@ epoch (``train/loss``, ``val/accuracy``, ...), with ``train/error`` and ``val/er
 
 from __future__ import annotations
 
+import warnings
 from array import array
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -33,7 +34,6 @@ import pandas as pd
 from ablate import schema
 from ablate.analyze import arms
 from ablate.analyze.gather import Gathered, Paths, first_of_each, gather
-from ablate.errors import AblateError
 
 _WORDS = ("path", "key", "study", "arm", "replicate", "status", "reason")
 _ABOUT = ("data_digest", "commit", "hardware")
@@ -83,39 +83,44 @@ def load(path: Paths, *, all_knobs: bool = False) -> pd.DataFrame:
         all_knobs: Give every knob a column, not only those that vary.
 
     Returns:
-        One row a folder of a run, with the columns that this module lists.
+        One row a folder of a run, with the columns that this module lists. A record that does not
+        read is left out, as a report leaves it out, and a `UserWarning` names it.
 
     Raises:
-        AblateError: There is no record below the path, or one does not read; it is named.
+        AblateError: No record below the path reads.
 
     Example:
         >>> import ablate
         >>> frame = ablate.load("results")  # doctest: +SKIP
         >>> frame.groupby("optimizer.lr")["test/error"].mean()  # doctest: +SKIP
     """
-    gathered = gather(path, None)
-    if gathered.unreadable:
-        raise AblateError(*gathered.unreadable)
-    return _frames(gathered, all_knobs, ()).runs
+    found = _frames(gather(path, None), all_knobs, ())
+    _warn(found)
+    return found.runs
 
 
 def history(path: Paths) -> pd.DataFrame:
     """Load what all runs below a path recorded of each epoch.
 
     Returns:
-        One row an epoch of a run, with the columns that this module lists.
+        One row an epoch of a run, with the columns that this module lists; of records that do not
+        read as `load` has it.
 
     Raises:
-        AblateError: There is no record below the path, or one does not read; it is named.
+        AblateError: No record below the path reads.
 
     Example:
         >>> from ablate.analyze import frames
         >>> frames.history("results").groupby("epoch")["val/error"].mean()  # doctest: +SKIP
     """
     found = read(path)
-    if found.unreadable:
-        raise AblateError(*found.unreadable)
+    _warn(found)
     return found.history
+
+
+def _warn(found: Frames) -> None:
+    for fault in found.unreadable:
+        warnings.warn(f"left out: {fault}", stacklevel=3)
 
 
 def write_frames(frames: Mapping[str, pd.DataFrame], folder: str | Path) -> list[Path]:

@@ -16,8 +16,6 @@ from ablate.errors import AblateError, listed
 
 Paths = str | Path | Sequence[str | Path]
 
-_PARTS = {"config": dict, "metrics": dict, "history": list, "timing": dict, "environment": dict}
-
 
 @dataclass(frozen=True)
 class Gathered:
@@ -66,7 +64,7 @@ def gather(paths: Paths, target: float | None) -> Gathered:
     gathered = Gathered()
     for folder in folders.values():
         try:
-            found = _whole(folder)
+            found = record.read_whole(folder)
             if found is not None:  # else it was set aside this very moment
                 _add(gathered, folder, found, target)
         except AblateError as error:
@@ -85,19 +83,6 @@ def first_of_each(gathered: Gathered) -> tuple[list[int], list[int]]:
             best[row["key"]] = i
     kept = sorted(best.values())
     return kept, sorted(set(range(len(gathered.rows))) - set(kept))
-
-
-def _whole(folder: Path) -> record.Record | None:
-    """Read a record that has every part that a frame is made of."""
-    found = record.read(folder)
-    if found is None:
-        return None
-    lacking = [name for name, kind in _PARTS.items() if not isinstance(found.get(name), kind)]
-    lacking += [] if type(found.get("seed")) is int else ["seed"]
-    if lacking:
-        what = ", ".join(lacking)
-        raise AblateError(f"{folder / record.RECORD} is no whole record of ablate: it lacks {what}")
-    return found
 
 
 def _add(gathered: Gathered, folder: Path, found: record.Record, target: float | None) -> None:

@@ -15,7 +15,6 @@ import numpy as np
 
 from ablate.data.source import Part, Source
 
-COUNT = 1797
 SHAPE = (1, 8, 8)
 _LEVELS = 16  # the file's white; stretched to 255
 

@@ -160,7 +160,7 @@ def affine(
         x_RBCHW: Images whose outside is 0.
         degrees_R: Largest rotation; an image gets a random one of either sign, clockwise if > 0.
         factor_R: Largest relative change of size, in [0, 1).
-        shear_R: Largest horizontal shear, in degrees.
+        shear_R: Largest horizontal shear, in degrees below 90.
         u_RB: Random numbers for the rotation.
         v_RB: Random numbers for the scale.
         w_RB: Random numbers for the shear.
@@ -189,7 +189,7 @@ def brightness(
 
     Args:
         x_RBCHW: Images whose black is 0, not yet normalized.
-        strength_R: s ≥ 0.
+        strength_R: s in [0, 1]; beyond, a factor could be negative.
         u_RB: Random numbers.
         high: White (255 for images that came as uint8), to clamp between 0 and it.
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import shlex
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -72,13 +72,19 @@ class Asked:
     names: tuple[str, ...]
 
 
-def ask(command: str, settings: Sequence[Setting], words: Words) -> Asked:
+def ask(
+    command: str,
+    settings: Sequence[Setting],
+    words: Words,
+    contradictions: Callable[[Asked], list[str]],
+) -> Asked:
     """Check a request, and plan its runs.
 
     Args:
         command: Name of the command's settings, ``lr_find`` or ``inspect``.
         settings: Those that it has.
         words: The command line.
+        contradictions: Lists what does not go together in a request that is sound otherwise.
 
     Raises:
         AblateError: Something is wrong; every fault is told.
@@ -91,9 +97,10 @@ def ask(command: str, settings: Sequence[Setting], words: Words) -> Asked:
         for more in _split(words.arms, faults)
     ]
     runs = _planned(requests, faults)
-    if faults:
-        raise AblateError(*faults)
-    return Asked(values, tuple(requests), tuple(runs), tuple(named(runs)))
+    asked = Asked(values, tuple(requests), tuple(runs), tuple(named(runs)))
+    if found := faults or contradictions(asked):
+        raise AblateError(*found)
+    return asked
 
 
 def divided(

@@ -44,7 +44,7 @@ class Evaluation:
             ``dropout/arithmetic/loss``); fractions, nats.
         frames: Curves by name, with ``key``, ``arm`` and ``seed`` in front: ``calibration``,
             ``deletion``, ``correlation``, ``perturbation``; of a single run also ``predictions``
-            (a row an image), ``worst`` and ``confusion``.
+            (a row an image), ``worst`` (unless left out) and ``confusion``.
         figures: Pictures by name: of the single run, or of the arms side by side.
         folder: Where they were written.
         faults: What could not be evaluated, and why.
@@ -138,7 +138,7 @@ def _checked(folders: Iterable[Path], path: Path) -> tuple[dict[Path, record.Rec
     faults: list[str] = []
     for folder in folders:
         try:
-            found = check(folder, record.read(folder))
+            found = check(folder, record.read_whole(folder))
             records[folder] = {name: found[name] for name in _NEEDED}
         except AblateError as error:
             faults += error.faults
@@ -153,11 +153,11 @@ def _one(folder: Path, wanted: Settings, say: Say) -> tuple[Found, dict[str, Fig
     with _writing(folder), record.claim(folder, wait=False) as held:
         if not held:
             raise AblateError(f"{folder} is trained or evaluated by another process right now")
-        entry = check(folder, record.read(folder))  # as it is now that nobody else writes it
+        entry = check(folder, record.read_whole(folder))  # as it is now that nobody else writes it
         saved = open_run(folder, entry, wanted.device)
         found = measure(saved, wanted, say)
         say("pictures")
-        figures = pictures.of_run(found.frames, _worst(saved, found, wanted), saved.classes)
+        figures = pictures.of_run(found.frames, _worst(saved, found, wanted.split), saved.classes)
         _write(_place(folder, wanted.split), found.frames, figures)
         before = entry["evaluate"]
         of_split = {**before.get(wanted.split, {}), **found.entries}
@@ -175,10 +175,11 @@ def _writing(folder: Path) -> Iterator[None]:
         raise AblateError(f"{folder} cannot be read or written: {error}") from error
 
 
-def _worst(saved: Saved, found: Found, wanted: Settings) -> Any:
-    """Take the worst images as they are stored, [N, C, H, W]."""
-    images = saved.split(wanted.split).images
-    return images[found.frames["worst"]["image"].tolist()].cpu().numpy()
+def _worst(saved: Saved, found: Found, split: str) -> Any:
+    """Take the worst images as they are stored, [N, C, H, W]; None where they are left out."""
+    if "worst" not in found.frames:
+        return None
+    return saved.split(split).images[found.frames["worst"]["image"].tolist()].cpu().numpy()
 
 
 def _place(folder: Path, split: str) -> Path:

@@ -78,8 +78,9 @@ def _add_classes(
     names = list(saved.classes)
     matrix = pd.DataFrame(counts_KK.numpy(), index=pd.Index(names, name="true"), columns=names)
     found.frames["confusion"] = matrix.reset_index()
-    worst = found.frames["predictions"].nlargest(wanted.worst, "loss", keep="all")
-    found.frames["worst"] = worst.head(wanted.worst).reset_index(drop=True)
+    if wanted.worst:
+        worst = found.frames["predictions"].nlargest(wanted.worst, "loss", keep="all")
+        found.frames["worst"] = worst.head(wanted.worst).reset_index(drop=True)
 
 
 def _add_calibration(

@@ -24,7 +24,7 @@ SETTINGS: Final = {
         Knob("delete", Choice(("true", "false", "scaled")), "delete hidden units"),
         Knob("draws", Whole(1), "choices of the units that are deleted"),
         Knob("perturb", Choice(("true", "false")), "shift, rotate and blur with noise"),
-        Knob("worst", Whole(1, 100), "images in the picture of the worst"),
+        Knob("worst", Whole(1, 100), "images in the picture of the worst", words=("none",)),
         Knob("device", Choice(("auto", "cpu", "cuda")), "where it is computed"),
     )
 }
@@ -54,7 +54,7 @@ class Settings:
         scaled: Whether those that are left make up for those that are deleted.
         draws: How many times the units to delete are chosen.
         perturb: Whether images are shifted, rotated and given noise.
-        worst: Images in the picture of the worst.
+        worst: Images in the picture of the worst; None leaves it out.
         device: ``cpu`` or ``cuda``.
         augment: A whole augmentation in place of the runs' own, or None.
         strengths: Single transformations on top of it: name -> strength.
@@ -68,7 +68,7 @@ class Settings:
     scaled: bool
     draws: int
     perturb: bool
-    worst: int
+    worst: int | None
     device: str
     augment: Mapping[str, Any] | None = None
     strengths: Mapping[str, Any] = field(default_factory=dict)
@@ -122,13 +122,13 @@ def settings(values: Mapping[str, Any]) -> Settings:
     whole = None if "augment" not in values else conf.option("augment", values["augment"])
     return Settings(
         split=chosen["split"],
-        views=None if chosen["views"] == "none" else chosen["views"],
-        samples=None if chosen["samples"] == "none" else chosen["samples"],
+        views=_number(chosen["views"]),
+        samples=_number(chosen["samples"]),
         delete=chosen["delete"] != "false",
         scaled=chosen["delete"] == "scaled",
         draws=chosen["draws"],
         perturb=chosen["perturb"] == "true",
-        worst=chosen["worst"],
+        worst=_number(chosen["worst"]),
         device=_device(chosen["device"]),
         augment=whole,
         strengths={n.removeprefix(_KINDS): v for n, v in values.items() if n.startswith(_KINDS)},
@@ -189,9 +189,13 @@ def _any_on(values: Mapping[str, Any]) -> bool:
 
 def _word(name: str, value: Any) -> Any:
     """Write a truth value as the word that it is on the command line; None as ``none``."""
-    if value is None and name in ("views", "samples"):
+    if value is None and name in SETTINGS and "none" in SETTINGS[name].words:
         return "none"
     return shown(value) if isinstance(value, bool) else value
+
+
+def _number(word: Any) -> int | None:
+    return None if word == "none" else int(word)
 
 
 def _device(name: str) -> str:

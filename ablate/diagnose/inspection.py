@@ -24,7 +24,6 @@ from ablate.diagnose.asking import Asked
 from ablate.diagnose.layers import differs
 from ablate.diagnose.observe import fixed_batch, observe, update_ratios
 from ablate.diagnose.signals import Look
-from ablate.errors import AblateError
 from ablate.launch import command as launching
 from ablate.launch import sweep
 from ablate.launch.describe import load
@@ -64,11 +63,17 @@ class Inspected:
         asked: The request.
         seen: The looks, run by run.
         failures: Runs that ended otherwise than finished, and how.
+        images: Training images that were looked at: as many as asked for, or as the smallest
+            training split has.
     """
 
     asked: Asked
     seen: list[Seen] = field(default_factory=list)
     failures: list[str] = field(default_factory=list)
+    images: int = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.images = self.asked.settings["images"]
 
 
 def inspect(asked: Asked) -> Inspected:
@@ -112,6 +117,7 @@ class _Watch:
         configs = [run.config for run in stack.runs]
         self.training = Training(configs, load(configs[0]), fused=stack.fused)
         self.batch = fixed_batch(self.training.data, settings["images"])
+        into.images = min(into.images, len(self.batch[0]))
         own = self.training.alone is not None
         self.differs = own or any(
             differs(self.training.stack.layers(r)) for r in range(len(configs))
@@ -145,12 +151,8 @@ class _Watch:
                 self._failed(r, status, "" if found is None else str(found["reason"]))
             if found is None or status not in ("finished", "diverged"):
                 continue
-            try:
-                weights = record.load_weights(run.directory)
-            except AblateError as error:
-                raise AblateError(f"{error.faults[0]}; rerun=all trains it again") from error
             steps = found["history"][-1]["step"] if found["history"] else 0
-            self._look(r, "end", steps, weights)
+            self._look(r, "end", steps, record.load_weights(run.directory))
 
     def _failed(self, r: int, status: str, reason: str) -> None:
         self.into.failures.append(f"{self.names[r]}: {status}: {reason}")

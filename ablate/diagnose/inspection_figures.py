@@ -10,12 +10,13 @@ import numpy as np
 from ablate.diagnose import style
 from ablate.diagnose.inspection import Seen
 from ablate.diagnose.signals import BINS
+from ablate.palette import BLUE
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 Row = Mapping[str, Any]
-_MOMENTS = {"start": "at the start", "end": "after training"}
+MOMENTS = {"start": "at the start", "end": "after training"}
 _NAMED = 12  # layers whose names have room below an axis
 _COLUMNS = 10  # histograms side by side, and lines of a course
 _ARMS = 4  # of a course, side by side
@@ -37,7 +38,7 @@ def draw(seen: Sequence[Seen]) -> dict[str, Figure]:
         update over weight, along training; only if there are looks on the way.
     """
     whole = [s for s in seen if s.mode != "eval"]
-    ends = [s for s in whole if s.moment in _MOMENTS]
+    ends = [s for s in whole if s.moment in MOMENTS]
     figures = {
         "overview": _overview(ends),
         "activations": _histograms(ends, "layers", "activation"),
@@ -77,7 +78,7 @@ def short(layer: str) -> str:
 
 
 def _overview(ends: Sequence[Seen]) -> Figure:
-    moments = [m for m in _MOMENTS if any(s.moment == m for s in ends)]
+    moments = [m for m in MOMENTS if any(s.moment == m for s in ends)]
     made = style.figure(1.5 + 3.6 * len(moments), 6.4)
     axes = made.subplots(2, len(moments), squeeze=False, sharey="row")
     style.quiet_axes(axes.flat)
@@ -94,7 +95,7 @@ def _overview(ends: Sequence[Seen]) -> Figure:
             axis.set_yscale("log")
             _name_layers(axis, [[short(r["layer"]) for r in shown(s, part)] for s in looks])
     for moment, axis in zip(moments, axes[0], strict=True):
-        axis.set_title(_MOMENTS[moment], fontsize=10)
+        axis.set_title(MOMENTS[moment], fontsize=10)
     axes[0, 0].legend(frameon=False, fontsize=8)
     return made
 
@@ -112,7 +113,7 @@ def _name_layers(axis: Any, names: Sequence[Sequence[str]]) -> None:
 
 
 def _histograms(ends: Sequence[Seen], part: str, label: str) -> Figure:
-    looks = sorted(ends, key=lambda seen: list(_MOMENTS).index(seen.moment))
+    looks = sorted(ends, key=lambda seen: list(MOMENTS).index(seen.moment))
     columns = max((len(_spaced(shown(s, part))) for s in looks), default=1)
     made = style.figure(1.0 + 1.3 * columns, 0.6 + 1.4 * len(looks))
     axes = made.subplots(max(len(looks), 1), columns, squeeze=False)
@@ -123,7 +124,7 @@ def _histograms(ends: Sequence[Seen], part: str, label: str) -> Figure:
             _histogram(axis, found)
         for axis in row[len(some) :]:
             axis.set_visible(False)
-        told = f"{seen.name}\n{_MOMENTS[seen.moment]}" if several else _MOMENTS[seen.moment]
+        told = f"{seen.name}\n{MOMENTS[seen.moment]}" if several else MOMENTS[seen.moment]
         row[0].set_ylabel(told, fontsize=7)
     made.supxlabel(f"{label}, each layer on its own scale", fontsize=8)
     return made
@@ -143,7 +144,7 @@ def _histogram(axis: Any, row: Row) -> None:
         axis.set_xticks([])
         return
     edges = np.linspace(low, high, BINS + 1)
-    axis.stairs(row["histogram"], edges, fill=True, color=style.COLOURS[0])
+    axis.stairs(row["histogram"], edges, fill=True, color=BLUE)
     axis.locator_params(axis="x", nbins=3)
     axis.ticklabel_format(axis="x", scilimits=(-2, 3))
     axis.xaxis.get_offset_text().set_fontsize(6)

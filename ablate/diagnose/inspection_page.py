@@ -18,6 +18,7 @@ from ablate.analyze.frames import write_frames
 from ablate.diagnose import inspection_figures, style
 from ablate.diagnose.asking import Asked, Words
 from ablate.diagnose.inspection import Inspected, Seen, inspect
+from ablate.diagnose.inspection_figures import MOMENTS
 from ablate.diagnose.inspection_request import checked
 from ablate.diagnose.signals import flat
 
@@ -25,7 +26,6 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 Row = Mapping[str, Any]
-MOMENTS = {"start": "at the start", "end": "after training"}
 _MOST = 4  # runs whose tables fit side by side
 _ABOUT = ["arm", "key", "seed", "moment", "step", "mode"]
 
@@ -95,7 +95,8 @@ def _content(inspected: Inspected) -> dict[str, Any]:
         | {"signals": {n: v if math.isfinite(v) else None for n, v in flat(seen.found).items()}}
         for seen in inspected.seen
     ]
-    return {"settings": dict(inspected.asked.settings), "looks": looks}
+    settings = dict(inspected.asked.settings)
+    return {"settings": settings, "images": inspected.images, "looks": looks}
 
 
 # -- the terminal ----------------------------------------------------------------------------------
@@ -113,6 +114,8 @@ def show(inspected: Inspected, folder: Path, console: Console) -> None:
     lines = [f"not finished: {failure}" for failure in inspected.failures]
     if len(names) > _MOST:
         lines.append(f"the first {_MOST} of {len(names)} arms; the figures and files have all")
+    if inspected.images < (wanted := inspected.asked.settings["images"]):
+        lines.append(f"images={wanted} is more than there are: {inspected.images} were looked at")
     both = any(s.mode == "eval" for s in inspected.seen)
     lines.append("in training mode" + (" (the frames hold evaluation mode, too)" if both else ""))
     for line in (*lines, f"written: {folder}"):

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from ablate.diagnose.asking import Asked, Setting, Words, ask
-from ablate.errors import AblateError
 from ablate.knob import Knob
 from ablate.values import Flag, Whole
 
@@ -20,14 +19,10 @@ def checked(words: Words) -> Asked:
     Raises:
         AblateError: It is wrong; every fault is told.
     """
-    asked = ask("inspect", SETTINGS, words)
-    faults = _faults(asked)
-    if faults:
-        raise AblateError(*faults)
-    return asked
+    return ask("inspect", SETTINGS, words, _contradictions)
 
 
-def _faults(asked: Asked) -> list[str]:
+def _contradictions(asked: Asked) -> list[str]:
     settings, faults = asked.settings, []
     if settings["every"] is not None and not settings["train"]:
         faults.append(f"every={settings['every']} touches nothing with train=false")

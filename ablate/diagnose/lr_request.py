@@ -8,7 +8,6 @@ from typing import Any
 from ablate import conf
 from ablate.diagnose.asking import Asked, Setting, Words, ask
 from ablate.effect import SOLVERS
-from ablate.errors import AblateError
 from ablate.knob import Knob
 from ablate.plan import Run
 from ablate.plan.run import key
@@ -31,11 +30,7 @@ def checked(words: Words) -> Asked:
     Raises:
         AblateError: It is wrong; every fault is told.
     """
-    asked = ask("lr_find", SETTINGS, words)
-    faults = _faults(asked)
-    if faults:
-        raise AblateError(*faults)
-    return asked
+    return ask("lr_find", SETTINGS, words, _contradictions)
 
 
 def tested(run: Run, epochs: int) -> Run:
@@ -49,7 +44,7 @@ def tested(run: Run, epochs: int) -> Run:
     return replace(run, config=config, key=key(config, run.digest))
 
 
-def _faults(asked: Asked) -> list[str]:
+def _contradictions(asked: Asked) -> list[str]:
     settings, faults = asked.settings, []
     if settings["low"] >= settings["high"]:
         faults.append(

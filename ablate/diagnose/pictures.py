@@ -28,20 +28,22 @@ _LABELLED = 40  # classes, up to which they are named
 
 
 def of_run(
-    frames: Frames, worst: np.ndarray[Any, Any], classes: Sequence[str]
+    frames: Frames, worst: np.ndarray[Any, Any] | None, classes: Sequence[str]
 ) -> dict[str, Figure]:
     """Draw what was found of one run.
 
     Args:
         frames: As `ablate.diagnose.evaluation` gives them.
-        worst: The images of the frame ``worst``, as they are stored, [N, C, H, W].
+        worst: The images of the frame ``worst``, as they are stored, [N, C, H, W]; None where
+            there is none.
         classes: Names of the classes.
     """
     figures = {
         "calibration": _calibration(frames["calibration"]),
         "confusion": _confusion(frames["confusion"], classes),
-        "worst": _worst(frames["worst"], worst),
     }
+    if worst is not None:
+        figures["worst"] = _worst(frames["worst"], worst)
     alone = {n: f.assign(arm="") for n, f in frames.items() if n in _CURVES}
     figures |= {name: draw(alone[name]) for name, draw in _CURVES.items() if name in alone}
     if "information" in frames["predictions"]:

@@ -118,7 +118,7 @@ def open_run(directory: Path, found: record.Record, device: str) -> Saved:
         AblateError: Its weights or its data are not there or are no longer what they were.
     """
     config = found["config"]
-    weights = _weights(directory, config)
+    weights = record.load_weights(directory)
     source = data.read(config["data"])
     trained_on = found["environment"]["data"]["digest"]
     if source.digest != trained_on:
@@ -150,28 +150,11 @@ def check(directory: Path, found: record.Record | None) -> record.Record:
     """
     if found is None:
         raise AblateError(f"{directory} holds no record: name the folder of a finished run")
-    if not _is_whole(found):
-        raise AblateError(f"{directory / record.RECORD} is no whole record of ablate")
     if found["status"] != "finished":
         raise AblateError(f"{directory} is not finished but {found['status']}: nothing to evaluate")
     if found["config"]["save"] == "none":
         raise AblateError(f"{directory} keeps no weights: it was trained with save=none")
     return found
-
-
-def _is_whole(found: record.Record) -> bool:
-    parts = [found.get(name) for name in ("config", "environment", "active", "evaluate")]
-    return all(isinstance(part, Mapping) for part in parts)
-
-
-def _weights(directory: Path, config: Mapping[str, Any]) -> dict[str, Tensor]:
-    """Read the weights; a checkpoint is data, and never unpickled as code."""
-    place = directory / record.CHECKPOINT
-    if not place.is_file() and config["save"] != "none":
-        record.settle(directory, keeps_weights=True)
-        if not place.is_file():
-            raise AblateError(f"{place} is missing: rerun=all trains the run again")
-    return record.load_weights(directory)
 
 
 def _check_own_code(directory: Path, found: record.Record) -> None:

@@ -1,7 +1,4 @@
-"""How figures look: colours that most eyes tell apart, with markers and lines for greyscale.
-
-Source: Okabe & Ito 2008, "Color Universal Design" (without yellow, too faint on white).
-"""
+"""How figures of a look inside look, and how they are written; the user gets them to go on with."""
 
 from __future__ import annotations
 
@@ -9,22 +6,21 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
+from ablate.palette import COLOURS, DASHES, MARKERS
+
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-COLOURS: Final = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
-MARKERS: Final = ("o", "s", "^", "D", "v", "P", "X")
-LINES: Final = ("-", "--", "-.", ":")
 DOTS_PER_INCH: Final = 150
 
 
 def line(number: int) -> dict[str, Any]:
-    """Give the number-th line its colour, marker and dashes; 28 differ."""
+    """Give the number-th line its colour, marker and dashes; 49 differ."""
     kinds = len(COLOURS)
     return {
         "color": COLOURS[number % kinds],
         "marker": MARKERS[number % kinds],
-        "linestyle": LINES[(number // kinds + number) % len(LINES)],
+        "linestyle": DASHES[(number // kinds + number) % len(DASHES)],
         "markersize": 4,
         "linewidth": 1.4,
     }

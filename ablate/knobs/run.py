@@ -98,9 +98,25 @@ RUN: Final = (
         "select",
         Choice(("last", "best")),
         "weights that are tested: the last, or those of the best validation accuracy",
+        idle=effect.one_epoch,
         acts_after="epochs",
     ),
 )
+
+
+def _slurm(
+    name: str, type_: Choice | Text | Whole, help_: str, *, unit: str = "", null: str = ""
+) -> Knob:
+    return Knob(
+        f"slurm.{name}",
+        type_,
+        help_,
+        role="execution",
+        unit=unit,
+        null=null,
+        idle=effect.no_cluster,
+    )
+
 
 EXECUTION: Final = (
     Knob(
@@ -181,22 +197,20 @@ EXECUTION: Final = (
         "how large a study is: minutes on a laptop, or the published setting",
         role="execution",
     ),
-    Knob(
-        "slurm.partition",
+    _slurm(
+        "partition",
         Text(example="a partition's name"),
         "where SLURM runs a stack",
-        role="execution",
         null="the cluster's default",
     ),
-    Knob("slurm.minutes", Whole(1), "time limit of a stack", role="execution", unit="minutes"),
-    Knob("slurm.cpus", Whole(1), "cores a stack", role="execution", unit="cores"),
-    Knob("slurm.gpus", Whole(0), "GPUs a stack", role="execution", unit="GPUs"),
-    Knob("slurm.memory", Whole(1), "memory a stack", role="execution", unit="GB"),
-    Knob(
-        "slurm.cluster",
+    _slurm("minutes", Whole(1), "time limit of a stack", unit="minutes"),
+    _slurm("cpus", Whole(1), "cores a stack", unit="cores"),
+    _slurm("gpus", Whole(0), "GPUs a stack", unit="GPUs"),
+    _slurm("memory", Whole(1), "memory a stack", unit="GB"),
+    _slurm(
+        "cluster",
         Choice(("slurm", "local")),
         "local runs the same jobs as processes here, to try a setup",
-        role="execution",
     ),
     Knob("out", Text(example="a directory"), "where runs are recorded", role="label"),
     Knob(

@@ -20,6 +20,7 @@ SCHEDULES = (
 _ADAM = "Kingma & Ba 2015, arXiv:1412.6980"
 _DECAY = Real(0, 1, open_high=True)
 _SHARE = Real(0, 1, open_low=True, open_high=True)
+_ANY = Real(0)
 
 
 def _coefficient(
@@ -134,6 +135,7 @@ SCHEDULE: Final = (
         "how the learning rate moves, step by step",
         place="axis",
         off="constant",
+        idle=effect.no_fall,
         source="Loshchilov & Hutter 2017, arXiv:1608.03983 (cosine, warm_restarts); Smith 2017,"
         " arXiv:1506.01186 (cyclic); Smith & Topin 2018, arXiv:1708.07120 (one_cycle);"
         " torch.optim.lr_scheduler (the others)",
@@ -175,11 +177,17 @@ SCHEDULE: Final = (
         "cycles in all",
         unit="cycles",
     ),
-    _rate_knob("growth", Real(1), "length of a cycle over that of the one before"),
+    _rate_knob(
+        "growth",
+        Real(1),
+        "length of a cycle over that of the one before",
+        idle=effect.one_cycle,
+    ),
     _rate_knob(
         "mode",
         Choice(("triangular", "triangular2")),
         "peaks of one height, or each half as high above the floor as the one before",
+        idle=effect.one_cycle,
     ),
     _rate_knob(
         "rise",
@@ -347,10 +355,10 @@ REGULARIZE: Final = (
 )
 
 
-def _strength(name: str, help_: str, unit: str, source: str = "") -> Knob:
+def _strength(name: str, help_: str, unit: str, source: str = "", *, type_: Real = _ANY) -> Knob:
     return Knob(
         f"augment.{name}",
-        Real(0),
+        type_,
         help_,
         place="axis",
         unit=unit,
@@ -380,17 +388,19 @@ AUGMENT: Final = (
         _PIXELS,
         "Krizhevsky et al. 2012; He et al. 2016, section 4.2",
     ),
-    _strength("rotate", "largest rotation both ways", "degrees"),
-    _strength("scale", "largest relative change of size", "fraction"),
-    _strength("shear", "largest shear both ways", "degrees"),
+    _strength("rotate", "largest rotation both ways", "degrees", type_=Real(0, 180)),
+    _strength(
+        "scale", "largest relative change of size", "fraction", type_=Real(0, 1, open_high=True)
+    ),
+    _strength("shear", "largest shear both ways", "degrees", type_=Real(0, 90, open_high=True)),
     _strength(
         "cutout",
         "side of a square that is blanked",
         _PIXELS,
         "DeVries & Taylor 2017, arXiv:1708.04552",
     ),
-    _strength("brightness", "largest relative change of brightness", "fraction"),
-    _strength("contrast", "largest relative change of contrast", "fraction"),
+    _strength("brightness", "largest relative change of brightness", "fraction", type_=Real(0, 1)),
+    _strength("contrast", "largest relative change of contrast", "fraction", type_=Real(0, 1)),
     Knob(
         "augment.test_views",
         Whole(1),

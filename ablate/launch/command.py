@@ -37,7 +37,7 @@ def run(request: Request) -> tuple[list[Run], bool]:
     if request.study is not None or request.design != "factorial":
         return _compare(request)
     with hydra_session(request) as hydra:
-        checked = check(hydra, request)
+        checked = _without_study(hydra, request)
         runs = _plan(hydra, request, checked)
         interrupted = False
         try:
@@ -62,7 +62,7 @@ def plan(request: Request) -> list[Run]:
             return [planned.run for planned in (*found.tuning, *found.reported)]
         if request.design != "factorial":
             return [planned.run for planned in designed(hydra, request)[1]]
-        return _plan(hydra, request, check(hydra, request))
+        return _plan(hydra, request, _without_study(hydra, request))
 
 
 def comparison(hydra: Hydra, request: Request) -> Comparison:
@@ -87,7 +87,7 @@ def designed(hydra: Hydra, request: Request) -> tuple[Resolver, list[Planned]]:
     """
     if not request.multirun:
         raise AblateError(f"design={request.design} is of a grid: `ablate run -m` trains one")
-    checked = check(hydra, request)
+    checked = _without_study(hydra, request)
     if checked.faults:
         raise AblateError(*checked.faults)
     # Factors in the order of the request; a check puts groups first.
@@ -95,6 +95,16 @@ def designed(hydra: Hydra, request: Request) -> tuple[Resolver, list[Planned]]:
     overrides = sorted(checked.overrides, key=lambda o: order.get(name_of(o), -1))
     resolver = Resolver(hydra, request)
     return resolver, resolver.planned(of_design(hydra, request.design, overrides))
+
+
+def _without_study(hydra: Hydra, request: Request) -> Checked:
+    """Look at the overrides of a request that names no study."""
+    checked = check(hydra, request)
+    if "scale" in checked.explicit:
+        checked.faults.append(
+            f"scale={request.scale} touches nothing: it is of a study (+study=NAME)"
+        )
+    return checked
 
 
 def _sweeps(hydra: Hydra, override: str) -> bool:

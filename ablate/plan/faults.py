@@ -147,6 +147,7 @@ def _dropout_option(config: Mapping[str, Any]) -> str:
 def contradictions(config: Mapping[str, Any], explicit: Set[str], sound: Set[str]) -> list[str]:
     """List knobs that exclude each other."""
     norm, model, regularize = config["norm"], config["model"], config["regularize"]
+    optimizer = config["optimizer"]
     own = model["name"] == "custom"
     faults = []
     if config["init"]["name"] == "own" and not own:
@@ -162,6 +163,11 @@ def contradictions(config: Mapping[str, Any], explicit: Set[str], sound: Set[str
         faults.append(
             "dropout.kind=dropconnect drops weights, and the input has none: set dropout.input=0"
             " (dropout.conv or dropout.dense drop the first layer's weights)"
+        )
+    if optimizer["name"] == "nesterov" and optimizer.get("momentum") == 0:
+        faults.append(
+            "optimizer=nesterov looks ahead by its momentum: optimizer.momentum=0 leaves"
+            " optimizer=sgd"
         )
     reason = effect.long_patience(config)
     if reason and "schedule.name" in explicit and "schedule.patience" not in explicit:

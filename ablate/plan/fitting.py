@@ -50,9 +50,7 @@ def against_the_data(
         faults.append("norm=batch needs at least 2 training images")
     if size.val == 0:
         faults += _without_validation(config)
-    _, height, width = source.shape
-    side = config["data"].get("image_size")
-    height, width = side or height, side or width
+    _, height, width = shape_of(config, source)
     faults += _far_shifts(config, sound, min(height, width))
     if config["model"]["name"] != "custom" and model_is_sound(config, sound):
         faults += _network(config, height, width)
@@ -123,6 +121,13 @@ def _network(config: Mapping[str, Any], height: int, width: int) -> list[str]:
                 f" model={model['name']}: each of its groups is a single number there"
             ]
     return []
+
+
+def shape_of(config: Mapping[str, Any], source: Source) -> tuple[int, int, int]:
+    """Give channels, height and width of an image as the network sees it."""
+    channels, height, width = source.shape
+    side = config["data"].get("image_size")
+    return channels, side or height, side or width
 
 
 def sizes(config: Mapping[str, Any], source: Source) -> data.Sizes:

@@ -8,7 +8,6 @@ from functools import cache
 from typing import TYPE_CHECKING, Any
 
 from ablate import schema
-from ablate.data.source import Source
 from ablate.errors import AblateError
 from ablate.importing import source_digest
 
@@ -27,8 +26,13 @@ def digests(config: Mapping[str, Any]) -> dict[str, str]:
     return {slot: digest for slot, digest in found.items() if digest is not None}
 
 
-def try_out(config: Mapping[str, Any], source: Source) -> str | None:
+def try_out(config: Mapping[str, Any], shape: tuple[int, int, int], classes: int) -> str | None:
     """Try everything of the user's own once on a few images.
+
+    Args:
+        config: A resolved configuration.
+        shape: Channels, height and width of an image.
+        classes: Number of classes K.
 
     Returns:
         Why the network cannot be batched under vmap, or None.
@@ -37,11 +41,8 @@ def try_out(config: Mapping[str, Any], source: Source) -> str | None:
         AblateError: Something does not build, does not fit or does nothing.
     """
     own = schema.targets(config)
-    size = config["data"].get("image_size")
-    channels, height, width = source.shape
-    shape = (channels, size or height, size or width)
     wanted = json.dumps({name: config[name] for name in _NEEDED}, sort_keys=True)
-    return _tried(wanted, tuple(own), shape, len(source.classes)) if set(own) - {"data"} else None
+    return _tried(wanted, tuple(own), shape, classes) if set(own) - {"data"} else None
 
 
 @cache

@@ -12,24 +12,24 @@ from dataclasses import dataclass, field, replace
 from functools import partial
 from itertools import product, takewhile
 from pathlib import Path
-from typing import Any
 
 from hydra._internal.hydra import Hydra
 from hydra._internal.utils import create_config_search_path
 from hydra.core.config_search_path import SearchPathQuery
 from hydra.core.global_hydra import GlobalHydra
 from hydra.core.override_parser.overrides_parser import OverridesParser
-from hydra.core.override_parser.types import Override, OverrideType, QuotedString
+from hydra.core.override_parser.types import Override, OverrideType
 from hydra.core.utils import setup_globals
 from hydra.errors import HydraException
 from hydra.types import RunMode
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import DictConfig
 from omegaconf.errors import OmegaConfBaseException
 from yaml import YAMLError
 
 from ablate import conf, schema
 from ablate.errors import AblateError, listed, nearest
 from ablate.plan.cells import bare
+from ablate.plan.overrides import is_interpolation, misplaced, slot_of, values_of
 
 Composed = Callable[[Sequence[str]], DictConfig]
 
@@ -145,7 +145,7 @@ def check(hydra: Hydra, request: Request, composed: Composed | None = None) -> C
     composed = composed or partial(compose, hydra, request)
     checked = Checked()
     parsed = list(_parsed(hydra, request.overrides, checked))
-    checked.slots = {slot for o in parsed if (slot := _slot(o))}
+    checked.slots = {slot for o in parsed if (slot := slot_of(o))}
     for slot in sorted(checked.slots):
         parsed = _with_own(parsed, slot, checked)
     chosen = [o for o in parsed if _is_group(o) and _group_is_sound(hydra, o, request, checked)]
@@ -164,7 +164,7 @@ def check(hydra: Hydra, request: Request, composed: Composed | None = None) -> C
 def _choices(chosen: Sequence[Override]) -> list[list[str]]:
     """List every combination of the options that a grid names."""
     lists = [
-        [f"{o.key_or_group}={value}" for value in _values(o)]
+        [f"{o.key_or_group}={value}" for value in values_of(o)]
         if o.is_sweep_override()
         else [str(o.input_line)]
         for o in chosen
@@ -193,7 +193,7 @@ def _parsed(hydra: Hydra, overrides: Sequence[str], checked: Checked) -> Iterato
             override = replace(parser.parse_override(text), config_loader=hydra.config_loader)
             if not override.key_or_group:
                 raise HydraException("there is no name")
-            if override.is_discrete_sweep() and not _values(override):
+            if override.is_discrete_sweep() and not values_of(override):
                 raise HydraException("it names no value")
         except HydraException as error:
             reason = _first_lines(error, 1).partition(" expecting ")[0]
@@ -203,12 +203,6 @@ def _parsed(hydra: Hydra, overrides: Sequence[str], checked: Checked) -> Iterato
             )
         else:
             yield override
-
-
-def _slot(override: Override) -> str | None:
-    """Tell where an override puts something of the user's own."""
-    slot = override.key_or_group.removesuffix("._target_")
-    return slot if slot != override.key_or_group and slot in schema.SLOTS else None
 
 
 def _with_own(parsed: list[Override], slot: str, checked: Checked) -> list[Override]:
@@ -249,7 +243,7 @@ def _group_is_sound(hydra: Hydra, override: Override, request: Request, checked:
         return False
     options = hydra.config_loader.get_group_options(group)
     sound = _sweep_is_sound(override, request, checked)
-    for value in _values(override) if sound else []:
+    for value in values_of(override) if sound else []:
         if str(value) not in options:
             checked.faults.append(
                 f"{group}={schema.shown(value)} is not legal: {group} is one of"
@@ -265,9 +259,7 @@ def _value_is_sound(
 ) -> bool:
     name = override.key_or_group
     argument = any(schema.belongs(name, slot) for slot in checked.slots)
-    faults = [
-        fault for base in bases if (fault := _misplaced(base, override, argument)) is not None
-    ]
+    faults = [fault for base in bases if (fault := misplaced(base, override, argument)) is not None]
     if faults:
         checked.faults += faults
         return False
@@ -275,69 +267,13 @@ def _value_is_sound(
         return True
     sound = _sweep_is_sound(override, request, checked)
     knob = None if argument else schema.BY_NAME.get(name)
-    for value in _values(override) if sound else []:
-        wrong = None if knob is None or _is_interpolation(value) else knob.fault(value)
+    for value in values_of(override) if sound else []:
+        wrong = None if knob is None or is_interpolation(value) else knob.fault(value)
         if wrong is not None:
             checked.faults.append(wrong)
             sound = False
     checked.explicit.add(name)
     return sound
-
-
-def _misplaced(base: DictConfig, override: Override, argument: bool) -> str | None:
-    """Say what is wrong with an override's name in this composition, or None."""
-    name = override.key_or_group
-    if name.split(".")[0] == "hydra":
-        return _moves_records(override)
-    if override.is_delete():
-        return f"{override.input_line}: a knob cannot be left out; set it to a value"
-    if _exists(base, name):
-        if name in schema.BY_NAME and name.endswith(".name"):
-            group = name.partition(".")[0]
-            value = override.get_value_element_as_str()
-            return f"{override.input_line}: write {group}={value}, which also sets its defaults"
-        if name not in schema.BY_NAME and OmegaConf.is_dict(OmegaConf.select(base, name)):
-            return _not_a_knob(name)
-        if override.is_add():
-            plain = str(override.input_line).lstrip("+")
-            return f"{override.input_line}: {name} is there already; write {plain}"
-        return None
-    group = name.partition(".")[0]
-    if argument or (name == "model.activation._target_" and _exists(base, "model.activation")):
-        return None
-    if name not in schema.BY_NAME:
-        return _not_a_knob(name)
-    choice = OmegaConf.select(base, f"{group}.name")
-    have = conf.owners(name)
-    return f"{name} touches nothing with {group}={choice}" + (
-        f": it belongs to {listed(have)}" if have else ""
-    )
-
-
-def _moves_records(override: Override) -> str | None:
-    if override.key_or_group.split(".")[1:2] in (["run"], ["sweep"]):
-        return f"{override.input_line}: a run lies in out/name/key; set out or name instead"
-    if override.key_or_group == "hydra.output_subdir":
-        return f"{override.input_line}: a run keeps what was composed in .hydra/"
-    if override.key_or_group == "hydra.job.chdir":
-        return f"{override.input_line}: paths are relative to where the command was called"
-    return None
-
-
-def _not_a_knob(name: str) -> str:
-    group, _, rest = name.partition(".")
-    inside = [k for k in schema.BY_NAME if k.startswith(f"{group}.") and not k.endswith(".name")]
-    if group in conf.groups() or inside:
-        hint = nearest(name, inside)
-        if rest:
-            return f"there is no knob {name}{hint}" + (
-                "" if hint else f"; there are {listed(inside)}"
-            )
-        return f"{name} is a group of knobs: name one of {listed(inside)}"
-    everything = [*schema.BY_NAME, *conf.groups()]
-    same = [k for k in schema.BY_NAME if k.endswith(f".{name}")]
-    hint = f"; did you mean {listed(same)}?" if same else nearest(name, everything)
-    return f"there is no knob or group {name}{hint or '; conf/README.md lists them all'}"
 
 
 def _sweep_is_sound(override: Override, request: Request, checked: Checked) -> bool:
@@ -355,34 +291,6 @@ def _sweep_is_sound(override: Override, request: Request, checked: Checked) -> b
         )
         return False
     return True
-
-
-def _values(override: Override) -> list[Any]:
-    if override.is_interval_sweep():
-        return []
-    if override.is_sweep_override():
-        return [_plain(value) for value in override.sweep_iterator()]
-    return [_plain(override.value())]
-
-
-def _plain(value: Any) -> Any:
-    """Undo what the grammar wraps: quoted text, and the prefix that a sweep's iterator keeps."""
-    if isinstance(value, QuotedString):
-        return value.text
-    if isinstance(value, list):
-        return [_plain(v) for v in value]
-    return value
-
-
-def _is_interpolation(value: Any) -> bool:
-    return isinstance(value, str) and "${" in value
-
-
-def _exists(base: DictConfig, name: str) -> bool:
-    parent, _, leaf = name.rpartition(".")
-    node = OmegaConf.select(base, parent) if parent else base
-    # A missing value (???) is not `in` a DictConfig, but its key is there.
-    return isinstance(node, DictConfig) and leaf in set(node.keys())
 
 
 def _first_lines(error: Exception, count: int = 3) -> str:

@@ -51,19 +51,11 @@ def resolve(contents: Contents, explicit: Set[str], earlier: Sequence[str] = ())
     assert source is not None, "a data set that does not read is a fault"
     _resolve_device(config)
     config = _canonical(config, source)
-    alone = own.try_out(config, source)
-    channels, height, width = source.shape
-    size = config["data"].get("image_size")
-    shape = (channels, size or height, size or width)
-    fitting.check_newton(config, shape, len(source.classes))
-    return Run(
-        config,
-        source.digest,
-        key(config, source.digest, own.digests(config)),
-        shape=shape,
-        classes=len(source.classes),
-        alone=alone,
-    )
+    shape, classes = fitting.shape_of(config, source), len(source.classes)
+    alone = own.try_out(config, shape, classes)
+    fitting.check_newton(config, shape, classes)
+    identity = key(config, source.digest, own.digests(config))
+    return Run(config, source.digest, identity, shape, classes, alone)
 
 
 def _read(

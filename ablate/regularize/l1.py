@@ -12,7 +12,7 @@ from __future__ import annotations
 from torch import Tensor
 
 from ablate.optim import Stacked
-from ablate.regularize.sums import along, plus, total
+from ablate.regularize.sums import pushed, total
 
 
 def penalty(weights: Stacked, strength_R: Tensor) -> Tensor:
@@ -40,8 +40,4 @@ def add_gradient(gradients: Stacked, weights: Stacked, strength_R: Tensor) -> St
     Returns:
         All gradients, new tensors for the weights alone.
     """
-    added = {
-        name: plus(gradients[name], weight.sign(), along(strength_R, weight))
-        for name, weight in weights.items()
-    }
-    return gradients | added
+    return pushed(gradients, ((k, w.sign()) for k, w in weights.items()), strength_R)

@@ -44,3 +44,20 @@ def plus(x: Tensor, y: Tensor, strength: Tensor) -> Tensor:
     """Return x + strength·y, rounded once; x itself, bit for bit, where the strength is 0."""
     # Adding 0·y would turn -0.0 into 0.0, and where y is infinite give NaN.
     return torch.where(strength == 0, x, torch.addcmul(x, y, strength))
+
+
+def pushed(
+    gradients: dict[str, Tensor], forces: Iterable[tuple[str, Tensor]], strength_R: Tensor
+) -> dict[str, Tensor]:
+    """Add strength·force to the gradients of those parameters that a force pulls at.
+
+    Args:
+        gradients: name -> [R, ...]; left as they are.
+        forces: Names and [R, ...].
+        strength_R: float64; a run with 0 keeps its gradients bit for bit.
+
+    Returns:
+        All gradients, new tensors for those alone.
+    """
+    added = {name: plus(gradients[name], force, along(strength_R, force)) for name, force in forces}
+    return gradients | added

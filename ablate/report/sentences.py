@@ -135,7 +135,8 @@ def _of_differences(comparison: Comparison) -> list[str]:
     told = " and ".join(f"“{name}” ({_comparisons(size)})" for name, size in families)
     return [
         f"Δ is the mean of an arm less that of the baseline, {comparison.baseline}:"
-        f" {'; '.join(tests)}. The column pairs counts what it was worked out from.",
+        f" {'; '.join(tests)}. The column pairs counts what it was worked out from. The interval"
+        " is of that arm by itself, uncorrected: it may leave out 0 where p Holm finds nothing.",
         f"p is two-sided; p Holm is corrected by Holm's method within its family, {told}.",
     ]
 

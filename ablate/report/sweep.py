@@ -100,9 +100,10 @@ def _state_page(path: Path) -> tuple[Group, int]:
         raise AblateError(f"{path} holds no record: name the folder of a run or a sweep")
     sweeps: dict[Path, Counter[str]] = {}
     wrong: list[tuple[str, str, str]] = []
+    lost = 0
     for folder in folders:
         try:
-            found = record.read(folder)
+            found = record.read_whole(folder)
         except AblateError as error:
             sweeps.setdefault(folder.parent, Counter())["unreadable"] += 1
             wrong.append(("unreadable", str(folder), error.faults[0]))
@@ -113,13 +114,15 @@ def _state_page(path: Path) -> tuple[Group, int]:
         if status == "running" and not record.claimed_elsewhere(folder):
             status = "cut off"
         sweeps.setdefault(folder.parent, Counter())[status] += 1
+        lost += record.has_lost_weights(folder, found)
         if status in ("failed", "diverged"):
-            wrong.append((status, str(folder), str(found["reason"])))
+            wrong.append((status, str(folder), str(found.get("reason"))))
     kinds = [k for k in _KINDS if any(counts[k] for counts in sweeps.values())]
     table = Table("sweep", *kinds, title=escape(str(path)), title_justify="left")
     for sweep, counts in sweeps.items():
         table.add_row(escape(str(sweep)), *(str(counts[kind]) for kind in kinds))
-    return Group(table, *_failures(wrong)), 0 if kinds == ["finished"] else 1
+    page = Group(table, *_failures(wrong), *_without_weights(lost))
+    return page, 0 if kinds == ["finished"] else 1
 
 
 _KINDS = ("finished", "running", "cut off", "interrupted", "diverged", "failed", "unreadable")
@@ -185,16 +188,9 @@ def _values(run: Run, names: Sequence[str]) -> str:
 
 
 def _varied_graph(stacks: Sequence[Stack]) -> list[str]:
-    flat = [schema.flatten(stack.runs[0].config) for stack in stacks]
-    names = [n for n in dict.fromkeys(k for f in flat for k in f) if n in schema.BY_NAME]
-    graph = [n for n in names if schema.BY_NAME[n].place == "graph" and not _is_label(n)]
-    varied = [n for n in graph if len({schema.shown(f.get(n)) for f in flat}) > 1]
-    options = [n for n in varied if n.endswith(".name")]
-    return [n for n in varied if n in options or not naming.follows(n, options, flat)]
-
-
-def _is_label(name: str) -> bool:
-    return schema.BY_NAME[name].role != "result"
+    """List the graph knobs that tell stacks apart."""
+    names = naming.told([schema.flatten(stack.runs[0].config) for stack in stacks])
+    return [n for n in names if n in schema.BY_NAME and schema.BY_NAME[n].place == "graph"]
 
 
 def _show_failures(
@@ -222,6 +218,16 @@ def _failures(wrong: Sequence[tuple[str, str, str]]) -> list[Table | str]:
     again = " or ".join(f"rerun={kind}" for kind in sorted(kinds))
     more = [f"run.log in each folder tells more; {again} trains them again"] if again else []
     return [table, *more]
+
+
+def _without_weights(count: int) -> list[str]:
+    """Say that finished runs hold their numbers alone."""
+    if count == 0:
+        return []
+    return [
+        f"note: of {count} finished, checkpoint.pt is gone: their numbers count, but `ablate"
+        " evaluate` needs the weights; rerun=all trains them again"
+    ]
 
 
 def _state(run: Run) -> str:

@@ -25,6 +25,7 @@ from ablate.report.sentences import judged
 from ablate.report.table import Cell, Table
 
 _SECONDS = unit_of(COST)
+_ALONE = "[uncorrected]"
 
 
 def tables(comparison: Comparison, anova: pd.DataFrame | None) -> dict[str, Table]:
@@ -97,8 +98,9 @@ def _counter(word: str) -> Callable[[Line], Cell]:
 
 
 def _delta_head(metric: str) -> str:
+    """Name the difference; its interval may leave out 0 where the corrected p finds nothing."""
     name = unit_of(metric).difference
-    return f"Δ, {name}" if name else "Δ"
+    return f"Δ{f', {name}' if name else ''} {_ALONE}"
 
 
 def _delta(line: Line, metric: str, space: str) -> Cell:
@@ -150,7 +152,8 @@ def _claims(comparison: Comparison) -> Table:
                 *(Cell(text) for text in (judged(line), source)),
             )
         )
-    heads = ("claim", "arm", "direction", "metric", "δ", "Δ", "p Holm", "verdict", "source")
+    columns = ("δ", f"Δ {_ALONE}", "p Holm", "verdict", "source")
+    heads = ("claim", "arm", "direction", "metric", *columns)
     data = comparison.contrasts[comparison.contrasts["family"] == "claims"]
     return Table("claims", "Claims", heads, tuple(rows), data)
 

@@ -9,19 +9,9 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.ticker import MaxNLocator
 
+from ablate.palette import BLACK, BLUE, COLOURS, GREY, MARKERS, ORANGE, SKY, VERMILION
 from ablate.report.compare import Comparison
-from ablate.report.figures.style import (
-    COLOURS,
-    GREY,
-    MARKERS,
-    Figure,
-    below,
-    blank,
-    finished,
-    height_of,
-    rows,
-    wrapped,
-)
+from ablate.report.figures.style import Figure, below, blank, finished, height_of, rows, wrapped
 from ablate.report.numbers import spoken, titled, unit_of
 
 _MOST_ROWS = 24  # arms in a figure that has a row each
@@ -29,11 +19,11 @@ _MOST_CLOUDS = len(COLOURS)
 _MOST_JOINED = (4, 12)  # arms and seeds, up to which the dots of a seed are joined
 _TEST, _TRAIN = "test/error", "train/error"
 _FILLS = {
-    "finished": ("#56B4E9", ""),
+    "finished": (SKY, ""),
     "missing": ("white", ".."),
-    "failed": ("#D55E00", "xx"),
-    "diverged": ("#000000", ""),
-    "unfinished": ("#E69F00", "//"),
+    "failed": (VERMILION, "xx"),
+    "diverged": (BLACK, ""),
+    "unfinished": (ORANGE, "//"),
 }
 
 
@@ -47,7 +37,7 @@ def seeds(comparison: Comparison) -> Figure:
     places = _places(done, arms)
     if len(arms) <= _MOST_JOINED[0] and done["replicate"].nunique() <= _MOST_JOINED[1]:
         _join(axes, done.assign(place=places, value=done[metric] * scale))
-    axes.plot(done[metric] * scale, places, "o", color=COLOURS[1], markersize=3.5, alpha=0.6, lw=0)
+    axes.plot(done[metric] * scale, places, "o", color=BLUE, markersize=3.5, alpha=0.6, lw=0)
     for i, line in enumerate(comparison.lines[arm] for arm in arms):
         _interval(axes, i - 0.25, line.mean * scale, line.low * scale, line.high * scale)
     middle = comparison.lines[comparison.baseline].mean
@@ -72,7 +62,7 @@ def _places(done: pd.DataFrame, arms: list[str]) -> pd.Series[Any]:
 
 def _join(axes: Axes, done: pd.DataFrame) -> None:
     for _, seed in done.groupby("replicate"):
-        axes.plot(seed["value"], seed["place"], "-", color=COLOURS[1], lw=0.5, alpha=0.3)
+        axes.plot(seed["value"], seed["place"], "-", color=BLUE, lw=0.5, alpha=0.3)
 
 
 def _interval(axes: Axes, place: float, mean: float, low: float, high: float) -> None:

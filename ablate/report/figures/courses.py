@@ -12,18 +12,9 @@ from matplotlib.axes import Axes
 from matplotlib.ticker import MaxNLocator
 
 from ablate import schema
+from ablate.palette import COLOURS, DASHES, MARKERS
 from ablate.report.compare import Comparison, records
-from ablate.report.figures.style import (
-    COLOURS,
-    MARKERS,
-    STYLES,
-    Figure,
-    below,
-    blank,
-    finished,
-    logarithmic,
-    wrapped,
-)
+from ablate.report.figures.style import Figure, below, blank, finished, logarithmic, wrapped
 from ablate.report.numbers import Unit, knob, spoken, titled, unit_of, written
 
 _MOST = len(COLOURS)  # curves that can be told apart
@@ -55,12 +46,12 @@ def curves(comparison: Comparison, metric: str, frame: pd.DataFrame) -> Figure:
 def _band(
     axes: Axes, x: Any, part: pd.DataFrame, scale: float, i: int, label: str, marked: bool
 ) -> None:
-    colour, number = COLOURS[i % len(COLOURS)], i % len(STYLES)
+    colour = COLOURS[i]
     low, high = part["ci_low"] * scale, part["ci_high"] * scale
     axes.fill_between(x, low, high, color=colour, alpha=0.15, linewidth=0)
-    marker = MARKERS[number] if marked else ""
+    marker = MARKERS[i] if marked else ""
     (line,) = axes.plot(x, part["mean"] * scale, label=wrapped(label), color=colour, lw=1.5, ms=5)
-    line.set(linestyle=STYLES[number], marker=marker)
+    line.set(linestyle=DASHES[i], marker=marker)
 
 
 def _log_if_wide(axes: Axes, values: pd.Series[float]) -> None:

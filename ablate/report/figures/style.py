@@ -1,10 +1,6 @@
-"""How figures look: one palette, one width, the same bytes at every drawing.
+"""How a report's figures look: one width, the same bytes at every drawing.
 
-Letters are drawn as paths, so that a figure looks the same where other fonts are installed. Colours
-are Okabe and Ito's, which readers with any common colour blindness tell apart, without their
-yellow, which white paper swallows; markers and line styles tell the same again.
-
-Source: Okabe & Ito 2008, Color Universal Design, https://jfly.uni-koeln.de/color/.
+Letters are drawn as paths, so that a figure looks the same where other fonts are installed.
 """
 
 from __future__ import annotations
@@ -30,10 +26,6 @@ from ablate.report import escape
 
 WIDTH: Final = 4.8  # inches: on a phone, letters are still some 9 pixels high
 DPI: Final = 200
-COLOURS: Final = ("#000000", "#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9")
-MARKERS: Final = ("o", "s", "D", "^", "v", "P", "X")
-STYLES: Final = ("-", "--", "-.", ":", (0, (5, 1, 1, 1, 1, 1)), (0, (8, 2)), (0, (2, 1)))
-GREY: Final = "#767676"
 _LETTERS: Final = 30  # of an arm's name in a line
 _STYLE: Final = {
     "font.family": "DejaVu Sans",  # comes with matplotlib
