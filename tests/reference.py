@@ -535,3 +535,34 @@ def ensemble(members):
 def masks(units):
     """List every choice of units to keep."""
     return list(itertools.product((0, 1), repeat=units))
+
+
+# -- ratios of standard deviations -----------------------------------------------------------------
+
+
+def pitman_morgan(x: list[float], y: list[float]) -> tuple[float, float]:
+    """Give the ratio of two standard deviations and Morgan's t of n - 2 degrees of freedom."""
+    n = len(x)
+    mean_x, mean_y = sum(x) / n, sum(y) / n
+    var_x = sum((a - mean_x) ** 2 for a in x) / (n - 1)
+    var_y = sum((b - mean_y) ** 2 for b in y) / (n - 1)
+    both = sum((a - mean_x) * (b - mean_y) for a, b in zip(x, y, strict=True)) / (n - 1)
+    f, r_squared = var_x / var_y, both**2 / (var_x * var_y)
+    t = (f - 1) * math.sqrt(n - 2) / (2 * math.sqrt(f * (1 - r_squared)))
+    return math.sqrt(f), t
+
+
+def pitman_morgan_interval(x: list[float], y: list[float], t: float) -> tuple[float, float]:
+    """Find by halving the ratios that x must be divided by for Morgan's t to be t, and -t."""
+
+    def statistic(ratio: float) -> float:
+        return pitman_morgan([a / ratio for a in x], y)[1]
+
+    bounds = []
+    for wanted in (t, -t):
+        low, high = 1e-9, 1e9  # the statistic falls as the ratio grows
+        for _ in range(200):
+            middle = math.sqrt(low * high)
+            low, high = (middle, high) if statistic(middle) > wanted else (low, middle)
+        bounds.append(low)
+    return bounds[0], bounds[1]

@@ -184,12 +184,182 @@ def test_claims_of_nothing_that_is_there_are_told_together():
     assert len(caught.value.faults) == 3
 
 
+def judged(runs, *claims, **asked):
+    """Give the rows of claims, in their order."""
+    found = contrasts.contrasts(runs, np.random.default_rng(0), claims=claims, **asked)
+    rows = found[found["family"] == "claims"].to_dict("records")
+    sides = ("arm", "metric", "baseline", "against_metric", "statistic")
+    by_sides = {tuple(row[name] for name in sides): row for row in rows}
+    return [by_sides[claim.compared("base")] for claim in claims]
+
+
+def test_a_claim_may_be_against_another_arm_than_the_baseline():
+    runs = table({"base": BASE, "less": LESS, "more": MORE})
+    (row,) = judged(runs, Claim("less", direction="lower", margin=0.01, against="more"))
+    assert row["delta"] == pytest.approx(np.mean(LESS) - np.mean(MORE))
+    assert row["p"] == pytest.approx(stats.ttest_rel(LESS, MORE).pvalue)
+    assert (row["baseline"], row["baseline_mean"]) == ("more", pytest.approx(np.mean(MORE)))
+    assert row["verdict"] == "supported"
+    assert row["seeds_for_power"] > 1
+
+
+def test_what_the_baseline_itself_is_compared_with_leaves_the_others_as_they_are():
+    runs = table({"base": BASE, "less": LESS, "more": MORE})
+    claim = Claim("base", direction="lower", against="more")
+    found = contrasts.contrasts(runs, np.random.default_rng(0), claims=[claim])
+    assert found["arm"].tolist() == ["less", "more", "base"]
+    assert found["primary"].tolist() == [True, True, False]
+    assert found["family"].tolist() == ["unclaimed arms on test/error"] * 2 + ["claims"]
+    plain = contrasts.to_baseline(found, "base")
+    assert plain["arm"].tolist() == ["less", "more"]
+    assert set(plain["baseline"]) == {"base"}
+    (explicit,), (implied,) = (judged(runs, Claim("less", against=b)) for b in ("base", None))
+    assert str(explicit) == str(implied), "the baseline is what goes without saying"
+
+
+def test_a_claim_may_be_of_two_metrics_of_one_arm_seed_by_seed():
+    sampled = {"base": [None, *BASE[1:]], "less": [0.1, 0.1, 0.1, 0.12, 0.1, None]}
+    runs = table({"base": BASE, "less": LESS}, **{"evaluate/error": sampled})
+    claim = Claim("less", "evaluate/error", "higher", 0.001, against_metric="test/error")
+    across = Claim("less", "test/error", "lower", against="base", against_metric="evaluate/error")
+    own, other = judged(runs, claim, across)
+    x, y = sampled["less"][:5], LESS[:5]
+    assert (own["n"], own["paired"]) == (5, True)
+    assert own["p"] == pytest.approx(stats.ttest_rel(x, y).pvalue)
+    assert own["delta"] == pytest.approx(np.mean(x) - np.mean(y))
+    assert (own["arm"], own["baseline"], own["against_metric"]) == ("less", "less", "test/error")
+    assert other["p"] == pytest.approx(stats.ttest_rel(LESS[1:], BASE[1:]).pvalue)
+
+
+def test_two_metrics_of_an_arm_whose_seeds_stand_twice_are_taken_run_by_run():
+    values = {"base": BASE, "less": LESS}
+    runs = table(values, **{"val/error": {"base": LESS, "less": MORE}})
+    runs = pd.concat([runs, runs.iloc[-2:]])
+    (row,) = judged(runs, Claim("less", "test/error", against_metric="val/error"))
+    assert (row["paired"], row["n"]) == (True, 8)
+    x, y = LESS + LESS[-2:], MORE + MORE[-2:]
+    assert row["p"] == pytest.approx(stats.ttest_rel(x, y).pvalue)
+
+
+NEAR = [b + d for b, d in zip(BASE, (0.001, -0.001, 0.0005, 0, -0.0005, 0.001), strict=True)]
+
+
+def test_a_claim_of_equivalence_is_supported_by_two_one_sided_tests_corrected():
+    runs = table({"base": BASE, "near": NEAR, "less": LESS})
+    near, far = judged(
+        runs, Claim("near", direction="equivalent", margin=0.01), Claim("less", direction="lower")
+    )
+    d = np.array(NEAR) - BASE
+    above = stats.ttest_1samp(d, -0.01, alternative="greater").pvalue
+    below = stats.ttest_1samp(d, 0.01, alternative="less").pvalue
+    own = [max(above, below), stats.ttest_rel(LESS, BASE).pvalue]
+    expected = multipletests(own, method="holm")[1]
+    assert [near["p_holm"], far["p_holm"]] == pytest.approx(list(expected))
+    assert near["verdict"] == far["verdict"] == "supported"
+
+
+def test_a_claim_of_equivalence_is_refuted_by_a_difference_that_matters():
+    runs = table({"base": BASE, "less": LESS, "wide": [0.3, 0.0, 0.2, 0.0, 0.25, 0.0]})
+    claims = [Claim(arm, direction="equivalent", margin=0.01) for arm in ("less", "wide")]
+    less, wide = judged(runs, *claims)
+    p = [stats.ttest_rel(values, BASE).pvalue for values in (LESS, [0.3, 0, 0.2, 0, 0.25, 0])]
+    assert less["p_differs"] == pytest.approx(multipletests(p, method="holm")[1][0])
+    assert (less["verdict"], wide["verdict"]) == ("refuted", "inconclusive")
+    (less,) = judged(runs, Claim("less", direction="equivalent", margin=0.1))
+    assert less["verdict"] == "supported", "a difference that is there, and does not matter"
+    (less,) = judged(runs, Claim("less", direction="equivalent", margin=0.025))
+    assert less["verdict"] == "inconclusive", "it may matter or not"
+
+
+SPREAD = [-0.9, -0.35, 0.1, 0.45, 1.2, -0.5, 0.3, 0.05, 0.8, -0.6, -0.1, -0.45]
+OTHER = [0.4, -0.8, 0.9, -0.1, -0.3, 0.55, -1.1, 0.2, 0.05, -0.25, 0.7, -0.2]
+
+
+def spread_of(ratio):
+    """Make arms whose spread has a ratio, over seeds that they share."""
+    unit = np.std(OTHER, ddof=1) / np.std(SPREAD, ddof=1)
+    some = [0.1 + 0.01 * value * unit * ratio for value in SPREAD]
+    return table({"base": [0.1 + 0.01 * value for value in OTHER], "some": some})
+
+
+def test_a_claim_about_spread_compares_standard_deviations():
+    runs = spread_of(4)
+    x, y = (runs.loc[runs["arm"] == arm, "test/error"].tolist() for arm in ("some", "base"))
+    for direction, margin, verdict in (
+        *(("higher", 2, "supported"), ("lower", 2, "refuted"), ("higher", 5, "inconclusive")),
+        *(
+            ("differs", 2, "supported"),
+            ("equivalent", 2, "refuted"),
+            ("equivalent", 20, "supported"),
+        ),
+    ):
+        (row,) = judged(runs, Claim("some", "test/error", direction, margin, statistic="spread"))
+        assert row["verdict"] == verdict, (direction, margin)
+    ratio, t = reference.pitman_morgan(x, y)
+    assert row["delta"] == pytest.approx(ratio)
+    assert row["p"] == pytest.approx(2 * stats.t.sf(abs(t), 10))
+    assert (row["change"], row["statistic"], row["n"]) == ("higher", "spread", 12)
+    assert row["delta"] == pytest.approx(row["sd"] / row["baseline_sd"])
+    assert math.isnan(row["d_z"])
+
+
+def test_a_half_is_as_far_from_no_difference_of_spread_as_a_double():
+    for ratio, direction in ((0.2, "lower"), (5, "higher")):
+        claim = Claim("some", "test/error", direction, 2.0, statistic="spread")
+        assert judged(spread_of(ratio), claim)[0]["verdict"] == "supported"
+
+
+def test_spread_and_mean_of_one_arm_are_two_claims_of_one_family():
+    runs = spread_of(4)
+    spread, mean = judged(runs, Claim("some", statistic="spread"), Claim("some"))
+    assert spread["family_size"] == mean["family_size"] == 2
+    corrected = multipletests([spread["p"], mean["p"]], method="holm")[1]
+    assert [spread["p_holm"], mean["p_holm"]] == pytest.approx(list(corrected))
+
+
+def test_the_spread_of_arms_with_seeds_of_their_own_is_tested_by_f():
+    apart = table({"base": OTHER, "some": [3 * x for x in SPREAD]}, first_seeds={"some": 100})
+    (row,) = judged(apart, Claim("some", direction="higher", statistic="spread"))
+    f = np.var([3 * x for x in SPREAD], ddof=1) / np.var(OTHER, ddof=1)
+    assert row["p"] == pytest.approx(2 * stats.f.sf(f, 11, 11))
+    assert row["verdict"] == "supported"
+    assert not row["paired"]
+
+
+@pytest.mark.parametrize(
+    "claims",
+    [
+        [Claim("less", against="more"), Claim("more", against="less")],
+        [Claim("less"), Claim("less", against="base")],
+        [Claim("less", "a/x", against_metric="b/x"), Claim("less", "b/x", against_metric="a/x")],
+        [Claim("less", against="less")],
+        [Claim("less", against="lss")],
+    ],
+)
+def test_a_claim_in_two_forms_with_itself_or_with_nobody_is_refused(claims):
+    more = {name: {"base": BASE, "less": LESS, "more": MORE} for name in ("a/x", "b/x")}
+    runs = table({"base": BASE, "less": LESS, "more": MORE}, **more)
+    with pytest.raises(AblateError) as caught:
+        compared(runs, claims=claims)
+    assert len(caught.value.faults) == 1
+
+
+def test_a_claim_without_sense_is_refused():
+    for wrong in (
+        {"direction": "equivalent"},
+        {"direction": "equivelent", "margin": 0.1},
+        {"statistic": "sd"},
+        {"statistic": "spread", "margin": 0.9},
+    ):
+        with pytest.raises(AblateError):
+            Claim("a", **wrong)
+
+
 def test_a_difference_within_the_margin_is_equivalent():
-    near = [b + d for b, d in zip(BASE, (0.001, -0.001, 0.0005, 0, -0.0005, 0.001), strict=True)]
-    row = only(table({"base": BASE, "near": near}), margin=0.01)
+    row = only(table({"base": BASE, "near": NEAR}), margin=0.01)
     assert row["verdict"] == "equivalent"
-    assert only(table({"base": BASE, "near": near}))["verdict"] == "inconclusive"
-    d = np.array(near) - BASE
+    assert only(table({"base": BASE, "near": NEAR}))["verdict"] == "inconclusive"
+    d = np.array(NEAR) - BASE
     expected = stats.ttest_1samp(d, -0.01, alternative="greater").pvalue
     above = stats.ttest_1samp(d, 0.01, alternative="less").pvalue
     assert row["p_equivalent"] == pytest.approx(max(expected, above))

@@ -23,7 +23,7 @@ from __future__ import annotations
 import warnings
 from array import array
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from math import nan
 from pathlib import Path
 from typing import Any
@@ -121,6 +121,20 @@ def history(path: Paths) -> pd.DataFrame:
 def _warn(found: Frames) -> None:
     for fault in found.unreadable:
         warnings.warn(f"left out: {fault}", stacklevel=3)
+
+
+def with_target(frames: Frames, target: float) -> Frames:
+    """Add `epochs_to_target` to runs that were read without one.
+
+    Args:
+        frames: What was read.
+        target: Validation error, a fraction.
+    """
+    done = frames.history
+    reached = done[done["val/error"] <= target] if "val/error" in done else done.iloc[:0]
+    first = reached.groupby(reached["key"].astype("str"))["epoch"].min()
+    epochs = frames.runs["key"].map(first).astype("float64")
+    return replace(frames, runs=frames.runs.assign(epochs_to_target=epochs))
 
 
 def write_frames(frames: Mapping[str, pd.DataFrame], folder: str | Path) -> list[Path]:

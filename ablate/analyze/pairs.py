@@ -1,9 +1,10 @@
-"""Which values of an arm are compared with which of the baseline."""
+"""Which values are compared with which: of an arm with the baseline, or as a claim has it."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -11,35 +12,66 @@ import pandas as pd
 from ablate.analyze.spread import Array
 
 
-@dataclass(frozen=True)
-class Pair:
-    """An arm and the baseline by one metric: the values that are compared.
+class Compared(NamedTuple):
+    """What is compared: a metric of an arm with a metric of another, or of the same.
 
     Attributes:
         arm: Its name.
-        metric: What was measured.
-        x: Values of the arm [n].
-        y: Of the baseline [m]; of the same replicates, in the same order, where paired.
-        paired: Whether they share replicates.
+        metric: What is measured of it.
+        against: The other arm: the baseline, unless a claim names another.
+        against_metric: What is measured of that one; nearly always the same.
+        statistic: ``mean`` over seeds, or ``spread``: the standard deviation over them.
     """
 
     arm: str
     metric: str
+    against: str
+    against_metric: str
+    statistic: str = "mean"
+
+    @property
+    def both_ways(self) -> frozenset[Compared]:
+        """The same comparison, seen from each of its sides."""
+        other = (self.against, self.against_metric, self.arm, self.metric, self.statistic)
+        return frozenset({self, Compared(*other)})
+
+    def is_to(self, baseline: str) -> bool:
+        """Tell whether this is what every arm is compared by: the mean, with the baseline's."""
+        alike = self.against_metric == self.metric and self.statistic == "mean"
+        return alike and self.against == baseline
+
+
+@dataclass(frozen=True)
+class Pair:
+    """Two arms by one metric, or by two: the values that are compared.
+
+    Attributes:
+        what: What is compared with what.
+        x: Values of the arm [n].
+        y: Of the other [m]; of the same replicates, in the same order, where paired.
+        paired: Whether they share replicates.
+    """
+
+    what: Compared
     x: Array
     y: Array
     paired: bool
 
 
-def pairs_of(runs: pd.DataFrame, base: str, metrics: Sequence[str]) -> list[Pair]:
+def pairs_of(
+    runs: pd.DataFrame, base: str, metrics: Sequence[str], others: Sequence[Compared] = ()
+) -> list[Pair]:
     """Pick the values of every comparison, metric by metric.
 
     Args:
         runs: The runs frame, one row a run.
         base: The baseline's name.
         metrics: Columns; one that the frame lacks has no values.
+        others: What else is compared, of these metrics.
 
     Returns:
-        A pair for each metric and each arm but the baseline, of finished runs that have the metric.
+        A pair for each metric and each arm but the baseline, of finished runs that have the metric;
+        then one for each of the others.
     """
     values = runs.reindex(columns=list(metrics)).to_numpy(np.float64, na_value=np.nan)
     finished = (runs["status"] == "finished").to_numpy()
@@ -47,29 +79,33 @@ def pairs_of(runs: pd.DataFrame, base: str, metrics: Sequence[str]) -> list[Pair
     members: dict[str, list[tuple[str, int]]] = {}
     for i, (arm, replicate) in enumerate(zip(runs["arm"], runs["replicate"], strict=True)):
         members.setdefault(str(arm), []).append((str(replicate), i))
-    theirs = members.pop(base)
-    by_arm = {arm: _columns(values, mine, theirs) for arm, mine in members.items()}
+    arms = [arm for arm in members if arm != base]
+    wanted = [Compared(arm, metric, base, metric) for metric in metrics for arm in arms]
+    sides = dict.fromkeys((one.arm, one.against) for one in (*wanted, *others))
+    lined_up = {(a, b): _lined_up(members[a], members[b]) for a, b in sides}
+    place = {metric: m for m, metric in enumerate(metrics)}
     pairs = []
-    for m, metric in enumerate(metrics):
-        for arm, (x, y, paired) in by_arm.items():
-            a, b = x[:, m], y[:, m]
-            there = [~np.isnan(a), ~np.isnan(b)]
-            if paired:
-                there = [there[0] & there[1]] * 2
-            pairs.append(Pair(arm, metric, a[there[0]], b[there[1]], paired))
+    for one in (*wanted, *others):
+        mine, theirs, paired = lined_up[one.arm, one.against]
+        x, y = values[mine, place[one.metric]], values[theirs, place[one.against_metric]]
+        there = [~np.isnan(x), ~np.isnan(y)]
+        if paired:
+            there = [there[0] & there[1]] * 2
+        pairs.append(Pair(one, x[there[0]], y[there[1]], paired))
     return pairs
 
 
-def _columns(
-    values: Array, mine: list[tuple[str, int]], theirs: list[tuple[str, int]]
-) -> tuple[Array, Array, bool]:
-    """Line up two arms by replicate where they share them, else take all runs of both.
+def _lined_up(
+    mine: list[tuple[str, int]], theirs: list[tuple[str, int]]
+) -> tuple[list[int], list[int], bool]:
+    """Line up the runs of two arms by replicate where they share them, else take all of both.
 
-    They share them if half of the smaller arm's are the other's too, and none stands twice.
+    They share them if half of the smaller arm's are the other's too, and none stands twice; an arm
+    shares all of its own with itself.
     """
     x, y = dict(mine), dict(theirs)
     shared = [replicate for replicate in y if replicate in x]
     unique = len(x) == len(mine) and len(y) == len(theirs)
     if unique and 2 * len(shared) >= min(len(x), len(y)):
-        return values[[x[r] for r in shared]], values[[y[r] for r in shared]], True
-    return values[[i for _, i in mine]], values[[i for _, i in theirs]], False
+        return [x[r] for r in shared], [y[r] for r in shared], True
+    return [i for _, i in mine], [i for _, i in theirs], mine is theirs

@@ -1,14 +1,21 @@
 """Verdicts: what a difference says of a claim, and what it takes to say it.
 
-A claim is that an arm's metric lies lower, or higher, than the baseline's, by at least a margin δ;
-or, where nothing is claimed, that it differs at all. In this order:
+A claim is that an arm's metric lies lower, or higher, than the baseline's (or than another arm's),
+by at least a margin δ; or, where nothing is claimed, that it differs at all. In this order:
 
 supported      Holm-corrected p < 0.05, the difference in the claimed direction, and at least δ
 refuted        the same in the opposite direction (never of a claim that names none)
 equivalent     two one-sided tests, each at 0.05, place the difference within ±δ
 inconclusive   anything else, and any comparison without a p
 
-A δ that is not given is zero, and then nothing is ever equivalent.
+A δ that is not given is zero, and then nothing is ever equivalent. A claim may also be that there
+is no difference of δ or more (`equivalent`). Then it is
+
+supported      Holm-corrected p of the two one-sided tests within ±δ below 0.05
+refuted        Holm-corrected p of a difference below 0.05, and the difference at least δ
+inconclusive   anything else
+
+Of the spread over seeds what is judged is the logarithm of a ratio, and its δ that of a ratio > 1.
 """
 
 from __future__ import annotations
@@ -22,12 +29,15 @@ from numpy.typing import NDArray
 from scipy import stats
 from statsmodels.stats.power import TTestIndPower, TTestPower
 
+from ablate.analyze.pairs import Compared
 from ablate.analyze.spread import Array, has_spread, one_may_be_constant, standing_in, varies
 from ablate.errors import AblateError, listed, nearest
 
 ALPHA: Final = 0.05
 POWER: Final = 0.8
-DIRECTIONS: Final = ("lower", "higher", "differs")
+EQUIVALENT: Final = "equivalent"
+DIRECTIONS: Final = ("lower", "higher", "differs", EQUIVALENT)
+STATISTICS: Final = ("mean", "spread")
 VERDICTS: Final = ("supported", "refuted", "equivalent", "inconclusive")
 _MOST_SEEDS = 2**20
 _LARGEST_EFFECT = 100.0  # standard deviations; two seeds show it, and nothing overflows
@@ -39,12 +49,17 @@ class Claim:
 
     Attributes:
         arm: Its name.
-        metric: What is compared with the baseline.
-        direction: ``lower`` or ``higher`` than the baseline, or ``differs``.
-        margin: The smallest difference that matters, δ > 0, in the metric's unit; None for any.
+        metric: What is compared.
+        direction: ``lower`` or ``higher`` than the other, ``differs``, or ``equivalent``.
+        margin: The smallest difference that matters, δ > 0, in the metric's unit; of spread a ratio
+            > 1; None for any.
+        against: The other arm; None is the baseline, or with `against_metric` the same arm.
+        against_metric: What is measured of that one; None is the same metric.
+        statistic: Which is compared over seeds: the ``mean``, or the ``spread``, which is their
+            standard deviation, as a ratio.
 
     Raises:
-        AblateError: The direction or the margin is not legal.
+        AblateError: The direction, the statistic or the margin is not legal.
 
     Example:
         >>> Claim("dropout.dense=0.5", "test/error", "lower", margin=0.001).direction
@@ -55,37 +70,61 @@ class Claim:
     metric: str = "test/error"
     direction: str = "differs"
     margin: float | None = None
+    against: str | None = None
+    against_metric: str | None = None
+    statistic: str = "mean"
 
     def __post_init__(self) -> None:
         place = f"the claim of {self.arm} on {self.metric}"
         faults = []
-        if self.direction not in DIRECTIONS:
-            hint = nearest(self.direction, DIRECTIONS)
-            faults.append(
-                f"{place}: the direction is {listed(DIRECTIONS)}, not {self.direction}{hint}"
-            )
-        if self.margin is not None and not 0 < self.margin < math.inf:
-            faults.append(f"{place}: the smallest effect is a number > 0, not {self.margin}")
+        for name, legal in (("direction", DIRECTIONS), ("statistic", STATISTICS)):
+            if (given := getattr(self, name)) not in legal:
+                hint = nearest(given, legal)
+                faults.append(f"{place}: the {name} is {listed(legal)}, not {given}{hint}")
+        least = 1 if self.statistic == "spread" else 0
+        if self.margin is not None and not least < self.margin < math.inf:
+            faults.append(f"{place}: the smallest effect is a number > {least}, not {self.margin}")
+        if self.margin is None and self.direction == EQUIVALENT:
+            faults.append(f"{place}: equivalent needs a margin, the smallest difference to matter")
         if faults:
             raise AblateError(*faults)
 
+    def compared(self, baseline: str) -> Compared:
+        """Say what is compared with what, where the baseline is this."""
+        own = baseline if self.against_metric is None else self.arm
+        against = own if self.against is None else self.against
+        other = self.metric if self.against_metric is None else self.against_metric
+        return Compared(self.arm, self.metric, against, other, self.statistic)
+
 
 def verdict(
-    delta: float, p_holm: float, p_equivalent: float, direction: str, margin: float | None
+    delta: float,
+    p_holm: float,
+    p_equivalent: float,
+    direction: str,
+    margin: float | None,
+    p_differs: float = math.nan,
 ) -> str:
     """Judge a claim.
 
     Args:
-        delta: The difference, arm less baseline.
-        p_holm: Its two-sided p, corrected; NaN where there is none.
+        delta: The difference, arm less the other; of spread the logarithm of their ratio.
+        p_holm: The p of the claim, corrected: two-sided, or, where equivalence is claimed, the
+            larger of the two one-sided tests; NaN where there is none.
         p_equivalent: The larger p of the two one-sided tests within ±margin, or NaN.
-        direction: As claimed: ``lower``, ``higher`` or ``differs``.
-        margin: δ, or None.
+        direction: As claimed: ``lower``, ``higher``, ``differs`` or ``equivalent``.
+        margin: δ, or None; of spread its logarithm.
+        p_differs: The two-sided p, corrected, which may refute equivalence.
 
     Returns:
         ``supported``, ``refuted``, ``equivalent`` or ``inconclusive``, the first that holds.
     """
-    if p_holm < ALPHA and abs(delta) >= (margin or 0):
+    matters = abs(delta) >= (margin or 0)
+    if direction == EQUIVALENT:
+        if p_holm < ALPHA:
+            return "supported"
+        return "refuted" if p_differs < ALPHA and matters else "inconclusive"
+    if p_holm < ALPHA and matters:
         agrees = {"lower": delta < 0, "higher": delta > 0, "differs": True}[direction]
         return "supported" if agrees else "refuted"
     return "equivalent" if margin is not None and p_equivalent < ALPHA else "inconclusive"

@@ -1,0 +1,142 @@
+"""Ratios of standard deviations over seeds: whether one arm's runs differ among themselves more.
+
+Pure functions of arrays whose last axis is seeds, as in `estimates`. The tests are exact of normal
+values; tails heavier than the normal's make them too sure. Where there is no difference, 20 seeds a
+side and a test at 0.05 reject in 5 % of 20,000 simulations of normal values, in under 1 % of
+uniform ones, in 16 % of those with a t distribution of 5 degrees of freedom, and in 26 % of
+exponential ones: look at an arm's seeds before trusting a ratio that one run makes.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy import stats
+
+from ablate.analyze.estimates import LEVEL, Difference, correlation
+from ablate.analyze.spread import ROUNDING, Array, sd, standing_in, varies
+
+_FEWEST_PAIRS = 3
+
+
+def paired(x: Array, y: Array) -> Difference:
+    """Compare the spread of arms that share their seeds: the test of Pitman and Morgan.
+
+    The sum and the difference of two values are correlated if and only if one spreads more.
+
+    Args:
+        x: Values of an arm [..., n].
+        y: Of the other [..., n], seed by seed.
+
+    Returns:
+        The ratio of their standard deviations, its interval, and the two-sided p of a ratio of 1;
+        NaN below three pairs, or where an arm has no spread or follows the other exactly.
+
+    Source: Pitman 1939 and Morgan 1939, Biometrika 31; the interval is the set of ratios that the
+    test does not reject.
+    """
+    ratio = _ratio(x, y)
+    if x.shape[-1] < _FEWEST_PAIRS:
+        return _unknown(ratio)
+    known = _tells(x, y)
+    freedom = x.shape[-1] - 2
+    quantile = stats.t.ppf((1 + LEVEL) / 2, freedom)
+    rest = 1 - np.where(known, correlation(x, y), 0) ** 2
+    width = np.exp(np.arccosh(1 + 2 * quantile**2 * rest / freedom) / 2)
+    p = _pitman_morgan(known, x, y, 1.0, "two-sided")
+    return _known(known, ratio, ratio / width, ratio * width, p)
+
+
+def unpaired(x: Array, y: Array) -> Difference:
+    """Compare the spread of arms that share no seeds: the F test of two variances.
+
+    Args:
+        x: Values of an arm [..., n].
+        y: Of the other [..., m].
+
+    Returns:
+        As `paired`; NaN below two runs of each.
+
+    Source: Snedecor & Cochran 1989, Statistical Methods, section 6.12.
+    """
+    ratio = _ratio(x, y)
+    if min(x.shape[-1], y.shape[-1]) < 2:
+        return _unknown(ratio)
+    known, law = varies(x) & varies(y), _law(x, y)
+    square = np.where(known, ratio, 1.0) ** 2
+    low, high = (np.sqrt(square / law.ppf((1 + side * LEVEL) / 2)) for side in (1, -1))
+    p = np.minimum(1, 2 * np.minimum(law.cdf(square), law.sf(square)))
+    return _known(known, ratio, low, high, p)
+
+
+def equivalence_paired(x: Array, y: Array, margin: Array | float) -> Array:
+    """Test that the ratio lies between 1/margin and margin: two one-sided tests of its bounds.
+
+    Args:
+        x: Values of an arm [..., n].
+        y: Of the other [..., n], seed by seed.
+        margin: [...] or one number, > 1.
+
+    Returns:
+        The larger p of the two, [...]; NaN where `paired` has none.
+    """
+    if x.shape[-1] < _FEWEST_PAIRS:
+        return np.full(x.shape[:-1], np.nan)
+    known = _tells(x, y)
+    above = _pitman_morgan(known, x, y, 1 / np.asarray(margin, dtype=float), "greater")
+    below = _pitman_morgan(known, x, y, np.asarray(margin, dtype=float), "less")
+    return np.where(known, np.maximum(above, below), np.nan)
+
+
+def equivalence_unpaired(x: Array, y: Array, margin: Array | float) -> Array:
+    """Test the same without shared seeds, by the F test.
+
+    Args:
+        x: Values of an arm [..., n].
+        y: Of the other [..., m].
+        margin: [...] or one number, > 1.
+
+    Returns:
+        As `equivalence_paired`; NaN where `unpaired` has none.
+    """
+    if min(x.shape[-1], y.shape[-1]) < 2:
+        return np.full(x.shape[:-1], np.nan)
+    known, law = varies(x) & varies(y), _law(x, y)
+    square = np.where(known, _ratio(x, y), 1.0) ** 2
+    bound = np.asarray(margin, dtype=float) ** 2
+    return np.where(known, np.maximum(law.sf(square * bound), law.cdf(square / bound)), np.nan)
+
+
+def _ratio(x: Array, y: Array) -> Array:
+    below = sd(y)
+    return np.where(varies(y), sd(x) / np.where(below > 0, below, 1), np.nan)
+
+
+def _tells(x: Array, y: Array) -> NDArray[np.bool_]:
+    """Tell where pairs have something to compare: both vary, and not in step to the last bits."""
+    return np.asarray(varies(x) & varies(y) & (1 - correlation(x, y) ** 2 > ROUNDING))
+
+
+def _pitman_morgan(
+    known: NDArray[np.bool_], x: Array, y: Array, ratio: Array | float, alternative: str
+) -> Array:
+    """Test the ratio of standard deviations against a hypothesis, [...] or one number."""
+    scale = np.broadcast_to(np.asarray(ratio, dtype=float), known.shape)[..., None]
+    a, b = (x - x.mean(-1, keepdims=True)) / scale, y - y.mean(-1, keepdims=True)
+    total, rest = standing_in(known, a + b), standing_in(known, a - b)
+    return np.asarray(stats.pearsonr(total, rest, axis=-1, alternative=alternative).pvalue)
+
+
+def _law(x: Array, y: Array) -> stats.distributions.rv_frozen:
+    """Give the distribution of a ratio of variances, where the arms spread alike."""
+    return stats.f(x.shape[-1] - 1, y.shape[-1] - 1)
+
+
+def _known(known: NDArray[np.bool_], ratio: Array, low: Array, high: Array, p: Array) -> Difference:
+    low, high, p = (np.where(known, value, np.nan) for value in (low, high, p))
+    return Difference(ratio, low, high, p)
+
+
+def _unknown(ratio: Array) -> Difference:
+    nothing = np.full(ratio.shape, np.nan)
+    return Difference(ratio, nothing, nothing, nothing)
