@@ -66,7 +66,7 @@ WRONG: dict[str, tuple[dict[str, Any], str]] = {
     ),
     "a wrong direction": (
         {"claims": [{"claim": "x", "arm": "dropped", "direction": "low"}]},
-        "direction=low is not legal: lower, higher or differs",
+        "direction=low is not legal: lower, higher, differs or equivalent",
     ),
     "no claim": ({"claims": []}, "claims is a list of at least one"),
     "one seed": ({"seeds": 1}, "has one seed: no verdict can come of fewer than two"),

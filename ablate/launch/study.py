@@ -128,6 +128,7 @@ def described(study: Study, choices: Mapping[str, Choice]) -> dict[str, Any]:
         "fixed": list(study.fixed),
         "metric": study.metric,
         "margin": study.margin,
+        "target": study.target,
         "equal": study.equal,
         "baseline": study.baseline.name,
         "arms": {

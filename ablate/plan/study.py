@@ -39,6 +39,7 @@ from ablate.errors import AblateError, nearest
 from ablate.plan.designs import Overrides
 
 EQUAL = ("epochs", "steps")
+SCALES = ("quick", "full")
 
 
 @dataclass(frozen=True)
@@ -64,11 +65,14 @@ class Statement:
 
     Attributes:
         claim: In words.
-        arm: Which arm, against the baseline.
+        arm: Which arm.
         metric: Which of its metrics.
-        direction: ``lower``, ``higher`` or ``differs``.
-        margin: The smallest difference that matters, or None.
+        direction: ``lower``, ``higher``, ``differs`` or ``equivalent``.
+        margin: The smallest difference that matters, or None; of spread a ratio.
         source: Who claims it.
+        against: Which arm it is compared with; mostly the baseline.
+        against_metric: Which metric of that one; mostly the same.
+        statistic: ``mean`` or ``spread`` over seeds.
         line: Where it stands in the file.
     """
 
@@ -78,6 +82,9 @@ class Statement:
     direction: str
     margin: float | None
     source: str
+    against: str
+    against_metric: str
+    statistic: str = "mean"
     line: int = 0
 
 
@@ -112,6 +119,7 @@ class Study:
         seeds: Seeds of every arm that has none of its own.
         metric: The primary metric.
         margin: The smallest difference in it that matters, or None.
+        target: The validation error of `epochs_to_target`, or None.
         tuning: What is tuned for each arm, or None.
         equal: What is held equal between arms: ``epochs`` or ``steps``.
         claims: What is claimed.
@@ -126,6 +134,7 @@ class Study:
     seeds: tuple[int, ...]
     metric: str
     margin: float | None
+    target: float | None
     tuning: Tuning | None
     equal: str
     claims: tuple[Statement, ...]

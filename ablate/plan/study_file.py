@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -12,12 +13,13 @@ from ablate.errors import AblateError, listed, nearest
 from ablate.knobs.run import DESIGNS
 from ablate.plan import designs
 from ablate.plan.designs import Overrides
-from ablate.plan.study import EQUAL, Arm, Statement, Study, Tuning
+from ablate.plan.study import EQUAL, SCALES, Arm, Study, Tuning
+from ablate.plan.study_claims import Claims
 from ablate.schema import shown
 
 _KEYS = (
     *("question", "source", "fixed", "scale", "arms", "design", "factors", "ingredients"),
-    *("baseline", "seeds", "metric", "margin", "tune", "equal", "claims"),
+    *("baseline", "seeds", "metric", "margin", "target", "tune", "equal", "claims"),
 )
 _NEEDED = ("question", "source", "seeds", "claims")
 _FIRST_TUNING_SEED = 1_000_000  # far from any seed that is reported
@@ -47,7 +49,7 @@ class Reader:
         arms, seeds = self._arms(), self._seeds("seeds", self.values.get("seeds", [0]))
         arms = self._baseline_first(arms)
         metric = self._text("metric", "test/error")
-        margin = self._margin("margin", self.values.get("margin"))
+        claims = self._claims(arms, metric)
         study = Study(
             name=self.file.stem,
             file=self.file,
@@ -57,10 +59,11 @@ class Reader:
             arms=arms,
             seeds=seeds,
             metric=metric,
-            margin=margin,
+            margin=claims.margin,
+            target=claims.target,
             tuning=self._tuning(arms, seeds),
             equal=self._word("equal", EQUAL, "epochs"),
-            claims=self._claims(arms, metric, margin),
+            claims=claims.read(self.values.get("claims", [])),
             lines=self.lines,
         )
         self._enough_seeds(study)
@@ -134,7 +137,16 @@ class Reader:
             return ()
         return tuple(value)
 
+    def _at_scale(self, path: str, value: Any) -> Any:
+        """Choose a value by the scale, where the file gives one for each."""
+        if not isinstance(value, dict):
+            return value
+        if set(value) != set(SCALES):
+            self._fault(path, f"{path} has a value for each scale: {' and '.join(SCALES)}")
+        return value.get(self.scale)
+
     def _seeds(self, path: str, value: Any) -> tuple[int, ...]:
+        value = self._at_scale(path, value)
         if isinstance(value, int) and not isinstance(value, bool) and value > 0:
             return tuple(range(value))
         sound = isinstance(value, list) and value and all(type(v) is int and v >= 0 for v in value)
@@ -143,11 +155,13 @@ class Reader:
             return (0, 1)
         return tuple(value)
 
-    def _margin(self, path: str, value: Any) -> float | None:
-        if value is None:
+    def _number(self, path: str, value: Any, least: float = 0) -> float | None:
+        """Read a number above a least one."""
+        if (value := self._at_scale(path, value)) is None:
             return None
-        if isinstance(value, bool) or not isinstance(value, int | float) or value <= 0:
-            self._fault(path, f"{path}={value} is not legal: it takes a number > 0")
+        is_number = isinstance(value, int | float) and not isinstance(value, bool)
+        if not is_number or not least < value < math.inf:
+            self._fault(path, f"{path}={value} is not legal: it takes a number > {least:g}")
             return None
         return float(value)
 
@@ -249,50 +263,19 @@ class Reader:
             self._fault("tune.metric", f"tune.metric={metric}: validation (val/...) alone may tune")
         return Tuning(grid, chosen, metric, self._line("tune"))
 
-    def _claims(
-        self, arms: Sequence[Arm], metric: str, margin: float | None
-    ) -> tuple[Statement, ...]:
-        given = self.values.get("claims", [])
-        if not isinstance(given, list) or not given:
-            self._fault("claims", "claims is a list of at least one")
-            return ()
-        return tuple(
-            claim
-            for number, value in enumerate(given)
-            if (claim := self._claim(f"claims.{number}", value, arms, metric, margin)) is not None
+    def _claims(self, arms: Sequence[Arm], metric: str) -> Claims:
+        claims = Claims(
+            [arm.name for arm in arms],
+            metric,
+            self._number("margin", self.values.get("margin")),
+            self._number("target", self.values.get("target")),
+            str(self.values.get("source", "")),
+            self._fault,
+            self._number,
+            self._line,
         )
-
-    def _claim(
-        self, path: str, value: Any, arms: Sequence[Arm], metric: str, margin: float | None
-    ) -> Statement | None:
-        keys = ("claim", "arm", "metric", "direction", "margin", "source")
-        if not isinstance(value, dict) or not {"claim", "arm", "direction"} <= set(value):
-            self._fault(path, "a claim has claim (in words), arm and direction")
-            return None
-        for key in set(value) - set(keys):
-            self._fault(path, f"there is no key {key} in a claim{nearest(str(key), keys)}")
-        from ablate.analyze.verdicts import DIRECTIONS  # statsmodels takes a second to import
-
-        names = [arm.name for arm in arms]
-        arm, direction = str(value["arm"]), str(value["direction"])
-        if names and arm not in names:
-            self._fault(path, f"the claim names the arm {arm}: there is none{nearest(arm, names)}")
-        elif names and arm == names[0]:
-            self._fault(path, f"the claim names {arm}, which is the baseline")
-        if direction not in DIRECTIONS:
-            hint = nearest(direction, DIRECTIONS)
-            self._fault(path, f"direction={direction} is not legal: {listed(DIRECTIONS)}{hint}")
-        about = str(value.get("metric", metric))
-        own = self._margin(f"{path}.margin", value.get("margin"))
-        return Statement(
-            claim=str(value["claim"]),
-            arm=arm,
-            metric=about,
-            direction=direction,
-            margin=margin if own is None and about == metric else own,
-            source=str(value.get("source", self.values.get("source", ""))),
-            line=self._line(path),
-        )
+        claims.known("metric", metric)
+        return claims
 
     def _enough_seeds(self, study: Study) -> None:
         for arm in study.arms:

@@ -11,6 +11,7 @@ from typing import Any
 
 import pandas as pd
 
+from ablate.analyze.measures import metrics_of
 from ablate.analyze.verdicts import Claim
 from ablate.errors import AblateError
 
@@ -27,8 +28,9 @@ class Asked:
         baseline: The arm that others are compared with; else the one at rest.
         metric: The primary one.
         margin: The smallest difference in it that matters, where nothing is claimed.
+        target: The validation error that `epochs_to_target` is counted to, or None.
         claims: What is claimed of arms.
-        words: Each claim in words and its source, by arm and metric.
+        words: Each claim in words and its source.
         tuned: How an arm was tuned, in words, by its name.
         how: What else a reader is to know of how it was done, a sentence each.
         command: What trains it again, where one command does.
@@ -38,8 +40,9 @@ class Asked:
     baseline: str | None = None
     metric: str | None = None
     margin: float | None = None
+    target: float | None = None
     claims: tuple[Claim, ...] = ()
-    words: Mapping[tuple[str, str], tuple[str, str]] = field(default_factory=dict)
+    words: Mapping[Claim, tuple[str, str]] = field(default_factory=dict)
     tuned: Mapping[str, str] = field(default_factory=dict)
     how: tuple[str, ...] = ()
     command: str | None = None
@@ -53,7 +56,7 @@ def completed(asked: Asked, runs: pd.DataFrame) -> tuple[Asked, list[str]]:
         runs: The runs frame.
 
     Returns:
-        The whole, and what to note of claims that cannot be judged.
+        The whole, and what to note of claims that are against another baseline.
 
     Raises:
         AblateError: What the study wrote down does not read; the file is named.
@@ -70,10 +73,29 @@ def completed(asked: Asked, runs: pd.DataFrame) -> tuple[Asked, list[str]]:
     if asked.baseline not in (None, study.baseline):
         note = f"the study's claims are against {study.baseline}: they are not judged here"
         return replace(whole, claims=()), [note] if study.claims else []
-    arms = set(runs["arm"])
-    lost = [claim.arm for claim in whole.claims if claim.arm not in arms]
-    notes = [f"a claim is not judged, of {arm}: it has no run" for arm in lost]
-    return replace(whole, claims=tuple(c for c in whole.claims if c.arm in arms)), notes
+    return whole, []
+
+
+def judgeable(asked: Asked, runs: pd.DataFrame) -> tuple[Asked, list[str]]:
+    """Leave out claims of which the runs hold nothing.
+
+    Args:
+        asked: What is asked.
+        runs: The runs frame.
+
+    Returns:
+        The rest, and a note of each claim that was left out.
+    """
+    arms, metrics = set(runs["arm"]), set(metrics_of(runs[runs["status"] == "finished"]))
+    notes, judged = [], []
+    for claim in asked.claims:
+        what = claim.compared(asked.baseline or claim.arm)
+        lost = [f"{arm} has no run" for arm in (what.arm, what.against) if arm not in arms]
+        wanted = (what.metric, what.against_metric)
+        lost += [f"no finished run has {name}" for name in wanted if name not in metrics]
+        notes += [f"a claim is not judged, of {claim.arm}: {why}" for why in lost[:1]]
+        judged += [] if lost else [claim]
+    return replace(asked, claims=tuple(judged)), notes
 
 
 def _study_of(runs: pd.DataFrame) -> Asked | None:
@@ -92,19 +114,26 @@ def _study_of(runs: pd.DataFrame) -> Asked | None:
 
 
 def _read(found: Mapping[str, Any]) -> Asked:
-    claims = [
-        Claim(one["arm"], one["metric"], one["direction"], one["margin"]) for one in found["claims"]
-    ]
+    words = {_claim(one): (one["claim"], one["source"]) for one in found["claims"]}
     return Asked(
         found["question"],
         found["baseline"],
         found["metric"],
         found["margin"],
-        tuple(claims),
-        {(one["arm"], one["metric"]): (one["claim"], one["source"]) for one in found["claims"]},
+        found.get("target"),
+        tuple(words),
+        words,
         {name: _tuned(arm) for name, arm in found["arms"].items() if arm["tuned"]},
         tuple(_how(found)),
         _command(found),
+    )
+
+
+def _claim(one: Mapping[str, Any]) -> Claim:
+    """Read a claim; what says no more compares means with the baseline."""
+    asked = (one["arm"], one["metric"], one["direction"], one["margin"])
+    return Claim(
+        *asked, one.get("against"), one.get("against_metric"), one.get("statistic", "mean")
     )
 
 

@@ -5,7 +5,7 @@ Everything is worked out here and in `explore` and `origin`; what renders only w
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from math import isnan, nan
@@ -16,13 +16,14 @@ import numpy as np
 import pandas as pd
 
 from ablate.analyze import checks, frames
-from ablate.analyze.contrasts import baseline_of, contrasts
+from ablate.analyze.contrasts import baseline_of, contrasts, to_baseline
 from ablate.analyze.frames import Frames
 from ablate.analyze.measures import better, metrics_of
+from ablate.analyze.pairs import Compared
 from ablate.analyze.summaries import arms, counts
 from ablate.analyze.verdicts import Claim
 from ablate.errors import AblateError, listed, nearest
-from ablate.report.asked import METRIC, Asked, completed
+from ablate.report.asked import METRIC, Asked, completed, judgeable
 
 Paths = Sequence[str | Path]
 
@@ -34,8 +35,10 @@ LOST = {
     "n_unfinished": "unfinished",
 }
 _OF_AN_ARM = ["arm", "mean", "ci_low", "ci_high", "n", "sampling_error", *LOST]
+_SIDES = ("arm", "metric", "baseline", "against_metric", "statistic")
 _OF_A_CONTRAST = [
-    *("arm", "n", "paired", "delta", "ci_low", "ci_high", "p", "p_holm", "verdict", "direction"),
+    *_SIDES,
+    *("n", "paired", "delta", "ci_low", "ci_high", "p", "p_holm", "verdict", "direction"),
     *("change", "margin", "family", "family_size"),
 ]
 
@@ -51,10 +54,12 @@ class Line:
         lost: How many runs did not finish, by what became of them.
         sampling_error: What the test set gives a single run.
         seconds: Of training a run, a mean.
-        delta: The mean less the baseline's, with the 95 % interval `delta_low` to `delta_high`.
+        delta: The mean less the baseline's, with the 95 % interval `delta_low` to `delta_high`; of
+            a claim about spread the ratio of the standard deviations.
         pairs: Seeds that it was worked out from; runs of the arm where it is not `paired`.
         p: Two-sided; `p_holm` corrected within the `family`, its name and size.
         verdict: As `ablate.analyze.verdicts` has it; None of the baseline.
+        what: What is compared with what; None of the baseline.
         direction: As claimed; ``differs`` where nothing is.
         change: On which side it lies: ``better``, ``worse``, ``lower`` or ``higher``.
         margin: The smallest difference that matters, or NaN.
@@ -76,6 +81,7 @@ class Line:
     p: float = nan
     p_holm: float = nan
     verdict: str | None = None
+    what: Compared | None = None
     direction: str = "differs"
     change: str | None = None
     margin: float = nan
@@ -120,16 +126,29 @@ class Comparison:
 
     def of(self, metric: str) -> dict[str, Line]:
         """Give the same as `lines` by any metric."""
-        cost = self.arms[self.arms["metric"] == COST].set_index("arm")["mean"].to_dict()
-        against = self.contrasts.loc[self.contrasts["metric"] == metric, _OF_A_CONTRAST]
-        contrast = {one["arm"]: one for one in records(against)}
-        about = records(self.arms.loc[self.arms["metric"] == metric, _OF_AN_ARM])
+        against = to_baseline(self.contrasts, self.baseline)
+        mine = against.loc[against["metric"] == metric, _OF_A_CONTRAST]
+        contrast = {one["arm"]: one for one in records(mine)}
+        cost, about = self._cost, records(self.arms.loc[self.arms["metric"] == metric, _OF_AN_ARM])
         return {a["arm"]: _line(a, contrast.get(a["arm"]), cost.get(a["arm"], nan)) for a in about}
 
     @cached_property
     def claimed(self) -> list[tuple[Claim, Line]]:
-        """Each claim, and the line of its arm by its metric."""
-        return [(claim, self.of(claim.metric)[claim.arm]) for claim in self.asked.claims]
+        """Each claim, and the line of its arm by its metric, compared as it is claimed."""
+        rows = records(self.contrasts.loc[self.contrasts["family"] == "claims", _OF_A_CONTRAST])
+        contrast = {_compared(one): one for one in rows}
+        found = []
+        for claim in self.asked.claims:
+            of_arm = (self.arms["metric"] == claim.metric) & (self.arms["arm"] == claim.arm)
+            (about,) = records(self.arms.loc[of_arm, _OF_AN_ARM])
+            row = contrast[claim.compared(self.baseline)]
+            found.append((claim, _line(about, row, self._cost.get(claim.arm, nan))))
+        return found
+
+    @property
+    def _cost(self) -> dict[str, float]:
+        found = self.arms[self.arms["metric"] == COST].set_index("arm")["mean"]
+        return cast(dict[str, float], found.to_dict())
 
     @property
     def others(self) -> list[Line]:
@@ -170,6 +189,10 @@ def records(frame: pd.DataFrame) -> list[dict[str, Any]]:
     return cast(list[dict[str, Any]], frame.to_dict("records"))
 
 
+def _compared(contrast: Mapping[str, Any]) -> Compared:
+    return Compared(*(contrast[name] for name in _SIDES))
+
+
 def _line(about: dict[str, Any], contrast: dict[str, Any] | None, seconds: float) -> Line:
     lost = {word: int(about[column]) for column, word in LOST.items()}
     own = (about["arm"], about["mean"], about["ci_low"], about["ci_high"], int(about["n"]), lost)
@@ -187,6 +210,7 @@ def _line(about: dict[str, Any], contrast: dict[str, Any] | None, seconds: float
         p=contrast["p"],
         p_holm=contrast["p_holm"],
         verdict=contrast["verdict"],
+        what=_compared(contrast),
         direction=contrast["direction"],
         change=contrast["change"],
         margin=contrast["margin"],
@@ -207,11 +231,15 @@ def compare(paths: Paths, asked: Asked | None = None, *, brief: bool = False) ->
     """
     read = frames.read(paths)
     _require_finished(read.runs, paths)
-    whole, open_ = completed(asked or Asked(), read.runs)
+    whole, swapped = completed(asked or Asked(), read.runs)
+    if whole.target is not None:
+        read = frames.with_target(read, whole.target)
+    whole, open_ = judgeable(whole, read.runs)
     metric = whole.metric or METRIC
     _require_metric(read.runs, metric)
-    baseline, swapped = _baseline(read.runs, whole.baseline)
-    metrics = [metric, COST, *(claim.metric for claim in whole.claims)] if brief else None
+    baseline, moved = _baseline(read.runs, whole.baseline)
+    claimed = [n for c in whole.claims for n in (c.metric, c.against_metric) if n is not None]
+    metrics = [metric, COST, *claimed] if brief else None
     found = contrasts(
         read.runs,
         np.random.default_rng(0),  # the same report of the same runs
@@ -230,7 +258,7 @@ def compare(paths: Paths, asked: Asked | None = None, *, brief: bool = False) ->
         baseline,
         arms(read.runs, shown),
         found,
-        (*open_, *swapped, *checks.notes(read)),
+        (*swapped, *open_, *moved, *checks.notes(read)),
         tuple(checks.identical_arms(read)),
     )
 

@@ -32,12 +32,17 @@ class Unit:
         decimals: Digits after the point; None writes three digits in all, or none after it.
         name: Of a value: ``%``, ``s`` or nothing.
         difference: Of a difference: ``points`` where a value is in %.
+        signed: Whether a difference bears a sign; a ratio, which takes its place, does not.
     """
 
     scale: float
     decimals: int | None
     name: str
     difference: str
+    signed: bool = True
+
+
+RATIO: Final = Unit(1, 2, "", "", signed=False)
 
 
 def unit_of(metric: str) -> Unit:
@@ -71,7 +76,7 @@ def written(value: float, unit: Unit, signed: bool = False) -> str:
     """Write a number in its unit, without its name; NaN as a dash."""
     if value is None or math.isnan(value):
         return NONE
-    scaled = value * unit.scale
+    scaled, signed = value * unit.scale, signed and unit.signed
     if unit.decimals is not None:
         text = f"{scaled:+,.{unit.decimals}f}"
     else:

@@ -6,9 +6,19 @@ import math
 from collections import Counter
 from collections.abc import Sequence
 
-from ablate.analyze.verdicts import ALPHA, VERDICTS, Claim
+from ablate.analyze.pairs import Compared
+from ablate.analyze.verdicts import ALPHA, EQUIVALENT, VERDICTS, Claim
 from ablate.report.compare import Comparison, Line
-from ablate.report.numbers import interval, p_value, plus_minus, spoken, unit_of, written
+from ablate.report.numbers import (
+    RATIO,
+    Unit,
+    interval,
+    p_value,
+    plus_minus,
+    spoken,
+    unit_of,
+    written,
+)
 
 _MOST = 3  # arms that the verdict names
 _SELECTED = {"last": "those of the last epoch", "best": "those of the best validation accuracy"}
@@ -35,7 +45,7 @@ def verdict(comparison: Comparison) -> str:
             f"No arm differs {against} by more than seeds do (smallest Holm-corrected p {smallest};"
             f" {_pairs(lines)})."
         )
-    some = [f"{line.arm} is {line.change} ({_found(line, metric)})" for line in shown[:_MOST]]
+    some = [f"{line.arm} is {line.change} ({_found(line)})" for line in shown[:_MOST]]
     more = [f"{len(shown) - _MOST} more differ"] if len(shown) > _MOST else []
     rest = len(lines) - len(shown)
     others = [f"of the other{f' {rest}' if rest > 1 else ''} it cannot be told"] if rest else []
@@ -58,27 +68,71 @@ def _of_claims(comparison: Comparison) -> str:
     claimed = comparison.claimed
     counts = Counter(str(line.verdict) for _, line in claimed)
     told = ", ".join(f"{counts[name]} {name}" for name in VERDICTS if counts[name])
+    to_baseline = all(what(line).against == comparison.baseline for _, line in claimed)
     some = [
-        f"that {claim.arm} {_lies(claim)} in {spoken(claim.metric)} is {line.verdict}"
-        f" ({_found(line, claim.metric)})"
+        f"that {claim.arm} {_stated(claim, line, to_baseline)} is {line.verdict} ({_found(line)})"
         for claim, line in claimed[:_MOST]
     ]
     more = [f"{len(claimed) - _MOST} more are in the table"] if len(claimed) > _MOST else []
     subject = "The one claim" if len(claimed) == 1 else f"Of {len(claimed)} claims"
+    against = f" against {comparison.baseline}" if to_baseline else ""
     counted = "" if len(claimed) == 1 else f", {told}"
-    return f"{subject} against {comparison.baseline}{counted}: {'; '.join([*some, *more])}."
+    return f"{subject}{against}{counted}: {'; '.join([*some, *more])}."
 
 
-def _lies(claim: Claim) -> str:
-    return "differs" if claim.direction == "differs" else f"lies {claim.direction}"
+_STATED = {
+    "lower": ("lies lower", "than"),
+    "higher": ("lies higher", "than"),
+    "differs": ("differs", "from"),
+    "equivalent": ("is equivalent", "to"),
+}
 
 
-def _found(line: Line, metric: str) -> str:
-    unit = unit_of(metric)
+def _stated(claim: Claim, line: Line, to_baseline: bool) -> str:
+    """Say what is claimed of an arm; with whom it is compared, unless that was said of all."""
+    verb, link = _STATED[claim.direction]
+    other = compared_with(line, "" if to_baseline else what(line).against)
+    return f"{verb} in {measured(line)}{f' {link} {other}' if other else ''}"
+
+
+def measured(line: Line) -> str:
+    """Name what is compared: ``test error``, ``the spread of test error``."""
+    spread = "the spread of " if what(line).statistic == "spread" else ""
+    return f"{spread}{spoken(what(line).metric)}"
+
+
+def compared_with(line: Line, name: str) -> str:
+    """Name what an arm is compared with: another arm, another metric, or both.
+
+    Args:
+        line: Of the arm.
+        name: How the other arm is called; nothing where it goes without saying.
+    """
+    asked = what(line)
+    if asked.metric == asked.against_metric:
+        return name
+    other = spoken(asked.against_metric)
+    return f"its {other}" if asked.arm == asked.against else f"{asked.against} in {other}"
+
+
+def what(line: Line) -> Compared:
+    """Give what is compared; the baseline itself is not."""
+    assert line.what is not None, "an arm that is compared"
+    return line.what
+
+
+def unit_of_change(line: Line) -> Unit:
+    """Tell how the difference of an arm is written; of spread it is a ratio."""
+    return RATIO if what(line).statistic == "spread" else unit_of(what(line).metric)
+
+
+def _found(line: Line) -> str:
+    unit = unit_of_change(line)
     name = f" {unit.difference}" if unit.difference else ""
+    of = "" if unit.signed else "ratio "
     bounds = interval(line.delta_low, line.delta_high, unit, signed=True)
     within = f", 95 % interval {bounds}" if bounds else ""
-    return f"{written(line.delta, unit, signed=True)}{name}{within}, n = {line.pairs}"
+    return f"{of}{written(line.delta, unit, signed=True)}{name}{within}, n = {line.pairs}"
 
 
 def _pairs(lines: Sequence[Line]) -> str:
@@ -97,9 +151,14 @@ def judged(line: Line) -> str:
         return "baseline"
     if math.isnan(line.p):
         return "no test"
-    if line.direction == "differs" and line.verdict == "supported":
+    if line.verdict == "supported" and not is_claimed(line):
         return str(line.change)
     return line.verdict
+
+
+def is_claimed(line: Line) -> bool:
+    """Tell whether a line is of a claim, or of what nobody claimed."""
+    return line.family[0] == "claims"
 
 
 def legend(comparison: Comparison, selects: Sequence[str]) -> list[str]:
@@ -112,7 +171,7 @@ def legend(comparison: Comparison, selects: Sequence[str]) -> list[str]:
         " arm. It says how far the mean may lie from that of many more seeds, not how far single"
         " runs scatter. An arm of one seed has no interval, nor has one whose seeds agree exactly.",
         *_of_differences(comparison),
-        *_of_verdicts(comparison.others),
+        *_of_verdicts([*comparison.others, *(line for _, line in comparison.claimed)]),
         *_of_the_test_set(comparison, selects),
         *comparison.asked.how,
         "Only finished runs enter a mean. What failed, diverged, is unfinished or missing (of seeds"
@@ -123,6 +182,7 @@ def legend(comparison: Comparison, selects: Sequence[str]) -> list[str]:
 
 
 def _of_differences(comparison: Comparison) -> list[str]:
+    claims = [line for _, line in comparison.claimed]
     others = comparison.others
     if not others:
         return []
@@ -131,36 +191,53 @@ def _of_differences(comparison: Comparison) -> list[str]:
         tests.append("over the seeds that both have, with the paired t test and its 95 % interval")
     if not all(line.paired for line in others):
         tests.append("of arms with seeds of their own, with Welch's t test and its 95 % interval")
-    families = dict.fromkeys(line.family for line in others)
+    families = dict.fromkeys(line.family for line in (*others, *claims))
     told = " and ".join(f"“{name}” ({_comparisons(size)})" for name, size in families)
-    return [
+    found = [
         f"Δ is the mean of an arm less that of the baseline, {comparison.baseline}:"
         f" {'; '.join(tests)}. The column pairs counts what it was worked out from. The interval"
         " is of that arm by itself, uncorrected: it may leave out 0 where p Holm finds nothing.",
         f"p is two-sided; p Holm is corrected by Holm's method within its family, {told}.",
     ]
+    if any(what(line).statistic == "spread" for line in claims):
+        found.append(_SPREAD)
+    return found
+
+
+_SPREAD = (
+    "Of a claim about spread, Δ is the ratio of the arms' standard deviations over seeds, and so is"
+    " the smallest effect; the test is Pitman and Morgan's over shared seeds, else the F test. Both"
+    " take values to be normal: one run far from the others makes them too sure."
+)
 
 
 def _comparisons(size: int) -> str:
     return f"{size} comparison{'' if size == 1 else 's'}"
 
 
-def _of_verdicts(others: Sequence[Line]) -> list[str]:
-    if not others:
+def _of_verdicts(lines: Sequence[Line]) -> list[str]:
+    if not lines:
         return []
+    claims = [line for line in lines if is_claimed(line)]
     words = []
-    if any(line.direction == "differs" for line in others):
+    if len(claims) < len(lines):
         words.append(
             f"better, worse (lower, higher): p Holm below {ALPHA}, so the arm differs, on that"
             " side; nobody claimed it beforehand, so it is a finding to be tried again"
         )
-    if any(line.direction != "differs" for line in others):
+    if any(line.direction != EQUIVALENT for line in claims):
         words.append(
             f"supported: p Holm below {ALPHA} in the claimed direction, by at least the smallest"
             " effect that matters; refuted: the same, opposite"
         )
-    if any(not math.isnan(line.margin) for line in others):
+    if any(line.direction != EQUIVALENT and not math.isnan(line.margin) for line in lines):
         words.append("equivalent: two one-sided tests place Δ within that smallest effect")
+    if any(line.direction == EQUIVALENT for line in claims):
+        words.append(
+            "of a claim that arms are equivalent, supported: p Holm, there that of two one-sided"
+            f" tests which place Δ within the smallest effect, below {ALPHA}; refuted: Δ is at"
+            f" least that effect, and the Holm-corrected p of a difference below {ALPHA}"
+        )
     words.append("inconclusive: anything else, which is no proof of no effect")
     return [f"Verdicts. {'; '.join(words)}."]
 

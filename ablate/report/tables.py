@@ -8,7 +8,9 @@ from typing import Any
 
 import pandas as pd
 
+from ablate.analyze.contrasts import to_baseline
 from ablate.analyze.measures import metrics_of
+from ablate.analyze.verdicts import Claim
 from ablate.report.compare import COST, LOST, Comparison, Line, records
 from ablate.report.numbers import (
     MINUS,
@@ -21,7 +23,7 @@ from ablate.report.numbers import (
     unit_of,
     written,
 )
-from ablate.report.sentences import judged
+from ablate.report.sentences import compared_with, judged, measured, unit_of_change, what
 from ablate.report.table import Cell, Table
 
 _SECONDS = unit_of(COST)
@@ -33,7 +35,7 @@ def tables(comparison: Comparison, anova: pd.DataFrame | None) -> dict[str, Tabl
     runs = comparison.runs
     lost = runs[runs["status"] != "finished"]
     found = [compared(comparison)]
-    found += [_claims(comparison)] if comparison.claimed else []
+    found += [claims(comparison)] if comparison.claimed else []
     found += [] if anova is None else [_anova(anova)]
     found += [] if lost.empty else [_failures(lost)]
     found += [_every_metric(comparison)]
@@ -55,8 +57,8 @@ def compared(comparison: Comparison, brief: bool = False) -> Table:
     quiet = _quiet(comparison) if brief else set()
     made = {head: make for head, make in columns.items() if head not in quiet}
     rows = tuple(tuple(make(line) for make in made.values()) for line in comparison.lines.values())
-    mine = [f[f["metric"] == comparison.metric] for f in (comparison.arms, comparison.contrasts)]
-    about, against = mine
+    plain = to_baseline(comparison.contrasts, comparison.baseline)
+    about, against = (f[f["metric"] == comparison.metric] for f in (comparison.arms, plain))
     kept = ["arm", *(c for c in against if c not in about)]
     title = f"Arms by {titled(comparison.metric)}"
     # Of the contrast those columns that an arm has under the same name are told with a prefix.
@@ -74,7 +76,7 @@ def _columns(comparison: Comparison, brief: bool) -> dict[str, Callable[[Line], 
     columns: dict[str, Callable[[Line], Cell]] = {
         "arm": lambda x: Cell(x.arm + (f" (identical: {twins[x.arm]})" if x.arm in twins else "")),
         titled(metric): lambda x: Cell(_mean(x, metric, space), x.mean),
-        _delta_head(metric): lambda x: _delta(x, metric, space),
+        _delta_head(metric): lambda x: _delta(x, space),
         "p": lambda x: Cell(p_value(x.p), x.p),
         "p Holm": lambda x: Cell(p_value(x.p_holm), x.p_holm),
         "verdict": lambda x: Cell(judged(x)),
@@ -103,10 +105,10 @@ def _delta_head(metric: str) -> str:
     return f"Δ{f', {name}' if name else ''} {_ALONE}"
 
 
-def _delta(line: Line, metric: str, space: str) -> Cell:
+def _delta(line: Line, space: str) -> Cell:
     if line.verdict is None:
         return Cell("baseline", 0.0)
-    unit = unit_of(metric)
+    unit = unit_of_change(line)
     bounds = interval(line.delta_low, line.delta_high, unit, signed=True)
     alone = "(one pair)" if line.pairs == 1 else ""
     text = f"{written(line.delta, unit, signed=True)}{space}{bounds or alone}".strip()
@@ -137,25 +139,44 @@ def _quiet(comparison: Comparison) -> set[str]:
     return quiet if others else quiet | {_delta_head(comparison.metric)}
 
 
-def _claims(comparison: Comparison) -> Table:
-    rows = []
-    for claim, line in comparison.claimed:
-        words, source = comparison.asked.words.get((claim.arm, claim.metric), ("", ""))
-        unit = unit_of(claim.metric)
-        delta = _delta(line, claim.metric, " ")
-        margin = NONE if claim.margin is None else written(claim.margin, unit)
-        rows.append(
-            (
-                *(Cell(text) for text in (words, claim.arm, claim.direction)),
-                Cell(titled(claim.metric, difference=True)),
-                *(Cell(margin, claim.margin), delta, Cell(p_value(line.p_holm), line.p_holm)),
-                *(Cell(text) for text in (judged(line), source)),
-            )
-        )
-    columns = ("δ", f"Δ {_ALONE}", "p Holm", "verdict", "source")
-    heads = ("claim", "arm", "direction", "metric", *columns)
+def claims(comparison: Comparison, brief: bool = False) -> Table:
+    """Make the table of the claims, a row each.
+
+    Args:
+        comparison: What was compared.
+        brief: Leave out what is claimed in other words, and break a line before an interval.
+    """
+    claimed, space = comparison.claimed, "\n" if brief else " "
+    columns: dict[str, Callable[[Claim, Line], Cell]] = {
+        "claim": lambda claim, _: Cell(comparison.asked.words.get(claim, ("", ""))[0]),
+        "arm": lambda claim, _: Cell(claim.arm),
+        "direction": lambda claim, _: Cell(claim.direction),
+        "against": lambda _, line: Cell(compared_with(line, what(line).against)),
+        "metric": lambda _, line: Cell(_compared_by(line)),
+        "δ": _smallest,
+        f"Δ {_ALONE}": lambda _, line: _delta(line, space),
+        "p Holm": lambda _, line: Cell(p_value(line.p_holm), line.p_holm),
+        "verdict": lambda _, line: Cell(judged(line)),
+        "source": lambda claim, _: Cell(comparison.asked.words.get(claim, ("", ""))[1]),
+    }
+    quiet = {"arm", "direction", "against", "metric", "δ", "source"} if brief else set()
+    if all(what(line).is_to(comparison.baseline) for _, line in claimed):
+        quiet |= {"against"}
+    made = {head: make for head, make in columns.items() if head not in quiet}
+    rows = tuple(tuple(make(*one) for make in made.values()) for one in claimed)
     data = comparison.contrasts[comparison.contrasts["family"] == "claims"]
-    return Table("claims", "Claims", heads, tuple(rows), data)
+    return Table("claims", "Claims", tuple(made), rows, data)
+
+
+def _compared_by(line: Line) -> str:
+    if what(line).statistic == "spread":
+        return f"{measured(line)}, ratio"
+    return titled(what(line).metric, difference=True)
+
+
+def _smallest(claim: Claim, line: Line) -> Cell:
+    unit = unit_of_change(line)
+    return Cell(NONE if claim.margin is None else written(claim.margin, unit), claim.margin)
 
 
 # -- what stands beside ----------------------------------------------------------------------------
@@ -192,7 +213,8 @@ _TESTS = {
 def _beside(comparison: Comparison) -> Table:
     """Tell what pairing gained, how large effects are, and what else tests them."""
     found, unit = comparison.contrasts, unit_of(comparison.metric)
-    mine = found[found["metric"] == comparison.metric]
+    plain = to_baseline(found, comparison.baseline)
+    mine = plain[plain["metric"] == comparison.metric]
     columns: dict[str, tuple[str, Callable[[float], str]]] = {
         "sd": ("sd", lambda value: written(value, unit)),
         "baseline_sd": ("sd of the baseline", lambda value: written(value, unit)),
