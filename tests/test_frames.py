@@ -432,7 +432,7 @@ def test_metrics_are_listed_if_some_run_has_them(tmp_path):
     listed = measures.metrics_of(frames.load(tmp_path))
     assert "test/error" in listed
     assert "val/error" not in listed
-    assert not {"seed", "parameters", "epochs_done", "status"} & set(listed)
+    assert not {"seed", "epochs_done", "status"} & set(listed)
 
 
 @pytest.mark.parametrize(
@@ -453,3 +453,17 @@ def test_metrics_are_listed_if_some_run_has_them(tmp_path):
 )
 def test_the_better_side_of_a_metric(metric, side):
     assert measures.better(metric) == side
+
+
+def test_epochs_to_a_target_are_the_same_added_as_read(tmp_path):
+    for seed, accuracies in enumerate(([0.5, 0.9, 0.8], [0.1, 0.2, 0.3], [0.9, 0.1, 0.1])):
+        history = [
+            {"epoch": i, "step": i, "train/loss": 1.0, "val/accuracy": accuracy}
+            for i, accuracy in enumerate(accuracies, start=1)
+        ]
+        write_run(tmp_path, {"seed": seed}, history=history, metrics={"test/error": 0.1})
+    added = frames.with_target(frames.read(tmp_path), 0.2).runs["epochs_to_target"]
+    read = frames.read(tmp_path, target=0.2).runs["epochs_to_target"]
+    pd.testing.assert_series_equal(added, read)
+    assert added.tolist()[::2] == [2, 1]
+    assert pd.isna(added[1])

@@ -41,6 +41,24 @@ def notes(frames: Frames) -> list[str]:
     return found
 
 
+def short_of_target(runs: pd.DataFrame, target: float) -> list[str]:
+    """Say which arms have runs that never came to a validation error, if any have.
+
+    Args:
+        runs: The runs frame, with `epochs_to_target`.
+        target: The error, a fraction.
+    """
+    done = runs[(runs["status"] == "finished") & runs["epochs_to_target"].isna()]
+    counted = done.groupby("arm", sort=False).size()
+    if counted.empty:
+        return []
+    arms = _listed(f"{arm} ({n})" for arm, n in counted.items())
+    return [
+        f"runs that never came to the target, a validation error of {100 * target:g} %, are in no"
+        f" mean of the epochs to it: {arms}"
+    ]
+
+
 def identical_arms(frames: Frames) -> list[tuple[str, ...]]:
     """Find arms whose runs agree to the last bit on every seed they share.
 

@@ -103,10 +103,15 @@ def contrasts(
     return _judged(table.assign(**found))
 
 
+def compared(found: pd.DataFrame) -> list[Compared]:
+    """Say of each row of contrasts what it compares with what."""
+    columns = (found[name] for name in ("arm", "metric", "baseline", "against_metric", "statistic"))
+    return [Compared(*row) for row in zip(*columns, strict=True)]
+
+
 def to_baseline(found: pd.DataFrame, baseline: str) -> pd.DataFrame:
     """Leave out of contrasts the claims that compare otherwise than by mean with the baseline."""
-    columns = (found[name] for name in ("arm", "metric", "baseline", "against_metric", "statistic"))
-    kept = [Compared(*row).is_to(baseline) for row in zip(*columns, strict=True)]
+    kept = [what.is_to(baseline) for what in compared(found)]
     return found[np.array(kept, dtype=bool)]
 
 

@@ -12,7 +12,7 @@ be used to choose by the test set:
 `images_per_second`   training images passed, over seconds of training alone
 
 Names with a slash are measured of a split; all columns of the runs frame that `metrics_of` lists
-can be compared between arms.
+can be compared between arms, `parameters` among them, though seeds agree on that and test nothing.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
 Entry = Mapping[str, Any]  # of a record's history: one epoch
 
-UNSPLIT = ("epochs_to_best", "epochs_to_target", "seconds", "images_per_second")
+UNSPLIT = ("epochs_to_best", "epochs_to_target", "seconds", "images_per_second", "parameters")
 _LOWER = ("loss", "error", "ece", "brier", "error_lowest", "error_area", "error_spread")
 
 

@@ -115,7 +115,8 @@ def summarize(frame: pd.DataFrame, by: list[str], metric: str) -> pd.DataFrame:
         AblateError: There is no such column; the nearest is named.
     """
     _require(frame, [*by, metric])
-    grouped = frame.groupby(by, sort=by != ["arm"], observed=True, dropna=False)[metric]
+    known = frame.assign(**{metric: frame[metric].astype("float64")})  # counts may be missing
+    grouped = known.groupby(by, sort=by != ["arm"], observed=True, dropna=False)[metric]
     found = grouped.agg(["count", "mean", "std", "min", "max"])
     interval = t_interval(*(found[name].to_numpy(float) for name in ("mean", "std", "count")))
     columns = {

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import textwrap
+from collections.abc import Sequence
 
 from rich.box import SIMPLE_HEAD
 from rich.console import Console, JustifyMethod
@@ -11,7 +12,7 @@ from rich.text import Text
 
 from ablate.report import escape, sentences, tables
 from ablate.report.compare import Comparison
-from ablate.report.table import Table
+from ablate.report.table import Cell, Table
 
 _MOST_ROWS = 30
 _WIDTH = 14  # of a column's head
@@ -19,7 +20,7 @@ _NAME = 21  # at least, of an arm's column
 
 
 def show_comparison(comparison: Comparison, console: Console) -> None:
-    """Print the arms, the verdict and what weakens it.
+    """Print the arms, the claims, the verdict and what weakens it.
 
     Args:
         comparison: What was compared.
@@ -27,23 +28,31 @@ def show_comparison(comparison: Comparison, console: Console) -> None:
     """
     table = tables.compared(comparison, brief=True)
     arms = set(comparison.foremost(_MOST_ROWS))
-    drawn = Drawn(box=SIMPLE_HEAD, padding=0, show_edge=False)
-    shown = _fitting(table, console.width)
-    for i, head in enumerate(table.heads[:shown]):
-        side: JustifyMethod = "right" if i in table.numeric else "left"
-        folded = Text("\n".join(textwrap.wrap(head, _WIDTH)))
-        drawn.add_column(folded, justify=side, overflow="fold", no_wrap=i > 0)  # names wrap
-    for arm, row in zip(comparison.lines, table.rows, strict=True):
-        if arm in arms:
-            drawn.add_row(*(_text(cell.text) for cell in row[:shown]))
-    console.print(drawn)
+    kept = [row for arm, row in zip(comparison.lines, table.rows, strict=True) if arm in arms]
+    console.print(_drawn(table, kept, _fitting(table, console.width)))
+    if comparison.claimed:
+        claims = tables.claims(comparison, brief=True)
+        console.print(_drawn(claims, claims.rows, len(claims.heads)))
     for sentence in (comparison.choice(_MOST_ROWS).strip(), sentences.verdict(comparison)):
         if sentence:
             console.print(_text(sentence), highlight=False)
     for note in comparison.notes:
         console.print(_text(f"note: {note}"), highlight=False)
-    meaning = "±, [ ]: 95 % t interval over seeds; p Holm: corrected for the number of arms"
+    number = "claims" if comparison.claimed else "arms"
+    meaning = f"±, [ ]: 95 % t interval over seeds; p Holm: corrected for the number of {number}"
     console.print(Text(meaning, style="dim"), highlight=False)
+
+
+def _drawn(table: Table, rows: Sequence[tuple[Cell, ...]], columns: int) -> Drawn:
+    """Draw the first columns of some rows; the first of them wraps."""
+    drawn = Drawn(box=SIMPLE_HEAD, padding=0, show_edge=False)
+    for i, head in enumerate(table.heads[:columns]):
+        side: JustifyMethod = "right" if i in table.numeric else "left"
+        folded = Text("\n".join(textwrap.wrap(head, _WIDTH)))
+        drawn.add_column(folded, justify=side, overflow="fold", no_wrap=i > 0)
+    for row in rows:
+        drawn.add_row(*(_text(cell.text) for cell in row[:columns]))
+    return drawn
 
 
 def _fitting(table: Table, width: int) -> int:

@@ -5,8 +5,8 @@ Everything is worked out here and in `explore` and `origin`; what renders only w
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Sequence
+from dataclasses import dataclass
 from functools import cached_property
 from math import isnan, nan
 from pathlib import Path
@@ -16,76 +16,35 @@ import numpy as np
 import pandas as pd
 
 from ablate.analyze import checks, frames
-from ablate.analyze.contrasts import baseline_of, contrasts, to_baseline
+from ablate.analyze.contrasts import baseline_of, compared, contrasts, to_baseline
 from ablate.analyze.frames import Frames
 from ablate.analyze.measures import better, metrics_of
-from ablate.analyze.pairs import Compared
 from ablate.analyze.summaries import arms, counts
 from ablate.analyze.verdicts import Claim
 from ablate.errors import AblateError, listed, nearest
 from ablate.report.asked import METRIC, Asked, completed, judgeable
+from ablate.report.line import LOST, Line, line_of
 
 Paths = Sequence[str | Path]
 
 COST = "seconds"
-LOST = {
-    "n_missing": "missing",
-    "n_failed": "failed",
-    "n_diverged": "diverged",
-    "n_unfinished": "unfinished",
-}
 _OF_AN_ARM = ["arm", "mean", "ci_low", "ci_high", "n", "sampling_error", *LOST]
-_SIDES = ("arm", "metric", "baseline", "against_metric", "statistic")
 _OF_A_CONTRAST = [
-    *_SIDES,
-    *("n", "paired", "delta", "ci_low", "ci_high", "p", "p_holm", "verdict", "direction"),
+    *(
+        "arm",
+        "n",
+        "paired",
+        "delta",
+        "ci_low",
+        "ci_high",
+        "p",
+        "p_holm",
+        "p_differs",
+        "verdict",
+        "direction",
+    ),
     *("change", "margin", "family", "family_size"),
 ]
-
-
-@dataclass(frozen=True)
-class Line:
-    """What is said of an arm by one metric, in the metric's unit; NaN where nothing can be said.
-
-    Attributes:
-        arm: Its name.
-        mean: Over its finished runs, with the 95 % interval `low` to `high`.
-        n: How many these are.
-        lost: How many runs did not finish, by what became of them.
-        sampling_error: What the test set gives a single run.
-        seconds: Of training a run, a mean.
-        delta: The mean less the baseline's, with the 95 % interval `delta_low` to `delta_high`; of
-            a claim about spread the ratio of the standard deviations.
-        pairs: Seeds that it was worked out from; runs of the arm where it is not `paired`.
-        p: Two-sided; `p_holm` corrected within the `family`, its name and size.
-        verdict: As `ablate.analyze.verdicts` has it; None of the baseline.
-        what: What is compared with what; None of the baseline.
-        direction: As claimed; ``differs`` where nothing is.
-        change: On which side it lies: ``better``, ``worse``, ``lower`` or ``higher``.
-        margin: The smallest difference that matters, or NaN.
-    """
-
-    arm: str
-    mean: float
-    low: float
-    high: float
-    n: int
-    lost: dict[str, int]
-    sampling_error: float
-    seconds: float
-    delta: float = nan
-    delta_low: float = nan
-    delta_high: float = nan
-    pairs: int = 0
-    paired: bool = True
-    p: float = nan
-    p_holm: float = nan
-    verdict: str | None = None
-    what: Compared | None = None
-    direction: str = "differs"
-    change: str | None = None
-    margin: float = nan
-    family: tuple[str, int] = ("", 0)
 
 
 @dataclass(frozen=True)
@@ -126,23 +85,25 @@ class Comparison:
 
     def of(self, metric: str) -> dict[str, Line]:
         """Give the same as `lines` by any metric."""
-        against = to_baseline(self.contrasts, self.baseline)
-        mine = against.loc[against["metric"] == metric, _OF_A_CONTRAST]
-        contrast = {one["arm"]: one for one in records(mine)}
+        against = self.contrasts[self.contrasts["metric"] == metric]
+        rows = _rows(to_baseline(against, self.baseline))
+        contrast = {one["arm"]: one for one in rows}
         cost, about = self._cost, records(self.arms.loc[self.arms["metric"] == metric, _OF_AN_ARM])
-        return {a["arm"]: _line(a, contrast.get(a["arm"]), cost.get(a["arm"], nan)) for a in about}
+        return {
+            a["arm"]: line_of(a, contrast.get(a["arm"]), cost.get(a["arm"], nan)) for a in about
+        }
 
     @cached_property
     def claimed(self) -> list[tuple[Claim, Line]]:
         """Each claim, and the line of its arm by its metric, compared as it is claimed."""
-        rows = records(self.contrasts.loc[self.contrasts["family"] == "claims", _OF_A_CONTRAST])
-        contrast = {_compared(one): one for one in rows}
+        rows = _rows(self.contrasts[self.contrasts["family"] == "claims"])
+        contrast = {one["what"]: one for one in rows}
         found = []
         for claim in self.asked.claims:
             of_arm = (self.arms["metric"] == claim.metric) & (self.arms["arm"] == claim.arm)
             (about,) = records(self.arms.loc[of_arm, _OF_AN_ARM])
             row = contrast[claim.compared(self.baseline)]
-            found.append((claim, _line(about, row, self._cost.get(claim.arm, nan))))
+            found.append((claim, line_of(about, row, self._cost.get(claim.arm, nan))))
         return found
 
     @property
@@ -189,33 +150,10 @@ def records(frame: pd.DataFrame) -> list[dict[str, Any]]:
     return cast(list[dict[str, Any]], frame.to_dict("records"))
 
 
-def _compared(contrast: Mapping[str, Any]) -> Compared:
-    return Compared(*(contrast[name] for name in _SIDES))
-
-
-def _line(about: dict[str, Any], contrast: dict[str, Any] | None, seconds: float) -> Line:
-    lost = {word: int(about[column]) for column, word in LOST.items()}
-    own = (about["arm"], about["mean"], about["ci_low"], about["ci_high"], int(about["n"]), lost)
-    line = Line(*own, about["sampling_error"], seconds)
-    if contrast is None:
-        return line
-    low, high = contrast["ci_low"], contrast["ci_high"]
-    return replace(
-        line,
-        delta=contrast["delta"],
-        delta_low=low,
-        delta_high=high,
-        pairs=int(contrast["n"]),
-        paired=bool(contrast["paired"]),
-        p=contrast["p"],
-        p_holm=contrast["p_holm"],
-        verdict=contrast["verdict"],
-        what=_compared(contrast),
-        direction=contrast["direction"],
-        change=contrast["change"],
-        margin=contrast["margin"],
-        family=(contrast["family"], int(contrast["family_size"])),
-    )
+def _rows(found: pd.DataFrame) -> list[dict[str, Any]]:
+    """Turn contrasts into a dict a row, with what each compares."""
+    rows = zip(compared(found), records(found[_OF_A_CONTRAST]), strict=True)
+    return [row | {"what": what} for what, row in rows]
 
 
 def compare(paths: Paths, asked: Asked | None = None, *, brief: bool = False) -> Comparison:
@@ -232,8 +170,10 @@ def compare(paths: Paths, asked: Asked | None = None, *, brief: bool = False) ->
     read = frames.read(paths)
     _require_finished(read.runs, paths)
     whole, swapped = completed(asked or Asked(), read.runs)
+    short = []
     if whole.target is not None:
         read = frames.with_target(read, whole.target)
+        short = checks.short_of_target(read.runs, whole.target)
     whole, open_ = judgeable(whole, read.runs)
     metric = whole.metric or METRIC
     _require_metric(read.runs, metric)
@@ -258,7 +198,7 @@ def compare(paths: Paths, asked: Asked | None = None, *, brief: bool = False) ->
         baseline,
         arms(read.runs, shown),
         found,
-        (*swapped, *open_, *moved, *checks.notes(read)),
+        (*swapped, *open_, *moved, *short, *checks.notes(read)),
         tuple(checks.identical_arms(read)),
     )
 

@@ -8,7 +8,8 @@ from collections.abc import Sequence
 
 from ablate.analyze.pairs import Compared
 from ablate.analyze.verdicts import ALPHA, EQUIVALENT, VERDICTS, Claim
-from ablate.report.compare import Comparison, Line
+from ablate.report.compare import Comparison
+from ablate.report.line import Line
 from ablate.report.numbers import (
     RATIO,
     Unit,
@@ -68,14 +69,15 @@ def _of_claims(comparison: Comparison) -> str:
     claimed = comparison.claimed
     counts = Counter(str(line.verdict) for _, line in claimed)
     told = ", ".join(f"{counts[name]} {name}" for name in VERDICTS if counts[name])
-    to_baseline = all(what(line).against == comparison.baseline for _, line in claimed)
+    base = comparison.baseline
+    to_baseline = all(what(line).against == base != what(line).arm for _, line in claimed)
     some = [
         f"that {claim.arm} {_stated(claim, line, to_baseline)} is {line.verdict} ({_found(line)})"
         for claim, line in claimed[:_MOST]
     ]
     more = [f"{len(claimed) - _MOST} more are in the table"] if len(claimed) > _MOST else []
     subject = "The one claim" if len(claimed) == 1 else f"Of {len(claimed)} claims"
-    against = f" against {comparison.baseline}" if to_baseline else ""
+    against = f" against {base}" if to_baseline else ""
     counted = "" if len(claimed) == 1 else f", {told}"
     return f"{subject}{against}{counted}: {'; '.join([*some, *more])}."
 
@@ -156,6 +158,12 @@ def judged(line: Line) -> str:
     return line.verdict
 
 
+def judged_arm(line: Line) -> str:
+    """Write the same beside the difference of an arm, where it does not stand what is claimed."""
+    words = {"supported": "equivalent", "refuted": "not equivalent"}
+    return words.get(judged(line), judged(line)) if line.direction == EQUIVALENT else judged(line)
+
+
 def is_claimed(line: Line) -> bool:
     """Tell whether a line is of a claim, or of what nobody claimed."""
     return line.family[0] == "claims"
@@ -234,9 +242,10 @@ def _of_verdicts(lines: Sequence[Line]) -> list[str]:
         words.append("equivalent: two one-sided tests place Δ within that smallest effect")
     if any(line.direction == EQUIVALENT for line in claims):
         words.append(
-            "of a claim that arms are equivalent, supported: p Holm, there that of two one-sided"
-            f" tests which place Δ within the smallest effect, below {ALPHA}; refuted: Δ is at"
-            f" least that effect, and the Holm-corrected p of a difference below {ALPHA}"
+            "of a claim of equivalence, supported (equivalent): p Holm, there that of two one-sided"
+            f" tests which place Δ within the smallest effect, below {ALPHA}; refuted (not"
+            " equivalent): Δ is at least that effect, and p Holm, there that of a difference, below"
+            f" {ALPHA}"
         )
     words.append("inconclusive: anything else, which is no proof of no effect")
     return [f"Verdicts. {'; '.join(words)}."]

@@ -11,7 +11,8 @@ import pandas as pd
 from ablate.analyze.contrasts import to_baseline
 from ablate.analyze.measures import metrics_of
 from ablate.analyze.verdicts import Claim
-from ablate.report.compare import COST, LOST, Comparison, Line, records
+from ablate.report.compare import COST, Comparison, records
+from ablate.report.line import LOST, Line
 from ablate.report.numbers import (
     MINUS,
     NONE,
@@ -23,7 +24,14 @@ from ablate.report.numbers import (
     unit_of,
     written,
 )
-from ablate.report.sentences import compared_with, judged, measured, unit_of_change, what
+from ablate.report.sentences import (
+    compared_with,
+    judged,
+    judged_arm,
+    measured,
+    unit_of_change,
+    what,
+)
 from ablate.report.table import Cell, Table
 
 _SECONDS = unit_of(COST)
@@ -57,8 +65,8 @@ def compared(comparison: Comparison, brief: bool = False) -> Table:
     quiet = _quiet(comparison) if brief else set()
     made = {head: make for head, make in columns.items() if head not in quiet}
     rows = tuple(tuple(make(line) for make in made.values()) for line in comparison.lines.values())
-    plain = to_baseline(comparison.contrasts, comparison.baseline)
-    about, against = (f[f["metric"] == comparison.metric] for f in (comparison.arms, plain))
+    mine = [f[f["metric"] == comparison.metric] for f in (comparison.arms, comparison.contrasts)]
+    about, against = mine[0], to_baseline(mine[1], comparison.baseline)
     kept = ["arm", *(c for c in against if c not in about)]
     title = f"Arms by {titled(comparison.metric)}"
     # Of the contrast those columns that an arm has under the same name are told with a prefix.
@@ -79,7 +87,7 @@ def _columns(comparison: Comparison, brief: bool) -> dict[str, Callable[[Line], 
         _delta_head(metric): lambda x: _delta(x, space),
         "p": lambda x: Cell(p_value(x.p), x.p),
         "p Holm": lambda x: Cell(p_value(x.p_holm), x.p_holm),
-        "verdict": lambda x: Cell(judged(x)),
+        "verdict": lambda x: Cell(judged_arm(x)),
         "n": lambda x: Cell(_count(x) if brief else str(x.n), x.n),
         "pairs": lambda x: Cell(_pairs(x), x.pairs),
     }
@@ -144,9 +152,9 @@ def claims(comparison: Comparison, brief: bool = False) -> Table:
 
     Args:
         comparison: What was compared.
-        brief: Leave out what is claimed in other words, and break a line before an interval.
+        brief: Leave out what the words say, and break a line before an interval.
     """
-    claimed, space = comparison.claimed, "\n" if brief else " "
+    claimed = comparison.claimed
     columns: dict[str, Callable[[Claim, Line], Cell]] = {
         "claim": lambda claim, _: Cell(comparison.asked.words.get(claim, ("", ""))[0]),
         "arm": lambda claim, _: Cell(claim.arm),
@@ -154,7 +162,7 @@ def claims(comparison: Comparison, brief: bool = False) -> Table:
         "against": lambda _, line: Cell(compared_with(line, what(line).against)),
         "metric": lambda _, line: Cell(_compared_by(line)),
         "δ": _smallest,
-        f"Δ {_ALONE}": lambda _, line: _delta(line, space),
+        f"Δ {_ALONE}": lambda _, line: _with_unit(line) if brief else _delta(line, " "),
         "p Holm": lambda _, line: Cell(p_value(line.p_holm), line.p_holm),
         "verdict": lambda _, line: Cell(judged(line)),
         "source": lambda claim, _: Cell(comparison.asked.words.get(claim, ("", ""))[1]),
@@ -166,6 +174,13 @@ def claims(comparison: Comparison, brief: bool = False) -> Table:
     rows = tuple(tuple(make(*one) for make in made.values()) for one in claimed)
     data = comparison.contrasts[comparison.contrasts["family"] == "claims"]
     return Table("claims", "Claims", tuple(made), rows, data)
+
+
+def _with_unit(line: Line) -> Cell:
+    cell, unit = _delta(line, "\n"), unit_of_change(line)
+    value, *bounds = cell.text.split("\n")
+    name = unit.difference if unit.signed else "ratio"
+    return Cell("\n".join([f"{value} {name}".strip(), *bounds]), cell.number)
 
 
 def _compared_by(line: Line) -> str:
@@ -213,8 +228,7 @@ _TESTS = {
 def _beside(comparison: Comparison) -> Table:
     """Tell what pairing gained, how large effects are, and what else tests them."""
     found, unit = comparison.contrasts, unit_of(comparison.metric)
-    plain = to_baseline(found, comparison.baseline)
-    mine = plain[plain["metric"] == comparison.metric]
+    mine = to_baseline(found[found["metric"] == comparison.metric], comparison.baseline)
     columns: dict[str, tuple[str, Callable[[float], str]]] = {
         "sd": ("sd", lambda value: written(value, unit)),
         "baseline_sd": ("sd of the baseline", lambda value: written(value, unit)),

@@ -30,6 +30,8 @@ def _figures(comparison: Comparison, exploration: Exploration) -> Iterator[Figur
     yield between.seeds(comparison)
     if len(comparison.lines) > 1:
         yield between.differences(comparison)
+        if (spreads := between.spreads(comparison)) is not None:
+            yield spreads
     for metric, frame in exploration.curves.items():
         yield courses.curves(comparison, metric, frame)
     if (gap := between.gap(comparison)) is not None:

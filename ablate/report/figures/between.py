@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from math import isnan
 from typing import Any
 
 import pandas as pd
 from matplotlib.axes import Axes
-from matplotlib.ticker import MaxNLocator
+from matplotlib.ticker import LogLocator, MaxNLocator, NullLocator
 
+from ablate.analyze.contrasts import compared
 from ablate.palette import BLACK, BLUE, COLOURS, GREY, MARKERS, ORANGE, SKY, VERMILION
 from ablate.report.compare import Comparison
 from ablate.report.figures.style import Figure, below, blank, finished, height_of, rows, wrapped
+from ablate.report.line import Line
 from ablate.report.numbers import spoken, titled, unit_of
+from ablate.report.sentences import compared_with, what
 
 _MOST_ROWS = 24  # arms in a figure that has a row each
 _MOST_CLOUDS = len(COLOURS)
@@ -72,30 +76,81 @@ def _interval(axes: Axes, place: float, mean: float, low: float, high: float) ->
 
 
 def differences(comparison: Comparison) -> Figure:
-    """Draw the difference of each arm to the baseline, with its interval."""
+    """Draw the difference of each arm to the baseline, and of what else is claimed."""
     arms = [arm for arm in comparison.foremost(_MOST_ROWS) if arm != comparison.baseline]
-    lines = [comparison.lines[arm] for arm in arms]
+    lines = {arm: comparison.lines[arm] for arm in arms} | _claims(comparison, "mean")
     scale = unit_of(comparison.metric).scale
-    figure, axes = blank(height_of(arms))
+    figure, axes = blank(height_of(list(lines)))
     axes.axvline(0, color=GREY, lw=1)
-    for margin in {line.margin * scale for line in lines if not isnan(line.margin)}:
+    for margin in {line.margin * scale for line in lines.values() if not isnan(line.margin)}:
         axes.axvspan(-margin, margin, color="#eeeeee", zorder=0)
-    for i, line in enumerate(lines):
-        _interval(axes, i, line.delta * scale, line.delta_low * scale, line.delta_high * scale)
-        if line.verdict not in ("supported", "refuted"):
-            axes.plot(line.delta * scale, i, "D", color="white", markeredgecolor="black", ms=5)
-    rows(axes, arms)
+    _changes(axes, lines, scale)
     name = titled(comparison.metric, difference=True)
     axes.set_xlabel(f"Δ {name}")
     caption = (
-        f"Each arm less the baseline, {comparison.baseline}, with the 95 % interval. Filled: p Holm"
-        f" below 0.05; hollow: not. An arm without a line has too few seeds for an interval."
+        f"Each arm less the baseline, {comparison.baseline}, or less what is named, with the 95 %"
+        f" interval. {_FILLED} An arm without a line has too few seeds for an interval."
         f"{comparison.choice(_MOST_ROWS)}"
     )
-    kept = [c for c in comparison.contrasts if c != "primary"]
-    mine = comparison.contrasts["metric"] == comparison.metric
-    data = comparison.contrasts.loc[mine & comparison.contrasts["arm"].isin(arms), kept]
-    return finished(figure, "differences", "Difference to the baseline", caption, data)
+    return finished(
+        figure, "differences", "Difference to the baseline", caption, _rows_of(comparison, lines)
+    )
+
+
+def spreads(comparison: Comparison) -> Figure | None:
+    """Draw the ratios of standard deviations that are claimed, if any are."""
+    lines = _claims(comparison, "spread")
+    if not lines:
+        return None
+    figure, axes = blank(height_of(list(lines)))
+    axes.set_xscale("log")
+    axes.axvline(1, color=GREY, lw=1)
+    for margin in {line.margin for line in lines.values() if not isnan(line.margin)}:
+        axes.axvspan(1 / margin, margin, color="#eeeeee", zorder=0)
+    _changes(axes, lines, 1)
+    axes.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+    axes.xaxis.set_major_formatter("{x:g}")
+    axes.xaxis.set_minor_locator(NullLocator())
+    axes.set_xlabel("ratio of standard deviations over seeds")
+    caption = (
+        "Standard deviation of an arm over that of what is named, with the 95 % interval."
+        f" {_FILLED} An arm without a line has too few seeds for an interval."
+    )
+    return finished(figure, "spreads", "Spread over seeds", caption, _rows_of(comparison, lines))
+
+
+_FILLED = (
+    "Filled: supported or refuted, or, where nothing is claimed, shown to differ; hollow: neither."
+)
+
+
+def _claims(comparison: Comparison, statistic: str) -> dict[str, Line]:
+    """Choose claims that no line of the comparison tells, by a name; of means, the primary's."""
+    chosen = {}
+    for claim, line in comparison.claimed:
+        asked = what(line)
+        told = asked.is_to(comparison.baseline) or asked.statistic != statistic
+        if told or (statistic == "mean" and asked.metric != comparison.metric):
+            continue
+        by = "" if asked.metric == comparison.metric else f", {spoken(asked.metric)}"
+        chosen[f"{claim.arm}{by} against {compared_with(line, asked.against)}"] = line
+    return chosen
+
+
+def _changes(axes: Axes, lines: Mapping[str, Line], scale: float) -> None:
+    for i, line in enumerate(lines.values()):
+        _interval(axes, i, line.delta * scale, line.delta_low * scale, line.delta_high * scale)
+        if line.verdict not in ("supported", "refuted"):
+            axes.plot(line.delta * scale, i, "D", color="white", markeredgecolor="black", ms=5)
+    rows(axes, list(lines))
+
+
+def _rows_of(comparison: Comparison, lines: Mapping[str, Line]) -> pd.DataFrame:
+    """Give the contrasts that a figure shows."""
+    wanted = {line.what for line in lines.values()}
+    every = comparison.contrasts
+    kept = [one in wanted for one in compared(every)]
+    return every.loc[kept, [c for c in every if c != "primary"]]
 
 
 def gap(comparison: Comparison) -> Figure | None:

@@ -1,0 +1,197 @@
+"""What a report says of claims: against other arms and metrics, of spread, of equivalence."""
+
+from __future__ import annotations
+
+import json
+import math
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from ablate.analyze import checks
+from ablate.launch.study import described
+from ablate.plan import study
+from ablate.report import write
+from ablate.report.compare import compare
+from ablate.report.numbers import MINUS
+from tests.reports import brief, page, write_arms
+
+ARMS = ("plain", "less", "alike", "wide")
+
+
+def claim(words, arm, direction, margin=None, metric="test/error", **more):
+    asked = {"claim": words, "arm": arm, "direction": direction, "margin": margin}
+    return asked | {"metric": metric, "source": "Someone 2014"} | more
+
+
+CLAIMS = (
+    claim("Less is lower", "less", "lower", 0.002),
+    claim("Less is lower than wide", "less", "lower", 0.002, against="wide"),
+    claim("Alike is the same", "alike", "equivalent", 0.01),
+    claim("Wide spreads as much", "wide", "equivalent", 2.0, statistic="spread"),
+    claim("Plain fits", "plain", "lower", 0.002, "train/error", against_metric="test/error"),
+    claim("Across", "less", "higher", 0.002, against="wide", against_metric="train/error"),
+)
+
+
+def write_study(folder, *claims, **more):
+    told = described(study.read("dropout_rate"), {}) | {"command": []}
+    arms = {name: {"tuned": {}, "on the grid's edge": []} for name in ARMS}
+    folder.mkdir(parents=True, exist_ok=True)
+    told |= {"baseline": "plain", "arms": arms, "claims": claims} | more
+    (folder / "study.json").write_text(json.dumps(told))
+    noise = np.random.default_rng(0)
+    base = 0.11 + noise.normal(0, 0.01, 8)
+    errors = {
+        "plain": base,
+        "less": base - 0.02 + noise.normal(0, 0.003, 8),
+        "alike": base + noise.normal(0, 0.002, 8),
+        "wide": 0.11 + noise.normal(0, 0.04, 8),
+    }
+    write_arms(folder, {arm: values.tolist() for arm, values in errors.items()})
+
+
+@pytest.fixture(scope="module")
+def told(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("told")
+    write_study(folder, *CLAIMS)
+    return write.write_report([folder])[0]
+
+
+def row(text, words):
+    """Find the first row of this name in the page, cell by cell."""
+    line, *_ = (line for line in text.splitlines() if line.startswith(f"| {words} |"))
+    return [cell.strip() for cell in line.strip("|").split("|")]
+
+
+def test_the_page_says_what_each_claim_compares(told):
+    text = (told / "report.md").read_text(encoding="utf-8").replace("\\", "")
+    for words, *cells in (
+        ("Less is lower", "less", "lower", "plain", "test error, points", "0.20"),
+        ("Less is lower than wide", "less", "lower", "wide", "test error, points", "0.20"),
+        ("Wide spreads as much", "wide", "equivalent", "plain", "the spread of test error, ratio"),
+        ("Plain fits", "plain", "lower", "its test error", "train error, points"),
+        ("Across", "less", "higher", "wide in train error", "test error, points"),
+    ):
+        assert row(text, words)[1 : 1 + len(cells)] == cells
+    assert row(text, "Wide spreads as much")[5] == "2.00"
+    assert row(text, "Wide spreads as much")[6].startswith("4.39 [1.90, 10.16]"), "without a sign"
+    verdicts = [row(text, one["claim"])[8] for one in CLAIMS]
+    assert verdicts == [*("supported", "inconclusive", "supported"), "refuted", *["supported"] * 2]
+
+
+def test_the_p_beside_a_verdict_is_the_one_that_it_rests_on(told):
+    every = pd.read_csv(told / "tables" / "claims.csv").set_index(["arm", "statistic"])
+    wide = every.loc[("wide", "spread")]
+    assert wide["p_holm"] > 0.5
+    assert wide["p_differs"] < 0.05
+    found = compare([told.parent])
+    lines = {asked.arm: line for asked, line in found.claimed if asked.direction == "equivalent"}
+    assert lines["wide"].p_holm == pytest.approx(wide["p_differs"])
+    assert lines["alike"].p_holm == pytest.approx(every.loc[("alike", "mean"), "p_holm"])
+
+
+def test_beside_the_difference_of_an_arm_equivalence_is_said_in_its_own_words(told):
+    text = (told / "report.md").read_text(encoding="utf-8")
+    arms = text[text.index("## Comparison") :]
+    assert "equivalent" in row(arms, "alike")
+    assert "supported" in row(arms, "less")
+
+
+def test_the_verdict_names_whom_an_arm_is_compared_with(told):
+    text = (told / "report.md").read_text(encoding="utf-8")
+    assert "Of 6 claims, 4 supported, 1 refuted, 1 inconclusive: that less lies lower in" in text
+    assert "that less lies lower in test error than wide is inconclusive" in text
+    assert "that alike is equivalent in test error to plain is supported" in text
+
+
+@pytest.mark.parametrize(
+    ("asked", "said"),
+    [
+        (CLAIMS[2], "against plain: that alike is equivalent in test error is supported"),
+        (CLAIMS[3], "against plain: that wide is equivalent in the spread of test error is ref"),
+        (CLAIMS[4], "claim: that plain lies lower in train error than its test error is sup"),
+        (CLAIMS[5], "claim: that less lies higher in test error than wide in train error is sup"),
+        (claim("", "wide", "differs", 2, statistic="spread"), "supported (ratio 4.39, 95 %"),
+    ],
+)
+def test_one_claim_is_told_in_a_sentence(tmp_path, asked, said):
+    write_study(tmp_path, asked)
+    assert said in page(tmp_path)
+
+
+def test_the_terminal_shows_every_claim_within_its_width(told):
+    text = brief(told.parent)
+    assert max(map(len, text.splitlines())) <= 80
+    for one in CLAIMS:
+        assert one["claim"] in text
+    assert "4.39 ratio" in text
+    assert f"{MINUS}0.85 points" in text
+    assert "corrected for the number of claims" in text
+
+
+def test_figures_show_claims_of_other_arms_and_of_spread(told):
+    differences = (told / "figures" / "differences.svg").read_text(encoding="utf-8")
+    assert "less against wide" in differences
+    assert "plain against" not in differences, "that is another metric"
+    spreads = (told / "figures" / "spreads.svg").read_text(encoding="utf-8")
+    assert "wide against plain" in spreads
+
+
+def test_without_a_claim_of_spread_there_is_no_figure_of_it(tmp_path):
+    write_study(tmp_path, CLAIMS[0])
+    report, _ = write.write_report([tmp_path])
+    assert not (report / "figures" / "spreads.svg").exists()
+
+
+def test_the_legend_explains_the_verdicts_that_are_there(told, tmp_path):
+    text = (told / "report.md").read_text(encoding="utf-8").replace("\\", "")
+    assert "the test is Pitman and Morgan's over shared seeds" in text
+    assert "of a claim of equivalence, supported (equivalent)" in text
+    assert "“claims” (6 comparisons)" in text
+    write_study(tmp_path, CLAIMS[0])
+    plain = page(tmp_path)
+    assert "Pitman" not in plain
+    assert "of a claim of equivalence" not in plain
+
+
+def test_a_claim_that_an_arm_differs_is_supported_and_not_called_a_finding(tmp_path):
+    write_study(tmp_path, *(claim(arm, arm, "differs", 0.002) for arm in ARMS[1:]))
+    text = page(tmp_path)
+    assert row(text, "less")[-2] == "supported"
+    assert "nobody claimed it beforehand" not in text
+
+
+def test_a_claim_of_which_the_runs_hold_nothing_is_noted_and_the_rest_is_judged(tmp_path):
+    lost = claim("", "less", "lower", against="gone")
+    unmeasured = claim("", "less", "lower", metric="evaluate/plain/error")
+    write_study(tmp_path, lost, unmeasured, CLAIMS[0])
+    found = compare([tmp_path])
+    assert [line.verdict for _, line in found.claimed] == ["supported"]
+    assert "a claim is not judged, of less: gone has no run" in found.notes
+    assert "a claim is not judged, of less: no finished run has evaluate/plain/error" in found.notes
+
+
+def test_a_study_that_says_nothing_of_other_arms_is_read_as_before(tmp_path):
+    old = claim("It is lower", "less", "lower", 0.002)
+    write_study(tmp_path, old)
+    found = json.loads((tmp_path / "study.json").read_text())
+    del found["target"]
+    (tmp_path / "study.json").write_text(json.dumps(found))
+    text = page(tmp_path)
+    assert row(text, "It is lower")[1:4] == ["less", "lower", "test error, points"]
+
+
+def test_finished_runs_that_never_came_to_the_target_are_counted(tmp_path):
+    ends = ["finished", "finished", "failed", "finished"]
+    epochs = [math.nan, 3, math.nan, math.nan]
+    runs = {"arm": ["a", "a", "a", "b"], "status": ends, "epochs_to_target": epochs}
+    (note,) = checks.short_of_target(pd.DataFrame(runs), 0.25)
+    assert note.endswith(
+        "a validation error of 25 %, are in no mean of the epochs to it: a (1), b (1)"
+    )
+    write_study(tmp_path, target=1e-9)
+    notes = " ".join(compare([tmp_path]).notes)
+    assert "plain (8), less (8), alike (8), wide (8)" in notes
+    assert checks.short_of_target(pd.DataFrame(runs).assign(epochs_to_target=1), 0.25) == []
