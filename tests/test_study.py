@@ -8,12 +8,16 @@ from typing import Any
 
 import pytest
 import yaml
+from scipy import stats
 
 import ablate
 from ablate import data, record
+from ablate.analyze import frames, measures
 from ablate.errors import AblateError
 from ablate.launch import command, describe
-from ablate.plan import Request, study
+from ablate.plan import Request, metric_names, study
+from ablate.report.compare import compare
+from tests.reports import run
 
 SOUND: dict[str, Any] = {
     "question": "Does dropout help?",
@@ -42,6 +46,10 @@ def planned(**changes: Any) -> list[Any]:
     return command.plan(Request((f"+study={written(**changes)}",)))
 
 
+def records(folder: str) -> list[Any]:
+    return [record.read(place) for place in record.find(Path(folder))]
+
+
 def faults(**changes: Any) -> tuple[str, ...]:
     with pytest.raises(AblateError) as error:
         planned(**changes)
@@ -49,6 +57,20 @@ def faults(**changes: Any) -> tuple[str, ...]:
 
 
 # -- what is wrong ---------------------------------------------------------------------------------
+
+
+def claims(*given: dict[str, Any]) -> dict[str, Any]:
+    """Give a study these claims, each said and lower where it does not say otherwise."""
+    sound = {"claim": "x", "arm": "dropped", "direction": "lower"}
+    return {"claims": [sound | one for one in given]}
+
+
+def tuned(own: Any, **tune: Any) -> dict[str, Any]:
+    """Tune a rate over two values, and over others for an arm."""
+    knobs = {"knobs": {"optimizer.lr": [0.1, 0.2]}} | tune
+    arms = {"plain": [], "dropped": {"set": ["dropout.dense=0.5"], "tune": own}}
+    return {"arms": arms, "tune": knobs}
+
 
 WRONG: dict[str, tuple[dict[str, Any], str]] = {
     "no question": ({"question": None}, "line 1: the study lacks question"),
@@ -62,11 +84,120 @@ WRONG: dict[str, tuple[dict[str, Any], str]] = {
     ),
     "a claim of the baseline": (
         {"claims": [{"claim": "x", "arm": "plain", "direction": "lower"}]},
-        "the claim names plain, which is the baseline",
+        "the claim names plain, which is the baseline: say against which arm",
+    ),
+    "a claim against an unknown arm": (
+        claims({"against": "plane"}),
+        "line 17: the claim names the arm plane: there is none; did you mean 'plain'?",
+    ),
+    "a claim of an arm against itself": (
+        claims({"against": "dropped"}),
+        "line 15: the claim compares dropped with itself",
+    ),
+    "a claim of a metric against itself": (
+        claims({"arm": "plain", "against_metric": "test/error", "against": "plain"}),
+        "the claim compares plain with itself",
+    ),
+    "a claim made twice": (
+        claims({}, {"direction": "higher"}),
+        "line 17: the claim compares the same as that of line 14",
+    ),
+    "a claim made from both sides": (
+        claims({"against": "plain"}, {"arm": "plain", "against": "dropped"}),
+        "line 18: the claim compares the same as that of line 14",
+    ),
+    "a claim of no metric": (
+        claims({"metric": "test/eror"}),
+        "line 17: the metric test/eror: no run records it; did you mean 'test/error'?",
+    ),
+    "a claim against no metric": (
+        claims({"against_metric": "val/los"}),
+        "the metric val/los: no run records it; did you mean 'val/loss'?",
+    ),
+    "a primary metric that is none": (
+        {"metric": "eror"},
+        "the metric eror: no run records it",
+    ),
+    "a claim of what is the same for every seed": (
+        claims({"metric": "parameters"}),
+        "it is the same for every seed of an arm, so that nothing can be tested",
+    ),
+    "epochs to no target": (
+        claims({"metric": "epochs_to_target"}),
+        "the metric epochs_to_target needs a target at the study's top",
+    ),
+    "equivalent without a margin": (
+        claims({"direction": "equivalent"}),
+        "line 16: equivalent needs a margin",
+    ),
+    "equivalent with the margin of another metric": (
+        claims({"direction": "equivalent", "metric": "test/loss"}) | {"margin": 0.1},
+        "equivalent needs a margin",
+    ),
+    "spread equivalent within the margin of a mean": (
+        claims({"direction": "equivalent", "statistic": "spread"}) | {"margin": 1.5},
+        "equivalent needs a margin",
+    ),
+    "a margin of spread that is no ratio": (
+        claims({"statistic": "spread", "margin": 0.01}),
+        "claims.0.margin=0.01 is not legal: it takes a number > 1",
+    ),
+    "a wrong statistic": (
+        claims({"statistic": "sd"}),
+        "statistic=sd is not legal: mean or spread",
+    ),
+    "a key that no claim has": (
+        claims({"agianst": "plain"}),
+        "there is no key agianst in a claim; did you mean 'against'?",
+    ),
+    "a margin for one scale": (
+        {"margin": {"quick": 0.1}},
+        "margin has a value for each scale: quick and full",
+    ),
+    "a wrong margin at the other scale": (
+        {"margin": {"quick": 0.1, "full": -1}},
+        "margin.full=-1 is not legal",
+    ),
+    "seeds for a scale that is none": (
+        {"seeds": {"quick": 3, "ful": 10}},
+        "seeds has a value for each scale",
+    ),
+    "wrong seeds at the other scale": (
+        {"seeds": {"quick": 3, "full": [1, 1]}},
+        "seeds.full is a number of seeds, or a list of different ones",
+    ),
+    "a target that is none": ({"target": 0}, "target=0 is not legal: it takes a number > 0"),
+    "an arm with a larger budget": (
+        tuned({"optimizer.lr": [0.1, 0.2, 0.3]}),
+        "dropped has 3 settings to tune, the study 2: budgets are equal",
+    ),
+    "an arm with a grid where nothing is tuned": (
+        tuned({"optimizer.lr": [0.1, 0.2]}) | {"tune": None},
+        "dropped has a grid, and the study tunes nothing",
+    ),
+    "an arm that sets what it tunes": (
+        tuned({"dropout.dense": [0.1, 0.2]}),
+        "dropout.dense is tuned, and the arm dropped sets it too",
+    ),
+    "an arm whose grid is a list": (
+        tuned(["optimizer.lr=0.1"]),
+        "arms.dropped.tune is a mapping: a knob, and a list of its values",
+    ),
+    "a key that no arm has": (
+        {"arms": {"plain": [], "dropped": {"set": ["dropout.dense=0.5"], "tuen": {}}}},
+        "an arm has set, seeds or tune, not tuen",
+    ),
+    "tuning by what is only known afterwards": (
+        {"tune": {"knobs": {"optimizer.lr": [0.1, 0.2]}, "metric": "val/error_area"}},
+        "tune.metric=val/error_area: validation (val/...) alone may tune: val/loss, val/accuracy",
     ),
     "a wrong direction": (
         {"claims": [{"claim": "x", "arm": "dropped", "direction": "low"}]},
         "direction=low is not legal: lower, higher, differs or equivalent",
+    ),
+    "a claim without words": (
+        {"claims": [{"arm": "dropped", "direction": "lower"}]},
+        "line 14: a claim has claim (in words), arm and direction",
     ),
     "no claim": ({"claims": []}, "claims is a list of at least one"),
     "one seed": ({"seeds": 1}, "has one seed: no verdict can come of fewer than two"),
@@ -197,6 +328,42 @@ def test_equal_steps_give_larger_batches_more_epochs() -> None:
     assert {run.arm: run.config["epochs"] for run in runs} == {"small": 1, "large": 5}
 
 
+def test_a_claim_says_what_it_compares_and_the_rest_goes_without_saying() -> None:
+    given = claims(
+        {},
+        {"arm": "plain", "against": "dropped", "metric": "val/loss"},
+        {"against_metric": "evaluate/dropout/error", "direction": "equivalent"},
+        {"against_metric": "val/error", "against": "plain"},
+        {"statistic": "spread", "direction": "equivalent", "margin": {"quick": 2, "full": 1.5}},
+    )
+    margins = {"margin": {"quick": 0.01, "full": 0.002}, "seeds": {"quick": 2, "full": [5, 6, 7]}}
+    found = {scale: study.read(written(**given, **margins), scale) for scale in study.SCALES}
+    assert [(c.arm, c.metric, c.against, c.against_metric) for c in found["full"].claims] == [
+        ("dropped", "test/error", "plain", "test/error"),
+        ("plain", "val/loss", "dropped", "val/loss"),
+        ("dropped", "test/error", "dropped", "evaluate/dropout/error"),
+        ("dropped", "test/error", "plain", "val/error"),
+        ("dropped", "test/error", "plain", "test/error"),
+    ]
+    of_scale = {scale: [claim.margin for claim in one.claims] for scale, one in found.items()}
+    assert of_scale == {
+        "quick": [0.01, None, 0.01, 0.01, 2],
+        "full": [0.002, None, 0.002, 0.002, 1.5],
+    }
+    assert [one.seeds for one in found.values()] == [(0, 1), (5, 6, 7)]
+
+
+def test_the_metrics_that_are_known_are_those_that_runs_have() -> None:
+    runs, _ = command.run(Request((f"+study={written()}", "regularize.clip_norm=1")))
+    there = measures.metrics_of(frames.read([runs[0].sweep], target=0.99).runs)
+    assert set(there) - set(metric_names.recorded()) == {"parameters"}
+    assert [name for name in there if metric_names.known_metric(name)] == ["parameters"]
+    lacking = set(metric_names.recorded()) - set(there)
+    # Of two other limits, and of five epochs.
+    assert lacking <= {"acted/clip_value", "acted/max_norm", "val/error_spread"}
+    assert metric_names.known_metric("inspect/anything") is None
+
+
 @pytest.mark.parametrize("name", study.shipped())
 def test_every_shipped_study_reads_at_both_scales_and_names_its_source(name: str) -> None:
     for scale in ("quick", "full"):
@@ -250,6 +417,97 @@ def test_each_arm_is_tuned_alike_on_validation_with_seeds_that_are_not_reported(
     told = json.loads(Path("results/mine/study.json").read_text())
     assert told["arms"]["dropped"]["tuned"] == {"optimizer.lr": "0.01"}
     assert told["arms"]["dropped"]["on the grid's edge"] == ["optimizer.lr"]
+
+
+def test_an_arm_may_be_tuned_over_values_of_its_own() -> None:
+    given = tuned({"optimizer.lr": [0.02, 0.01]}, seeds=1, knobs={"optimizer.lr": [0.005, 1e-6]})
+    runs, _ = command.run(Request((f"+study={written(**given)}", "epochs=2")))
+    tuning = [(r.arm, r.config["optimizer"]["lr"]) for r in runs if r.only_tunes]
+    assert sorted(tuning) == [
+        *(("dropped", 0.01), ("dropped", 0.02)),
+        *(("plain", 1e-6), ("plain", 0.005)),
+    ]
+    told = json.loads(Path("results/mine/study.json").read_text())
+    assert told["arms"]["plain"]["tuned"] == {"optimizer.lr": "0.005"}
+    assert told["arms"]["dropped"]["tuned"]["optimizer.lr"] in ("0.02", "0.01")
+    assert told["arms"]["dropped"]["on the grid's edge"] == ["optimizer.lr"]
+    how = " ".join(compare(["results/mine"]).asked.how)
+    assert "optimizer.lr among 0.005, 1e-06; for dropped, optimizer.lr among 0.02, 0.01" in how
+
+
+DIVERGES = {
+    "fixed": [*SOUND["fixed"], "optimizer=sgd"],
+    "tune": {"knobs": {"optimizer.lr": ["0.01", "1e30"]}, "seeds": 1},
+}
+
+
+@pytest.mark.parametrize("metric", ["val/error", "val/accuracy"])
+def test_a_setting_that_diverges_is_not_chosen_and_is_no_failure(
+    metric: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    file = written(**DIVERGES | {"tune": DIVERGES["tune"] | {"metric": metric}})
+    assert run("run", f"+study={file}", monkeypatch=monkeypatch) == 0
+    ends = [found["status"] for found in records("results/mine-tuning")]
+    assert sorted(ends) == ["diverged", "diverged", "finished", "finished"]
+    told = json.loads(Path("results/mine/study.json").read_text())
+    assert {arm["tuned"]["optimizer.lr"] for arm in told["arms"].values()} == {"0.01"}
+    assert "diverged" not in capsys.readouterr().out
+
+
+def test_a_tuning_run_that_fails_is_told_and_is_a_failure(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    file = written(**DIVERGES)
+    assert run("run", f"+study={file}", monkeypatch=monkeypatch) == 0
+    for place in record.find(Path("results/mine-tuning")):
+        found = record.read(place)
+        if found is not None and found["status"] == "diverged":
+            lost = {"status": "failed", "reason": "no memory was left"}
+            with record.claim(place):
+                record.write(place, found | lost)
+    capsys.readouterr()
+    assert run("run", f"+study={file}", monkeypatch=monkeypatch) == 1
+    out = capsys.readouterr().out
+    assert "failed" in out
+    assert "no memory" in out
+
+
+def test_where_every_setting_of_an_arm_diverges_the_study_ends_with_status_1(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    tune = {"knobs": {"optimizer.lr": ["1e29", "1e30"]}, "seeds": 1}
+    file = written(**DIVERGES | {"tune": tune})
+    assert run("run", f"+study={file}", monkeypatch=monkeypatch) == 1
+    told = capsys.readouterr().err
+    assert "no setting of optimizer.lr finished for the arm plain" in told
+    assert "Nothing was started" not in told
+
+
+def test_claims_of_every_kind_are_judged_in_the_report() -> None:
+    given = claims(
+        {"claim": "It is higher", "direction": "higher", "margin": 0.001},
+        {"claim": "As wide", "statistic": "spread", "direction": "equivalent", "margin": 50},
+        {"claim": "As good", "direction": "equivalent", "metric": "train/error", "margin": 1},
+        {"claim": "Worse unseen", "arm": "plain", "against_metric": "train/error"},
+        {"claim": "Far", "arm": "plain", "against": "half", "metric": "test/loss", "margin": 1e-9},
+        {"claim": "Later", "direction": "higher", "metric": "epochs_to_target"},
+    )
+    arms = {"plain": [], "dropped": ["dropout.dense=0.9"], "half": ["dropout.dense=0.5"]}
+    file = written(**given, arms=arms, seeds=4, target=0.9)
+    command.run(Request((f"+study={file}", "epochs=6")))
+    found = compare(["results/mine"])
+    assert len(found.claimed) == 6
+    runs = found.runs.set_index(["arm", "seed"])
+    test, train = (runs[f"{split}/error"] for split in ("test", "train"))
+    lines = {found.asked.words[claim][0]: line for claim, line in found.claimed}
+    assert lines["As wide"].delta == pytest.approx(test["dropped"].std() / test["plain"].std())
+    assert lines["As good"].verdict == "supported"
+    assert lines["Worse unseen"].delta == pytest.approx((test - train)["plain"].mean())
+    assert lines["Far"].p == pytest.approx(
+        stats.ttest_rel(*(runs.loc[arm, "test/loss"] for arm in ("plain", "half"))).pvalue
+    )
+    assert lines["Later"].mean == pytest.approx(runs.loc["dropped", "epochs_to_target"].mean())
+    assert {line.family for line in lines.values()} == {("claims", 6)}
 
 
 def test_a_poisoned_test_split_changes_no_choice(monkeypatch: pytest.MonkeyPatch) -> None:

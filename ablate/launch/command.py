@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
 from hydra._internal.hydra import Hydra
@@ -130,6 +130,19 @@ def _compare(request: Request) -> tuple[list[Run], bool]:
         except KeyboardInterrupt:
             return runs, True
         return runs, False
+
+
+def to_judge(
+    runs: Sequence[Run], records: Mapping[str, record.Record | None]
+) -> list[record.Record | None]:
+    """Leave out runs that only tuned and diverged: their setting is not chosen, and that is all.
+
+    Args:
+        runs: All runs of a request.
+        records: Their records, by key.
+    """
+    diverged = {key for key, r in records.items() if r is not None and r["status"] == "diverged"}
+    return [records[run.key] for run in runs if not (run.only_tunes and run.key in diverged)]
 
 
 def status(records: Sequence[record.Record | None], interrupted: bool) -> int:

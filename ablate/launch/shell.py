@@ -99,7 +99,7 @@ def _train(request: Request) -> int:
         show_run(runs[0], found, console)
     if runs[-1].config["report"] and not interrupted:
         report_sweep(runs, console)
-    return command.status(list(records.values()), interrupted)
+    return command.status(command.to_judge(runs, records), interrupted)
 
 
 def _show_configuration(request: Request, args: argparse.Namespace) -> int:

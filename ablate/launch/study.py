@@ -36,6 +36,12 @@ from ablate.plan.study import Study
 FILE = "study.json"
 
 
+class UntunedError(AblateError):
+    """No setting of an arm's tuned knobs finished, so that nothing can be chosen for it."""
+
+    status = 1
+
+
 class Comparison:
     """A study on its way.
 
@@ -55,7 +61,7 @@ class Comparison:
         if study.tuning is not None:
             self.tuning = self._resolver.planned(self._equal(of_tuning(study, self._own)))
         # Tuned knobs stand at their first values until they are chosen: what is wrong is told now.
-        first = {arm.name: choice for arm in study.arms for choice in grid(study)[:1]}
+        first = {arm.name: choice for arm in study.arms for choice in grid(study, arm)[:1]}
         self.reported = self._planned(first)
 
     def _planned(self, choices: Mapping[str, Choice]) -> list[Planned]:
@@ -117,10 +123,6 @@ def _label(run: Run) -> None:
 
 def described(study: Study, choices: Mapping[str, Choice]) -> dict[str, Any]:
     """Write a study down as its report needs it, with what was tuned."""
-    on_edge = {
-        arm: [name for name, value in choice.items() if _is_edge(study, name, value)]
-        for arm, choice in choices.items()
-    }
     return {
         "name": study.name,
         "question": study.question,
@@ -136,19 +138,18 @@ def described(study: Study, choices: Mapping[str, Choice]) -> dict[str, Any]:
                 "overrides": list(arm.overrides),
                 "seeds": list(study.seeds_of(arm)),
                 "tuned": choices.get(arm.name, {}),
-                "on the grid's edge": on_edge.get(arm.name, []),
+                "grid": dict(arm.grid or {}),
+                "on the grid's edge": _on_edge(study.grid_of(arm), choices.get(arm.name, {})),
             }
             for arm in study.arms
         },
-        "tuning": None if study.tuning is None else asdict(study.tuning) | {"line": None},
+        "tuning": None if study.tuning is None else asdict(study.tuning),
         "claims": [asdict(claim) for claim in study.claims],
     }
 
 
-def _is_edge(study: Study, name: str, value: str) -> bool:
-    assert study.tuning is not None, "only what is tuned was chosen"
-    values = study.tuning.knobs[name]
-    return value in (values[0], values[-1])
+def _on_edge(grid: Mapping[str, Sequence[str]], choice: Choice) -> list[str]:
+    return [name for name, value in choice.items() if value in (grid[name][0], grid[name][-1])]
 
 
 # -- tuning ----------------------------------------------------------------------------------------
@@ -160,22 +161,22 @@ def tuned(study: Study, planned: Sequence[Planned]) -> dict[str, Choice]:
     A setting of which a run failed or diverged is not chosen; of equal ones the first is.
 
     Raises:
-        AblateError: No setting of an arm finished.
+        UntunedError: No setting of an arm finished.
     """
     assert study.tuning is not None, "it is asked for where something is tuned"
     metric = study.tuning.metric
-    sign = -1 if metric.rpartition("/")[2] == "accuracy" else 1
-    settings = grid(study)
+    sign = -1 if metric == "val/accuracy" else 1
     chosen: dict[str, Choice] = {}
     for arm in study.arms:
+        settings = grid(study, arm)
         scores = [
-            sign * _mean(_validation(plan.run, metric) for plan in planned if _is_of(plan, arm, s))
+            _mean(_validation(plan.run, metric, sign) for plan in planned if _is_of(plan, arm, s))
             for s in settings
         ]
         best = min(range(len(settings)), key=lambda i: (scores[i], i))
         if not math.isfinite(scores[best]):
-            raise AblateError(
-                f"no setting of {', '.join(study.tuning.knobs)} finished for the arm {arm.name}:"
+            raise UntunedError(
+                f"no setting of {', '.join(study.grid_of(arm))} finished for the arm {arm.name}:"
                 " `ablate show` tells what went wrong with the tuning runs"
             )
         chosen[arm.name] = settings[best]
@@ -187,10 +188,11 @@ def _is_of(plan: Planned, arm: Any, setting: Choice) -> bool:
     return plan.run.arm == arm.name and given <= {o.lstrip("+") for o in plan.overrides}
 
 
-def _validation(run: Run, metric: str) -> float:
+def _validation(run: Run, metric: str, sign: int) -> float:
+    """Read what a tuning run is to have least of; without an end, it has infinitely much."""
     found = record.read(run.directory)
     value = None if found is None else found["metrics"].get(metric)
-    return math.inf if value is None else float(value)
+    return math.inf if value is None else sign * float(value)
 
 
 def _mean(values: Any) -> float:

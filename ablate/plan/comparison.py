@@ -82,14 +82,14 @@ def of_tuning(study: Study, own: Sequence[str]) -> list[Cell]:
         replace(cell, study=None)
         for seed in study.tuning.seeds
         for arm in study.arms
-        for choice in grid(study)
+        for choice in grid(study, arm)
         if (cell := _cell(study, arm, _given(choice), seed, own, f"{study.name}-tuning"))
     ]
 
 
-def grid(study: Study) -> list[Choice]:
-    """List the settings of the tuned knobs, in the order of the file."""
-    knobs = study.tuning.knobs if study.tuning is not None else {}
+def grid(study: Study, arm: Arm) -> list[Choice]:
+    """List the settings of the knobs that are tuned for an arm, in the order of the file."""
+    knobs = study.grid_of(arm)
     return [dict(zip(knobs, values, strict=True)) for values in product(*knobs.values())]
 
 

@@ -46,6 +46,11 @@ class Run:
         """Its own folder."""
         return self.sweep / self.key
 
+    @property
+    def only_tunes(self) -> bool:
+        """Whether it only tunes a study's knobs for an arm, and is not reported."""
+        return self.study is None and self.arm is not None
+
 
 def key(config: Mapping[str, Any], digest: str, code: Mapping[str, str] | None = None) -> str:
     """Work out a run's identity.

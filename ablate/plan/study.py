@@ -50,12 +50,14 @@ class Arm:
         name: Its name.
         overrides: What it sets.
         seeds: Seeds of its own, where they are not the study's.
+        grid: Values of its own for what is tuned, where they are not the study's.
         line: Where it stands in the file.
     """
 
     name: str
     overrides: Overrides
     seeds: tuple[int, ...] | None = None
+    grid: Mapping[str, tuple[str, ...]] | None = None
     line: int = 0
 
 
@@ -96,13 +98,11 @@ class Tuning:
         knobs: Knob -> its values, in the order of the grid.
         seeds: Seeds of the tuning runs; none of them is reported.
         metric: What is minimized (an accuracy is maximized).
-        line: Where it stands in the file.
     """
 
     knobs: Mapping[str, tuple[str, ...]]
     seeds: tuple[int, ...]
     metric: str = "val/error"
-    line: int = 0
 
 
 @dataclass(frozen=True)
@@ -148,6 +148,11 @@ class Study:
     def seeds_of(self, arm: Arm) -> tuple[int, ...]:
         """Give the seeds of an arm: its own, or the study's."""
         return self.seeds if arm.seeds is None else arm.seeds
+
+    def grid_of(self, arm: Arm) -> Mapping[str, tuple[str, ...]]:
+        """Give the knobs that are tuned for an arm, with their values: its own, or the study's."""
+        shared = {} if self.tuning is None else self.tuning.knobs
+        return shared if arm.grid is None else arm.grid
 
 
 def shipped() -> list[str]:

@@ -108,7 +108,7 @@ class Claims:
         self.known(f"{path}.metric", claim.metric)
         if claim.against_metric != claim.metric:
             self.known(f"{path}.against_metric", claim.against_metric)
-        if claim.direction == "equivalent" and claim.margin is None and "margin" not in value:
+        if claim.direction == "equivalent" and claim.margin is None and value.get("margin") is None:
             self.fault(f"{path}.direction", "equivalent needs a margin: what is no difference")
         sides = (claim.arm, claim.metric, claim.against, claim.against_metric)
         what = Compared(*sides, claim.statistic)

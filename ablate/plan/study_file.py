@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import yaml
 
@@ -15,14 +15,15 @@ from ablate.plan import designs
 from ablate.plan.designs import Overrides
 from ablate.plan.study import EQUAL, SCALES, Arm, Study, Tuning
 from ablate.plan.study_claims import Claims
-from ablate.schema import shown
+from ablate.plan.study_tuning import read_grid, read_tuning, read_values
 
 _KEYS = (
     *("question", "source", "fixed", "scale", "arms", "design", "factors", "ingredients"),
     *("baseline", "seeds", "metric", "margin", "target", "tune", "equal", "claims"),
 )
 _NEEDED = ("question", "source", "seeds", "claims")
-_FIRST_TUNING_SEED = 1_000_000  # far from any seed that is reported
+_OF_AN_ARM = ("set", "seeds", "tune")
+T = TypeVar("T")
 
 
 class Reader:
@@ -137,16 +138,18 @@ class Reader:
             return ()
         return tuple(value)
 
-    def _at_scale(self, path: str, value: Any) -> Any:
-        """Choose a value by the scale, where the file gives one for each."""
-        if not isinstance(value, dict):
-            return value
+    def _at_scale(
+        self, path: str, value: dict[str, Any], read: Callable[[str, Any], T]
+    ) -> T | None:
+        """Read a value for each scale, and choose."""
         if set(value) != set(SCALES):
             self._fault(path, f"{path} has a value for each scale: {' and '.join(SCALES)}")
-        return value.get(self.scale)
+            return None
+        return {scale: read(f"{path}.{scale}", value[scale]) for scale in SCALES}[self.scale]
 
     def _seeds(self, path: str, value: Any) -> tuple[int, ...]:
-        value = self._at_scale(path, value)
+        if isinstance(value, dict):
+            return self._at_scale(path, value, self._seeds) or (0, 1)
         if isinstance(value, int) and not isinstance(value, bool) and value > 0:
             return tuple(range(value))
         sound = isinstance(value, list) and value and all(type(v) is int and v >= 0 for v in value)
@@ -157,7 +160,9 @@ class Reader:
 
     def _number(self, path: str, value: Any, least: float = 0) -> float | None:
         """Read a number above a least one."""
-        if (value := self._at_scale(path, value)) is None:
+        if isinstance(value, dict):
+            return self._at_scale(path, value, lambda inner, v: self._number(inner, v, least))
+        if value is None:
             return None
         is_number = isinstance(value, int | float) and not isinstance(value, bool)
         if not is_number or not least < value < math.inf:
@@ -182,7 +187,7 @@ class Reader:
             self._fault("design", f"design={design} takes {wanted} (a mapping), and nothing beside")
             return ()
         if wanted == "factors":
-            listed_ = {name: self._grid(f"factors.{name}", v) for name, v in parts.items()}
+            listed_ = {n: read_values(f"factors.{n}", v, self._fault) for n, v in parts.items()}
         else:
             listed_ = {n: self._overrides(f"ingredients.{n}", v) for n, v in parts.items()}
         if self.faults:
@@ -195,28 +200,22 @@ class Reader:
         if not isinstance(given, dict) or len(given) < 2:
             self._fault("arms", "arms is a mapping of at least two: a name, and what the arm sets")
             return ()
-        arms = []
-        for name, value in given.items():
-            path, seeds = f"arms.{name}", None
-            if isinstance(value, dict):
-                for key in set(value) - {"set", "seeds"}:
-                    self._fault(f"{path}.{key}", f"an arm has set and seeds, not {key}")
-                seeds = self._seeds(f"{path}.seeds", value["seeds"]) if "seeds" in value else None
-                value = value.get("set", [])
-            sets = self._overrides(path, value)
-            arms.append(Arm(str(name), sets, seeds, self._line(path)))
-        return tuple(arms)
+        return tuple(self._arm(str(name), f"arms.{name}", value) for name, value in given.items())
+
+    def _arm(self, name: str, path: str, value: Any) -> Arm:
+        if not isinstance(value, dict):
+            return Arm(name, self._overrides(path, value), line=self._line(path))
+        for key in set(value) - set(_OF_AN_ARM):
+            self._fault(f"{path}.{key}", f"an arm has {listed(_OF_AN_ARM)}, not {key}")
+        seeds = self._seeds(f"{path}.seeds", value["seeds"]) if "seeds" in value else None
+        grid = read_grid(f"{path}.tune", value["tune"], self._fault) if "tune" in value else None
+        sets = self._overrides(path, value.get("set", []))
+        return Arm(name, sets, seeds, grid, self._line(path))
 
     def _no_arms(self, given: Sequence[str]) -> tuple[Arm, ...]:
         what = f"{listed(given)} without design" if given else "no arms"
         self._fault("", f"the study has {what}: give arms, or a design ({listed(DESIGNS)})")
         return ()
-
-    def _grid(self, path: str, values: Any) -> tuple[str, ...]:
-        if not isinstance(values, list) or len(values) < 2:
-            self._fault(path, f"{path} is a list of at least two values")
-            return ("", "")
-        return tuple(_written(value) for value in values)
 
     def _baseline_first(self, arms: tuple[Arm, ...]) -> tuple[Arm, ...]:
         name = self.values.get("baseline")
@@ -235,33 +234,8 @@ class Reader:
     # -- tuning, claims, seeds ---------------------------------------------------------------------
 
     def _tuning(self, arms: Sequence[Arm], seeds: Sequence[int]) -> Tuning | None:
-        given = self.values.get("tune")
-        if given is None:
-            return None
-        knobs = given.get("knobs") if isinstance(given, dict) else None
-        if not isinstance(knobs, dict) or not knobs or set(given) - {"knobs", "seeds", "metric"}:
-            self._fault("tune", "tune has knobs (a mapping: knob, and a list of values) and seeds")
-            return None
-        own = given.get("seeds", 2)
-        chosen = (
-            tuple(range(_FIRST_TUNING_SEED, _FIRST_TUNING_SEED + own))
-            if type(own) is int and own > 0
-            else self._seeds("tune.seeds", own)
-        )
-        reported = {seed for arm in arms for seed in arm.seeds or seeds} & set(chosen)
-        if reported:
-            self._fault("tune.seeds", f"the seed {min(reported)} both tunes and is reported")
-        for name in knobs:
-            both = [arm for arm in arms if any(_name(o) == name for o in arm.overrides)]
-            if both:
-                self._fault(
-                    f"tune.knobs.{name}", f"{name} is tuned, and the arm {both[0].name} sets it too"
-                )
-        grid = {name: self._grid(f"tune.knobs.{name}", v) for name, v in knobs.items()}
-        metric = str(given.get("metric", "val/error"))
-        if not metric.startswith("val/"):
-            self._fault("tune.metric", f"tune.metric={metric}: validation (val/...) alone may tune")
-        return Tuning(grid, chosen, metric, self._line("tune"))
+        reported = {seed for arm in arms for seed in arm.seeds or seeds}
+        return read_tuning(self.values.get("tune"), arms, reported, self._seeds, self._fault)
 
     def _claims(self, arms: Sequence[Arm], metric: str) -> Claims:
         claims = Claims(
@@ -283,11 +257,3 @@ class Reader:
                 path = f"arms.{arm.name}" if arm.seeds is not None else "seeds"
                 self._fault(path, f"{arm.name} has one seed: no verdict can come of fewer than two")
                 return
-
-
-def _name(override: str) -> str:
-    return override.partition("=")[0].lstrip("+")
-
-
-def _written(value: Any) -> str:
-    return value if isinstance(value, str) else shown(value)

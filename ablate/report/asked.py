@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import shlex
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -149,12 +149,19 @@ def _tuned(arm: Mapping[str, Any]) -> str:
 def _how(found: Mapping[str, Any]) -> list[str]:
     told = [f"Source of the question: {found['source']}."] if found["source"] else []
     if tuning := found["tuning"]:
-        grids = "; ".join(f"{name} among {', '.join(v)}" for name, v in tuning["knobs"].items())
+        grids = [_grid(tuning["knobs"])]
+        own = {name: arm.get("grid") for name, arm in found["arms"].items()}
+        grids += [f"for {name}, {_grid(knobs)}" for name, knobs in own.items() if knobs]
         told.append(
-            f"Tuned for each arm alike, with equal budgets: {grids}, by the mean {tuning['metric']}"
-            f" of the seeds {', '.join(map(str, tuning['seeds']))}, none of which is reported."
+            f"Tuned for each arm alike, with equal budgets: {'; '.join(grids)}, by the mean"
+            f" {tuning['metric']} of the seeds {', '.join(map(str, tuning['seeds']))}, none of"
+            " which is reported."
         )
     return [*told, f"The arms trained for equal {found['equal']}."]
+
+
+def _grid(knobs: Mapping[str, Sequence[str]]) -> str:
+    return "; ".join(f"{name} among {', '.join(values)}" for name, values in knobs.items())
 
 
 def _command(found: Mapping[str, Any]) -> str | None:

@@ -36,13 +36,14 @@ def show_sweep(runs: Sequence[Run], console: Console) -> None:
     from ablate.report.compare import compare
 
     told = reported(runs)
-    records = {run.key: record.read(run.directory) for run in told}
+    records = {run.key: record.read(run.directory) for run in runs}
     ended = [run for run in told if (found := records[run.key]) and found["status"] == "finished"]
-    console.print(f"{told[0].sweep}: {len(records)} runs", markup=False, highlight=False)
+    count = len({run.key for run in told})
+    console.print(f"{told[0].sweep}: {count} runs", markup=False, highlight=False)
     if ended:
         there = [run.directory for run in told if records[run.key] is not None]
         show_comparison(compare(list(dict.fromkeys(there)), brief=True), console)
-    _show_failures(told, records, console)
+    _show_failures([*_failed_tuning(runs, records), *told], records, console)
     if ended and not told[0].config["report"]:
         place = shlex.quote(str(told[0].sweep))
         console.print(f"the whole report: ablate report {place}", markup=False, highlight=False)
@@ -64,7 +65,13 @@ def report_sweep(runs: Sequence[Run], console: Console) -> None:
 
 def reported(runs: Sequence[Run]) -> list[Run]:
     """Leave out runs that only tuned a study's knobs."""
-    return [run for run in runs if run.study is not None] or list(runs)
+    return [run for run in runs if not run.only_tunes] or list(runs)
+
+
+def _failed_tuning(runs: Sequence[Run], records: Mapping[str, record.Record | None]) -> list[Run]:
+    """List tuning runs that failed; one that diverged only says what not to choose."""
+    failed = {key for key, found in records.items() if found and found["status"] == "failed"}
+    return [run for run in runs if run.only_tunes and run.key in failed]
 
 
 def show_state(path: Path, console: Console) -> int:
