@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import textwrap
 from pathlib import Path
 from typing import Any
 
@@ -351,6 +352,28 @@ def test_a_claim_says_what_it_compares_and_the_rest_goes_without_saying() -> Non
         "full": [0.002, None, 0.002, 0.002, 1.5],
     }
     assert [one.seeds for one in found.values()] == [(0, 1), (5, 6, 7)]
+
+
+def test_the_format_is_as_its_description_shows_it() -> None:
+    text = textwrap.dedent(str(study.__doc__).split("YAML:\n")[1].split("\nAn arm's")[0])
+    Path("shown.yaml").write_text(text)
+    found = study.read("shown.yaml", "full")
+    assert (found.target, found.seeds) == (0.05, tuple(range(20)))
+    assert found.grid_of(found.arms[2]) == {"optimizer.lr": ("0.001", "0.01", "0.1")}
+
+
+def test_claims_are_read_as_the_readme_shows_them() -> None:
+    readme = (Path(__file__).parent.parent / "README.md").read_text(encoding="utf-8")
+    shown = yaml.safe_load(readme.split("```yaml\nclaims:")[1].split("```")[0])
+    arms = {name: [] for name in ("plain", "dropout", "before", "after", "at test time")}
+    found = study.read(written(claims=shown, arms=arms, margin=0.01))
+    assert [claim.against for claim in found.claims] == [
+        "plain",
+        "after",
+        "plain",
+        "dropout",
+        "plain",
+    ]
 
 
 def test_the_metrics_that_are_known_are_those_that_runs_have() -> None:

@@ -11,10 +11,12 @@ A study file is YAML:
     arms:                                                  # scientific knobs, by name
       plain: []
       dropout: [dropout.dense=0.5]
+      Adam: {set: [optimizer=adam], seeds: [100, 101], tune: {optimizer.lr: [0.001, 0.01, 0.1]}}
     baseline: plain                                        # the first arm, if not named
-    seeds: 10                                              # 0 to 9, or a list
+    seeds: {quick: 10, full: 20}                           # 0 to 9, or a list; by scale, or one
     metric: test/error                                     # the primary one
     margin: 0.002                                          # the smallest difference that matters
+    target: 0.05                                           # val error, for `epochs_to_target`
     tune:                                                  # nuisance knobs, for each arm alike
       knobs: {optimizer.lr: [0.0005, 0.001, 0.002]}
       seeds: [1000, 1001]
@@ -23,6 +25,18 @@ A study file is YAML:
       - claim: Dropout lowers the error
         arm: dropout
         direction: lower
+
+An arm's `tune` takes the place of the study's knobs, with as many settings. `margin` too may differ
+by scale. What a claim may say:
+
+    claim, arm        in words, and of which arm
+    direction         lower, higher, differs; or equivalent: no difference of the margin or more
+    against           the other arm; else the baseline, or with against_metric the same arm
+    metric            of the arm; else the study's
+    against_metric    of the other, over the same seeds; else the same metric
+    statistic         mean (by default) or spread: the standard deviation over seeds, as a ratio
+    margin            else the study's, for the mean of its metric; of spread a ratio above 1
+    source            else the study's
 
 In place of `arms`, a design: `factorial` or `one_at_a_time` with `factors` (knob: values),
 `leave_one_out` or `add_one_in` with `ingredients` (name: overrides).
