@@ -1,8 +1,9 @@
 """What acts in a run, proved before training on the network and the batches themselves.
 
 A knob that a plan let pass and that does nothing all the same would be a wrong answer. So dropout
-and norm layers are looked up in the network that was built, a penalty must find weights, and each
-transformation of images must change one. What was found goes into the record.
+and norm layers are looked up in the network that was built, whitening must have been fitted, a
+penalty must find weights, and each transformation of images must change one. What was found goes
+into the record.
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ from ablate.data.tensors import Tensors
 from ablate.effect import ON_IMAGES, RATES
 from ablate.errors import AblateError
 from ablate.nets.dropout import Dropout
+from ablate.nets.whiten import Whitening
 from ablate.objective import Objective
 
 Config = Mapping[str, Any]
@@ -37,14 +39,15 @@ def acting(config: Config, network: nn.Module) -> dict[str, Any]:
         network: Its network, as built.
 
     Returns:
-        Name -> strength, as the record holds it: ``dropout/<layer>`` and ``norm`` as found in the
-        network, ``regularize/<method>`` and ``augment/<transformation>`` as configured, ``own``:
-        what is the user's own, by its slot.
+        Name -> strength, as the record holds it: ``dropout/<layer>``, ``norm`` and ``whiten`` as
+        found in the network, ``regularize/<method>`` and ``augment/<transformation>`` as
+        configured, ``own``: what is the user's own, by its slot.
     """
     optimizer, schedule = config["optimizer"], config["schedule"]
     return {
         **_dropout(config, network),
         **_norm(config, network),
+        **_whitening(network),
         **({"weight_decay": w} if (w := optimizer.get("weight_decay")) else {}),
         **({"schedule": schedule["name"]} if schedule["name"] != "constant" else {}),
         **({"warmup_epochs": w} if (w := schedule["warmup_epochs"]) else {}),
@@ -81,6 +84,13 @@ def _norm(config: Config, network: nn.Module) -> dict[str, Any]:
     own = config["model"]["name"] == "custom"
     kind = "+".join(sorted(set(kinds))) if own else config["norm"]["name"]
     return {"norm": {"kind": kind, "layers": len(kinds)}} if kinds else {}
+
+
+def _whitening(network: nn.Module) -> dict[str, Any]:
+    for layer in network.modules():
+        if isinstance(layer, Whitening) and bool(layer.weight.any()):  # zero until it is fitted
+            return {"whiten": {"side": layer.kernel_size[0], "filters": layer.out_channels}}
+    return {}
 
 
 # -- the proof -------------------------------------------------------------------------------------
@@ -126,6 +136,8 @@ def _missing(config: Config, found: Config) -> list[str]:
         faults.append(f"{rates[0].name} touches nothing: no layer of the network drops")
     if config["norm"]["name"] != "none" and "norm" not in found:
         faults.append(f"norm={config['norm']['name']} touches nothing: no layer is normalized")
+    if (side := config["model"].get("whiten")) and "whiten" not in found:
+        faults.append(f"model.whiten={side} touches nothing: no layer was fitted to the images")
     return faults
 
 

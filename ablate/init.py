@@ -1,8 +1,9 @@
 """Initial weights: each parameter drawn from its own stream, in float64, on the CPU.
 
 Every scheme is zero-mean with a standard deviation set by the layer's fans; a uniform draw reaches
-√3 standard deviations. Norm layers keep scale 1 and shift 0. A layer's attribute `gates`, where it
-has one, says of how many layers side by side its rows are: each is drawn by itself.
+√3 standard deviations. Norm layers keep scale 1 and shift 0; what whitens is fitted to the images
+instead. A layer's attribute `gates`, where it has one, says of how many layers side by side its
+rows are: each is drawn by itself.
 
 Source: he_*, He et al. 2015, arXiv:1502.01852, equation 10 (variance 2/n_in); xavier_*, Glorot &
 Bengio 2010, equation 16 (2/(n_in + n_out)); lecun_*, LeCun et al. 1998, "Efficient BackProp",
@@ -20,6 +21,7 @@ from torch import Tensor, nn
 
 from ablate import rng
 from ablate.errors import AblateError
+from ablate.nets.whiten import Whitening
 
 _WEIGHTED = (
     *(nn.Linear, nn.Conv1d, nn.Conv2d, nn.Conv3d),
@@ -29,7 +31,7 @@ _DEFAULT = {"std": 0.05, "gain": 1.0}  # where a layer's scheme has a number tha
 
 
 def initialize(module: nn.Module, init: Mapping[str, Any], seed: int) -> None:
-    """Draw the weights of every linear and convolutional layer, in place.
+    """Draw the weights of every linear and convolutional layer that is trained, in place.
 
     Args:
         module: The network; parameters in any floating-point type.
@@ -118,5 +120,5 @@ def _orthogonal(shape: torch.Size, key: Tensor) -> Tensor:
 
 def _layers(module: nn.Module) -> Iterator[tuple[str, Any]]:
     for name, layer in module.named_modules():
-        if isinstance(layer, _WEIGHTED):
+        if isinstance(layer, _WEIGHTED) and not isinstance(layer, Whitening):
             yield name, layer

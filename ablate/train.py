@@ -28,6 +28,7 @@ from ablate.errors import AblateError
 from ablate.init import initialize
 from ablate.nets.build import build
 from ablate.nets.own import seeded
+from ablate.nets.whiten import fit
 from ablate.stack import Stack
 from ablate.steps import Step, row
 from ablate.update import Update
@@ -98,6 +99,7 @@ class Training:
                 module = build(c, data.shape, data.classes)
             initialize(module, c["init"], seed_of(c, "init"))
             modules.append(module.to(self.device, data.dtype))
+        fit(modules, data)
         if not any(p.requires_grad for p in modules[0].parameters()):
             raise AblateError("the model has no parameter to train")
         if own_parts(config):

@@ -55,6 +55,7 @@ def rows() -> Iterator[Row]:
     yield Row("network", ("model=resnet", "model.depth=9"))
     yield Row("network", ("model.pool=none", "model.stride=2"))
     yield Row("network", ("model.pool=avg",))
+    yield Row("network", ("model.whiten=2",))
     for name in network.ACTIVATIONS:
         yield Row("activation", (f"model.activation={name}", "init.gain=auto"))
     for name in network.DROPOUTS:

@@ -136,7 +136,7 @@ SCHEDULES["plateau"] |= {
 TECHNIQUES = {
     f"{kind}: {name}": changes
     for kind, some in {
-        "network": NETWORKS | {"resnet of depth 9": PAGE},
+        "network": NETWORKS | {"resnet of depth 9": PAGE, "whitening": CNN | {"model.whiten": 2}},
         "dropout": DROPOUTS,
         "norm": NORMS,
         "optimizer": OPTIMIZERS,

@@ -145,6 +145,7 @@ VALUES: dict[str, Any] = {
     "model.depth": {"vgg": 1, "resnet": 9},
     "model.pad_to": 24,
     "model.padding": 2,
+    "model.whiten": 2,
     "norm.eps": 0.1,
     "norm.groups": 2,
     "init.layers": ["he_normal", "normal:0.1", "zeros"],

@@ -77,6 +77,16 @@ MODEL: Final = (
         source="LeCun et al. 1998, section II.B",
     ),
     Knob(
+        "model.whiten",
+        Whole(2, 3),
+        "height and width of the patches that a fixed first layer, fitted to the training images,"
+        " turns into uncorrelated numbers of variance 1, each once with either sign",
+        unit="pixels",
+        null="no such layer",
+        off=None,
+        source="Jordan 2024, arXiv:2404.00498, section 3.2",
+    ),
+    Knob(
         "model.pool",
         Choice(("max", "avg", "none")),
         "pooling over 2 × 2 that ends each block; left out where the map is down to one pixel",

@@ -3,7 +3,8 @@
 What they do: stages of convolutions look for ever larger patterns wherever they stand. They help on
 any image; `cnn` is the network of many tutorials, `lenet5` the first that read digits, `vgg` goes
 deeper with small kernels. Settings that work: 32 to 64 channels for digits, twice as many after
-each pooling; for more than eight or so layers a norm or a `resnet`.
+each pooling; for more than eight or so layers a norm or a `resnet`. `model.whiten` puts a fixed
+layer before the blocks (ablate/nets/whiten.py).
 
 Source: LeCun et al. 1998, "Gradient-based learning applied to document recognition", section II.B
 (here its subsampling is a plain average, its output layer linear); Simonyan & Zisserman 2015,
@@ -20,6 +21,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ablate.nets.layers import (
+    activation_layer,
     around_activation,
     conv2d,
     dropout_layer,
@@ -27,13 +29,16 @@ from ablate.nets.layers import (
     weight_dropout,
 )
 from ablate.nets.mlp import Dense
-from ablate.nets.shapes import BlockShape, block_shapes
+from ablate.nets.shapes import BlockShape, block_shapes, whitened
+from ablate.nets.whiten import Whitening
 
 _POOLS = {"max": nn.MaxPool2d, "avg": nn.AvgPool2d}
 
 
 class CNN(nn.Module):
     """Blocks of convolution, norm, activation, pooling and dropout; then dense layers.
+
+    Where the images are whitened first, `model.pad_to` frames what comes of that.
 
     Args:
         config: A resolved configuration.
@@ -44,17 +49,19 @@ class CNN(nn.Module):
         [B, C, H, W] -> [B, K].
 
     Raises:
-        AblateError: A kernel does not fit into its map.
+        AblateError: A kernel does not fit into its map, or a patch into the image.
     """
 
     def __init__(
         self, config: Mapping[str, Any], shape: tuple[int, int, int], classes: int
     ) -> None:
         super().__init__()
-        model, (channels, height, width) = config["model"], shape
-        shapes = block_shapes(model, height, width)
+        model = config["model"]
+        shapes = block_shapes(model, *shape[1:])
         rates = per_layer(config["dropout"]["conv"], len(shapes))
         self.input_dropout = dropout_layer(config["dropout"], config["dropout"]["input"])
+        self.whiten = _whitening(config, shape[0])
+        channels, height, width = whitened(model, shape)
         self.frame = _frame(model.get("pad_to") or 0, height, width)
         self.conv = nn.ModuleList()
         for rate, block in zip(rates, shapes, strict=True):
@@ -63,7 +70,7 @@ class CNN(nn.Module):
         self.dense = Dense(config, channels * height * width, classes)
 
     def forward(self, x: Tensor) -> Tensor:
-        x = self.input_dropout(x)
+        x = self.whiten(self.input_dropout(x))
         if any(self.frame):
             x = F.pad(x, self.frame)
         for block in self.conv:
@@ -76,6 +83,16 @@ def _frame(side: int, height: int, width: int) -> list[int]:
     """Share out the missing pixels: left, right, above, below."""
     missing = [max(side - width, 0), max(side - height, 0)]
     return [part for m in missing for part in (m // 2, m - m // 2)]
+
+
+def _whitening(config: Mapping[str, Any], channels: int) -> nn.Sequential:
+    """Make the whitening and its activation; an empty sequence where there is none."""
+    model = config["model"]
+    steps: list[tuple[str, nn.Module]] = []
+    if side := model.get("whiten"):
+        steps = [("conv", Whitening(channels, side))]
+        steps.append(("activation", activation_layer(model["activation"])))
+    return nn.Sequential(OrderedDict(steps))
 
 
 def _block(

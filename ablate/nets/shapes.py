@@ -44,15 +44,34 @@ class BlockShape:
     width: int
 
 
+def whitened(model: Model, shape: tuple[int, int, int]) -> tuple[int, int, int]:
+    """Tell channels, height and width of what whitening makes of an image, where there is any.
+
+    Raises:
+        AblateError: A patch does not fit into the image.
+    """
+    side, (channels, height, width) = model.get("whiten"), shape
+    if side is None:
+        return shape
+    if min(height, width) < side:
+        raise AblateError(
+            f"model.whiten={side} does not fit into images of {height} × {width}: take a smaller"
+            " one, model.whiten=null or a larger data.image_size"
+        )
+    return 2 * channels * side**2, height - side + 1, width - side + 1
+
+
 def block_shapes(model: Model, height: int, width: int) -> list[BlockShape]:
     """Follow an image through the convolutional blocks of a `cnn`, `lenet5` or `vgg`.
 
     Returns:
-        One entry a convolution; those of a stage share their channels, the last may be pooled.
+        One entry a convolution (of whitening none); those of a stage share their channels, the last
+        may be pooled.
 
     Raises:
-        AblateError: A kernel does not fit into its map.
+        AblateError: A kernel does not fit into its map, or whitening's patch into the image.
     """
+    _, height, width = whitened(model, (1, height, width))
     kernel, stride = model["kernel_size"], model["stride"]
     padding = (kernel - 1) // 2 if model["padding"] == "same" else model["padding"]
     height, width = (max(side, model.get("pad_to") or 1) for side in (height, width))
@@ -152,12 +171,14 @@ class Layer:
         width: Output channels or units.
         uses: How often the weight is applied to an image: pixels of the map, steps, or 1.
         shortcut: Whether it projects a residual unit's input.
+        fixed: Whether its weight is not trained.
     """
 
     weights: int
     width: int
     uses: int = 1
     shortcut: bool = False
+    fixed: bool = False
 
 
 def _front(model: Model, shape: tuple[int, int, int]) -> tuple[list[Layer], int]:
@@ -167,8 +188,13 @@ def _front(model: Model, shape: tuple[int, int, int]) -> tuple[list[Layer], int]
         return _recurrent(model, shape)
     if name == "resnet":
         return _residual(model, shape), _plan(model["depth"])[-1][0] * model["width"]
-    layers, (channels, height, width) = [], shape
-    for block in block_shapes(model, height, width) if model.get("channels") else []:
+    if not model.get("channels"):
+        return [], prod(shape)
+    layers, (channels, height, width) = [], whitened(model, shape)
+    if side := model.get("whiten"):
+        weights = side**2 * shape[0] * channels
+        layers.append(Layer(weights, channels, height * width, fixed=True))
+    for block in block_shapes(model, *shape[1:]):
         weights = model["kernel_size"] ** 2 * channels * block.channels
         layers.append(Layer(weights, block.channels, block.rows * block.columns))
         channels, height, width = block.channels, block.height, block.width
@@ -222,7 +248,7 @@ def training_bytes(model: Model, shape: tuple[int, int, int], classes: int, batc
 
     Each layer's output is held about three times (before and after the activation, and its
     gradient), each parameter six times (itself, its gradient, two of the optimizer's, two on the
-    way), all in float32.
+    way), a weight that is not trained once, all in float32.
 
     Args:
         model: The `model` part of a configuration.
@@ -232,7 +258,8 @@ def training_bytes(model: Model, shape: tuple[int, int, int], classes: int, batc
     """
     found = layers(model, shape, classes)
     outputs = prod(shape) + sum(layer.width * layer.uses for layer in found)
-    return 4 * (3 * batch * outputs + 6 * sum(layer.weights for layer in found))
+    held = sum(layer.weights * (1 if layer.fixed else 6) for layer in found)
+    return 4 * (3 * batch * outputs + held)
 
 
 # -- how many entries a list takes -----------------------------------------------------------------
@@ -251,7 +278,7 @@ def dense_layers(model: Model) -> int:
 
 
 def weighted_layers(model: Model) -> int:
-    """Count the entries that `init.layers` takes: convolutions and linear layers, in order."""
+    """Count the entries that `init.layers` takes: what is trained of `layers`, in order."""
     hidden = dense_layers(model)
     if model.get("name") in GATES:
         return 2 * hidden + 1
@@ -277,7 +304,7 @@ def norm_sites(
         return [(gates * units if before else units, None) for units in model["hidden"]]
     maps, _ = _front(model, (1, height, width))
     # A shortcut is normalized where it meets the other branch before the activation.
-    found = [(m.width, m.uses) for m in maps if before or not m.shortcut]
+    found = [(m.width, m.uses) for m in maps if not m.fixed and (before or not m.shortcut)]
     return [*found, *((units, None) for units in model["hidden"])]
 
 
