@@ -13,6 +13,8 @@ be used to choose by the test set:
 
 Names with a slash are measured of a split; all columns of the runs frame that `metrics_of` lists
 can be compared between arms, `parameters` among them, though seeds agree on that and test nothing.
+What is measured after training (``evaluate/...``, ``inspect/...``) is listed in
+`ablate.analyze.measured`.
 """
 
 from __future__ import annotations
@@ -23,6 +25,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from scipy.integrate import trapezoid
+
+from ablate.analyze.measured import measured
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -55,6 +59,7 @@ def measure(found: Mapping[str, Any], target: float | None = None) -> dict[str, 
         "val/error_spread": spread(history),
         "seconds": seconds,
         "images_per_second": _images(found) / seconds if seconds > 0 else math.nan,
+        **{name: _number(value) for name, value in measured(found).items()},
     }
 
 

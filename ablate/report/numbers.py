@@ -10,7 +10,7 @@ NONE: Final = "–"  # what cannot be known
 MINUS: Final = "\u2212"
 _FRACTIONS: Final = (
     *("accuracy", "error", "ece", "error_lowest", "error_area", "error_spread"),
-    "acted",
+    *("acted", "agreement", "saturated", "dead"),
 )
 _SPOKEN: Final = {
     "epochs_to_best": "epochs to the best",
@@ -33,6 +33,7 @@ class Unit:
         name: Of a value: ``%``, ``s`` or nothing.
         difference: Of a difference: ``points`` where a value is in %.
         signed: Whether a difference bears a sign; a ratio, which takes its place, does not.
+        tiny: Whether a value may be tiny or huge, and is written with three significant digits.
     """
 
     scale: float
@@ -40,6 +41,7 @@ class Unit:
     name: str
     difference: str
     signed: bool = True
+    tiny: bool = False
 
 
 RATIO: Final = Unit(1, 2, "", "", signed=False)
@@ -47,9 +49,12 @@ RATIO: Final = Unit(1, 2, "", "", signed=False)
 
 def unit_of(metric: str) -> Unit:
     """Tell how a metric is written."""
-    first, _, leaf = metric.rpartition("/")
-    if leaf in _FRACTIONS or first in _FRACTIONS:
+    parts = metric.split("/")
+    first, leaf = parts[0], parts[-1]
+    if any(part in _FRACTIONS for part in parts):
         return Unit(100, 2, "points" if first == "gap" else "%", "points")
+    if first == "inspect":
+        return Unit(1, None, "", "", tiny=True)
     if leaf in ("loss", "brier"):
         return Unit(1, 4, "", "")
     if metric.startswith("epochs_to"):
@@ -62,6 +67,8 @@ def spoken(metric: str) -> str:
     if metric in _SPOKEN:
         return _SPOKEN[metric]
     split, _, leaf = metric.partition("/")
+    if split == "inspect":
+        metric = metric.replace("_", " ")
     return f"{leaf} gap" if split == "gap" else metric.replace("/", " ")
 
 
@@ -77,7 +84,9 @@ def written(value: float, unit: Unit, signed: bool = False) -> str:
     if value is None or math.isnan(value):
         return NONE
     scaled, signed = value * unit.scale, signed and unit.signed
-    if unit.decimals is not None:
+    if unit.tiny:
+        text = f"{scaled:+.3g}"
+    elif unit.decimals is not None:
         text = f"{scaled:+,.{unit.decimals}f}"
     else:
         text = f"{scaled:+,.{0 if abs(scaled) >= 100 else 1 if abs(scaled) >= 10 else 2}f}"

@@ -9,6 +9,7 @@ from typing import Any
 import pandas as pd
 
 from ablate.analyze.contrasts import to_baseline
+from ablate.analyze.measured import is_of_a_layer
 from ablate.analyze.measures import metrics_of
 from ablate.analyze.verdicts import Claim
 from ablate.report.compare import COST, Comparison, records
@@ -198,14 +199,17 @@ def _smallest(claim: Claim, line: Line) -> Cell:
 
 
 def _every_metric(comparison: Comparison) -> Table:
-    metrics = metrics_of(comparison.runs)
+    every = metrics_of(comparison.runs)
+    metrics = [name for name in every if not is_of_a_layer(name)]
     by_metric = {metric: comparison.of(metric) for metric in metrics}
     rows = tuple(
         (Cell(arm), *(Cell(_mean(f[arm], m), f[arm].mean) for m, f in by_metric.items()))
         for arm in comparison.lines
     )
     heads = ("arm", *(titled(metric) for metric in metrics))
-    return Table("metrics", "All metrics: mean ± over seeds", heads, rows, comparison.arms)
+    few = len(metrics) < len(every)
+    note = "Metrics of single layers are in the data of this table." if few else ""
+    return Table("metrics", "All metrics: mean ± over seeds", heads, rows, comparison.arms, note)
 
 
 _SIZES = {
