@@ -333,16 +333,17 @@ def test_a_claim_says_what_it_compares_and_the_rest_goes_without_saying() -> Non
     given = claims(
         {},
         {"arm": "plain", "against": "dropped", "metric": "val/loss"},
-        {"against_metric": "evaluate/dropout/error", "direction": "equivalent"},
+        {"against_metric": "evaluate/plain/error", "direction": "equivalent"},
         {"against_metric": "val/error", "against": "plain"},
         {"statistic": "spread", "direction": "equivalent", "margin": {"quick": 2, "full": 1.5}},
     )
     margins = {"margin": {"quick": 0.01, "full": 0.002}, "seeds": {"quick": 2, "full": [5, 6, 7]}}
+    margins["measure"] = {"evaluate": []}
     found = {scale: study.read(written(**given, **margins), scale) for scale in study.SCALES}
     assert [(c.arm, c.metric, c.against, c.against_metric) for c in found["full"].claims] == [
         ("dropped", "test/error", "plain", "test/error"),
         ("plain", "val/loss", "dropped", "val/loss"),
-        ("dropped", "test/error", "dropped", "evaluate/dropout/error"),
+        ("dropped", "test/error", "dropped", "evaluate/plain/error"),
         ("dropped", "test/error", "plain", "val/error"),
         ("dropped", "test/error", "plain", "test/error"),
     ]
@@ -366,7 +367,8 @@ def test_claims_are_read_as_the_readme_shows_them() -> None:
     readme = (Path(__file__).parent.parent / "README.md").read_text(encoding="utf-8")
     shown = yaml.safe_load(readme.split("```yaml\nclaims:")[1].split("```")[0])
     arms = {name: [] for name in ("plain", "dropout", "before", "after", "at test time")}
-    found = study.read(written(claims=shown, arms=arms, margin=0.01))
+    measure = {"evaluate": ["samples=50"]}
+    found = study.read(written(claims=shown, arms=arms, margin=0.01, measure=measure))
     assert [claim.against for claim in found.claims] == [
         "plain",
         "after",

@@ -105,12 +105,17 @@ class HiddenLayers:
 
 def hidden_layers(saved: Saved) -> HiddenLayers:
     """Find the hidden layers of a saved run's network."""
-    activation = saved.config["model"].get("activation")
+    images = saved.data.normalized(saved.data.train.images[:2])
+    return hidden_layers_of(saved.config, saved.module, images)
+
+
+def hidden_layers_of(config: Mapping[str, Any], module: nn.Module, x_BCHW: Tensor) -> HiddenLayers:
+    """Find the hidden layers of a network that a configuration describes, in evaluation mode."""
+    activation = config["model"].get("activation")
     own = None
     if isinstance(activation, Mapping) and activation.get("_target_"):
         own = locate(activation["_target_"], "model.activation._target_")
-    images = saved.data.normalized(saved.data.train.images[:2])
-    return HiddenLayers(saved.module, images, own if inspect.isclass(own) else None)
+    return HiddenLayers(module, x_BCHW, own if inspect.isclass(own) else None)
 
 
 def _activations(module: nn.Module, own: type | None) -> list[tuple[str, nn.Module]]:

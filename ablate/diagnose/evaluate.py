@@ -123,7 +123,7 @@ def _together(
     runs, place, figures = pd.DataFrame(rows), _place(path, wanted.split), done[0].figures
     if not single:
         figures = pictures.of_arms(whole)
-        with _writing(place):
+        with writing(place):
             _write(place, {"runs": runs, **whole}, figures)
     return Evaluation(runs, whole, figures, place, faults, single)
 
@@ -150,7 +150,7 @@ def _checked(folders: Iterable[Path], path: Path) -> tuple[dict[Path, record.Rec
 
 def _one(folder: Path, wanted: Settings, say: Say) -> tuple[Found, dict[str, Figure]]:
     """Evaluate a run and write down what was found, while no other process may train it."""
-    with _writing(folder), record.claim(folder, wait=False) as held:
+    with writing(folder), record.claim(folder, wait=False) as held:
         if not held:
             raise AblateError(f"{folder} is trained or evaluated by another process right now")
         entry = check(folder, record.read_whole(folder))  # as it is now that nobody else writes it
@@ -159,15 +159,20 @@ def _one(folder: Path, wanted: Settings, say: Say) -> tuple[Found, dict[str, Fig
         say("pictures")
         figures = pictures.of_run(found.frames, _worst(saved, found, wanted.split), saved.classes)
         _write(_place(folder, wanted.split), found.frames, figures)
-        before = entry["evaluate"]
-        of_split = {**before.get(wanted.split, {}), **found.entries}
-        record.write(folder, {**entry, "evaluate": {**before, wanted.split: of_split}})
+        record.write(folder, with_found(entry, wanted.split, found))
     return found, figures
 
 
+def with_found(entry: record.Record, split: str, found: Found) -> record.Record:
+    """Add what was found of a split to a record; kinds that were not measured now stay."""
+    before = entry["evaluate"]
+    of_split = {**before.get(split, {}), **found.entries}
+    return {**entry, "evaluate": {**before, split: of_split}}
+
+
 @contextmanager
-def _writing(folder: Path) -> Iterator[None]:
-    """Say in the user's words what the system refuses."""
+def writing(folder: Path) -> Iterator[None]:
+    """Say in the user's words what the system refuses of a run's folder."""
     try:
         yield
     except OSError as error:

@@ -117,7 +117,8 @@ def _add_samples(found: Found, saved: Saved, count: int, log_NK: Tensor, split: 
 
 def _add_units(found: Found, saved: Saved, wanted: Settings, log_NK: Tensor, split: Split) -> None:
     layers = deletion.hidden_layers(saved)
-    if not layers.units:  # softmax regression
+    if not layers.units:  # softmax regression: it was asked for, and there is nothing to delete
+        found.entries |= {"deletion": None, "correlation": None}
         return
     frame = deletion.measure(saved, layers, split, log_NK, wanted.draws, wanted.scaled)
     accuracy = frame.groupby("share")["accuracy"]

@@ -115,9 +115,7 @@ def settings(values: Mapping[str, Any]) -> Settings:
     Raises:
         AblateError: Something is wrong; every fault is told.
     """
-    faults = _faults(values)
-    if faults:
-        raise AblateError(*faults)
+    check(values)
     chosen = _DEFAULTS | {n: _word(n, v) for n, v in values.items() if n in SETTINGS}
     whole = None if "augment" not in values else conf.option("augment", values["augment"])
     return Settings(
@@ -137,6 +135,17 @@ def settings(values: Mapping[str, Any]) -> Settings:
 
 
 # -- faults ----------------------------------------------------------------------------------------
+
+
+def check(values: Mapping[str, Any]) -> None:
+    """Check what was asked for, but for whether its device is here.
+
+    Raises:
+        AblateError: Something is wrong; every fault is told.
+    """
+    faults = _faults(values)
+    if faults:
+        raise AblateError(*faults)
 
 
 def _faults(values: Mapping[str, Any]) -> list[str]:
@@ -204,6 +213,8 @@ def _device(name: str) -> str:
     Raises:
         AblateError: There is no such device.
     """
+    if name == "cpu":
+        return name
     import torch
 
     there = torch.cuda.is_available()
@@ -244,6 +255,18 @@ def has_dropout(record: Mapping[str, Any]) -> bool:
     return any(n == "dropout" or n.startswith("dropout/") for n in acted) or (
         "regularize/stochastic_depth" in acted
     )
+
+
+def may_drop(config: Mapping[str, Any]) -> bool:
+    """Tell from a configuration whether its network may draw sub-networks in training.
+
+    A network of the user's own may hold dropout of its own.
+    """
+    named = [knob for knob in schema.BY_NAME.values() if knob.group == "dropout" and knob.off == 0]
+    named.append(schema.BY_NAME["regularize.stochastic_depth"])
+    on = [n for k in named if not schema.is_off(k, schema.get(config, n := k.name, k.off))]
+    own = schema.get(config, "model._target_") or schema.get(config, "dropout._target_")
+    return bool(on or own)
 
 
 def transformations(augment: Mapping[str, Any]) -> dict[str, Any]:

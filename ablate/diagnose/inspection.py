@@ -23,7 +23,8 @@ from ablate import record
 from ablate.diagnose.asking import Asked
 from ablate.diagnose.layers import differs
 from ablate.diagnose.observe import fixed_batch, observe, update_ratios
-from ablate.diagnose.signals import Look
+from ablate.diagnose.signals import OF_LAYERS, OF_WEIGHTS, Look
+from ablate.errors import AblateError
 from ablate.launch import command as launching
 from ablate.launch import sweep
 from ablate.launch.describe import load
@@ -103,6 +104,46 @@ def inspect(asked: Asked) -> Inspected:
     return inspected
 
 
+def at_both_ends(run: Run, images: int, trained: bool) -> dict[str, Any]:
+    """Look at a run in training mode at the start, and at the weights that its record holds.
+
+    Args:
+        run: A run; it finished, if it is to be looked at after training.
+        images: How many training images are looked at.
+        trained: Whether to look after training too.
+
+    Returns:
+        What its record holds under `inspect`: ``images``, and by moment (``start``, ``end``)
+        ``step``, ``layers`` (by name: ``kind`` and `signals.OF_LAYERS`) and ``weights`` (by name:
+        ``matrix`` and `signals.OF_WEIGHTS` but the ratio of the update).
+
+    Raises:
+        AblateError: It is not finished, or kept no weights.
+    """
+    settings = {"images": images, "every": None, "train": trained}
+    inspected = Inspected(Asked(settings, (), (run,), (run.key,)))
+    watch = _Watch(Stack((run,), fused=False, why=""), [run.key], settings, inspected)
+    watch.start()
+    if trained:
+        watch.recorded()
+    if inspected.failures:
+        raise AblateError(*inspected.failures)
+    seen = [one for one in inspected.seen if one.mode != "eval"]
+    return {"images": images} | {one.moment: written(one.found, one.step) for one in seen}
+
+
+def written(found: Look, step: int) -> dict[str, Any]:
+    """Write a look down for a record, without its histograms."""
+    of_layers, of_weights = ("kind", *OF_LAYERS), ("matrix", *OF_WEIGHTS[:-1])
+    return {
+        "step": step,
+        "layers": {row["layer"]: {name: row[name] for name in of_layers} for row in found.layers},
+        "weights": {
+            row["parameter"]: {name: row[name] for name in of_weights} for row in found.weights
+        },
+    }
+
+
 # -- looking at a stack of runs --------------------------------------------------------------------
 
 
@@ -141,6 +182,11 @@ class _Watch:
             self._look(r, "end", training.step)
             if course.diverged is not None:
                 self._failed(r, "diverged", f"the loss was not finite at step {course.diverged}")
+
+    def start(self) -> None:
+        """Look at the initial weights, and do no step."""
+        for r in range(len(self.runs)):
+            self._look(r, "start", 0)
 
     def recorded(self) -> None:
         """Look at the weights that the runs' records hold."""

@@ -14,6 +14,7 @@ from ablate import conf, record
 from ablate.errors import AblateError
 from ablate.launch import command, task
 from ablate.launch.signals import INTERRUPTED
+from ablate.launch.study import unmeasured
 from ablate.launch.sweep import execution
 from ablate.launch.sweep import plan as plan_stacks
 from ablate.plan.request import Request, check, hydra_session
@@ -99,7 +100,8 @@ def _train(request: Request) -> int:
         show_run(runs[0], found, console)
     if runs[-1].config["report"] and not interrupted:
         report_sweep(runs, console)
-    return command.status(command.to_judge(runs, records), interrupted)
+    lacking = request.study is not None and not interrupted and unmeasured(runs)
+    return command.status(command.to_judge(runs, records), interrupted) or int(lacking)
 
 
 def _show_configuration(request: Request, args: argparse.Namespace) -> int:

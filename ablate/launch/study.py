@@ -10,7 +10,6 @@ import json
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
-from pathlib import Path
 from typing import Any
 
 from hydra._internal.hydra import Hydra
@@ -18,7 +17,7 @@ from hydra._internal.hydra import Hydra
 from ablate import record
 from ablate.errors import AblateError
 from ablate.launch.hydra_jobs import train_all
-from ablate.plan import Run
+from ablate.plan import Run, measured
 from ablate.plan.comparison import (
     Cell,
     Choice,
@@ -63,6 +62,9 @@ class Comparison:
         # Tuned knobs stand at their first values until they are chosen: what is wrong is told now.
         first = {arm.name: choice for arm in study.arms for choice in grid(study, arm)[:1]}
         self.reported = self._planned(first)
+        faults = measured.unfit(study, [plan.run for plan in self.reported])
+        if faults:
+            raise AblateError(*faults)
 
     def _planned(self, choices: Mapping[str, Choice]) -> list[Planned]:
         cells = of_study(self.study, self._own, choices)
@@ -74,7 +76,7 @@ class Comparison:
         return equalized(self.study, cells, self._resolver)
 
     def train(self) -> list[Run]:
-        """Tune, then train what is reported.
+        """Tune, train what is reported, then measure what is to be measured of it.
 
         Returns:
             The reported runs, and before them the tuning runs.
@@ -90,6 +92,13 @@ class Comparison:
             self.reported = self._planned(choices)
         self._write(choices)
         self._train(self.reported)
+        if self.study.measure is not None:
+            from ablate.launch.measuring import measure_all  # and with it torch
+
+            runs = [plan.run for plan in self.reported]
+            device = runs[0].config["device"]
+            faults = measure_all(runs, measured.wanted(self.study.measure, device))
+            self._write(choices, faults)
         return [plan.run for plan in (*self.tuning, *self.reported)]
 
     def _train(self, planned: Sequence[Planned]) -> None:
@@ -103,10 +112,13 @@ class Comparison:
         for run in runs:
             _label(run)
 
-    def _write(self, choices: Mapping[str, Choice]) -> None:
+    def _write(self, choices: Mapping[str, Choice], unmeasured: Sequence[str] = ()) -> None:
         folder = self.reported[0].run.sweep
         folder.mkdir(parents=True, exist_ok=True)
-        told = described(self.study, choices) | {"command": list(self._own)}
+        told = described(self.study, choices) | {
+            "unmeasured": list(unmeasured),
+            "command": list(self._own),
+        }
         draft = folder / f".{FILE}.part"
         draft.write_text(json.dumps(told, indent=1, ensure_ascii=False), encoding="utf-8")
         draft.replace(folder / FILE)
@@ -144,6 +156,7 @@ def described(study: Study, choices: Mapping[str, Choice]) -> dict[str, Any]:
             for arm in study.arms
         },
         "tuning": None if study.tuning is None else asdict(study.tuning),
+        "measure": None if study.measure is None else asdict(study.measure),
         "claims": [asdict(claim) for claim in study.claims],
     }
 
@@ -200,6 +213,7 @@ def _mean(values: Any) -> float:
     return math.fsum(listed) / len(listed) if listed else math.inf
 
 
-def folder_of(runs: Sequence[Run]) -> Path:
-    """Give the folder of the runs that are reported."""
-    return runs[-1].sweep
+def unmeasured(runs: Sequence[Run]) -> bool:
+    """Tell whether some run of a study that was trained could not be measured."""
+    told = json.loads((runs[-1].sweep / FILE).read_text(encoding="utf-8"))
+    return bool(told["unmeasured"])

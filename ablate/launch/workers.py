@@ -94,7 +94,7 @@ class _Place(threading.Thread):
         if self.how.threads is not None:
             env = {"OMP_NUM_THREADS": str(self.how.threads)}
         return ProcessPoolExecutor(
-            max_workers=1, initializer=_begin, initargs=(os.getpid(),), env=env
+            max_workers=1, initializer=begin, initargs=(os.getpid(),), env=env
         )
 
     def run(self) -> None:
@@ -159,7 +159,7 @@ def _signal(pid: int) -> None:
         return
 
 
-def _begin(parent: int) -> None:
+def begin(parent: int) -> None:
     """Begin a worker: it asks the kernel for a SIGTERM should its parent die."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent passes a stop on
     if platform.system() == "Linux":

@@ -21,9 +21,16 @@ A study file is YAML:
       knobs: {optimizer.lr: [0.0005, 0.001, 0.002]}
       seeds: [1000, 1001]
     equal: epochs                                          # what is held equal
+    measure:                                               # of every finished run, after training
+      evaluate: [samples=50, perturb=false]                # settings of `ablate evaluate`
+      inspect: []                                          # of `ablate inspect`: images, train
     claims:
       - claim: Dropout lowers the error
         arm: dropout
+        direction: lower
+      - claim: It makes units less alike
+        arm: dropout
+        metric: evaluate/correlation/mean                  # `ablate.analyze.measured` lists them
         direction: lower
 
 An arm's `tune` takes the place of the study's knobs, with as many settings. `margin` too may differ
@@ -120,6 +127,21 @@ class Tuning:
 
 
 @dataclass(frozen=True)
+class Measurement:
+    """What is measured of every finished run after training.
+
+    Attributes:
+        evaluate: Settings of `ablate evaluate`, ``name=value``, or None.
+        inspect: Settings of `ablate inspect`, or None.
+        line: Where it stands in the file.
+    """
+
+    evaluate: tuple[str, ...] | None
+    inspect: tuple[str, ...] | None
+    line: int = 0
+
+
+@dataclass(frozen=True)
 class Study:
     """A study, read and checked as far as its file goes.
 
@@ -137,6 +159,7 @@ class Study:
         tuning: What is tuned for each arm, or None.
         equal: What is held equal between arms: ``epochs`` or ``steps``.
         claims: What is claimed.
+        measure: What is measured of its runs after training, or None.
     """
 
     name: str
@@ -153,6 +176,7 @@ class Study:
     equal: str
     claims: tuple[Statement, ...]
     lines: Mapping[str, int] = field(default_factory=dict)
+    measure: Measurement | None = None
 
     @property
     def baseline(self) -> Arm:

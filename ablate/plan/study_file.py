@@ -11,15 +11,15 @@ import yaml
 
 from ablate.errors import AblateError, listed, nearest
 from ablate.knobs.run import DESIGNS
-from ablate.plan import designs
+from ablate.plan import designs, measured
 from ablate.plan.designs import Overrides
-from ablate.plan.study import EQUAL, SCALES, Arm, Study, Tuning
+from ablate.plan.study import EQUAL, SCALES, Arm, Measurement, Study, Tuning
 from ablate.plan.study_claims import Claims
 from ablate.plan.study_tuning import read_grid, read_tuning, read_values
 
 _KEYS = (
     *("question", "source", "fixed", "scale", "arms", "design", "factors", "ingredients"),
-    *("baseline", "seeds", "metric", "margin", "target", "tune", "equal", "claims"),
+    *("baseline", "seeds", "metric", "margin", "target", "tune", "equal", "measure", "claims"),
 )
 _NEEDED = ("question", "source", "seeds", "claims")
 _OF_AN_ARM = ("set", "seeds", "tune")
@@ -66,7 +66,9 @@ class Reader:
             equal=self._word("equal", EQUAL, "epochs"),
             claims=claims.read(self.values.get("claims", [])),
             lines=self.lines,
+            measure=self._measure(),
         )
+        measured.check_names(self.values, study, self._fault)
         self._enough_seeds(study)
         if self.faults:
             raise AblateError(*self.faults)
@@ -250,6 +252,10 @@ class Reader:
         )
         claims.known("metric", metric)
         return claims
+
+    def _measure(self) -> Measurement | None:
+        given = self.values.get("measure")
+        return None if given is None else measured.read(given, self._line("measure"), self._fault)
 
     def _enough_seeds(self, study: Study) -> None:
         for arm in study.arms:

@@ -11,6 +11,7 @@ from typing import Any
 
 import pandas as pd
 
+from ablate.analyze.measured import is_measured
 from ablate.analyze.measures import metrics_of
 from ablate.analyze.verdicts import Claim
 from ablate.errors import AblateError
@@ -34,6 +35,7 @@ class Asked:
         tuned: How an arm was tuned, in words, by its name.
         how: What else a reader is to know of how it was done, a sentence each.
         command: What trains it again, where one command does.
+        unmeasured: What could not be measured after training, a sentence each.
     """
 
     question: str | None = None
@@ -46,6 +48,7 @@ class Asked:
     tuned: Mapping[str, str] = field(default_factory=dict)
     how: tuple[str, ...] = ()
     command: str | None = None
+    unmeasured: tuple[str, ...] = ()
 
 
 def completed(asked: Asked, runs: pd.DataFrame) -> tuple[Asked, list[str]]:
@@ -56,7 +59,8 @@ def completed(asked: Asked, runs: pd.DataFrame) -> tuple[Asked, list[str]]:
         runs: The runs frame.
 
     Returns:
-        The whole, and what to note of claims that are against another baseline.
+        The whole, and what to note: what could not be measured, claims that are against another
+        baseline.
 
     Raises:
         AblateError: What the study wrote down does not read; the file is named.
@@ -64,6 +68,11 @@ def completed(asked: Asked, runs: pd.DataFrame) -> tuple[Asked, list[str]]:
     study = _study_of(runs)
     if study is None or asked.claims:
         return asked, []
+    notes = [f"not measured after training: {fault}" for fault in study.unmeasured]
+    there = metrics_of(runs[runs["status"] == "finished"])
+    if asked.metric is None and _is_missing(study.metric, there):
+        notes.append(f"no finished run has {study.metric}: arms are compared by {METRIC}")
+        study = replace(study, metric=METRIC, margin=None)
     metric = asked.metric or study.metric
     baseline = asked.baseline or study.baseline
     question = asked.question or study.question
@@ -72,8 +81,13 @@ def completed(asked: Asked, runs: pd.DataFrame) -> tuple[Asked, list[str]]:
         whole = replace(whole, margin=asked.margin)
     if asked.baseline not in (None, study.baseline):
         note = f"the study's claims are against {study.baseline}: they are not judged here"
-        return replace(whole, claims=()), [note] if study.claims else []
-    return whole, []
+        return replace(whole, claims=()), [*notes, *([note] if study.claims else [])]
+    return whole, notes
+
+
+def _is_missing(metric: str | None, there: Sequence[str]) -> bool:
+    """Tell of a metric that is measured after training whether no run has it."""
+    return metric is not None and is_measured(metric) and metric not in there
 
 
 def judgeable(asked: Asked, runs: pd.DataFrame) -> tuple[Asked, list[str]]:
@@ -126,6 +140,7 @@ def _read(found: Mapping[str, Any]) -> Asked:
         {name: _tuned(arm) for name, arm in found["arms"].items() if arm["tuned"]},
         tuple(_how(found)),
         _command(found),
+        tuple(found.get("unmeasured", ())),
     )
 
 
@@ -156,6 +171,16 @@ def _how(found: Mapping[str, Any]) -> list[str]:
             f"Tuned for each arm alike, with equal budgets: {'; '.join(grids)}, by the mean"
             f" {tuning['metric']} of the seeds {', '.join(map(str, tuning['seeds']))}, none of"
             " which is reported."
+        )
+    if measure := found.get("measure"):
+        words = [
+            " ".join((f"`ablate {command}`", *measure[command]))
+            for command in ("evaluate", "inspect")
+            if measure[command] is not None
+        ]
+        told.append(
+            f"Measured after training, on the recorded weights, by what {' and '.join(words)} do;"
+            " nothing was chosen by it."
         )
     return [*told, f"The arms trained for equal {found['equal']}."]
 
