@@ -18,7 +18,7 @@ from ablate.analyze.verdicts import VERDICTS, Claim
 from ablate.launch import command
 from ablate.plan import Request, study
 
-SMALL = ("data=digits", "data.val_size=40", "launch=inline", "save=none")
+SMALL = ("data=digits", "data.val_size=40", "launch=inline")
 # What a study varies cannot be set for all of its arms, so that it needs images for its batches.
 BATCHES = ("batch_size", "batch_size_epochs", "second_order", "second_order_cnn")
 EPOCHS = {"val/error_spread": 5}  # the last quarter of fewer is a single one
