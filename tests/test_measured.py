@@ -211,6 +211,7 @@ def test_metrics_have_units_sides_and_words():
     assert written(1.234e-9, unit_of("inspect/start/activation_std/ratio")) == "1.23e\u221209"
     assert written(0.25, unit_of("inspect/start/activation_std/ratio"), signed=True) == "+0.25"
     assert unit_of("evaluate/dropout/agreement/geometric").name == "%"
+    assert written(0.0421, unit_of("evaluate/correlation/1"), signed=True) == "+0.042"
 
 
 # -- a study ---------------------------------------------------------------------------------------

@@ -57,6 +57,8 @@ def unit_of(metric: str) -> Unit:
         return Unit(1, None, "", "", tiny=True)
     if leaf in ("loss", "brier"):
         return Unit(1, 4, "", "")
+    if first == "evaluate":
+        return Unit(1, 3, "", "")
     if metric.startswith("epochs_to"):
         return Unit(1, 1, "", "")
     return Unit(1, None, "s" if metric == "seconds" else "", "s" if metric == "seconds" else "")
