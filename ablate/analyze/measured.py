@@ -25,7 +25,8 @@ inspect/start/saturated/1          share of outputs near an end of the activatio
                                    ``mean`` over hidden layers
 inspect/start/dead/mean            share of units that are the same for every image, likewise
 inspect/start/gradient_norm/1      norm of the loss's gradient by weight matrix 1, 2, ...; ``last``:
-                                   the output layer's; ``ratio``: the first's over the last's
+                                   the output layer's; ``ratio``: the first's over the last's (near
+                                   1 too where signal and gradient vanish alike: the product stays)
 
 A hidden layer is an activation's output, or a recurrent layer's states; in a network without such
 modules the output of each convolution and linear layer but the last. What cannot be told (the
