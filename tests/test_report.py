@@ -306,3 +306,15 @@ def test_importing_the_command_line_imports_no_statistics():
     code = f"import sys, ablate.cli; print(sorted({heavy} & set(sys.modules)))"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"
+
+
+@pytest.mark.parametrize("others", [(), ("uniform",)])
+def test_a_knob_that_an_option_lacks_is_crossed_with_nothing(tmp_path, others):
+    options = [("xavier_normal", {})]
+    options += [(name, {"init.std": std}) for name in ("normal", *others) for std in (0.01, 1.0)]
+    for init, knobs in options:
+        for seed in range(2):
+            write_run(tmp_path, {"init": init, "seed": seed, **knobs})
+    folder, _ = write.write_report([tmp_path])
+    drawn = (folder / "figures" / "heat-init-name-init-std.svg").is_file()
+    assert drawn == bool(others), "a heat map is of what is crossed"

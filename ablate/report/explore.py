@@ -89,12 +89,15 @@ def _levels(runs: pd.DataFrame, name: str) -> int:
 
 
 def _pairs(runs: pd.DataFrame, factors: Sequence[str]) -> list[tuple[str, str]]:
-    """List the pairs of factors that are crossed: those that do not merely vary together."""
+    """List the pairs of factors that are crossed: those that do not merely vary together.
+
+    Where an option lacks one of them (`init=xavier_normal` has no `init.std`), nothing is crossed.
+    """
     done = runs[runs["status"] == "finished"]
     few = [name for name in factors if 2 <= _levels(done, name) <= _MOST_LEVELS]
     pairs = []
     for a, b in combinations(few, 2):
-        filled = len(done[[a, b]].drop_duplicates())
+        filled = len(done[[a, b]].dropna().drop_duplicates())
         if filled > max(_levels(done, a), _levels(done, b)):
             pairs.append((a, b))
     return pairs[:_MOST_PAIRS]

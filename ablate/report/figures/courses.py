@@ -97,6 +97,7 @@ def dose(comparison: Comparison, name: str, frame: pd.DataFrame) -> Figure:
 def heat_map(comparison: Comparison, pair: tuple[str, str], frame: pd.DataFrame) -> Figure:
     """Draw the mean of each combination of two knobs, with its interval."""
     unit = unit_of(comparison.metric)
+    frame = frame.dropna(subset=list(pair))  # an option may lack the other knob
     order = [comparison.runs[name].drop_duplicates().dropna() for name in pair]
     table = frame.pivot(index=pair[0], columns=pair[1], values="mean") * unit.scale
     table = table.reindex(index=[v for v in order[0] if v in table.index])
