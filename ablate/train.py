@@ -251,20 +251,28 @@ class Training:
     def _measure(self, split: Split) -> list[dict[str, float]] | None:
         if len(split) == 0:
             return None
-        chunks = [
-            metrics.averaged(
-                [
-                    self.stack.predict(x, apart=apart)
-                    for x, apart in self.batches.views(images, part)
-                ]
-            )
-            for part, images in enumerate(torch.split(split.images, EVAL_BATCH))
-        ]
-        found = metrics.measure(torch.cat(chunks, 1), split.labels)
+        width, count = len(self.configs), len(split)
+        # In one place: between the activations of two parts, small results would break memory up.
+        logits_RNK = split.images.new_empty((width, count, self.data.classes), dtype=torch.float64)
+        for part, images in enumerate(torch.split(split.images, EVAL_BATCH)):
+            views = [
+                self.stack.predict(x, apart=apart) for x, apart in self.batches.views(images, part)
+            ]
+            start = part * EVAL_BATCH
+            logits_RNK[:, start : start + len(images)] = metrics.averaged(views)
+        found = metrics.measure(logits_RNK, split.labels)
         columns = {name: values.tolist() for name, values in found.items()}
         return [
             {name: column[r] for name, column in columns.items()} for r in range(len(self.configs))
         ]
+
+    def rehearse(self) -> None:
+        """Claim the memory that the evaluations to come will need, without their time."""
+        train, some = self.data.train, 10 * EVAL_BATCH
+        with self._evaluated():
+            self._measure(Split(train.images[:some], train.labels[:some]))
+        sizes = (len(self.configs), len(train), self.data.classes)
+        metrics.measure(train.images.new_zeros(sizes, dtype=torch.float64), train.labels)
 
     def finish(self) -> list[dict[str, float | None]]:
         """Put the selected weights in place and measure every split, the test split this once.

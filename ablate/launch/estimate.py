@@ -7,6 +7,7 @@ import time
 from collections.abc import Sequence
 
 import torch
+from joblib.externals.loky.process_executor import ProcessPoolExecutor
 from rich.console import Console
 from rich.table import Table
 
@@ -22,11 +23,9 @@ _WARM, _TIMED = 2, 8  # steps
 def show_estimate(stacks: Sequence[Stack], how: Execution, console: Console) -> None:
     """Measure one stack of each kind, and print time and memory of the whole plan.
 
-    The time counts training steps alone: start-up, evaluation and records come on top.
+    The time counts training steps alone: start-up, evaluation and records come on top. On a CPU
+    each kind is measured in a process of its own, whose memory is then that of a worker.
     """
-    keep_freed_memory()
-    if how.threads is not None:
-        torch.set_num_threads(how.threads)
     kinds: dict[tuple[str, bool, int], list[Stack]] = {}
     for stack in stacks:
         kinds.setdefault((graph_of(stack.runs[0]), stack.fused, len(stack.runs)), []).append(stack)
@@ -34,7 +33,7 @@ def show_estimate(stacks: Sequence[Stack], how: Execution, console: Console) -> 
     table.title, table.title_justify = "measured", "left"
     total = 0.0
     for (_, _, width), members in kinds.items():
-        seconds, steps, memory = _measure(members[0])
+        seconds, steps, memory = _measured(members[0], how)
         minutes = len(members) * seconds * steps / 60
         total += minutes
         table.add_row(
@@ -53,8 +52,28 @@ def show_estimate(stacks: Sequence[Stack], how: Execution, console: Console) -> 
     )
 
 
-def _measure(stack: Stack) -> tuple[float, int, int]:
-    """Time a step of a stack; return its seconds, the steps of a training, and bytes at peak."""
+def _measured(stack: Stack, how: Execution) -> tuple[float, int, int]:
+    if stack.runs[0].config["device"] == "cuda":
+        return measure(stack, how.threads)
+    with ProcessPoolExecutor(max_workers=1) as process:
+        found: tuple[float, int, int] = process.submit(measure, stack, how.threads).result()
+    return found
+
+
+def measure(stack: Stack, threads: int | None) -> tuple[float, int, int]:
+    """Train a few steps of a stack in this process, and evaluate once.
+
+    Args:
+        stack: A stack.
+        threads: Threads of torch; None leaves them.
+
+    Returns:
+        Seconds a step, steps of a training, and bytes at the peak: of the process on a CPU, else of
+        the device.
+    """
+    keep_freed_memory()
+    if threads is not None:
+        torch.set_num_threads(threads)
     config = stack.runs[0].config
     cuda = config["device"] == "cuda"
     if cuda:
@@ -68,8 +87,10 @@ def _measure(stack: Stack) -> tuple[float, int, int]:
         training.advance()
     if cuda:
         torch.cuda.synchronize()
+    seconds = (time.perf_counter() - start) / max(count, 1)
+    training.rehearse()
+    if cuda:
         peak = torch.cuda.max_memory_allocated()
     else:
         peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
-    seconds = (time.perf_counter() - start) / max(count, 1)
     return seconds, training.steps, peak

@@ -93,7 +93,7 @@ def airbench(bench: Bench, runs: int) -> None:
 
     with tempfile.TemporaryDirectory() as folder, contextlib.chdir(folder):
         _write_images(load(bench.config("data=cifar10", "data.val_size=0")), Path("cifar10"))
-        warmup94(verbose=False)
+        warmup94()
         models: list[Any] = []
         seconds = bench.seconds(lambda: models.extend(train94(verbose=False) for _ in range(runs)))
         test = CifarLoader("cifar10", train=False, batch_size=2000)

@@ -1,0 +1,53 @@
+"""What `ablate plan --measure` says of memory, against what training takes."""
+
+from __future__ import annotations
+
+import resource
+
+import pytest
+import torch
+from joblib.externals.loky.process_executor import ProcessPoolExecutor
+
+from ablate.launch.describe import load
+from ablate.launch.estimate import measure
+from ablate.launch.memory import keep_freed_memory
+from ablate.plan.group import Stack
+from ablate.plan.run import Run, key
+from ablate.train import Training
+from tests.configs import config
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("width", [1, 8])
+def test_the_estimate_of_memory_is_within_a_fifth_of_what_training_takes(width):
+    # Each in a process of its own, so that neither finds what the other has freed.
+    stack = _stack(width)
+    with ProcessPoolExecutor(max_workers=1) as process:
+        _, _, estimate = process.submit(measure, stack, 1).result()
+    with ProcessPoolExecutor(max_workers=1) as process:
+        before, taken = process.submit(_peak_of_training, stack).result()
+    assert taken - before > 2**20 * 20 * width  # of which the weights are but a part
+    assert estimate == pytest.approx(taken, rel=0.2)
+
+
+def _stack(width):
+    changes = {"model": "mlp", "model.hidden": [1024, 1024], "epochs": 2}
+    configs = [config(seed=seed, **changes) for seed in range(width)]
+    runs = [Run(made, "digest", key(made, "digest"), (1, 8, 8), 10) for made in configs]
+    return Stack(tuple(runs), width > 1, "")
+
+
+def _peak_of_training(stack):
+    torch.set_num_threads(1)
+    keep_freed_memory()
+    before = _peak()
+    configs = [run.config for run in stack.runs]
+    training = Training(configs, load(configs[0]), fused=stack.fused)
+    while not training.done:
+        training.advance()
+    training.finish()
+    return before, _peak()
+
+
+def _peak():
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
