@@ -19,7 +19,7 @@ _NETWORKS = {
         *("regularize.label_smoothing=0.1", "regularize.clip_norm=1", "regularize.ema=0.9"),
         *("optimizer=nesterov", "schedule=one_cycle"),
     ),
-    "muon, group norm, gelu": ("optimizer=muon", "norm=group", "model.activation=gelu"),
+    "momentum, layer norm, gelu": ("optimizer=momentum", "norm=layer", "model.activation=gelu"),
 }
 _AGREE = {"fp64": 1e-9, "fp32": 1e-5, "bf16": 3e-2}  # fused against looped, after 20 steps
 
@@ -54,7 +54,7 @@ Verdict = Callable[..., None]
 
 def _size(bench: Bench) -> tuple[str, ...]:
     if bench.small:
-        return "data.train_size=160", "batch_size=16", "model.channels=[4]", "model.hidden=[8]"
+        return "data.train_size=160", "batch_size=16", "model.channels=[16]", "model.hidden=[16]"
     return "data.train_size=1000", "batch_size=64", "model.channels=[16,32]", "model.hidden=[64]"
 
 
@@ -124,6 +124,8 @@ def launches(bench: Bench, name: str, common: tuple[str, ...], verdict: Verdict)
     _after(whole), _after(plain)
     equal = all(same(whole, plain, r, r) for r in range(3))
     verdict(f"{name}: one graph as single launches", equal, "" if recorded else "no graph here")
+    if bench.small and name != next(iter(_NETWORKS)):
+        return  # compiling takes long
     fast = [run | {"stack": run["stack"] | {"compile": True}} for run in runs]
     try:
         compiled = _after(bench.training(fast))

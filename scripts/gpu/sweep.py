@@ -23,6 +23,7 @@ from gpu.tools import Bench, least_bytes
 
 _RUNS, _EPOCHS, _MEASURED = 64, 10, 2
 _TOGETHER = 4  # processes at once
+_KINDS = (("fp32", False), ("bf16", False), ("bf16", True))  # precision, compiled
 
 
 def run(bench: Bench) -> bool:
@@ -63,7 +64,7 @@ def table(bench: Bench, batch: int, rate: float) -> None:
         _together(bench, common, steps // epochs) * runs * epochs / _TOGETHER,
         f"extrapolated from {_MEASURED} epochs each",
     )
-    for precision, compiled in (("fp32", False), ("bf16", False), ("bf16", True)):
+    for precision, compiled in _KINDS[: 1 if bench.small else None]:
         for width in (1, 2) if bench.small else (1, 8, 32, 64):
             name = f"(v) stacks of {width}, {precision}{', compiled' if compiled else ''}"
             seconds, cold = _stacks(
