@@ -1,4 +1,5 @@
-# Two commands for a newcomer: `make run` trains a network, `make test` checks the project.
+# Two commands for a newcomer: `make run` answers a question by a small study, `make test` checks
+# the project.
 # Both set up what they need the first time, and start at once after that.
 
 PYTHON ?= python3
@@ -18,7 +19,7 @@ $(READY): pyproject.toml
 	touch $@
 
 run: $(READY)
-	$(BIN)/ablate run
+	$(BIN)/ablate run +study=digits report=true
 
 lint: $(READY)
 	$(BIN)/ruff format --check .
