@@ -10,25 +10,25 @@ from __future__ import annotations
 import json
 import math
 import time
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from functools import partial
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from ablate import metrics, schedule, schema
-from ablate.batches import EVAL_BATCH, Batches, seed_of
+from ablate import schedule, schema
+from ablate.batches import Batches, seed_of
 from ablate.batching import unbatchable
 from ablate.capture import Captured
 from ablate.course import Course
-from ablate.data.tensors import Split, Tensors
+from ablate.data.tensors import Tensors
 from ablate.errors import AblateError
 from ablate.init import initialize
 from ablate.nets.build import build
 from ablate.nets.own import seeded
 from ablate.nets.whiten import fit
+from ablate.scores import Scores
 from ablate.stack import Stack
 from ablate.steps import Step, row
 from ablate.update import Update
@@ -65,6 +65,7 @@ class Training:
         self.epoch_steps, self.steps = self.batches.epoch_steps, self.batches.steps
         self.step = 0
         self.update = Update(configs, self.stack, self.steps)
+        self.scores = Scores(self.stack, self.update, self.batches, data)
         rates = [
             schedule.rates(c["schedule"], c["optimizer"]["lr"], self.steps, self.epoch_steps)
             for c in configs
@@ -194,8 +195,8 @@ class Training:
         self._spent = 0.0
         means = {name: (sums / self.epoch_steps).tolist() for name, sums in self._sums.items()}
         means["lr"] = self._rates(self.step - 1).tolist()
-        with self._evaluated():
-            val = self._measure(self.data.val)
+        with self.scores.in_place(self.step):
+            val = self.scores.of(self.data.val)
             for r, (course, bad) in enumerate(zip(self.courses, self._bad_R.tolist(), strict=True)):
                 if course.goes_on:
                     entry = self._entry({name: mean[r] for name, mean in means.items()})
@@ -224,55 +225,7 @@ class Training:
             "train/accuracy": means["right"] / self.batch,
         }
 
-    # -- measuring ---------------------------------------------------------------------------------
-
-    @contextmanager
-    def _evaluated(self) -> Iterator[None]:
-        """Put what is evaluated in place: the weights, or their average."""
-        average = self.update.average
-        if average is None:
-            yield
-            return
-        with self.stack.holding(average.average):
-            self._measure_statistics()
-            yield
-
-    def _measure_statistics(self) -> None:
-        """Take batch norm's statistics anew where the weights are a mean of several steps'."""
-        first_R = self.update.measures_anew
-        if first_R is None or not bool((first_R < self.step).any()):
-            return
-        before = {name: b.clone() for name, b in self.stack.buffers.items()}
-        self.stack.measure_statistics(self.batches.plain())
-        for name, buffer in self.stack.buffers.items():
-            begun = (first_R < self.step).view(-1, *[1] * (buffer.dim() - 1))
-            buffer.copy_(torch.where(begun, buffer, before[name]))
-
-    def _measure(self, split: Split) -> list[dict[str, float]] | None:
-        if len(split) == 0:
-            return None
-        width, count = len(self.configs), len(split)
-        # In one place: between the activations of two parts, small results would break memory up.
-        logits_RNK = split.images.new_empty((width, count, self.data.classes), dtype=torch.float64)
-        for part, images in enumerate(torch.split(split.images, EVAL_BATCH)):
-            views = [
-                self.stack.predict(x, apart=apart) for x, apart in self.batches.views(images, part)
-            ]
-            start = part * EVAL_BATCH
-            logits_RNK[:, start : start + len(images)] = metrics.averaged(views)
-        found = metrics.measure(logits_RNK, split.labels)
-        columns = {name: values.tolist() for name, values in found.items()}
-        return [
-            {name: column[r] for name, column in columns.items()} for r in range(len(self.configs))
-        ]
-
-    def rehearse(self) -> None:
-        """Claim the memory that the evaluations to come will need, without their time."""
-        train, some = self.data.train, 10 * EVAL_BATCH
-        with self._evaluated():
-            self._measure(Split(train.images[:some], train.labels[:some]))
-        sizes = (len(self.configs), len(train), self.data.classes)
-        metrics.measure(train.images.new_zeros(sizes, dtype=torch.float64), train.labels)
+    # -- the end -----------------------------------------------------------------------------------
 
     def finish(self) -> list[dict[str, float | None]]:
         """Put the selected weights in place and measure every split, the test split this once.
@@ -280,14 +233,12 @@ class Training:
         Returns:
             For each run the record's flat metrics; empty for a run that diverged.
         """
-        if self.update.average is not None:
-            self.stack.put(self.update.average.average)
-            self._measure_statistics()
+        self.scores.settle(self.step)
         for r, course in enumerate(self.courses):
             if course.selected is not None:
                 self.stack.load_slice(r, course.selected)
         splits = {name: getattr(self.data, name) for name in ("train", "val", "test")}
-        found = {name: self._measure(split) for name, split in splits.items()}
+        found = {name: self.scores.of(split) for name, split in splits.items()}
         train = found["train"]
         assert train is not None, "there is an image to train on"
         for course, measured in zip(self.courses, train, strict=True):

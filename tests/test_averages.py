@@ -88,7 +88,7 @@ def test_what_is_tested_of_an_average_is_the_selected_epochs(name, select, fused
     epochs = []
     while not training.done:
         if training.advance():
-            with training._evaluated():
+            with training.scores.in_place(training.step):
                 epochs.append([training.stack.slice(r) for r in range(len(configs))])
     metrics = training.finish()
     chosen = []

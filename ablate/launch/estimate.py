@@ -88,7 +88,7 @@ def measure(stack: Stack, threads: int | None) -> tuple[float, int, int]:
     if cuda:
         torch.cuda.synchronize()
     seconds = (time.perf_counter() - start) / max(count, 1)
-    training.rehearse()
+    training.scores.rehearse()
     if cuda:
         peak = torch.cuda.max_memory_allocated()
     else:
