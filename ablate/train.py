@@ -94,6 +94,8 @@ class Training:
 
     def _build(self, fused: bool) -> Stack:
         config, data = self.configs[0], self.data
+        if self.device.type == "cuda":  # by default cuDNN rounds what convolutions multiply to tf32
+            torch.backends.cudnn.allow_tf32 = False
         modules = []
         for c in self.configs:
             with seeded(0):  # torch's layers draw weights of their own, which are drawn anew here

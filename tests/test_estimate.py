@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import resource
-
 import pytest
 import torch
 from joblib.externals.loky.process_executor import ProcessPoolExecutor
 
 from ablate.launch.describe import load
 from ablate.launch.estimate import measure
-from ablate.launch.memory import keep_freed_memory
+from ablate.launch.memory import keep_freed_memory, peak
 from ablate.plan.group import Stack
 from ablate.plan.run import Run, key
 from ablate.train import Training
@@ -40,14 +38,10 @@ def _stack(width):
 def _peak_of_training(stack):
     torch.set_num_threads(1)
     keep_freed_memory()
-    before = _peak()
+    before = peak()
     configs = [run.config for run in stack.runs]
     training = Training(configs, load(configs[0]), fused=stack.fused)
     while not training.done:
         training.advance()
     training.finish()
-    return before, _peak()
-
-
-def _peak():
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+    return before, peak()

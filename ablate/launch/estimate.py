@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import resource
 import time
 from collections.abc import Sequence
 
@@ -12,7 +11,7 @@ from rich.console import Console
 from rich.table import Table
 
 from ablate.launch.describe import load
-from ablate.launch.memory import keep_freed_memory
+from ablate.launch.memory import keep_freed_memory, peak
 from ablate.launch.sweep import Execution
 from ablate.plan.group import Stack, graph_of
 from ablate.train import Training
@@ -90,7 +89,5 @@ def measure(stack: Stack, threads: int | None) -> tuple[float, int, int]:
     seconds = (time.perf_counter() - start) / max(count, 1)
     training.scores.rehearse()
     if cuda:
-        peak = torch.cuda.max_memory_allocated()
-    else:
-        peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
-    return seconds, training.steps, peak
+        return seconds, training.steps, torch.cuda.max_memory_allocated()
+    return seconds, training.steps, peak()

@@ -1,4 +1,4 @@
-"""Keeps freed memory inside the process, where the C library is glibc.
+"""The memory of this process: what is freed stays inside, and the most that it ever held.
 
 By default glibc gives every freed block above 128 kB back to the kernel, and each step of training
 faults the same pages in again. Raising both thresholds made steps 1.1 to 1.4 times faster (CPU).
@@ -10,6 +10,9 @@ from __future__ import annotations
 
 import ctypes
 import platform
+import resource
+import sys
+from pathlib import Path
 
 _TRIM_THRESHOLD, _MMAP_THRESHOLD = -1, -3  # malloc.h
 _PLENTY = 1 << 30  # bytes
@@ -22,3 +25,15 @@ def keep_freed_memory() -> None:
     libc = ctypes.CDLL(None)
     libc.mallopt(_MMAP_THRESHOLD, _PLENTY)
     libc.mallopt(_TRIM_THRESHOLD, _PLENTY)
+
+
+def peak() -> int:
+    """Tell the most memory that this process has held so far, in bytes."""
+    status = Path("/proc/self/status")
+    if status.is_file():  # getrusage counts what the parent held when it started this process
+        lines = status.read_text(encoding="ascii", errors="replace").splitlines()
+        held = [line.split()[1] for line in lines if line.startswith("VmHWM:")]
+        if held:
+            return int(held[0]) * 1024
+    unit = 1 if sys.platform == "darwin" else 1024
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
