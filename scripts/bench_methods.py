@@ -36,7 +36,7 @@ LIMIT = 1.3
 
 WHY = {
     "dropout": "draws a number for each element of each layer, by definition",
-    "norm=instance": "torch's group norm is slow where a group is one channel; no definition asks for that",
+    "norm=instance": "torch's group norm is slow where a group is one channel; it need not be",
     "augment=": "some thirty small operations, which only a step of 1 ms shows",
     "regularize.sam": "two gradients a step, by definition",
     "optimizer=muon": "five Newton-Schulz iterations on each matrix a step, by definition",
