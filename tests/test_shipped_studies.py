@@ -17,6 +17,7 @@ from ablate.analyze.measures import metrics_of
 from ablate.analyze.verdicts import VERDICTS, Claim
 from ablate.launch import command
 from ablate.plan import Request, study
+from ablate.report.compare import compare
 
 SMALL = ("data=digits", "data.val_size=40", "launch=inline")
 # What a study varies cannot be set for all of its arms, so that it needs images for its batches.
@@ -104,3 +105,31 @@ def test_a_shipped_study_trains_and_every_claim_gets_a_verdict(name: str) -> Non
     assert len(judged) == len(claims)
     assert set(judged["verdict"]) <= set(VERDICTS)
     assert (judged["n"] == 2).all()
+
+
+def test_arms_that_are_the_same_come_out_the_same() -> None:
+    """The A/A study, with fewer seeds, epochs and units; whatever it claims beside."""
+    values: dict[str, Any] = yaml.safe_load(study.find("aa").read_text(encoding="utf-8"))
+    for arm in values["arms"].values():
+        arm["seeds"] = arm["seeds"][:12]
+    values["seeds"] = 12
+    values["claims"] += [
+        {"claim": "One is better", "arm": "A again", "direction": way, "metric": metric}
+        for way, metric in (
+            ("lower", "test/loss"),
+            ("higher", "val/error"),
+            ("differs", "gap/loss"),
+        )
+    ]
+    values["claims"][1]["margin"] = values["claims"][3]["margin"] = 0.05  # nats
+    values["claims"][2]["margin"] = 0.01
+    Path("aa.yaml").write_text(yaml.safe_dump(values, sort_keys=False), encoding="utf-8")
+    command.run(
+        Request(("+study=aa.yaml", *SMALL, "model.channels=[4]", "model.hidden=[8]", "epochs=8"))
+    )
+    found = compare(["results/aa"])
+    verdicts = [line.verdict for _, line in found.claimed]
+    assert len(verdicts) == 4
+    # Of the claim that they are equivalent, supported says the same as equivalent.
+    assert set(verdicts[:1]) <= {"supported", "inconclusive"}
+    assert set(verdicts[1:]) <= {"equivalent", "inconclusive"}
