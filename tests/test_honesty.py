@@ -278,7 +278,9 @@ def test_a_study_is_answered_by_its_question_and_claims(tmp_path):
     write_study(tmp_path)
     text, found = page(tmp_path), compare([tmp_path])
     head = text[: text.index("## Comparison")]
-    assert study.read("dropout_rate").question in head
+    question = study.read("dropout_rate").question
+    assert question in head
+    assert brief(tmp_path).startswith(question)
     assert "that less lies lower in test error is supported" in head
     assert "| It lowers the error | less | lower |" in head
     assert "Someone 2014" in head

@@ -20,12 +20,14 @@ _NAME = 21  # at least, of an arm's column
 
 
 def show_comparison(comparison: Comparison, console: Console) -> None:
-    """Print the arms, the claims, the verdict and what weakens it.
+    """Print the question, the arms, the claims, the verdict and what weakens it.
 
     Args:
         comparison: What was compared.
         console: Where to.
     """
+    if comparison.asked.question:
+        console.print(_text(comparison.asked.question), style="bold", highlight=False)
     table = tables.compared(comparison, brief=True)
     arms = set(comparison.foremost(_MOST_ROWS))
     kept = [row for arm, row in zip(comparison.lines, table.rows, strict=True) if arm in arms]
