@@ -20,6 +20,7 @@ from rich.console import Console
 
 import ablate
 from ablate import record
+from ablate.errors import AblateError
 from ablate.launch import command, sweep
 from ablate.nets.shapes import training_bytes
 from ablate.plan import Request, Run
@@ -522,3 +523,9 @@ def test_hydras_optuna_sweeper_minimizes_the_validation_error():
     )
     assert status == 0, err
     assert len(records()) == 3
+
+
+def test_a_single_run_goes_to_a_cluster_as_a_sweep_of_one():
+    with pytest.raises(AblateError, match=r"launch=slurm submits a sweep: `ablate run -m`"):
+        command.plan(Request(("launch=slurm",)))
+    assert len(command.plan(Request(("launch=slurm",), multirun=True))) == 1

@@ -104,6 +104,10 @@ def _without_study(hydra: Hydra, request: Request) -> Checked:
         checked.faults.append(
             f"scale={request.scale} touches nothing: it is of a study (+study=NAME)"
         )
+    if "launch=slurm" in checked.overrides and not request.multirun:
+        checked.faults.append(
+            "launch=slurm submits a sweep: `ablate run -m`, also where it is of a single run"
+        )
     return checked
 
 
