@@ -318,3 +318,21 @@ def test_a_knob_that_an_option_lacks_is_crossed_with_nothing(tmp_path, others):
     folder, _ = write.write_report([tmp_path])
     drawn = (folder / "figures" / "heat-init-name-init-std.svg").is_file()
     assert drawn == bool(others), "a heat map is of what is crossed"
+
+
+def test_what_varies_one_at_a_time_is_crossed_with_nothing(tmp_path):
+    arms = [{}, {"dropout.dense": 0.5}, {"dropout.dense": 0.25}, {"dropout.output": 0.5}]
+    for knobs in arms:
+        for seed in range(2):
+            write_run(tmp_path, {"seed": seed, **knobs})
+    folder, _ = write.write_report([tmp_path])
+    assert not list((folder / "figures").glob("heat-*"))
+    assert not (folder / "tables" / "anova.csv").exists()
+
+
+def test_a_rate_beside_lists_of_rates_is_told_without_quotes(tmp_path):
+    for rates in (0.0, [0.2, 0.6]):
+        for seed in range(2):
+            write_run(tmp_path, {"seed": seed, "dropout.dense": rates})
+    told = reports.page(tmp_path)
+    assert "What differs: dropout.dense (0.0, [0.2,0.6]); seeds 0 to 1" in told

@@ -89,18 +89,20 @@ def _levels(runs: pd.DataFrame, name: str) -> int:
 
 
 def _pairs(runs: pd.DataFrame, factors: Sequence[str]) -> list[tuple[str, str]]:
-    """List the pairs of factors that are crossed: those that do not merely vary together.
+    """List the pairs of factors that are crossed: two values of each meet in all four ways.
 
-    Where an option lacks one of them (`init=xavier_normal` has no `init.std`), nothing is crossed.
+    Neither what varies together is, nor what varies one at a time, nor an option that lacks the
+    other knob (`init=xavier_normal` has no `init.std`).
     """
     done = runs[runs["status"] == "finished"]
     few = [name for name in factors if 2 <= _levels(done, name) <= _MOST_LEVELS]
-    pairs = []
-    for a, b in combinations(few, 2):
-        filled = len(done[[a, b]].dropna().drop_duplicates())
-        if filled > max(_levels(done, a), _levels(done, b)):
-            pairs.append((a, b))
+    pairs = [pair for pair in combinations(few, 2) if _are_crossed(done, *pair)]
     return pairs[:_MOST_PAIRS]
+
+
+def _are_crossed(done: pd.DataFrame, a: str, b: str) -> bool:
+    met = [set(part[b].dropna()) for _, part in done.groupby(a)]
+    return any(len(one & other) > 1 for one, other in combinations(met, 2))
 
 
 def _anova(

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import Final
+from typing import Any, Final
+
+from ablate import schema
 
 NONE: Final = "–"  # what cannot be known
 MINUS: Final = "\u2212"
@@ -122,6 +124,13 @@ def p_value(p: float) -> str:
 def knob(name: str) -> str:
     """Name a knob as on the command line: ``norm`` for ``norm.name``."""
     return name.removesuffix(".name")
+
+
+def level(value: Any) -> str:
+    """Write the value of a knob as a frame holds it, where lists are text already."""
+    return (
+        value if isinstance(value, str) else schema.shown(getattr(value, "item", lambda: value)())
+    )
 
 
 def ranges(values: list[int]) -> str:

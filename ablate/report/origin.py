@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -13,7 +13,7 @@ from ablate import record, schema
 from ablate.report.commands import commands
 from ablate.report.compare import Comparison
 from ablate.report.explore import factors_of
-from ablate.report.numbers import knob, ranges
+from ablate.report.numbers import knob, level, ranges
 
 _MOST = 8  # values of a knob in a sentence
 
@@ -98,12 +98,17 @@ def _differs(runs: pd.DataFrame, configs: list[Mapping[str, Any]]) -> str:
     for name in factors_of(runs):
         values = [v for v in runs[name].unique() if not pd.isna(v)]
         numeric = pd.api.types.is_numeric_dtype(runs[name])
-        texts = [schema.shown(getattr(v, "item", lambda v=v: v)()) for v in values]
+        texts = [level(v) for v in values]
         texts = [t for _, t in sorted(zip(values, texts, strict=True))] if numeric else texts
         more = f" and {len(texts) - _MOST} more" if len(texts) > _MOST else ""
         parts.append(f"{knob(name)} ({', '.join(texts[:_MOST])}{more})")
     seeds = sorted({int(seed) for seed in runs["seed"]})
     told = f"{'seeds' if len(seeds) > 1 else 'seed'} {ranges(seeds)}"
     where = dict.fromkeys(f"{c['model']['name']} on {c['data']['name']}" for c in configs)
-    what = " and ".join(parts) if parts else "nothing but the seed"
+    what = _joined(parts) if parts else "nothing but the seed"
     return f"What differs: {what}; {told}; {', '.join(where)}."
+
+
+def _joined(parts: Sequence[str]) -> str:
+    *first, last = parts
+    return f"{', '.join(first)} and {last}" if first else last

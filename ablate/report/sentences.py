@@ -75,7 +75,8 @@ def _of_claims(comparison: Comparison) -> str:
         f"that {claim.arm} {_stated(claim, line, to_baseline)} is {line.verdict} ({_found(line)})"
         for claim, line in claimed[:_MOST]
     ]
-    more = [f"{len(claimed) - _MOST} more are in the table"] if len(claimed) > _MOST else []
+    left = len(claimed) - _MOST
+    more = [f"{left} more {'is' if left == 1 else 'are'} in the table"] if left > 0 else []
     subject = "The one claim" if len(claimed) == 1 else f"Of {len(claimed)} claims"
     against = f" against {base}" if to_baseline else ""
     counted = "" if len(claimed) == 1 else f", {told}"

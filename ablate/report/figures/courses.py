@@ -11,11 +11,10 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.ticker import MaxNLocator
 
-from ablate import schema
 from ablate.palette import COLOURS, DASHES, MARKERS
 from ablate.report.compare import Comparison, records
 from ablate.report.figures.style import Figure, below, blank, finished, logarithmic, wrapped
-from ablate.report.numbers import Unit, knob, spoken, titled, unit_of, written
+from ablate.report.numbers import Unit, knob, level, spoken, titled, unit_of, written
 
 _MOST = len(COLOURS)  # curves that can be told apart
 _FAR = 20.0  # ratio of the largest dose to the smallest from which an axis is logarithmic
@@ -106,8 +105,8 @@ def heat_map(comparison: Comparison, pair: tuple[str, str], frame: pd.DataFrame)
     figure, axes = blank(0.9 + 0.62 * len(table))
     image = axes.imshow(numbers, cmap="cividis", aspect="auto")
     figure.colorbar(image, ax=axes, label=titled(comparison.metric))
-    axes.set_xticks(range(table.shape[1]), [_level(value) for value in table.columns])
-    axes.set_yticks(range(table.shape[0]), [_level(value) for value in table.index])
+    axes.set_xticks(range(table.shape[1]), [wrapped(level(value)) for value in table.columns])
+    axes.set_yticks(range(table.shape[0]), [wrapped(level(value)) for value in table.index])
     axes.set_xlabel(knob(pair[1]))
     axes.set_ylabel(knob(pair[0]))
     for spine in axes.spines.values():
@@ -134,10 +133,6 @@ def _told(cell: Mapping[str, Any], unit: Unit) -> str:
     half = (cell["ci_high"] - cell["ci_low"]) / 2
     about = "" if math.isnan(half) else f"\n± {written(half, unit)}"
     return f"{written(cell['mean'], unit)}{about}\nn = {int(cell['n'])}"
-
-
-def _level(value: Any) -> str:
-    return wrapped(schema.shown(value.item() if hasattr(value, "item") else value))
 
 
 def _file(name: str) -> str:
