@@ -1,0 +1,126 @@
+"""Publishes the shipped studies that have been run: a report of each, and an index of all claims.
+
+    python scripts/publish_studies.py results [MORE ...]    folders that hold the studies' runs
+
+Writes results/published/<study>/, as `ablate report` does but without what is derivable (LaTeX
+tables, tables that the frames hold, the larger of a figure's two formats), and
+results/published/studies.md. A study that is not whole (`study_runs`) is named and skipped.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import re
+import shutil
+import sys
+import tempfile
+from collections.abc import Sequence
+from contextlib import chdir
+from pathlib import Path
+
+import pandas as pd
+
+from ablate.errors import AblateError
+from ablate.plan import study
+from ablate.report.compare import Comparison
+from ablate.report.write import write_report
+from study_index import counted, index, verdicts
+from study_runs import REPOSITORY, Found, found_below
+
+PUBLISHED = REPOSITORY / "results" / "published"
+INDEX = "studies.md"
+_IN_FRAMES = {"metrics": "arms", "contrasts": "contrasts"}  # tables, and the frames that hold them
+_PLACE = re.compile(r"(?<![\w.~])/(?:tmp|home|root|work|Users|var|mnt|srv|opt)/[\w.-]+")
+
+
+def main(arguments: Sequence[str]) -> int:
+    """Publish what is whole; the exit status is 2 where nothing was."""
+    parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
+    parser.add_argument("results", nargs="+", type=Path, help="folders that hold studies' runs")
+    parser.add_argument(
+        "--cores", type=int, default=os.cpu_count(), help="of the machine that the studies ran on"
+    )
+    asked = parser.parse_args(arguments)
+    try:
+        whole, faults = found_below(asked.results)
+        for fault in faults:
+            print(f"skipped: {fault}", file=sys.stderr)
+        _require_all(whole)
+        reported = []
+        for found in whole:
+            reported.append((found, publish(found, PUBLISHED)))
+            print(f"{found.asked.name}: {counted(verdicts(*reported[-1]))}", flush=True)
+    except AblateError as error:
+        print(f"publish_studies: {'; '.join(error.faults)}", file=sys.stderr)
+        return 2
+    (PUBLISHED / INDEX).write_text(index(reported, asked.cores), encoding="utf-8")
+    return 0
+
+
+def _require_all(whole: Sequence[Found]) -> None:
+    """Refuse to leave a published report out of the index.
+
+    Raises:
+        AblateError: No study is whole, or one that was published is not among them.
+    """
+    names = {found.asked.name for found in whole}
+    if not names:
+        raise AblateError("no study is whole: there is nothing to publish")
+    there = {name for name in study.shipped() if (PUBLISHED / name).is_dir()}
+    if lost := sorted(there - names):
+        raise AblateError(
+            f"{', '.join(lost)} was published before and is not whole in these folders: name the"
+            " folder of its runs too, or delete its report"
+        )
+
+
+def publish(found: Found, published: Path) -> Comparison:
+    """Write the report of a study, in place of one that is there.
+
+    Raises:
+        AblateError: It would hold a path of this machine; nothing was written.
+    """
+    name = found.asked.name
+    with tempfile.TemporaryDirectory(dir=published) as draft:
+        folder = Path(draft) / name
+        with chdir(found.root):  # runs are told by the path below it
+            _, comparison = write_report([name], out=folder)
+        _prune(folder)
+        _require_no_place(folder)
+        shutil.rmtree(published / name, ignore_errors=True)
+        shutil.move(folder, published / name)
+    return comparison
+
+
+def _prune(folder: Path) -> None:
+    """Take away what is derivable, and let the page link what stays."""
+    page = (folder / "report.md").read_text(encoding="utf-8")
+    for file in (folder / "tables").glob("*.tex"):
+        file.unlink()
+    for name, frame in _IN_FRAMES.items():
+        (folder / "tables" / f"{name}.csv").unlink(missing_ok=True)
+        held = f"frames/{frame}.parquet"
+        page = page.replace(f"[tables/{name}.csv](tables/{name}.csv)", f"[{held}]({held})")
+    for svg in (folder / "figures").glob("*.svg"):
+        smaller, larger = sorted((svg, svg.with_suffix(".png")), key=lambda one: one.stat().st_size)
+        page = page.replace(f"(figures/{svg.name})", f"(figures/{smaller.name})")
+        larger.unlink()
+    (folder / "report.md").write_text(page, encoding="utf-8")
+
+
+def _require_no_place(folder: Path) -> None:
+    for file in sorted(folder.rglob("*")):
+        if file.suffix == ".parquet":
+            text = pd.read_parquet(file).to_csv(index=False)
+        elif file.suffix in (".html", ".md", ".csv", ".svg"):
+            text = file.read_text(encoding="utf-8")
+        else:
+            continue
+        text = re.sub(r"base64,[\w+/=]+", "", text)
+        if (place := _PLACE.search(text)) is not None:
+            raise AblateError(f"{folder.name}/{file.relative_to(folder)} tells {place[0]}")
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

@@ -1,0 +1,155 @@
+"""The index of published studies: every claim with its verdict, as the reports judge it."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from datetime import datetime
+
+from ablate import record
+from ablate.analyze.verdicts import VERDICTS
+from ablate.plan import study
+from ablate.report.compare import Comparison
+from ablate.report.escape import markdown
+from ablate.report.line import Line
+from ablate.report.numbers import interval, p_value, written
+from ablate.report.sentences import compared_with, measured, unit_of_change, what
+from study_runs import Found
+
+NOT_JUDGED = "not judged"  # no finished run has what is claimed of
+PILOT = "a pilot with smaller ones was seen before the claims were final"  # as the YAML says it
+
+
+def index(reported: Sequence[tuple[Found, Comparison]], cores: int) -> str:
+    """Compose the page that lists every claim of some studies, with its verdict."""
+    every = [one for found, comparison in reported for one in verdicts(found, comparison)]
+    absent = sorted(set(study.shipped()) - {found.asked.name for found, _ in reported})
+    parts = [
+        "<!-- Written by scripts/publish_studies.py. -->",
+        "# What the studies found",
+        f"**{len(reported)} studies, {len(every)} claims: {counted(every)}.**",
+        "A verdict is on what was claimed beforehand, not on whether a method is good. *Supported*"
+        " and *refuted* hold after correction for all claims of a study (Holm), of an effect no"
+        " smaller than the least that matters, δ; *equivalent* is shown to be smaller than that;"
+        " *inconclusive* is anything else, and no proof of no effect. Of a claim of equivalence,"
+        " *supported* means shown to be smaller. [ ] is the 95 % interval of one comparison by"
+        " itself, uncorrected, over seeds. The reports tell the rest.",
+        *_how([found for found, _ in reported], cores),
+        _overview(reported),
+    ]
+    if absent:
+        parts.append(f"Shipped, and not run or not whole yet: {markdown(', '.join(absent))}.")
+    parts += [part for found, comparison in reported for part in _section(found, comparison)]
+    return "\n\n".join(parts) + "\n"
+
+
+def _how(every: Sequence[Found], cores: int) -> Iterator[str]:
+    """Tell what was fixed before the runs, and what they ran on."""
+    scales = {scale: [f.asked.name for f in every if f.scale == scale] for scale in study.SCALES}
+    ran = " and ".join(
+        f"{'all' if len(names) == len(every) else ', '.join(names)} ran at scale={scale}"
+        for scale, names in scales.items()
+        if names
+    )
+    piloted = [n for n in study.shipped() if PILOT in study.find(n).read_text(encoding="utf-8")]
+    yield (
+        "Each study is one YAML file, committed before its runs: at the commit that a run's record"
+        " names, with nothing uncommitted, the file says what it says today, and the script that"
+        f" writes this page refuses any other. Of these studies {ran}. Neither seeds nor scale were"
+        " chosen after the outcome was seen. Seeds from 100 on have"
+        f" {markdown(', '.join(piloted))}, since {PILOT}."
+    )
+    devices = sorted({str(one["environment"]["device"]) for f in every for one in f.records})
+    yield (
+        f"Minutes are those in which runs of a study trained, tuning runs among them, on {cores}"
+        f" cores of {' and '.join(devices)} that did other work beside: what it took, no benchmark."
+    )
+
+
+def _overview(reported: Sequence[tuple[Found, Comparison]]) -> str:
+    rows = [
+        [
+            f"[{markdown(found.asked.name)}](#{found.asked.name})",
+            markdown(found.asked.question),
+            counted(verdicts(found, comparison)),
+            str(len(found.records)),
+            f"{minutes(found.records):.0f}",
+        ]
+        for found, comparison in reported
+    ]
+    return _table(("study", "question", "claims", "runs", "minutes"), rows, numbers=2)
+
+
+_HEADS = (
+    *("claim", "verdict", "effect", "measured", "arm", "against"),
+    *("δ", "n", "p Holm", "source"),
+)
+
+
+def _section(found: Found, comparison: Comparison) -> Iterator[str]:
+    name, asked = found.asked.name, found.asked
+    yield f"## {markdown(name)}"
+    yield f"{markdown(asked.question)} {markdown(asked.source)}."
+    yield _table(_HEADS, list(_rows(found, comparison)))
+    ended = Counter(str(one["status"]) for one in found.records)
+    lost = "".join(f", {ended[word]} {word}" for word in ("failed", "diverged") if ended[word])
+    yield (
+        f"`{comparison.asked.command}`: {len(found.records)} runs{lost}, in"
+        f" {minutes(found.records):.0f} minutes. The report: [Markdown]({name}/report.md),"
+        f" [HTML]({name}/report.html)."
+    )
+
+
+def _rows(found: Found, comparison: Comparison) -> Iterator[list[str]]:
+    judged = {comparison.asked.words[claim][0]: line for claim, line in comparison.claimed}
+    for claim in found.asked.claims:
+        line = judged.get(claim.claim)
+        told = [NOT_JUDGED, *[""] * 7] if line is None else _judged(line)
+        yield [markdown(text) for text in (claim.claim, *told, claim.source)]
+
+
+def _judged(line: Line) -> list[str]:
+    unit = unit_of_change(line)
+    name = unit.difference if unit.signed else "(ratio)"
+    bounds = interval(line.delta_low, line.delta_high, unit, signed=True)
+    return [
+        str(line.verdict),
+        " ".join(one for one in (written(line.delta, unit, signed=True), name, bounds) if one),
+        measured(line),
+        line.arm,
+        compared_with(line, what(line).against),
+        written(line.margin, unit),
+        f"{line.pairs}{'' if line.paired else ' (unpaired)'}",
+        p_value(line.p_holm),
+    ]
+
+
+def verdicts(found: Found, comparison: Comparison) -> list[str]:
+    """List the verdicts of a study, a claim each, in the order of its file."""
+    return [row[1] for row in _rows(found, comparison)]
+
+
+def counted(judged: Sequence[str]) -> str:
+    """Count verdicts in words: ``2 supported, 1 refuted``."""
+    counts = Counter(judged)
+    return ", ".join(f"{counts[name]} {name}" for name in (*VERDICTS, NOT_JUDGED) if counts[name])
+
+
+def minutes(records: Sequence[record.Record]) -> float:
+    """Add up the wall minutes in which at least one of some runs trained."""
+    times = sorted(
+        (datetime.fromisoformat(one["timing"]["started"]), datetime.fromisoformat(end))
+        for one in records
+        if (end := one["timing"].get("finished"))
+    )
+    total, last = 0.0, times[0][0]
+    for start, end in times:
+        total += max(0.0, (end - max(start, last)).total_seconds())
+        last = max(last, end)
+    return total / 60
+
+
+def _table(heads: Sequence[str], rows: Sequence[Sequence[str]], numbers: int = 0) -> str:
+    """Write a table of what is Markdown already; the last columns hold numbers."""
+    rules = ["---"] * (len(heads) - numbers) + ["---:"] * numbers
+    return "\n".join(f"| {' | '.join(row)} |" for row in (heads, rules, *rows))

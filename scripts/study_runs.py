@@ -1,0 +1,187 @@
+"""Finds the shipped studies that have been run, and tells why one is not whole.
+
+A study is whole where every planned run has ended, what it measures was measured, and its YAML was
+committed, with the words it has today, before its runs: at the commit that each record names.
+"""
+
+from __future__ import annotations
+
+import json
+import subprocess
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from math import prod
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from ablate import record, schema
+from ablate.errors import AblateError
+from ablate.launch.study import FILE, described
+from ablate.plan import study
+from ablate.plan.comparison import name_of
+from ablate.plan.study import Study
+
+REPOSITORY = Path(__file__).resolve().parent.parent
+ENDED = ("finished", "failed", "diverged")
+
+
+@dataclass(frozen=True)
+class Found:
+    """A shipped study, and the runs of it in some folder.
+
+    Attributes:
+        asked: The study, at the scale of its runs.
+        root: The folder that holds the folder of its runs.
+        scale: ``quick`` or ``full``.
+        records: Of all its runs, those that tuned among them.
+    """
+
+    asked: Study
+    root: Path
+    scale: str
+    records: tuple[record.Record, ...]
+
+
+class NotWholeError(AblateError):
+    """Some run of a study is missing, or the study is not the one whose YAML was committed."""
+
+
+def found_below(roots: Sequence[Path]) -> tuple[list[Found], list[str]]:
+    """Find the shipped studies of which runs lie below some folders.
+
+    Returns:
+        Those that are whole, by name, and why each other one is not.
+
+    Raises:
+        AblateError: A folder holds no run of any study, or two hold the same one whole.
+    """
+    whole: dict[str, Found] = {}
+    faults = []
+    for root in roots:
+        names = [name for name in study.shipped() if (root / name).is_dir()]
+        if not names:
+            raise AblateError(f"{root} holds no folder of a shipped study: see `ablate studies`")
+        for name in names:
+            try:
+                found = read_study(root, name)
+            except NotWholeError as error:
+                faults.append(f"{root / name} is not whole: {'; '.join(error.faults)}")
+                continue
+            if name in whole:
+                raise AblateError(
+                    f"{name} lies whole in {whole[name].root} and in {root}: name one"
+                )
+            whole[name] = found
+    return [whole[name] for name in sorted(whole)], faults
+
+
+def read_study(root: Path, name: str) -> Found:
+    """Read the runs of a study.
+
+    Raises:
+        NotWholeError: It is not whole; each reason is told.
+    """
+    told = _told(root / name)
+    reported, tuning = _records(root / name), _records(root / f"{name}-tuning")
+    scales = {one["config"]["scale"] for one in reported}
+    if len(scales) != 1:
+        raise NotWholeError(f"its runs are of {len(scales)} scales")
+    (scale,) = scales
+    asked = study.read(name, scale)
+    every = (*reported, *tuning)
+    faults = [
+        *_changed(asked, told),
+        *_left("run", _planned(asked), reported),
+        *_left("tuning run", _tuning(asked), tuning),
+        *_not_measured(asked, told, reported),
+        *_uncommitted(name, every),
+    ]
+    if faults:
+        raise NotWholeError(*faults)
+    return Found(asked, root.resolve(), scale, every)
+
+
+def _told(folder: Path) -> dict[str, Any]:
+    try:
+        found = json.loads((folder / FILE).read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise NotWholeError(f"there is no {FILE}: its arms have not begun") from None
+    assert isinstance(found, dict), "as it was written"
+    return found
+
+
+def _records(folder: Path) -> list[record.Record]:
+    found = [record.read(place) for place in (record.find(folder) if folder.is_dir() else ())]
+    return [one for one in found if one is not None]
+
+
+def _changed(asked: Study, told: Mapping[str, Any]) -> Iterator[str]:
+    """Tell what was asked of the runs that the YAML does not ask, by what both versions know."""
+    now = json.loads(json.dumps(described(asked, {})))
+    for key in ("question", "fixed", "metric", "margin", "target", "equal", "baseline", "tuning"):
+        if told.get(key) != now[key]:
+            yield f"its YAML asks for another {key} today"
+    for key in ("overrides", "seeds"):
+        was, has = ({n: arm[key] for n, arm in one["arms"].items()} for one in (told, now))
+        if was != has:
+            yield f"its YAML gives arms other {key} today"
+    if _words(now["claims"]) != _words(told["claims"]):
+        yield "its YAML claims something else today"
+    for override in told["command"]:
+        knob = schema.BY_NAME.get(name_of(override))
+        if knob is None or knob.role == "result":
+            yield f"it was run with {override}, which its YAML does not say"
+
+
+def _words(claims: Sequence[Mapping[str, Any]]) -> list[list[Any]]:
+    keys = ("claim", "arm", "metric", "direction", "margin")
+    return [[one[key] for key in keys] for one in claims]
+
+
+def _planned(asked: Study) -> Counter[tuple[str, int]]:
+    return Counter((arm.name, seed) for arm in asked.arms for seed in asked.seeds_of(arm))
+
+
+def _tuning(asked: Study) -> Counter[tuple[str, int]]:
+    if asked.tuning is None:
+        return Counter()
+    settings = {arm.name: prod(map(len, asked.grid_of(arm).values())) for arm in asked.arms}
+    return Counter({(a, s): n for a, n in settings.items() for s in asked.tuning.seeds})
+
+
+def _left(
+    kind: str, planned: Counter[tuple[str, int]], records: Sequence[record.Record]
+) -> Iterator[str]:
+    ended = Counter((one["arm"], one["seed"]) for one in records if one["status"] in ENDED)
+    if lacking := (planned - ended).total():
+        yield f"{lacking} of {planned.total()} {kind}s have not ended"
+    if more := (ended - planned).total():
+        yield f"{more} {kind}s are of no arm or seed that is planned"
+
+
+def _not_measured(
+    asked: Study, told: Mapping[str, Any], records: Sequence[record.Record]
+) -> Iterator[str]:
+    """Tell of runs that were not measured yet; of one that cannot be, study.json has the reason."""
+    if asked.measure is None or told.get("unmeasured"):
+        return
+    wanted = [n for n in ("evaluate", "inspect") if getattr(asked.measure, n) is not None]
+    done = [one for one in records if one["status"] == "finished"]
+    if lacking := sum(not all(one.get(name) for name in wanted) for one in done):
+        yield f"{lacking} of {len(done)} finished runs have not been measured"
+
+
+def _uncommitted(name: str, records: Sequence[record.Record]) -> Iterator[str]:
+    """Tell where the commits that runs were trained at do not hold the study's YAML of today."""
+    if any(one["environment"].get("dirty") for one in records):
+        yield "some runs were trained with uncommitted changes"
+    today = yaml.safe_load(study.find(name).read_text(encoding="utf-8"))
+    for commit in sorted({str(one["environment"].get("commit")) for one in records}):
+        place = f"{commit}:conf/study/{name}.yaml"
+        git = ["git", "-C", str(REPOSITORY), "show", place]
+        shown = subprocess.run(git, capture_output=True, text=True, check=False)
+        if shown.returncode or yaml.safe_load(shown.stdout) != today:
+            yield f"at {commit[:7]}, where it ran, its YAML was not as it is today"
