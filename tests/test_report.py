@@ -22,6 +22,7 @@ from ablate.launch import command
 from ablate.plan import Request
 from ablate.report import commands, escape, pages, write
 from ablate.report.compare import compare
+from ablate.report.figures import style
 from tests import reports
 from tests.reports import BASE, LESS, brief, run, write_arms
 from tests.test_frames import write_run
@@ -336,3 +337,13 @@ def test_a_rate_beside_lists_of_rates_is_told_without_quotes(tmp_path):
             write_run(tmp_path, {"seed": seed, "dropout.dense": rates})
     told = reports.page(tmp_path)
     assert "What differs: dropout.dense (0.0, [0.2,0.6]); seeds 0 to 1" in told
+
+
+@pytest.mark.parametrize(
+    ("values", "scale"),
+    [([0.05, 0.06, 0.59], "log"), ([0.05, 0.06, 0.3], "linear"), ([0.0, 0.5], "linear")],
+)
+def test_one_far_value_makes_an_axis_logarithmic_unless_some_are_zero(values, scale):
+    _, axes = style.blank(2)
+    style.logarithmic_if_wide(axes.set_xscale, axes.xaxis, [*values, float("nan")])
+    assert axes.get_xscale() == scale

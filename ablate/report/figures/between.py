@@ -13,7 +13,16 @@ from matplotlib.ticker import LogLocator, MaxNLocator, NullLocator
 from ablate.analyze.contrasts import compared
 from ablate.palette import BLACK, BLUE, COLOURS, GREY, MARKERS, ORANGE, SKY, VERMILION
 from ablate.report.compare import Comparison
-from ablate.report.figures.style import Figure, below, blank, finished, height_of, rows, wrapped
+from ablate.report.figures.style import (
+    Figure,
+    below,
+    blank,
+    finished,
+    height_of,
+    logarithmic_if_wide,
+    rows,
+    wrapped,
+)
 from ablate.report.line import Line
 from ablate.report.numbers import spoken, titled, unit_of
 from ablate.report.sentences import compared_with, what
@@ -47,6 +56,8 @@ def seeds(comparison: Comparison) -> Figure:
     middle = comparison.lines[comparison.baseline].mean
     axes.axvline(middle * scale, color=GREY, lw=1, ls="--")
     rows(axes, arms)
+    lows = [comparison.lines[arm].low for arm in arms]
+    logarithmic_if_wide(axes.set_xscale, axes.xaxis, [*done[metric], *lows])
     axes.set_xlabel(titled(metric))
     caption = (
         "A dot is a run, a diamond the mean over seeds with its 95 % interval; the dashed line is"

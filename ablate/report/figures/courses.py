@@ -13,7 +13,15 @@ from matplotlib.ticker import MaxNLocator
 
 from ablate.palette import COLOURS, DASHES, MARKERS
 from ablate.report.compare import Comparison, records
-from ablate.report.figures.style import Figure, below, blank, finished, logarithmic, wrapped
+from ablate.report.figures.style import (
+    Figure,
+    below,
+    blank,
+    finished,
+    logarithmic,
+    logarithmic_if_wide,
+    wrapped,
+)
 from ablate.report.numbers import Unit, knob, level, spoken, titled, unit_of, written
 
 _MOST = len(COLOURS)  # curves that can be told apart
@@ -31,7 +39,7 @@ def curves(comparison: Comparison, metric: str, frame: pd.DataFrame) -> Figure:
         _band(axes, part["epoch"], part, scale, i, arm, marked=part["epoch"].nunique() < 2)
     axes.set_xlabel("epoch")
     axes.set_ylabel(titled(metric))
-    _log_if_wide(axes, shown["mean"] * scale)
+    logarithmic_if_wide(axes.set_yscale, axes.yaxis, shown["mean"])
     axes.xaxis.set_major_locator(MaxNLocator(integer=True))
     below(figure, axes)
     caption = (
@@ -51,12 +59,6 @@ def _band(
     marker = MARKERS[i] if marked else ""
     (line,) = axes.plot(x, part["mean"] * scale, label=wrapped(label), color=colour, lw=1.5, ms=5)
     line.set(linestyle=DASHES[i], marker=marker)
-
-
-def _log_if_wide(axes: Axes, values: pd.Series[float]) -> None:
-    low, high = float(values.min()), float(values.max())
-    if low > 0 and high / low > _FAR:
-        logarithmic(axes.set_yscale, axes.yaxis)
 
 
 def dose(comparison: Comparison, name: str, frame: pd.DataFrame) -> Figure:
@@ -82,6 +84,8 @@ def dose(comparison: Comparison, name: str, frame: pd.DataFrame) -> Figure:
         logarithmic(axes.set_xscale, axes.xaxis)
     axes.set_xlabel(name)
     axes.set_ylabel(titled(metric))
+    ends = [*frame["mean"], *frame["ci_low"]]
+    logarithmic_if_wide(axes.set_yscale, axes.yaxis, ends)
     if series != [""]:
         below(figure, axes)
     even = " Values are equally spaced." if places else ""

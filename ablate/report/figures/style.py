@@ -9,9 +9,10 @@ import io
 import re
 import textwrap
 import warnings
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from math import isnan
 from typing import Final
 
 import matplotlib
@@ -26,6 +27,7 @@ from ablate.report import escape
 
 WIDTH: Final = 4.8  # inches: on a phone, letters are still some 9 pixels high
 DPI: Final = 200
+_WIDE: Final = 8.0  # ratio of the largest value to the smallest
 _LETTERS: Final = 30  # of an arm's name in a line
 _STYLE: Final = {
     "font.family": "DejaVu Sans",  # comes with matplotlib
@@ -123,6 +125,21 @@ def logarithmic(set_scale: Callable[[str], None], axis: Axis) -> None:
     axis.set_major_locator(LogLocator(subs=(1, 2, 5)))
     axis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
     axis.set_minor_formatter(NullFormatter())
+
+
+def logarithmic_if_wide(
+    set_scale: Callable[[str], None], axis: Axis, values: Iterable[float]
+) -> None:
+    """Make an axis logarithmic where one far value would press all others together.
+
+    Args:
+        set_scale: Of the axes.
+        axis: The one.
+        values: That it shows, ends of intervals among them; of one that is not > 0 it stays linear.
+    """
+    known = [value for value in values if not isnan(value)]
+    if known and min(known) > 0 and max(known) / min(known) > _WIDE:
+        logarithmic(set_scale, axis)
 
 
 def below(figure: Canvas, axes: Axes) -> None:
