@@ -73,7 +73,7 @@ def _overview(reported: Sequence[tuple[Found, Comparison]]) -> str:
             markdown(found.asked.question),
             counted(verdicts(found, comparison)),
             str(len(found.records)),
-            f"{minutes(found.records):.0f}",
+            _minutes(found),
         ]
         for found, comparison in reported
     ]
@@ -95,7 +95,7 @@ def _section(found: Found, comparison: Comparison) -> Iterator[str]:
     lost = "".join(f", {ended[word]} {word}" for word in ("failed", "diverged") if ended[word])
     yield (
         f"`{comparison.asked.command}`: {len(found.records)} runs{lost}, in"
-        f" {minutes(found.records):.0f} minutes. The report: [Markdown]({name}/report.md),"
+        f" {_minutes(found)} minutes. The report: [Markdown]({name}/report.md),"
         f" [HTML]({name}/report.html)."
     )
 
@@ -133,6 +133,11 @@ def counted(judged: Sequence[str]) -> str:
     """Count verdicts in words: ``2 supported, 1 refuted``."""
     counts = Counter(judged)
     return ", ".join(f"{counts[name]} {name}" for name in (*VERDICTS, NOT_JUDGED) if counts[name])
+
+
+def _minutes(found: Found) -> str:
+    took = minutes(found.records)
+    return f"{took:.0f}" if took >= 10 else f"{took:.1f}"
 
 
 def minutes(records: Sequence[record.Record]) -> float:
