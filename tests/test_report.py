@@ -345,5 +345,16 @@ def test_a_rate_beside_lists_of_rates_is_told_without_quotes(tmp_path):
 )
 def test_one_far_value_makes_an_axis_logarithmic_unless_some_are_zero(values, scale):
     _, axes = style.blank(2)
+    axes.plot(values, values)
     style.logarithmic_if_wide(axes.set_xscale, axes.xaxis, [*values, float("nan")])
     assert axes.get_xscale() == scale
+
+
+@pytest.mark.parametrize(("highest", "ticks"), [(0.5, {0.01, 0.02, 0.05}), (1e7, {0.01, 1, 100})])
+def test_numbers_of_a_logarithmic_axis_have_room(highest, ticks):
+    _, axes = style.blank(2)
+    axes.plot([0, 1], [0.01, highest])
+    style.logarithmic(axes.set_yscale, axes.yaxis)
+    shown = {round(tick, 9) for tick in axes.get_yticks()}
+    assert ticks <= shown
+    assert len([tick for tick in shown if 0.01 <= tick <= highest]) <= 10

@@ -6,13 +6,13 @@ Letters are drawn as paths, so that a figure looks the same where other fonts ar
 from __future__ import annotations
 
 import io
+import math
 import re
 import textwrap
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from math import isnan
 from typing import Final
 
 import matplotlib
@@ -28,6 +28,7 @@ from ablate.report import escape
 WIDTH: Final = 4.8  # inches: on a phone, letters are still some 9 pixels high
 DPI: Final = 200
 _WIDE: Final = 8.0  # ratio of the largest value to the smallest
+_MOST_DECADES: Final = 4  # of an axis with three numbers each
 _LETTERS: Final = 30  # of an arm's name in a line
 _STYLE: Final = {
     "font.family": "DejaVu Sans",  # comes with matplotlib
@@ -120,9 +121,14 @@ def rows(axes: Axes, arms: Sequence[str]) -> None:
 
 
 def logarithmic(set_scale: Callable[[str], None], axis: Axis) -> None:
-    """Make an axis logarithmic, with plain numbers at 1, 2 and 5 times the powers of ten."""
+    """Make an axis logarithmic, with plain numbers at powers of ten.
+
+    Where what is drawn spans few of them, 2 and 5 times the powers bear numbers as well.
+    """
+    decades = math.log10(axis.get_data_interval()[1] / axis.get_minpos())
     set_scale("log")
-    axis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+    few = decades <= _MOST_DECADES
+    axis.set_major_locator(LogLocator(subs=(1, 2, 5)) if few else LogLocator(numticks=8))
     axis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
     axis.set_minor_formatter(NullFormatter())
 
@@ -137,7 +143,7 @@ def logarithmic_if_wide(
         axis: The one.
         values: That it shows, ends of intervals among them; of one that is not > 0 it stays linear.
     """
-    known = [value for value in values if not isnan(value)]
+    known = [value for value in values if not math.isnan(value)]
     if known and min(known) > 0 and max(known) / min(known) > _WIDE:
         logarithmic(set_scale, axis)
 
