@@ -68,7 +68,9 @@ class Stack:
         self._fused = Fused(modules[0], self.device, autocast) if fused else None
         self._trained = self._fused
         if fused and program is not None:
-            self._trained = compiled(program, modules[0], self.device, autocast)
+            # Which layers drop is no number but a branch: it belongs to the program.
+            drops = [layer.active for layer in modules[0].modules() if isinstance(layer, Dropout)]
+            self._trained = compiled(f"{program} {drops}", modules[0], self.device, autocast)
 
     def _stack(self) -> None:
         named = [dict(named_tensors(module)) for module in self._modules]

@@ -23,6 +23,7 @@ from ablate.batching import unbatchable
 from ablate.capture import Captured
 from ablate.course import Course
 from ablate.data.tensors import Tensors
+from ablate.effect import LIMITS
 from ablate.errors import AblateError
 from ablate.init import initialize
 from ablate.nets.build import build
@@ -35,7 +36,6 @@ from ablate.update import Update
 
 Config = Mapping[str, Any]
 
-LIMITS = ("clip_norm", "clip_value", "max_norm")
 DTYPES = {"fp32": torch.float32, "bf16": torch.float32, "fp64": torch.float64}  # of the weights
 
 
@@ -87,8 +87,8 @@ class Training:
         self._alive_R = torch.ones(width, dtype=torch.bool, device=self.device)
         self._factor_R = torch.ones(width, dtype=torch.float64, device=self.device)
         self._clock = torch.zeros((), dtype=torch.int64, device=self.device)
-        captured = self.device.type == "cuda" and self.repeats
-        self._captured = Captured(self._count_on) if captured else None
+        captured = self.device.type == "cuda" and self.repeats and configs[0]["stack"]["capture"]
+        self._captured = Captured() if captured else None
         self.seconds: list[float] = []
         self._spent = 0.0
 
@@ -142,7 +142,7 @@ class Training:
     def advance(self) -> bool:
         """Do one step; at the end of an epoch, evaluate. Returns whether an epoch ended."""
         start = time.perf_counter()
-        self._launch()
+        self.launch()
         self.step += 1
         ended = self.step % self.epoch_steps == 0
         if ended and self.device.type == "cuda":
@@ -152,13 +152,18 @@ class Training:
             self._end_epoch()
         return ended
 
-    def _launch(self) -> None:
-        """Do the step's work, or have the device begin it."""
+    @property
+    def captured(self) -> bool:
+        """Whether steps are launched as a CUDA graph by now."""
+        return self._captured is not None and self._captured.graph is not None
+
+    def launch(self) -> None:
+        """Do the work of the step to come, without counting it; a device may only begin it."""
         if self._captured is None:
             self._work(self.step)
             return
         self.batches.begin_epoch(self.step // self.epoch_steps)
-        self._captured()
+        self._captured(self._count_on)
 
     def _work(self, step: Step) -> None:
         x_RBCHW, target = self.batches.at(step)
@@ -171,7 +176,8 @@ class Training:
         for name, acted_R in found.acted.items():
             self._acted[name] += acted_R & self._alive_R
         now_bad = (self._bad_R < 0) & ~found.total_R.isfinite()
-        self._bad_R.masked_fill_(now_bad, step)
+        # Not masked_fill: it would ask the device for the number of the step.
+        self._bad_R.copy_(torch.where(now_bad, step, self._bad_R))
 
     def _count_on(self) -> None:
         """Do the step that the device's own counter names, and count on."""

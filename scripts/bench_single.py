@@ -44,7 +44,7 @@ def main() -> None:
         {
             "ablate": training.advance,
             "hand-written loop, data in memory": by_hand(network(), data, batch),
-            "DataLoader script": with_loader(data, batch),
+            "DataLoader script": with_loader(network(), data, batch),
         },
         options.steps,
         options.rounds,

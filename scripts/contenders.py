@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, Dataset
 
+import ablate
 from ablate.data.tensors import Tensors
 from ablate.plan import Request
 from ablate.plan.cells import bare
@@ -16,6 +19,9 @@ from ablate.plan.request import check, compose, hydra_session
 from ablate.plan.resolve import resolve
 
 Step = Callable[[], Any]
+
+# Hydra finds our sweeper there also where the package is not installed, but only on the path.
+sys.path.append(str(Path(ablate.__file__).parent / "plugins"))
 
 
 def configuration(*overrides: str) -> dict[str, Any]:
@@ -93,10 +99,9 @@ class _Pictures(Dataset[tuple[Tensor, int]]):
         return picture, self.labels[index]
 
 
-def with_loader(data: Tensors, batch: int, workers: int = 2) -> Step:
+def with_loader(module: nn.Module, data: Tensors, batch: int, workers: int = 2) -> Step:
     """Write the usual script: a Dataset of pictures behind a DataLoader with some workers."""
     device = data.train.images.device
-    module = network().to(device)
     optimizer = torch.optim.Adam(module.parameters(), lr=1e-3)
     criterion = nn.CrossEntropyLoss()
     loader = DataLoader(_Pictures(data), batch, shuffle=True, num_workers=workers, drop_last=True)

@@ -19,10 +19,10 @@ import yaml
 
 from ablate import record, schema
 from ablate.errors import AblateError
-from ablate.launch.study import FILE, described
+from ablate.launch.study import described
 from ablate.plan import study
 from ablate.plan.comparison import name_of
-from ablate.plan.study import Study
+from ablate.plan.study import FILE, Study
 
 REPOSITORY = Path(__file__).resolve().parent.parent
 ENDED = ("finished", "failed", "diverged")

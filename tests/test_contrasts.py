@@ -628,3 +628,15 @@ def test_arms_that_are_the_baseline_are_rarely_told_from_it():
     # Of 100 families at 5 %, twelve or more would come up once in 200 times.
     assert stats.binom.sf(11, 100, verdicts.ALPHA) < 0.005
     assert false < 12
+
+
+def test_an_arm_whose_limit_never_acted_is_the_same_as_one_without(tmp_path):
+    for limit in (None, 100.0):
+        for seed in range(2):
+            write_run(
+                tmp_path,
+                {"regularize.clip_norm": limit, "seed": seed},
+                history=[{"epoch": 1, "step": 1, "train/loss": 0.1 * seed}],
+                metrics={"test/error": 0.1, **({"acted/clip_norm": 0.0} if limit else {})},
+            )
+    assert len(checks.identical_arms(frames.read(tmp_path))) == 1

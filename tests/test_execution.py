@@ -35,6 +35,7 @@ OTHERS = {
     "report": "true",
     "launch": "workers",
     "stack.width": "1",
+    "stack.capture": "false",
     "stack.compile": "true",
     "design": "one_at_a_time",
 }

@@ -171,6 +171,7 @@ def test_what_only_places_or_computes_a_run_is_no_result() -> None:
             *(
                 "launch",
                 "stack.width",
+                "stack.capture",
                 "stack.compile",
                 "slurm.cluster",
                 "slurm.partition",

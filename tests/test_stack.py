@@ -424,7 +424,7 @@ def test_a_dropout_that_is_called_twice_in_a_pass_draws_two_masks(data, fused):
 @pytest.mark.slow
 def test_compiled_kernels_train_what_the_written_operations_train(data):
     def left(seed, compile_):
-        run = five()[0] | {"stack": {"width": "auto", "compile": compile_}}
+        run = five()[0] | {"stack": {"width": "auto", "capture": True, "compile": compile_}}
         runs = [run | {"seed": seed + i} for i in range(2)]
         training = Training(runs, data["fp32"], fused=True)
         while training.step < 8:
@@ -446,8 +446,26 @@ def test_where_nothing_can_compile_the_operations_stay_as_they_are(data, monkeyp
 
     monkeypatch.setattr(torch, "compile", none)
     monkeypatch.setattr("ablate.fused._KNOWN", {})
-    run = five()[0] | {"stack": {"width": "auto", "compile": True}}
+    run = five()[0] | {"stack": {"width": "auto", "capture": True, "compile": True}}
     training = Training([run, run | {"seed": 9}], data["fp32"], fused=True)
     with pytest.warns(UserWarning, match="stack.compile=true is left out: no compiler"):
         training.advance()
     training.advance()
+
+
+def test_stacks_that_drop_in_other_layers_share_no_kernels(data, monkeypatch):
+    """Rates are numbers, but whether a layer drops at all is not."""
+    monkeypatch.setattr(torch, "compile", lambda function, **how: function)
+    monkeypatch.setattr("ablate.fused._KNOWN", {})
+
+    def left(rates, compile_):
+        run = five()[0] | {"stack": {"width": "auto", "capture": True, "compile": compile_}}
+        run |= {"dropout": run["dropout"] | {"conv": rates}}
+        training = Training([run, run | {"seed": 9}], data["fp32"], fused=True)
+        while training.step < 4:
+            training.advance()
+        return training.stack.slice(0)
+
+    for rates in ([0.5, 0.0], [0.0, 0.5], [0.0, 0.0]):
+        plain, fast = left(rates, False), left(rates, True)
+        assert all(torch.equal(plain[name], fast[name]) for name in plain)

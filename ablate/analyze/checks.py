@@ -11,6 +11,7 @@ from ablate.analyze.frames import Frames
 from ablate.analyze.summaries import counts
 
 _MOST = 8  # names in a sentence
+_SPLITS = ("train", "val", "test", "gap")
 
 
 def notes(frames: Frames) -> list[str]:
@@ -62,8 +63,8 @@ def short_of_target(runs: pd.DataFrame, target: float) -> list[str]:
 def identical_arms(frames: Frames) -> list[tuple[str, ...]]:
     """Find arms whose runs agree to the last bit on every seed they share.
 
-    Compared are the training losses of all epochs and every measure but those of time; runs that
-    recorded no epoch are left out.
+    Compared are the training losses of all epochs and what was measured of the splits at the end;
+    runs that recorded no epoch are left out.
 
     Args:
         frames: What was read.
@@ -88,7 +89,8 @@ def _prints(frames: Frames) -> dict[str, dict[str, int]]:
         return {}
     by_run = history.groupby("key", sort=False, observed=True)["train/loss"]
     losses = {str(key): part.to_numpy().tobytes() for key, part in by_run}
-    measured = [str(n) for n in runs if "/" in str(n)]
+    # Not how often a limit acted: never, or not asked for, may be all that sets two arms apart.
+    measured = [str(n) for n in runs if str(n).partition("/")[0] in _SPLITS]
     prints: dict[str, dict[str, int]] = {}
     rows = zip(runs["arm"], runs["replicate"], runs["key"], runs[measured].to_numpy(), strict=True)
     for arm, replicate, key, numbers in rows:

@@ -177,6 +177,12 @@ EXECUTION: Final = (
         words=("auto",),
     ),
     Knob(
+        "stack.capture",
+        Flag(),
+        "on a GPU, capture a step as a CUDA graph, and launch that at each step",
+        role="execution",
+    ),
+    Knob(
         "stack.compile",
         Flag(),
         "have torch.compile write the kernels of fused stacks, which takes it up to a minute",

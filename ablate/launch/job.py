@@ -7,6 +7,7 @@ halved until what fails is a single run; that one is recorded, its traceback in 
 
 from __future__ import annotations
 
+import gc
 import logging
 import os
 import time
@@ -138,6 +139,7 @@ def _attempt(
             _record_failure(work, slots, error)
     if len(slots) > 1:
         if work.runs[0].config["device"] == "cuda":
+            gc.collect()  # a traceback may hold what is to be given back
             torch.cuda.empty_cache()
         middle = len(slots) // 2
         for half in (slots[:middle], slots[middle:]):

@@ -30,9 +30,7 @@ from ablate.plan.comparison import (
     of_tuning,
 )
 from ablate.plan.request import Request
-from ablate.plan.study import Study
-
-FILE = "study.json"
+from ablate.plan.study import FILE, Study
 
 
 class UntunedError(AblateError):
@@ -126,11 +124,16 @@ class Comparison:
 
 def _label(run: Run) -> None:
     """Give a record that an earlier version of the study left its arm's present name."""
-    old = record.read(run.directory)
-    if old is None or (old["study"], old["arm"]) == (run.study, run.arm):
+    if _bears_its_names(run, record.read(run.directory)):
         return
     with record.claim(run.directory):
-        record.write(run.directory, old | {"study": run.study, "arm": run.arm})
+        now = record.read(run.directory)  # another process may have written meanwhile
+        if now is not None and not _bears_its_names(run, now):
+            record.write(run.directory, now | {"study": run.study, "arm": run.arm})
+
+
+def _bears_its_names(run: Run, found: record.Record | None) -> bool:
+    return found is None or (found["study"], found["arm"]) == (run.study, run.arm)
 
 
 def described(study: Study, choices: Mapping[str, Choice]) -> dict[str, Any]:

@@ -27,7 +27,7 @@ from ablate.plan.run import Run
 
 _FUSED_ON_A_CPU = 2**17  # multiply-adds an image
 _WIDTH = {"cpu": 16, "cuda": 32}
-_WHERE = ("device", "stack.width", "stack.compile", "deterministic")
+_WHERE = ("device", "stack.width", "stack.capture", "stack.compile", "deterministic")
 
 
 @dataclass(frozen=True)

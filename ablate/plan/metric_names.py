@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
+from ablate.effect import LIMITS
 from ablate.errors import nearest
 
 SPLITS = ("train", "val", "test")
 OF_A_SPLIT = ("loss", "accuracy", "error", "ece", "brier")
-LIMITS = ("clip_norm", "clip_value", "max_norm")  # of which a record says how often they acted
 TARGET = "epochs_to_target"
 _MEASURED_LATER = ("evaluate/", "inspect/")
 _FIXED = {"parameters": "it is the same for every seed of an arm, so that nothing can be tested"}

@@ -60,6 +60,7 @@ from ablate.errors import AblateError, nearest
 from ablate.plan.designs import Overrides
 
 EQUAL = ("epochs", "steps")
+FILE = "study.json"  # beside a study's runs: what it asked, and what was tuned
 SCALES = ("quick", "full")
 
 

@@ -15,9 +15,9 @@ from ablate.analyze.measured import is_measured
 from ablate.analyze.measures import metrics_of
 from ablate.analyze.verdicts import Claim
 from ablate.errors import AblateError
+from ablate.plan.study import FILE
 
 METRIC = "test/error"  # the primary one, where nobody says another
-_FILE = "study.json"  # as `ablate.launch.study` writes it, which imports what trains
 
 
 @dataclass(frozen=True)
@@ -117,7 +117,7 @@ def _study_of(runs: pd.DataFrame) -> Asked | None:
     folders = {str(Path(path).parent) for path in runs["path"]}
     if runs["study"].isna().any() or len(folders) != 1:
         return None
-    file = Path(folders.pop()) / _FILE
+    file = Path(folders.pop()) / FILE
     try:
         found = json.loads(file.read_text(encoding="utf-8"))
         return _read(found)

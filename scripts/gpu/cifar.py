@@ -91,8 +91,9 @@ def airbench(bench: Bench, runs: int) -> None:
         return
     from airbench import CifarLoader, evaluate, train94, warmup94
 
+    data = load(bench.config("data=cifar10", "data.val_size=0"))
     with tempfile.TemporaryDirectory() as folder, contextlib.chdir(folder):
-        _write_images(load(bench.config("data=cifar10", "data.val_size=0")), Path("cifar10"))
+        _write_images(data, Path("cifar10"))
         warmup94()
         models: list[Any] = []
         seconds = bench.seconds(lambda: models.extend(train94(verbose=False) for _ in range(runs)))

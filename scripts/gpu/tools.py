@@ -29,7 +29,8 @@ class Bench:
         part: Its name.
         device: ``cuda``, or ``cpu`` to try the script out.
         small: Whether all sizes are the smallest, to try the script out.
-        folder: Where ``<part>.txt`` and ``<part>.json`` go.
+        folder: Where ``gpu_<part>.txt`` and ``gpu_<part>.json`` go.
+        batch: Batch size of the sweep.
         found: All figures, by name.
     """
 
@@ -37,10 +38,12 @@ class Bench:
     device: str
     small: bool
     folder: Path
+    batch: int = 128
     found: dict[str, Any] = field(default_factory=dict)
     lines: list[str] = field(default_factory=list)
 
     def __post_init__(self) -> None:
+        exact_convolutions()  # for all contenders alike
         about = environment.describe(self.device)
         self.found["about"] = about | {"date": datetime.now(UTC).date().isoformat()}
         self.say(
@@ -145,14 +148,25 @@ def least_bytes(config: dict[str, Any], data: Tensors, number: int) -> int:
     )
 
 
+def exact_convolutions() -> None:
+    """Keep cuDNN from rounding what convolutions in fp32 multiply, as ablate does."""
+    torch.backends.cudnn.allow_tf32 = False
+
+
 def distance(one: Training, other: Training, r: int, s: int) -> float:
     """Give the largest relative difference between run r of one training and s of another."""
     a, b = one.stack.slice(r), other.stack.slice(s)
-    return max(
-        float((a[k] - b[k]).abs().max() / a[k].abs().max().clamp(min=0.1))
+    far = [
+        (a[k] - b[k]).abs().max() / a[k].abs().max().clamp(min=0.1)
         for k in a
         if a[k].is_floating_point()
-    )
+    ]
+    return worst(far)
+
+
+def worst(far: Sequence[torch.Tensor]) -> float:
+    """Give the largest of some numbers; infinity where any is not finite."""
+    return float(torch.stack([f.double().cpu() for f in far]).nan_to_num(torch.inf).max())
 
 
 def same(one: Training, other: Training, r: int, s: int) -> bool:
