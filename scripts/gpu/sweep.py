@@ -30,60 +30,95 @@ def run(bench: Bench) -> bool:
     """Fill the table for one batch size."""
     rate = bench.copy_rate()
     bench.say(f"copy: {rate / 1e9:,.0f} GB/s")
-    table(bench, 32 if bench.small else bench.batch, rate)
+    table = Table(bench, 32 if bench.small else bench.batch, rate)
+    table.others()
+    table.ours()
+    table.ratios()
     return True
 
 
-def table(bench: Bench, batch: int, rate: float) -> None:
-    """Time all contenders at one batch size."""
-    few = ("data.train_size=320", "epochs=2") if bench.small else (f"epochs={_EPOCHS}",)
-    common = ("data=mnist", f"batch_size={batch}", "dropout.dense=0.5", *few)
-    config = bench.config(*common)
-    data, epochs = load(config), int(config["epochs"])
-    steps = epochs * (len(data.train) // batch)
-    runs = 4 if bench.small else _RUNS
-    bench.say(f"\n{runs} runs of {epochs} epochs, batch {batch}: seconds, runs an hour")
-    found: dict[str, float] = {}
+class Table:
+    """All contenders at one batch size; each is printed and kept as soon as it is known.
 
-    def told(name: str, seconds: float, note: str) -> None:
-        found[name] = seconds
-        bench.note(f"batch {batch}", found)
-        bench.say(f"  {name:44s} {seconds:9.1f} {3600 * runs / seconds:9.0f}   {note}")
+    Args:
+        bench: The part.
+        batch: Batch size.
+        rate: Bytes a second that the device copies.
+    """
 
-    workers = 0 if bench.small else 4
-    serial: dict[str, Callable[[], Step]] = {
-        "(i) serial, DataLoader": lambda: with_loader(_net(bench), data, batch, workers),
-        "(ii) serial, data on the device, eager": lambda: by_hand(_net(bench), data, batch),
-        "(iii) serial, compiled, CUDA graphs": lambda: _compiled(_net(bench), data, batch),
-    }
-    for name, make in serial.items():
+    def __init__(self, bench: Bench, batch: int, rate: float) -> None:
+        few = ("data.train_size=320", "epochs=2") if bench.small else (f"epochs={_EPOCHS}",)
+        self.bench, self.batch, self.rate = bench, batch, rate
+        self.common = ("data=mnist", f"batch_size={batch}", "dropout.dense=0.5", *few)
+        self.config = bench.config(*self.common)
+        self.data, self.epochs = load(self.config), int(self.config["epochs"])
+        self.epoch_steps = len(self.data.train) // batch
+        self.runs = 4 if bench.small else _RUNS
+        self.found: dict[str, float] = {}
+        bench.say(
+            f"\n{self.runs} runs of {self.epochs} epochs, batch {batch}: seconds, runs an hour"
+        )
+
+    def tell(self, name: str, seconds: float, note: str) -> None:
+        """Print and keep the seconds of a contender."""
+        self.found[name] = seconds
+        self.bench.note(f"batch {self.batch}", self.found)
+        hourly = 3600 * self.runs / seconds
+        self.bench.say(f"  {name:44s} {seconds:9.1f} {hourly:9.0f}   {note}")
+
+    def fail(self, name: str, error: Exception) -> None:
+        """Print why a contender has no figure; the others keep theirs."""
+        self.bench.say(f"  {name:44s} {str(error).splitlines()[0][:80]}")
+
+    def others(self) -> None:
+        """Time what people use, and extrapolate."""
+        bench, data, batch = self.bench, self.data, self.batch
+        workers = 0 if bench.small else 4
+        serial: dict[str, Callable[[], Step]] = {
+            "(i) serial, DataLoader": lambda: with_loader(_net(bench), data, batch, workers),
+            "(ii) serial, data on the device, eager": lambda: by_hand(_net(bench), data, batch),
+            "(iii) serial, compiled, CUDA graphs": lambda: _compiled(_net(bench), data, batch),
+        }
+        note = f"extrapolated from {_MEASURED} epochs"
+        for name, make in serial.items():
+            try:
+                cold, warm = _epoch(bench, make, self.epoch_steps)
+            except Exception as error:  # a compiler may fail in any way
+                self.fail(name, error)
+                continue
+            seconds = cold + self.runs * self.epochs * warm
+            self.tell(name, seconds, f"{note}; first steps {cold:.1f} s")
+        name = f"(iv) {_TOGETHER} processes of (ii) at once"
         try:
-            cold, warm = _epoch(bench, make, steps // epochs)
-        except Exception as error:  # one that cannot run here leaves the others their figures
-            bench.say(f"  {name:44s} {str(error).splitlines()[0][:80]}")
-            continue
-        once = runs * epochs * warm
-        told(name, cold + once, f"extrapolated from {_MEASURED} epochs; first steps {cold:.1f} s")
-    name = f"(iv) {_TOGETHER} processes of (ii) at once"
-    try:
-        epoch = _together(bench, common, steps // epochs)
-    except RuntimeError as error:
-        bench.say(f"  {name:44s} {error}")
-    else:
-        note = f"extrapolated from {_MEASURED} epochs each"
-        told(name, epoch * runs * epochs / _TOGETHER, note)
-    for precision, compiled in _KINDS[: 1 if bench.small else None]:
-        for width in (1, 2) if bench.small else (1, 8, 32, 64):
-            name = f"(v) stacks of {width}, {precision}{', compiled' if compiled else ''}"
-            seconds, cold = _stacks(
-                bench, (*common, f"precision={precision}"), width, runs, compiled
-            )
-            floor = runs * steps * least_bytes(config, data, 2 if precision == "bf16" else 4) / rate
-            told(name, seconds, f"{seconds / floor:.1f} floors; of it {cold:.1f} s before steps")
-    best = min(value for name, value in found.items() if name.startswith("(v)"))
-    for name, value in found.items():
-        if not name.startswith("(v)"):
-            bench.say(f"  best stack against {name}: {value / best:.1f} times")
+            epoch = _together(bench, self.common, self.epoch_steps)
+        except RuntimeError as error:
+            self.fail(name, error)
+        else:
+            self.tell(name, epoch * self.runs * self.epochs / _TOGETHER, f"{note} each")
+
+    def ours(self) -> None:
+        """Train all runs as stacks."""
+        steps = self.runs * self.epochs * self.epoch_steps
+        for precision, compiled in _KINDS[: 1 if self.bench.small else None]:
+            common = (*self.common, f"precision={precision}")
+            number = 2 if precision == "bf16" else 4
+            floor = steps * least_bytes(self.config, self.data, number) / self.rate
+            for width in (1, 2) if self.bench.small else (1, 8, 32, 64):
+                name = f"(v) stacks of {width}, {precision}{', compiled' if compiled else ''}"
+                try:
+                    seconds, cold = _stacks(self.bench, common, width, self.runs, compiled)
+                except torch.OutOfMemoryError as error:
+                    self.fail(name, error)
+                    continue
+                note = f"{seconds / floor:.1f} floors; of it {cold:.1f} s for first steps"
+                self.tell(name, seconds, note)
+
+    def ratios(self) -> None:
+        """Hold the best stack against each of the others."""
+        best = min(value for name, value in self.found.items() if name.startswith("(v)"))
+        for name, value in self.found.items():
+            if not name.startswith("(v)"):
+                self.bench.say(f"  best stack against {name}: {value / best:.1f} times")
 
 
 def _net(bench: Bench) -> nn.Module:
