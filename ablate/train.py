@@ -26,7 +26,7 @@ from ablate.data.tensors import Tensors
 from ablate.effect import LIMITS
 from ablate.errors import AblateError
 from ablate.init import initialize
-from ablate.nets.build import build
+from ablate.nets.build import build, has_own_parts
 from ablate.nets.own import seeded
 from ablate.nets.whiten import fit
 from ablate.scores import Scores
@@ -105,7 +105,7 @@ class Training:
         fit(modules, data)
         if not any(p.requires_grad for p in modules[0].parameters()):
             raise AblateError("the model has no parameter to train")
-        if own_parts(config):
+        if has_own_parts(config):
             images, _ = data.batch(torch.arange(min(2, len(data.train)), device=self.device))
             self.alone = unbatchable(modules[0], images)
         return Stack(
@@ -310,9 +310,3 @@ class Training:
         self._take_note()
         self.seconds = list(states[0]["seconds"])
         self._spent = states[0]["spent"]
-
-
-def own_parts(config: Config) -> bool:
-    """Tell whether something of the user's own stands in the network."""
-    own = schema.targets(config)
-    return any(slot in own for slot in ("model", "model.activation", "dropout", "norm"))

@@ -16,11 +16,11 @@ from ablate.batches import EVAL_BATCH, seed_of
 from ablate.data.tensors import Split, Tensors
 from ablate.errors import AblateError
 from ablate.launch.describe import load
-from ablate.nets.build import build
+from ablate.nets.build import build, has_own_parts
 from ablate.nets.own import seeded
 from ablate.plan import own
 from ablate.plan.run import key
-from ablate.train import DTYPES, own_parts
+from ablate.train import DTYPES
 
 # Both get the number of a part of a split, [B, C, H, W] as it is stored.
 See = Callable[[Tensor, int], Tensor]  # those images -> what the network is given
@@ -101,7 +101,7 @@ class Saved:
 
     def _own_randomness(self) -> AbstractContextManager[None]:
         """Fix what a network of the user's may draw even in evaluation."""
-        if not own_parts(self.config):
+        if not has_own_parts(self.config):
             return nullcontext()
         return seeded(int(rng.stream(self.seed("dropout"), "evaluate")))
 

@@ -7,7 +7,7 @@ from typing import Any
 
 from torch import nn
 
-from ablate import rng
+from ablate import rng, schema
 from ablate.nets import own
 from ablate.nets.cnn import CNN
 from ablate.nets.mlp import MLP
@@ -44,12 +44,13 @@ def build(config: Mapping[str, Any], shape: tuple[int, int, int], classes: int) 
     if model["name"] == "custom":
         return own.build(model, shape, classes, seed)
     network = _NETWORKS[model["name"]]
-    if not _has_own_parts(config):
+    if not has_own_parts(config):
         return network(config, shape, classes)
     with own.seeded(int(rng.stream(seed, "init"))):  # what a constructor may draw from
         return network(config, shape, classes)
 
 
-def _has_own_parts(config: Mapping[str, Any]) -> bool:
-    parts = (config["model"].get("activation"), config["norm"], config["dropout"])
-    return any(isinstance(part, Mapping) and part.get("_target_") for part in parts)
+def has_own_parts(config: Mapping[str, Any]) -> bool:
+    """Tell whether something of the user's own stands in a configuration's network."""
+    own_slots = schema.targets(config)
+    return any(slot in own_slots for slot in ("model", "model.activation", "dropout", "norm"))
