@@ -96,6 +96,7 @@ def publish(found: Found, published: Path) -> Comparison:
 def _prune(folder: Path) -> None:
     """Take away what is derivable, and let the page link what stays."""
     page = (folder / "report.md").read_text(encoding="utf-8")
+    (folder / "report.html").unlink()  # the same again, with all figures inside
     for file in (folder / "tables").glob("*.tex"):
         file.unlink()
     for name, frame in _IN_FRAMES.items():

@@ -95,8 +95,7 @@ def _section(found: Found, comparison: Comparison) -> Iterator[str]:
     lost = "".join(f", {ended[word]} {word}" for word in ("failed", "diverged") if ended[word])
     yield (
         f"`{comparison.asked.command}`: {len(found.records)} runs{lost}, in"
-        f" {_minutes(found)} minutes. The report: [Markdown]({name}/report.md),"
-        f" [HTML]({name}/report.html)."
+        f" {_minutes(found)} minutes; [the report]({name}/report.md)."
     )
 
 
