@@ -29,8 +29,9 @@ def index(reported: Sequence[tuple[Found, Comparison]], cores: int) -> str:
         "# What the studies found",
         f"**{len(reported)} studies, {len(every)} claims: {counted(every)}.**",
         "A verdict is on what was claimed beforehand, not on whether a method is good. *Supported*"
-        " and *refuted* hold after correction for all claims of a study (Holm), of an effect no"
-        " smaller than the least that matters, δ; *equivalent* is shown to be smaller than that;"
+        " and *refuted* hold after correction for all claims of a study (Holm), of an effect"
+        " whose estimate is at least the smallest that matters, δ, though its interval may reach"
+        " below; *equivalent* is shown to be smaller than that;"
         " *inconclusive* is anything else, and no proof of no effect. Of a claim of equivalence,"
         " *supported* means shown to be smaller. [ ] is the 95 % interval of one comparison by"
         " itself, uncorrected, over seeds. The reports tell the rest.",
