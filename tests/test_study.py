@@ -227,6 +227,14 @@ WRONG: dict[str, tuple[dict[str, Any], str]] = {
         {"arms": {"plain": [], "dropped": ["dropout.dense=0.5", "epochs=2"]}},
         "dropped trains 2 epochs, the baseline 1: equal is epochs",
     ),
+    "an arm that sets the seed": (
+        {"arms": {"plain": [], "dropped": ["dropout.dense=0.5", "seed=3"]}},
+        "arms.dropped sets seed: seeds: says which there are",
+    ),
+    "a study that names its runs": (
+        {"fixed": ["data=digits", "name=foo"]},
+        "fixed sets name: a study bears its file's name",
+    ),
     "a design without factors": (
         {"design": "factorial"},
         "design=factorial takes factors (a mapping), and nothing beside",
@@ -241,6 +249,37 @@ def test_a_bad_study_is_refused_with_file_line_and_reason(what: str) -> None:
     told = faults(**changes)
     assert any(said in fault for fault in told), told
     assert all("mine.yaml, line " in fault for fault in told)
+
+
+def test_a_key_that_stands_twice_is_refused_with_both_lines() -> None:
+    name = written()
+    text = Path(name).read_text()
+    Path(name).write_text(text + "seeds: 5\n")
+    first = next(i for i, line in enumerate(text.splitlines(), 1) if line.startswith("seeds:"))
+    with pytest.raises(AblateError, match=f"seeds stands twice, in line {first} too"):
+        study.read(name)
+
+
+@pytest.mark.parametrize(
+    ("override", "said"),
+    [("optimizer.lr=0.5", "the study tunes it"), ("seed=7", "arms have seeds of their own")],
+)
+def test_what_a_study_decides_the_command_line_cannot(override: str, said: str) -> None:
+    file = written(tune={"knobs": {"optimizer.lr": [0.1, 0.2]}})
+    with pytest.raises(AblateError, match=said):
+        command.plan(Request((f"+study={file}", override)))
+    assert not Path("results").exists()
+
+
+def test_the_report_is_of_what_the_study_asked_when_it_was_last_run() -> None:
+    file = written(seeds=3)
+    command.run(Request((f"+study={file}", "epochs=2")))
+    command.run(Request((f"+study={file}",)))
+    found = compare(["results/mine"])
+    assert [line.n for line in found.lines.values()] == [3, 3]
+    assert any("6 runs of this folder are left out" in note for note in found.notes)
+    assert len(ablate.load("results/mine")) == 12
+    assert found.asked.command == "ablate run +study=mine.yaml"
 
 
 def test_the_line_is_the_one_that_is_wrong() -> None:

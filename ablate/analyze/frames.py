@@ -22,7 +22,7 @@ from __future__ import annotations
 
 import warnings
 from array import array
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from math import nan
 from pathlib import Path
@@ -121,6 +121,15 @@ def history(path: Paths) -> pd.DataFrame:
 def _warn(found: Frames) -> None:
     for fault in found.unreadable:
         warnings.warn(f"left out: {fault}", stacklevel=3)
+
+
+def only(frames: Frames, keys: Collection[str]) -> Frames:
+    """Keep the runs of some keys."""
+    runs, history = frames.runs, frames.history
+    kept = runs[runs["key"].isin(keys)].reset_index(drop=True)
+    return replace(
+        frames, runs=kept, history=history[history["key"].isin(keys)].reset_index(drop=True)
+    )
 
 
 def with_target(frames: Frames, target: float) -> Frames:

@@ -14,7 +14,7 @@ from typing import Any
 
 from hydra._internal.hydra import Hydra
 
-from ablate import record
+from ablate import conf, record
 from ablate.errors import AblateError
 from ablate.launch.hydra_jobs import train_all
 from ablate.plan import Run, measured
@@ -26,6 +26,7 @@ from ablate.plan.comparison import (
     check_arms,
     equalized,
     grid,
+    name_of,
     of_study,
     of_tuning,
 )
@@ -53,6 +54,7 @@ class Comparison:
 
     def __init__(self, hydra: Hydra, request: Request, study: Study) -> None:
         self.study, self._own = study, request.overrides
+        _require_free(study, request.overrides)
         self._resolver = Resolver(hydra, request)
         self.tuning: list[Planned] = []
         if study.tuning is not None:
@@ -116,10 +118,31 @@ class Comparison:
         told = described(self.study, choices) | {
             "unmeasured": list(unmeasured),
             "command": list(self._own),
+            "runs": [plan.run.key for plan in self.reported],
         }
         draft = folder / f".{FILE}.part"
         draft.write_text(json.dumps(told, indent=1, ensure_ascii=False), encoding="utf-8")
         draft.replace(folder / FILE)
+
+
+def _require_free(study: Study, overrides: Sequence[str]) -> None:
+    """Check that a request leaves to a study what the study decides.
+
+    Raises:
+        AblateError: It sets a tuned knob, or the seed.
+    """
+    tuned_knobs = (
+        [name for arm in study.arms for name in study.grid_of(arm)] if study.tuning else []
+    )
+    reasons = dict.fromkeys(tuned_knobs, "the study tunes it")
+    reasons["seed"] = "the study's arms have seeds of their own"
+    faults = [
+        f"{override}: {reasons[name_of(override)]} ({study.file})"
+        for override in overrides
+        if name_of(override) in reasons
+    ]
+    if faults:
+        raise AblateError(*faults)
 
 
 def _label(run: Run) -> None:
@@ -140,6 +163,7 @@ def described(study: Study, choices: Mapping[str, Choice]) -> dict[str, Any]:
     """Write a study down as its report needs it, with what was tuned."""
     return {
         "name": study.name,
+        "file": None if study.file.parent == conf.CONF / conf.STUDIES else str(study.file),
         "question": study.question,
         "source": study.source,
         "fixed": list(study.fixed),

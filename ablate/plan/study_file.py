@@ -21,6 +21,7 @@ _KEYS = (
     *("question", "source", "fixed", "scale", "arms", "design", "factors", "ingredients"),
     *("baseline", "seeds", "metric", "margin", "target", "tune", "equal", "measure", "claims"),
 )
+_DECIDED = {"seed": "seeds: says which there are", "name": "a study bears its file's name"}
 _NEEDED = ("question", "source", "seeds", "claims")
 _OF_AN_ARM = ("set", "seeds", "tune")
 T = TypeVar("T")
@@ -98,7 +99,10 @@ class Reader:
         if isinstance(node, yaml.MappingNode):
             for key, value in node.value:
                 inner = f"{path}.{key.value}" if path else str(key.value)
+                first = self.lines.get(inner)
                 self.lines[inner] = key.start_mark.line + 1
+                if first is not None:
+                    self._fault(inner, f"{key.value} stands twice, in line {first} too")
                 self._mark(value, inner)
         elif isinstance(node, yaml.SequenceNode):
             for number, value in enumerate(node.value):
@@ -138,6 +142,8 @@ class Reader:
         if not isinstance(value, list) or not all(isinstance(v, str) and "=" in v for v in value):
             self._fault(path, f"{path} is a list of overrides such as [dropout.dense=0.5]")
             return ()
+        for name in {override.partition("=")[0] for override in value} & _DECIDED.keys():
+            self._fault(path, f"{path} sets {name}: {_DECIDED[name]}")
         return tuple(value)
 
     def _at_scale(

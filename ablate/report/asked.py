@@ -11,6 +11,8 @@ from typing import Any
 
 import pandas as pd
 
+from ablate.analyze import frames
+from ablate.analyze.frames import Frames
 from ablate.analyze.measured import is_measured
 from ablate.analyze.measures import metrics_of
 from ablate.analyze.verdicts import Claim
@@ -90,6 +92,32 @@ def _is_missing(metric: str | None, there: Sequence[str]) -> bool:
     return metric is not None and is_measured(metric) and metric not in there
 
 
+def as_last_asked(read: Frames) -> tuple[Frames, list[str]]:
+    """Leave out runs that a study's folder holds of what it asked before.
+
+    Args:
+        read: What was read.
+
+    Returns:
+        The runs that the study asked for when it was last run, and a note of the others.
+
+    Raises:
+        AblateError: What the study wrote down does not read; the file is named.
+    """
+    found = _written(read.runs)
+    if found is None or "runs" not in found:
+        return read, []
+    kept = frames.only(read, set(found["runs"]))
+    if kept.runs.empty or len(kept.runs) == len(read.runs):
+        return read, []
+    others = len(read.runs) - len(kept.runs)
+    note = (
+        f"{others} runs of this folder are left out: when it was last run, the study asked for"
+        " others (it was edited, or run with other overrides)"
+    )
+    return kept, [note]
+
+
 def judgeable(asked: Asked, runs: pd.DataFrame) -> tuple[Asked, list[str]]:
     """Leave out claims of which the runs hold nothing.
 
@@ -113,18 +141,39 @@ def judgeable(asked: Asked, runs: pd.DataFrame) -> tuple[Asked, list[str]]:
 
 
 def _study_of(runs: pd.DataFrame) -> Asked | None:
+    """Read what the one study of all these runs asks, if there is one."""
+    found = _written(runs)
+    if found is None:
+        return None
+    try:
+        return _read(found)
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        raise _unreadable(_file(runs), error) from error
+
+
+def _written(runs: pd.DataFrame) -> dict[str, Any] | None:
     """Read what the one study of all these runs wrote down, if there is one."""
+    file = _file(runs)
+    try:
+        found = None if file is None else json.loads(file.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        return None
+    except (OSError, ValueError) as error:
+        raise _unreadable(file, error) from error
+    if found is not None and not isinstance(found, dict):
+        raise _unreadable(file, TypeError(f"{type(found).__name__} in place of a mapping"))
+    return found
+
+
+def _file(runs: pd.DataFrame) -> Path | None:
     folders = {str(Path(path).parent) for path in runs["path"]}
     if runs["study"].isna().any() or len(folders) != 1:
         return None
-    file = Path(folders.pop()) / FILE
-    try:
-        found = json.loads(file.read_text(encoding="utf-8"))
-        return _read(found)
-    except FileNotFoundError:
-        return None
-    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
-        raise AblateError(f"{file} does not read as what a study asks: {error!r}") from error
+    return Path(folders.pop()) / FILE
+
+
+def _unreadable(file: Path | None, error: Exception) -> AblateError:
+    return AblateError(f"{file} does not read as what a study asks: {error!r}")
 
 
 def _read(found: Mapping[str, Any]) -> Asked:
@@ -190,9 +239,10 @@ def _grid(knobs: Mapping[str, Sequence[str]]) -> str:
 
 
 def _command(found: Mapping[str, Any]) -> str | None:
-    """Give the command of a shipped study; where a user's own file lies is not known."""
+    """Give the command that runs the study: a shipped one, or a file as it was named."""
     from ablate.plan.study import shipped
 
-    if found["name"] not in shipped():
-        return None
-    return shlex.join(["ablate", "run", f"+study={found['name']}", *found["command"]])
+    name = found.get("file") or found["name"]
+    if "file" not in found and name not in shipped():
+        return None  # written by a version that did not tell where the file lies
+    return shlex.join(["ablate", "run", f"+study={name}", *found["command"]])

@@ -38,6 +38,8 @@ def show_comparison(comparison: Comparison, console: Console) -> None:
     for sentence in (comparison.choice(_MOST_ROWS).strip(), sentences.verdict(comparison)):
         if sentence:
             console.print(_text(sentence), highlight=False)
+    for arm, how in comparison.asked.tuned.items():
+        console.print(_text(f"tuned: {arm}: {how}"), highlight=False)
     for note in comparison.notes:
         console.print(_text(f"note: {note}"), highlight=False)
     number = "claims" if comparison.claimed else "arms"

@@ -22,7 +22,7 @@ from ablate.analyze.measures import better, metrics_of
 from ablate.analyze.summaries import arms, counts
 from ablate.analyze.verdicts import Claim
 from ablate.errors import AblateError, listed, nearest
-from ablate.report.asked import METRIC, Asked, completed, judgeable
+from ablate.report.asked import METRIC, Asked, as_last_asked, completed, judgeable
 from ablate.report.line import LOST, Line, line_of
 
 Paths = Sequence[str | Path]
@@ -167,7 +167,7 @@ def compare(paths: Paths, asked: Asked | None = None, *, brief: bool = False) ->
     Raises:
         AblateError: No record reads, no run has finished, or there is no such arm or metric.
     """
-    read = frames.read(paths)
+    read, other = as_last_asked(frames.read(paths))
     _require_finished(read.runs, paths)
     whole, swapped = completed(asked or Asked(), read.runs)
     short = []
@@ -198,7 +198,7 @@ def compare(paths: Paths, asked: Asked | None = None, *, brief: bool = False) ->
         baseline,
         arms(read.runs, shown),
         found,
-        (*swapped, *open_, *moved, *short, *checks.notes(read)),
+        (*other, *swapped, *open_, *moved, *short, *checks.notes(read)),
         tuple(checks.identical_arms(read)),
     )
 

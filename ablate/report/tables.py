@@ -94,7 +94,7 @@ def _columns(comparison: Comparison, brief: bool) -> dict[str, Callable[[Line], 
     }
     for word in LOST.values():
         columns[word] = _counter(word)
-    if comparison.asked.tuned:
+    if comparison.asked.tuned and not brief:
         columns["tuned"] = lambda x: Cell(comparison.asked.tuned.get(x.arm, ""))
     return columns | {"s a run": lambda x: Cell(written(x.seconds, _SECONDS), x.seconds)}
 
