@@ -402,6 +402,13 @@ def test_the_format_is_as_its_description_shows_it() -> None:
     assert found.grid_of(found.arms[2]) == {"optimizer.lr": ("0.001", "0.01", "0.1")}
 
 
+def test_the_readmes_study_plans_as_it_stands_there() -> None:
+    readme = (Path(__file__).parent.parent / "README.md").read_text(encoding="utf-8")
+    Path("mine.yaml").write_text(readme.split("```yaml\n# mine.yaml\n")[1].split("```")[0])
+    runs = command.plan(Request(("+study=mine.yaml",)))
+    assert len(runs) == 3 * 2 * 2 + 3 * 10  # tuned, and reported
+
+
 def test_claims_are_read_as_the_readme_shows_them() -> None:
     readme = (Path(__file__).parent.parent / "README.md").read_text(encoding="utf-8")
     shown = yaml.safe_load(readme.split("```yaml\nclaims:")[1].split("```")[0])
