@@ -16,9 +16,9 @@ if TYPE_CHECKING:
     import pandas as pd
     from torch import nn
 
-    from ablate.diagnose.evaluate import Evaluation
-    from ablate.diagnose.inspection_page import Inspection
-    from ablate.diagnose.lr_page import RangeTest
+    from ablate.commands.evaluate.evaluate import Evaluation
+    from ablate.commands.inspect.page import Inspection
+    from ablate.commands.lr_find.page import RangeTest
 
 __version__ = "0.1.0"
 _ONE_AT_A_TIME = Lock()  # Hydra keeps its state in the process
@@ -79,8 +79,8 @@ def evaluate(path: str | Path, **settings: Any) -> Evaluation:
         0.02
         >>> found.figures["deletion"].savefig("deletion.pdf")  # doctest: +SKIP
     """
-    from ablate.diagnose.evaluate import evaluate as evaluate_path
-    from ablate.diagnose.evaluation_settings import settings as checked
+    from ablate.commands.evaluate.evaluate import evaluate as evaluate_path
+    from ablate.measure.evaluation_settings import settings as checked
 
     return evaluate_path(Path(path), checked(settings))
 
@@ -106,11 +106,11 @@ def lr_find(
         >>> found = ablate.lr_find(["optimizer=sgd", "mode=grid"])  # doctest: +SKIP
         >>> found.suggestions["over_ten"]  # doctest: +SKIP
     """
-    from ablate.diagnose import lr_page
-    from ablate.diagnose.asking import Words
+    from ablate.commands.asking import Words
+    from ablate.commands.lr_find import page
 
     with _ONE_AT_A_TIME:
-        return lr_page.find_and_write(Words(overrides, arms, multirun))
+        return page.find_and_write(Words(overrides, arms, multirun))
 
 
 def inspect(
@@ -136,11 +136,11 @@ def inspect(
         >>> found = ablate.inspect(["model=deep_mlp"], arms=arms)  # doctest: +SKIP
         >>> found.layers.groupby(["arm", "layer"])["saturated"].first()  # doctest: +SKIP
     """
-    from ablate.diagnose import inspection_page
-    from ablate.diagnose.asking import Words
+    from ablate.commands.asking import Words
+    from ablate.commands.inspect import page
 
     with _ONE_AT_A_TIME:
-        return inspection_page.inspect_and_write(Words(overrides, arms, multirun))
+        return page.inspect_and_write(Words(overrides, arms, multirun))
 
 
 def load(path: str | Path, *, all_knobs: bool = False) -> pd.DataFrame:
@@ -189,7 +189,7 @@ def load_model(path: str | Path) -> nn.Module:
     from ablate import record
     from ablate.nets.build import build
     from ablate.nets.dropout import with_torch_dropout
-    from ablate.train import DTYPES
+    from ablate.train.training import DTYPES
 
     found = record.read(Path(path))
     if found is None or found["status"] not in ("finished", "diverged"):

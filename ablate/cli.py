@@ -86,7 +86,7 @@ what was cut off; `rerun=failed`, `diverged` or `all` trains again what ended so
 @app.command(context_settings=_PASS_ON, options_metavar=_USAGE, help=_RUN_HELP)
 def run(context: typer.Context) -> None:
     """Train the runs of a request."""
-    from ablate.launch import shell
+    from ablate.commands import run as shell
 
     raise typer.Exit(shell.run(context.args))
 
@@ -102,7 +102,7 @@ def plan(
 
     Arms and their seeds; the stacks that runs are trained in, and why; what has been finished.
     """
-    from ablate.launch import shell
+    from ablate.commands import run as shell
 
     raise typer.Exit(shell.plan(context.args, measure))
 
@@ -117,7 +117,7 @@ def show(
 
     from rich.console import Console
 
-    from ablate.report.sweep import show_state, watch_state
+    from ablate.commands.sweep_tables import show_state, watch_state
 
     if watch:
         watch_state(Path(path), Console())
@@ -132,9 +132,9 @@ def studies(
     """List the shipped studies: question, source, arms, and how many runs they train."""
     from rich.console import Console
 
+    from ablate.commands.studies import show_studies
+    from ablate.config.knobs.run import SCALES
     from ablate.errors import nearest
-    from ablate.knobs.run import SCALES
-    from ablate.report.studies import show_studies
 
     if scale not in SCALES:
         raise AblateError(f"--scale {scale}: it is quick or full{nearest(scale, SCALES)}")
@@ -162,8 +162,8 @@ def report(
     """
     from rich.console import Console
 
-    from ablate.report.asked import Asked
-    from ablate.report.brief import show_comparison
+    from ablate.report.question import Asked
+    from ablate.report.terminal import show_comparison
     from ablate.report.write import write_report
 
     folder, comparison = write_report(paths, Asked(baseline=baseline, metric=metric), out)
@@ -183,7 +183,7 @@ def data(
     ] = None,
 ) -> None:
     """Fetch a data set, if it is not there, and verify its files."""
-    from ablate.data.command import fetch_and_verify
+    from ablate.commands.data import fetch_and_verify
 
     raise typer.Exit(fetch_and_verify(name, root))
 
@@ -218,9 +218,9 @@ def evaluate(
     settings: Annotated[list[str] | None, typer.Argument(help="name=value, any number")] = None,
 ) -> None:
     """Evaluate saved runs again."""
-    from ablate.diagnose import evaluation_page
+    from ablate.commands.evaluate import page
 
-    raise typer.Exit(evaluation_page.command(path, settings or []))
+    raise typer.Exit(page.command(path, settings or []))
 
 
 _Arms = Annotated[
@@ -247,9 +247,9 @@ points=25 (rates of a grid), smoothing=0.9 (of a sweep). Results: out/name/lr_fi
 @app.command("lr-find", context_settings=_PASS_ON, options_metavar=_USAGE, help=_LR_FIND_HELP)
 def lr_find(context: typer.Context, arm: _Arms = None) -> None:
     """Test which learning rates train."""
-    from ablate.diagnose import shell
+    from ablate.commands import looking
 
-    raise typer.Exit(shell.serve("lr", context.command_path, context.args, arm or ()))
+    raise typer.Exit(looking.serve("lr_find", context.command_path, context.args, arm or ()))
 
 
 _INSPECT_HELP = """
@@ -271,9 +271,9 @@ runs out/name/inspect/.
 @app.command(context_settings=_PASS_ON, options_metavar=_USAGE, help=_INSPECT_HELP)
 def inspect(context: typer.Context, arm: _Arms = None) -> None:
     """Look at the layers of runs."""
-    from ablate.diagnose import shell
+    from ablate.commands import looking
 
-    raise typer.Exit(shell.serve("inspection", context.command_path, context.args, arm or ()))
+    raise typer.Exit(looking.serve("inspect", context.command_path, context.args, arm or ()))
 
 
 def main() -> None:

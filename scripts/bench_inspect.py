@@ -21,12 +21,12 @@ import numpy as np
 import torch
 
 from ablate import environment
-from ablate.diagnose.asking import Words
-from ablate.diagnose.inspection_request import checked
-from ablate.diagnose.observe import fixed_batch, observe, update_ratios
+from ablate.commands.asking import Words
+from ablate.commands.inspect.request import checked
 from ablate.launch.describe import load
-from ablate.launch.memory import keep_freed_memory
-from ablate.train import Training
+from ablate.measure.observe import fixed_batch, observe, update_ratios
+from ablate.train.memory import keep_freed_memory
+from ablate.train.training import Training
 
 PAGE = Path(__file__).parent.parent / "results" / "published" / "benchmarks" / "inspect.txt"
 EVERY = 100

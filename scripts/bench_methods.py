@@ -26,9 +26,9 @@ from numpy.typing import NDArray
 from ablate import environment
 from ablate.data.source import Part
 from ablate.data.tensors import Tensors, to_device
-from ablate.launch.memory import keep_freed_memory
 from ablate.plan.request import Request
-from ablate.train import Training
+from ablate.train.memory import keep_freed_memory
+from ablate.train.training import Training
 
 PAGE = Path(__file__).parent.parent / "results" / "published" / "benchmarks" / "methods.txt"
 STEPS = 4  # a turn

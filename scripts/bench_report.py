@@ -22,7 +22,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from ablate import conf, schema
+from ablate.config import files, schema
 
 ABLATE = Path(sys.executable).parent / "ablate"
 FAILED = 0.01  # of the runs
@@ -84,8 +84,8 @@ def write_sweep(folder: Path, arms: int, seeds: int, epochs: int) -> int:
 
 
 def _config() -> dict[str, Any]:
-    groups = {group: conf.option(group, option) for group, option in conf.chosen().items()}
-    config = conf.top() | groups | {"precision": "fp32", "device": "cpu", "name": "digits-cnn"}
+    groups = {group: files.option(group, option) for group, option in files.chosen().items()}
+    config = files.top() | groups | {"precision": "fp32", "device": "cpu", "name": "digits-cnn"}
     assert set(schema.flatten(config)) & {"dropout.dense", "optimizer.weight_decay"}
     return config
 

@@ -20,9 +20,9 @@ import torch
 
 from ablate import environment
 from ablate.launch.describe import load
-from ablate.launch.memory import keep_freed_memory
 from ablate.nets.dropout import with_own_dropout
-from ablate.train import Training
+from ablate.train.memory import keep_freed_memory
+from ablate.train.training import Training
 from contenders import Step, by_hand, configuration, network, with_loader
 
 

@@ -14,7 +14,7 @@ from torch.utils.data import DataLoader, Dataset
 import ablate
 from ablate.data.tensors import Tensors
 from ablate.plan import Request
-from ablate.plan.cells import bare
+from ablate.plan.compose import bare
 from ablate.plan.request import check, compose, hydra_session
 from ablate.plan.resolve import resolve
 

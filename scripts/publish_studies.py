@@ -22,9 +22,9 @@ from pathlib import Path
 import pandas as pd
 
 from ablate.errors import AblateError
-from ablate.plan import study
 from ablate.report.compare import Comparison
 from ablate.report.write import write_report
+from ablate.study import study
 from study_index import counted, index, verdicts
 from study_runs import REPOSITORY, Found, found_below
 

@@ -21,8 +21,8 @@ import torch
 
 import ablate
 from ablate import environment
+from ablate.config.knobs import network, training
 from ablate.errors import AblateError
-from ablate.knobs import network, training
 
 PAGE = Path(__file__).parent.parent / "results" / "published" / "methods" / "digits.md"
 CHANCE, IMAGES = 0.1, 359  # ten classes; the size of the test split

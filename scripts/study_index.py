@@ -8,12 +8,12 @@ from datetime import datetime
 
 from ablate import record
 from ablate.analyze.verdicts import VERDICTS
-from ablate.plan import study
 from ablate.report.compare import Comparison
 from ablate.report.escape import markdown
-from ablate.report.line import Line
-from ablate.report.numbers import interval, p_value, written
-from ablate.report.sentences import compared_with, measured, unit_of_change, what
+from ablate.report.formatting import interval, p_value, written
+from ablate.report.result import Line
+from ablate.report.wording import compared_with, measured, unit_of_change, what
+from ablate.study import study
 from study_runs import Found
 
 NOT_JUDGED = "not judged"  # no finished run has what is claimed of

@@ -17,12 +17,13 @@ from typing import Any
 
 import yaml
 
-from ablate import record, schema
+from ablate import record
+from ablate.config import schema
 from ablate.errors import AblateError
-from ablate.launch.study import described
-from ablate.plan import study
-from ablate.plan.comparison import name_of
-from ablate.plan.study import FILE, Study
+from ablate.plan.arms import name_of
+from ablate.study import study
+from ablate.study.comparison import described
+from ablate.study.study import FILE, Study
 
 REPOSITORY = Path(__file__).resolve().parent.parent
 ENDED = ("finished", "failed", "diverged")

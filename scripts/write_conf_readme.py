@@ -9,9 +9,9 @@ from __future__ import annotations
 import sys
 from collections.abc import Iterable, Iterator, Sequence
 
-from ablate import conf, schema
-from ablate.schema import BY_NAME, KNOBS, Knob, shown
-from ablate.values import Choice
+from ablate.config import files, schema
+from ablate.config.schema import BY_NAME, KNOBS, Knob, shown
+from ablate.config.types import Choice
 
 INTRO = """\
 <!-- Written by scripts/write_conf_readme.py. -->
@@ -44,7 +44,7 @@ what a knob may change:
 
 def page() -> str:
     """Compose the page."""
-    chosen = conf.chosen()
+    chosen = files.chosen()
     rest = [knob for knob in KNOBS if knob.group not in chosen]
     run = [knob for knob in rest if knob.role == "result"]
     around = [knob for knob in rest if knob.role != "result"]
@@ -57,7 +57,7 @@ def page() -> str:
 
 def _options(group: str) -> tuple[str, ...]:
     """List a group's options in the order of the schema, where that has one."""
-    return schema.OPTIONS.get(group, conf.groups()[group])
+    return schema.OPTIONS.get(group, files.groups()[group])
 
 
 def _group(group: str, default: str) -> str:
@@ -111,11 +111,11 @@ def _takes(knob: Knob) -> str:
 
 def _defaults(knob: Knob) -> str:
     group, _, leaf = knob.name.partition(".")
-    if group not in conf.groups():
-        return f"`{shown(schema.get(conf.top(), knob.name))}`"
+    if group not in files.groups():
+        return f"`{shown(schema.get(files.top(), knob.name))}`"
     having: dict[str, list[str]] = {}
     for option in _options(group):
-        values = conf.option(group, option)
+        values = files.option(group, option)
         if leaf in values:
             value = shown(values[leaf])
             having.setdefault("to be given" if value == "???" else f"`{value}`", []).append(option)
@@ -143,4 +143,4 @@ if __name__ == "__main__":
     if "--print" in sys.argv:
         print(page(), end="")
     else:
-        (conf.CONF / "README.md").write_text(page(), encoding="utf-8")
+        (files.CONF / "README.md").write_text(page(), encoding="utf-8")

@@ -5,8 +5,8 @@ from __future__ import annotations
 import copy
 from typing import Any
 
-from ablate.conf import chosen, option
-from ablate.conf import top as conf_top
+from ablate.config.files import chosen, option
+from ablate.config.files import top as conf_top
 
 RESOLVED = {"precision": "fp32", "device": "cpu"}  # what a run on the CPU makes of `auto`
 

@@ -10,12 +10,12 @@ from rich.console import Console
 
 from ablate import cli
 from ablate.report import pages, write
-from ablate.report.asked import Asked
-from ablate.report.brief import show_comparison
 from ablate.report.compare import compare
 from ablate.report.explore import explore
-from ablate.report.origin import origin
+from ablate.report.provenance import origin
+from ablate.report.question import Asked
 from ablate.report.tables import tables
+from ablate.report.terminal import show_comparison
 from tests.test_frames import write_run
 
 BASE = [0.100, 0.120, 0.110, 0.130]

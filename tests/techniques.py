@@ -8,10 +8,10 @@ from typing import Any
 
 import torch
 
-from ablate import conf, effect, schema
+from ablate.config import effect, files, schema
 from ablate.data.tensors import Split
 from ablate.launch.describe import load
-from ablate.train import Training
+from ablate.train.training import Training
 from tests.configs import config
 
 WHOLE = 352  # test images: 22 times the 16 numbers of the widest vector
@@ -83,7 +83,7 @@ REGULARIZERS = {
     },
 }
 AUGMENTATIONS = {
-    **{f"preset {name}": {"augment": name} for name in conf.groups()["augment"] if name != "none"},
+    **{f"preset {name}": {"augment": name} for name in files.groups()["augment"] if name != "none"},
     "shift": {"augment.shift": lambda i: i + 1},
     "flip": {"augment.flip": lambda i: 0.2 * (i + 1)},
     "alternating": {"augment.flip": lambda i: "alternating" if i % 2 else 0.5},
@@ -117,7 +117,7 @@ NORMS = {
 OPTIMIZERS = {
     name: {
         "optimizer": name,
-        "optimizer.lr": lambda i, name=name: conf.option("optimizer", name)["lr"] * (1 + i) / 2,
+        "optimizer.lr": lambda i, name=name: files.option("optimizer", name)["lr"] * (1 + i) / 2,
         "optimizer.weight_decay": lambda i: 0.01 * i,
     }
     for name in schema.BY_NAME["optimizer.name"].type.words

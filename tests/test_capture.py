@@ -12,7 +12,7 @@ import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from ablate.launch.describe import load
-from ablate.train import Training
+from ablate.train.training import Training
 from tests.configs import config
 from tests.techniques import TECHNIQUES, begun, ended, runs, same, trained
 

@@ -9,12 +9,12 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from ablate.analyze import checks
-from ablate.launch.study import described
-from ablate.plan import study
+from ablate.analyze import caveats
 from ablate.report import write
 from ablate.report.compare import compare
-from ablate.report.numbers import MINUS
+from ablate.report.formatting import MINUS
+from ablate.study import study
+from ablate.study.comparison import described
 from tests.reports import brief, page, write_arms
 
 ARMS = ("plain", "less", "alike", "wide")
@@ -187,11 +187,11 @@ def test_finished_runs_that_never_came_to_the_target_are_counted(tmp_path):
     ends = ["finished", "finished", "failed", "finished"]
     epochs = [math.nan, 3, math.nan, math.nan]
     runs = {"arm": ["a", "a", "a", "b"], "status": ends, "epochs_to_target": epochs}
-    (note,) = checks.short_of_target(pd.DataFrame(runs), 0.25)
+    (note,) = caveats.short_of_target(pd.DataFrame(runs), 0.25)
     assert note.endswith(
         "a validation error of 25 %, are in no mean of the epochs to it: a (1), b (1)"
     )
     write_study(tmp_path, target=1e-9)
     notes = " ".join(compare([tmp_path]).notes)
     assert "plain (8), less (8), alike (8), wide (8)" in notes
-    assert checks.short_of_target(pd.DataFrame(runs).assign(epochs_to_target=1), 0.25) == []
+    assert caveats.short_of_target(pd.DataFrame(runs).assign(epochs_to_target=1), 0.25) == []

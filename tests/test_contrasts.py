@@ -11,7 +11,7 @@ from scipy import stats
 from statsmodels.stats.multitest import multipletests
 from statsmodels.stats.power import TTestPower
 
-from ablate.analyze import checks, contrasts, factors, frames, summaries, verdicts
+from ablate.analyze import caveats, contrasts, factors, frames, summaries, verdicts
 from ablate.analyze.verdicts import Claim
 from ablate.errors import AblateError
 from tests import reference
@@ -540,7 +540,7 @@ def test_the_cells_of_a_factorial_are_its_means():
 
 
 def notes(folder):
-    return " | ".join(checks.notes(frames.read(folder)))
+    return " | ".join(caveats.notes(frames.read(folder)))
 
 
 def test_a_clean_sweep_has_no_notes(tmp_path):
@@ -560,7 +560,7 @@ def test_arms_with_the_same_losses_to_the_last_bit_are_found(tmp_path):
                 metrics={"test/error": 0.1},
             )
     read = frames.read(tmp_path)
-    assert checks.identical_arms(read) == [("dropout.dense=0.0", "dropout.dense=0.25")]
+    assert caveats.identical_arms(read) == [("dropout.dense=0.0", "dropout.dense=0.25")]
     assert "bit-identical" in notes(tmp_path)
 
 
@@ -574,14 +574,14 @@ def test_arms_that_agree_on_some_seeds_alone_are_not_identical(tmp_path):
                 history=[{"epoch": 1, "step": 1, "train/loss": loss}],
                 metrics={"test/error": 0.1},
             )
-    assert checks.identical_arms(frames.read(tmp_path)) == []
+    assert caveats.identical_arms(frames.read(tmp_path)) == []
 
 
 def test_runs_that_diverged_alike_are_identical_too(tmp_path):
     history = [{"epoch": 1, "step": 1, "train/loss": 2.0}, {"epoch": 2, "step": 2}]
     for rate in (0.0, 0.5):
         write_run(tmp_path, {"dropout.dense": rate}, status="diverged", history=history, metrics={})
-    assert len(checks.identical_arms(frames.read(tmp_path))) == 1
+    assert len(caveats.identical_arms(frames.read(tmp_path))) == 1
 
 
 def test_gaps_and_mixtures_are_told(tmp_path):
@@ -639,4 +639,4 @@ def test_an_arm_whose_limit_never_acted_is_the_same_as_one_without(tmp_path):
                 history=[{"epoch": 1, "step": 1, "train/loss": 0.1 * seed}],
                 metrics={"test/error": 0.1, **({"acted/clip_norm": 0.0} if limit else {})},
             )
-    assert len(checks.identical_arms(frames.read(tmp_path))) == 1
+    assert len(caveats.identical_arms(frames.read(tmp_path))) == 1

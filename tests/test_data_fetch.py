@@ -13,8 +13,8 @@ from torchvision import datasets
 from torchvision.datasets.utils import calculate_md5
 
 from ablate import cli, data
+from ablate.commands.data import fetch_and_verify
 from ablate.data import fetch
-from ablate.data.command import fetch_and_verify
 from ablate.data.fetch import DownloadError
 from ablate.errors import AblateError
 from tests.files import listing, write_cifar10, write_cifar100, write_mnist, write_svhn

@@ -13,8 +13,6 @@ from scipy import stats
 from torch import nn
 
 from ablate import rng
-from ablate.batching import unbatchable
-from ablate.init import initialize
 from ablate.nets.build import build
 from ablate.nets.dropout import (
     DropConnectConv2d,
@@ -23,7 +21,9 @@ from ablate.nets.dropout import (
     with_own_dropout,
     with_torch_dropout,
 )
-from ablate.stack import Stack
+from ablate.nets.init import initialize
+from ablate.train.batchable import unbatchable
+from ablate.train.stack import Stack
 from tests import reference
 from tests.configs import config
 

@@ -8,10 +8,10 @@ from joblib.externals.loky.process_executor import ProcessPoolExecutor
 
 from ablate.launch.describe import load
 from ablate.launch.estimate import measure
-from ablate.launch.memory import keep_freed_memory, peak
-from ablate.plan.group import Stack
 from ablate.plan.run import Run, key
-from ablate.train import Training
+from ablate.plan.stacks import Stack
+from ablate.train.memory import keep_freed_memory, peak
+from ablate.train.training import Training
 from tests.configs import config
 
 

@@ -23,12 +23,13 @@ from torch import nn
 
 import ablate
 from ablate import metrics, record
-from ablate.diagnose import calibration, evaluation_page, mistakes, perturbations, pictures
-from ablate.diagnose.deletion import Correlation, HiddenLayers
-from ablate.diagnose.ensembles import SubNetworks, divergence, ensemble, entropy
-from ablate.diagnose.evaluation_settings import parse, settings
-from ablate.diagnose.saved import open_run
+from ablate.commands.evaluate import page, pictures
 from ablate.errors import AblateError
+from ablate.measure import calibration, mistakes, perturbations
+from ablate.measure.deletion import Correlation, HiddenLayers
+from ablate.measure.ensembles import SubNetworks, divergence, ensemble, entropy
+from ablate.measure.evaluation_settings import parse, settings
+from ablate.measure.saved import open_run
 from ablate.nets.build import build
 from ablate.nets.dropout import Dropout
 from ablate.nets.resnet import Residual
@@ -777,7 +778,7 @@ def done(*arguments):
 def test_a_run_is_shown_in_80_columns(results, capsys, monkeypatch):
     monkeypatch.setenv("COLUMNS", "80")
     folder = folders(results)[0]
-    assert evaluation_page.command(str(folder), ["draws=1", "samples=2"]) == 0
+    assert page.command(str(folder), ["draws=1", "samples=2"]) == 0
     out = capsys.readouterr().out
     assert max(map(len, out.splitlines())) <= 80
     for words in ("as trained", "views averaged", "sub-networks, mean", "temperature", "rotate"):

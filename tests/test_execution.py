@@ -9,8 +9,9 @@ from typing import Any
 import pytest
 import torch
 
-from ablate import record, schema
-from ablate.knob import Knob
+from ablate import record
+from ablate.config import schema
+from ablate.config.knob import Knob
 from ablate.launch import command
 from ablate.plan import Request
 from tests.files import write_mnist

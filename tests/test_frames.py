@@ -16,8 +16,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ablate import record, schema
-from ablate.analyze import arms, frames, measures
+from ablate import record
+from ablate.analyze import frames, naming, run_measures
+from ablate.config import schema
 from ablate.errors import AblateError
 from ablate.launch.describe import first_record
 from ablate.plan.run import Run
@@ -208,9 +209,9 @@ def flat(*changes):
 
 def test_what_an_option_brings_along_is_not_told():
     batch = {"norm.name": "batch", "norm.position": "before"}
-    assert arms.names(flat({}, batch)) == ["norm=none", "norm=batch"]
+    assert naming.names(flat({}, batch)) == ["norm=none", "norm=batch"]
     after = batch | {"norm.position": "after"}
-    assert arms.names(flat({}, batch, after)) == [
+    assert naming.names(flat({}, batch, after)) == [
         "norm=none",
         "norm=batch norm.position=before",
         "norm=batch norm.position=after",
@@ -219,11 +220,11 @@ def test_what_an_option_brings_along_is_not_told():
 
 def test_seeds_labels_and_execution_make_no_arm():
     changes = {"seed": 3, "seeds.init": 4, "device": "cuda", "name": "other", "launch": "inline"}
-    assert arms.names(flat({}, changes)) == [arms.ONLY_ARM] * 2
+    assert naming.names(flat({}, changes)) == [naming.ONLY_ARM] * 2
 
 
 def test_the_arguments_of_a_users_own_class_make_an_arm():
-    assert arms.names(flat({"model.width": 8}, {"model.width": 16})) == [
+    assert naming.names(flat({"model.width": 8}, {"model.width": 16})) == [
         "model.width=8",
         "model.width=16",
     ]
@@ -234,7 +235,7 @@ def test_runs_share_an_arm_if_and_only_if_they_differ_in_seeds_alone(cells):
     configs = flat(
         *({"dropout.dense": d / 4, "optimizer.lr": 10.0**-r, "seed": s} for d, r, s in cells)
     )
-    names = arms.names(configs)
+    names = naming.names(configs)
     for (d, r, _), name in zip(cells, names, strict=True):
         alike = [(d, r) == (e, q) for e, q, _ in cells]
         assert alike == [name == other for other in names]
@@ -242,13 +243,13 @@ def test_runs_share_an_arm_if_and_only_if_they_differ_in_seeds_alone(cells):
 
 def test_a_pinned_source_is_part_of_the_replicate():
     configs = flat({"seeds.init": None}, {"seeds.init": 7, "seeds.order": 2, "seed": 1})
-    assert arms.replicates(configs) == ["0", "1 init=7 order=2"]
+    assert naming.replicates(configs) == ["0", "1 init=7 order=2"]
 
 
 def test_an_absent_knob_is_off_unless_its_option_lacks_it():
     configs = [{"dropout.dense": 0.5, "norm.groups": 2}, {"optimizer.momentum": 0.9}, {}]
     assert schema.BY_NAME["optimizer.momentum"].off == 0
-    filled = arms.completed(configs)
+    filled = naming.completed(configs)
     assert [one.get("dropout.dense") for one in filled] == [0.5, 0.0, 0.0]
     assert "optimizer.momentum" not in filled[2]
 
@@ -380,40 +381,40 @@ def test_frames_come_back_from_parquet_as_they_were(tmp_path):
 
 def test_measures_of_a_curve_by_hand():
     history = entries(ERROR)
-    assert measures.best_epoch(history) == 3
-    assert measures.lowest(history) == pytest.approx(0.1)
-    assert measures.epochs_to(history, 0.2) == 3
-    assert measures.epochs_to(history, 0.31) == 2
+    assert run_measures.best_epoch(history) == 3
+    assert run_measures.lowest(history) == pytest.approx(0.1)
+    assert run_measures.epochs_to(history, 0.2) == 3
+    assert run_measures.epochs_to(history, 0.31) == 2
     # Half of the ends and the whole of the rest, over seven epochs.
-    assert measures.area(history) == pytest.approx((0.25 + 1.2 + 0.15) / 7)
+    assert run_measures.area(history) == pytest.approx((0.25 + 1.2 + 0.15) / 7)
     # Of eight epochs the last two: 0.2 and 0.3, 0.05 from their mean, over n - 1 = 1.
-    assert measures.spread(history) == pytest.approx(math.sqrt(2 * 0.05**2))
+    assert run_measures.spread(history) == pytest.approx(math.sqrt(2 * 0.05**2))
 
 
 @given(st.lists(st.floats(0, 1), min_size=5, max_size=40))
 def test_measures_lie_where_they_must(errors):
     history = entries(errors)
-    best = measures.best_epoch(history)
-    assert 1 - history[best - 1]["val/accuracy"] == measures.lowest(history)
-    assert measures.epochs_to(history, measures.lowest(history)) == best
-    assert min(errors) - 1e-9 <= measures.area(history) <= max(errors) + 1e-9
+    best = run_measures.best_epoch(history)
+    assert 1 - history[best - 1]["val/accuracy"] == run_measures.lowest(history)
+    assert run_measures.epochs_to(history, run_measures.lowest(history)) == best
+    assert min(errors) - 1e-9 <= run_measures.area(history) <= max(errors) + 1e-9
     last = errors[-math.ceil(len(errors) / 4) :]
-    assert measures.spread(history) == pytest.approx(np.std(last, ddof=1), abs=1e-12)
+    assert run_measures.spread(history) == pytest.approx(np.std(last, ddof=1), abs=1e-12)
 
 
 def test_a_target_that_is_never_reached_is_no_epoch():
-    assert math.isnan(measures.epochs_to(entries(ERROR), 0.05))
+    assert math.isnan(run_measures.epochs_to(entries(ERROR), 0.05))
 
 
 @pytest.mark.parametrize("history", [[], entries([None, None])])
 def test_a_run_without_validation_has_no_measures_of_it(history):
-    assert measures.best_epoch(history) is None
-    for measure in (measures.lowest, measures.area, measures.spread):
+    assert run_measures.best_epoch(history) is None
+    for measure in (run_measures.lowest, run_measures.area, run_measures.spread):
         assert math.isnan(measure(history))
 
 
 def test_few_epochs_have_no_last_quarter_to_vary_in():
-    assert math.isnan(measures.spread(entries([0.5, 0.4, 0.3, 0.2])))
+    assert math.isnan(run_measures.spread(entries([0.5, 0.4, 0.3, 0.2])))
 
 
 def test_a_frame_measures_cost_and_a_target(tmp_path):
@@ -429,7 +430,7 @@ def test_a_frame_measures_cost_and_a_target(tmp_path):
 def test_metrics_are_listed_if_some_run_has_them(tmp_path):
     write_run(tmp_path, {"seed": 0}, metrics={"test/error": 0.1, "val/error": None})
     write_run(tmp_path, {"seed": 1}, metrics={"test/error": None})
-    listed = measures.metrics_of(frames.load(tmp_path))
+    listed = run_measures.metrics_of(frames.load(tmp_path))
     assert "test/error" in listed
     assert "val/error" not in listed
     assert not {"seed", "epochs_done", "status"} & set(listed)
@@ -452,7 +453,7 @@ def test_metrics_are_listed_if_some_run_has_them(tmp_path):
     ],
 )
 def test_the_better_side_of_a_metric(metric, side):
-    assert measures.better(metric) == side
+    assert run_measures.better(metric) == side
 
 
 def test_epochs_to_a_target_are_the_same_added_as_read(tmp_path):

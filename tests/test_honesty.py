@@ -13,13 +13,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 from statsmodels.stats.multitest import multipletests
 
+from ablate.commands.sweep_tables import show_state
 from ablate.errors import AblateError
-from ablate.launch.study import described
-from ablate.plan import study
-from ablate.report import escape, numbers
-from ablate.report.asked import Asked
+from ablate.report import escape, formatting
 from ablate.report.compare import compare
-from ablate.report.sweep import show_state
+from ablate.report.question import Asked
+from ablate.study import study
+from ablate.study.comparison import described
 from tests import reports
 from tests.reports import ALIKE, BASE, LESS, NASTY, brief, metrics, page, terminal, write_arms
 from tests.test_frames import write_run
@@ -243,21 +243,21 @@ def test_no_text_breaks_a_line_or_leaves_its_cell(text):
 
 @given(st.floats(-1, 1))
 def test_a_number_is_read_back_within_its_last_digit(value):
-    text = numbers.written(value, numbers.unit_of("test/error"), signed=True)
-    assert float(text.replace(numbers.MINUS, "-")) == pytest.approx(100 * value, abs=0.00501)
+    text = formatting.written(value, formatting.unit_of("test/error"), signed=True)
+    assert float(text.replace(formatting.MINUS, "-")) == pytest.approx(100 * value, abs=0.00501)
 
 
 @given(st.floats(0, 1))
 def test_no_p_is_told_as_zero(p):
-    assert float(numbers.p_value(p).removeprefix("< ")) > 0 or p == 0
-    assert numbers.p_value(p) != "0.000"
+    assert float(formatting.p_value(p).removeprefix("< ")) > 0 or p == 0
+    assert formatting.p_value(p) != "0.000"
 
 
 def test_a_zero_bears_no_sign_and_nothing_is_a_dash():
-    unit = numbers.unit_of("test/error")
-    assert numbers.written(-1e-9, unit, signed=True) == "0.00"
-    assert numbers.written(float("nan"), unit) == "–"
-    assert numbers.ranges([0, 1, 2, 5]) == "0 to 2, 5"
+    unit = formatting.unit_of("test/error")
+    assert formatting.written(-1e-9, unit, signed=True) == "0.00"
+    assert formatting.written(float("nan"), unit) == "–"
+    assert formatting.ranges([0, 1, 2, 5]) == "0 to 2, 5"
 
 
 # -- studies ---------------------------------------------------------------------------------------

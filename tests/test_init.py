@@ -13,8 +13,8 @@ from torch import nn
 
 from ablate import rng
 from ablate.errors import AblateError
-from ablate.init import draw, initialize
 from ablate.nets.build import build
+from ablate.nets.init import draw, initialize
 from tests.configs import config
 
 KEY = rng.stream(0, "init/test")

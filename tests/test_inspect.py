@@ -21,18 +21,19 @@ from torch import nn
 
 import ablate
 from ablate import record
-from ablate.diagnose import inspection, inspection_figures, inspection_request
-from ablate.diagnose.asking import Words
-from ablate.diagnose.inspection_page import frames, show
-from ablate.diagnose.layers import layers_of
-from ablate.diagnose.observe import fixed_batch, observe, of_training
-from ablate.diagnose.signals import BINS, flat, look, norm, signals
+from ablate.commands.asking import Words
+from ablate.commands.inspect import pictures, request
+from ablate.commands.inspect.page import frames, show
 from ablate.errors import AblateError
-from ablate.init import initialize
 from ablate.launch.describe import load
+from ablate.measure import inspection
+from ablate.measure.layers import layers_of
+from ablate.measure.observe import fixed_batch, observe, of_training
+from ablate.measure.signals import BINS, flat, look, norm, signals
 from ablate.nets import shapes
 from ablate.nets.build import build
-from ablate.train import Training
+from ablate.nets.init import initialize
+from ablate.train.training import Training
 from tests.configs import config
 from tests.files import listing
 
@@ -57,7 +58,7 @@ def network(*layers, init="he_normal", **values):
 
 def looked(words, arms=()):
     """Look at runs without drawing them."""
-    return frames(inspection.inspect(inspection_request.checked(Words(words, arms))))
+    return frames(inspection.inspect(request.checked(Words(words, arms))))
 
 
 def trained(*, fused=False, **changes):
@@ -413,8 +414,8 @@ def test_looks_on_the_way_end_where_the_recorded_run_ends():
 
 def test_a_course_is_drawn_where_there_are_looks_on_the_way():
     words = [*TINY, "every=3", "dropout.dense=0.2"]
-    seen = inspection.inspect(inspection_request.checked(Words(words))).seen
-    figures = inspection_figures.draw(seen)
+    seen = inspection.inspect(request.checked(Words(words))).seen
+    figures = pictures.draw(seen)
     assert set(figures) == {"overview", "activations", "gradients", "course"}
     lines = [axis.get_lines() for axis in figures["course"].axes]
     assert [len(each) for each in lines] == [2, 2, 2]
@@ -425,7 +426,7 @@ def test_a_course_is_drawn_where_there_are_looks_on_the_way():
 def test_a_deep_tanh_network_reproduces_the_textbook_picture():
     arms = ["init=normal init.std=0.01", "init=normal init.std=1", "init=xavier_normal"]
     words = Words(["model=deep_mlp", "train=false"], arms)
-    inspected = inspection.inspect(inspection_request.checked(words))
+    inspected = inspection.inspect(request.checked(words))
     found = frames(inspected)
     rows = found["layers"][found["layers"]["kind"] == "activation"]
     sd = rows.pivot(index="layer", columns="arm", values="sd").to_numpy()
@@ -442,7 +443,7 @@ def test_a_deep_tanh_network_reproduces_the_textbook_picture():
     )
     assert gradients.iloc[:, 0].max() < 1e-8
     assert gradients.iloc[0, 1] > 100 * gradients.iloc[-2, 1]
-    figures = inspection_figures.draw(inspected.seen)
+    figures = pictures.draw(inspected.seen)
     assert len(figures["overview"].axes[0].get_lines()) == 3, "all arms in one figure"
 
 
@@ -468,7 +469,7 @@ def test_every_file_is_written_and_reads_back():
 @pytest.mark.parametrize(("asked", "told"), [(64, False), (500, True)])
 def test_fewer_images_than_were_asked_for_are_told(asked, told):
     words = Words([*TINY, "train=false", f"images={asked}"])
-    inspected = inspection.inspect(inspection_request.checked(words))
+    inspected = inspection.inspect(request.checked(words))
     console = Console(width=100)
     with console.capture() as page:
         show(inspected, Path("here"), console)

@@ -17,13 +17,15 @@ from hypothesis import assume, given
 from hypothesis import strategies as st
 
 import ablate
-from ablate.diagnose import lr_find, lr_page, lr_request, lr_runs, text_plot
-from ablate.diagnose.asking import Words
+from ablate.commands.asking import Words
+from ablate.commands.lr_find import curves as lr_runs
+from ablate.commands.lr_find import page, request, text_plot
 from ablate.errors import AblateError
 from ablate.launch.describe import load
+from ablate.measure import lr_range
 from ablate.optim.optimizer import RULES
 from ablate.regularize.label_smoothing import cross_entropy
-from ablate.train import Training
+from ablate.train.training import Training
 from tests.files import listing
 
 TINY = ["model=mlp", "model.hidden=[8]", "data.train_size=96", "batch_size=32"]
@@ -64,10 +66,10 @@ def test_on_a_quadratic_a_grid_diverges_first_above_two_over_the_largest_curvatu
 ):
     curvature = [10**power * share for share in shares]
     limit = 2 / max(curvature)
-    lr = lr_find.rising(limit / 50, 50 * limit, points).numpy()
+    lr = lr_range.rising(limit / 50, 50 * limit, points).numpy()
     # Within 3 % of the limit a component grows too slowly to be told from one that stands.
     assume(np.abs(np.log(lr / limit)).min() > 0.03)
-    end, _ = lr_find.grid(quadratic(curvature, points), torch.tensor(lr), 300)
+    end, _ = lr_range.grid(quadratic(curvature, points), torch.tensor(lr), 300)
     curve = lr_runs.grid_curve("", lr, end)
     assert curve.diverged == lr[lr > limit][0]
     assert np.isnan(end[lr > limit]).all()
@@ -78,7 +80,7 @@ def test_on_a_quadratic_a_grid_diverges_first_above_two_over_the_largest_curvatu
 @given(CURVATURES)
 def test_on_a_quadratic_a_sweep_equals_a_plain_loop(curvature):
     lr = np.geomspace(1e-4, 1e4, 60)
-    found = lr_find.sweep(quadratic(curvature, 1), torch.tensor(lr), smoothing=0.5)[:, 0]
+    found = lr_range.sweep(quadratic(curvature, 1), torch.tensor(lr), smoothing=0.5)[:, 0]
 
     p, average, best, expected = np.ones(len(curvature)), 0.0, math.inf, []
     for number, rate in enumerate(lr):
@@ -98,7 +100,7 @@ def test_on_a_quadratic_a_sweep_equals_a_plain_loop(curvature):
 @given(st.lists(st.floats(-5, 5), min_size=1, max_size=40), st.floats(0, 0.99))
 def test_smoothing_is_pandas_exponential_average(loss, share):
     expected = pd.Series(loss).ewm(alpha=1 - share, adjust=True).mean()
-    np.testing.assert_allclose(lr_find.smooth(np.array(loss), share), expected, atol=1e-9)
+    np.testing.assert_allclose(lr_range.smooth(np.array(loss), share), expected, atol=1e-9)
 
 
 def test_a_run_that_diverges_ends_alone():
@@ -108,7 +110,7 @@ def test_a_run_that_diverges_ends_alone():
         return loss_R * (5.0 if number == 6 else 1.0)
 
     seen: list[list[bool]] = []
-    loss = lr_find.sweep(step, lr_find.rising(1e-3, 1, 10), runs=3, smoothing=0.0)
+    loss = lr_range.sweep(step, lr_range.rising(1e-3, 1, 10), runs=3, smoothing=0.0)
     assert np.isfinite(loss).sum(0).tolist() == [7, 3, 7]
     assert seen[3] == [True] * 3
     assert seen[4] == [True, False, True]
@@ -119,7 +121,7 @@ def test_a_grid_tells_the_mean_over_the_last_tenth():
     def step(number, lr_R, alive):
         return torch.tensor([10.0 - 0.1 * number, 1.0 + number])
 
-    end, losses = lr_find.grid(step, torch.tensor([0.1, 0.2]), 40)
+    end, losses = lr_range.grid(step, torch.tensor([0.1, 0.2]), 40)
     assert end[0] == pytest.approx(10 - 0.1 * 37.5)
     assert np.isnan(end[1]), "it ended above four times its first loss"
     assert losses.shape == (40, 2)
@@ -129,7 +131,7 @@ def test_a_grid_tells_the_mean_over_the_last_tenth():
 def test_the_steepest_descent_of_a_falling_sigmoid_is_its_middle(power, slope):
     lr = np.logspace(-6, 1, 141)
     loss = 1 / (1 + (lr / 10**power) ** slope)
-    curve = lr_find.Curve("", lr, loss, loss.copy(), None)
+    curve = lr_range.Curve("", lr, loss, loss.copy(), None)
     assert math.log10(curve.steepest) == pytest.approx(power, abs=0.051)
 
 
@@ -137,15 +139,15 @@ def test_the_steepest_descent_of_a_falling_sigmoid_is_its_middle(power, slope):
 def test_the_minimum_of_a_parabola_is_found_and_divided_by_ten(power):
     lr = np.logspace(-6, 1, 141)
     loss = (np.log10(lr) - power) ** 2
-    curve = lr_find.Curve("", lr, loss, loss, None)
+    curve = lr_range.Curve("", lr, loss, loss, None)
     assert math.log10(curve.lowest) == pytest.approx(power, abs=0.026)
     assert curve.over_ten == pytest.approx(curve.lowest / 10)
 
 
 def test_a_loss_that_only_rises_or_is_nowhere_finite_suggests_nothing():
     lr = np.logspace(-6, 1, 50)
-    assert lr_find.Curve("", lr, lr, lr, None).steepest is None
-    nothing = lr_find.Curve("", lr, lr * np.nan, lr * np.nan, lr[0])
+    assert lr_range.Curve("", lr, lr, lr, None).steepest is None
+    nothing = lr_range.Curve("", lr, lr * np.nan, lr * np.nan, lr[0])
     assert (nothing.lowest, nothing.over_ten, nothing.steepest) == (None, None, None)
 
 
@@ -153,12 +155,12 @@ def test_a_loss_that_only_rises_or_is_nowhere_finite_suggests_nothing():
 
 
 def curves(words):
-    return lr_runs.find(lr_request.checked(words))
+    return lr_runs.find(request.checked(words))
 
 
 def plain_loop(overrides, lr):
     """Train a plain module with torch's optimizer, at the rate of each step; give the losses."""
-    asked = lr_request.checked(Words(overrides))
+    asked = request.checked(Words(overrides))
     config = {**asked.runs[0].config, "epochs": len(lr)}
     training = Training([config], load(config), fused=False)
     network = training.stack.layers(0).train()
@@ -298,7 +300,7 @@ def test_the_command_prints_its_suggestions_or_what_is_wrong(arguments, status):
     assert all(len(line) <= 80 for line in done.stdout.splitlines())
     if status == 0:
         assert "norm=batch" in done.stdout
-        assert lr_request.REPLACED in done.stdout
+        assert request.REPLACED in done.stdout
     else:
         assert "did you mean 'grid'?" in done.stderr
         assert "steps=0" in done.stderr
@@ -320,4 +322,4 @@ def test_a_plot_of_text_rises_where_its_curve_rises():
 def test_a_plot_without_a_finite_number_says_so():
     x = np.logspace(-3, 0, 3)
     assert "no finite" in text_plot.plot([(x, x * np.nan)]).plain
-    assert lr_page.draw([lr_find.Curve("a", x, x * np.nan, x * np.nan, x[0])], "grid").axes
+    assert page.draw([lr_range.Curve("a", x, x * np.nan, x * np.nan, x[0])], "grid").axes

@@ -14,18 +14,20 @@ from scipy import stats
 
 import ablate
 from ablate import record
-from ablate.analyze import measured
+from ablate.analyze import after_training
 from ablate.analyze.frames import read
-from ablate.analyze.measures import better, metrics_of
-from ablate.diagnose import inspection_page, measuring, pictures
-from ablate.diagnose.asking import Words
+from ablate.analyze.run_measures import better, metrics_of
+from ablate.commands.asking import Words
+from ablate.commands.evaluate import pictures
+from ablate.commands.inspect import page as inspection_page
 from ablate.errors import AblateError
 from ablate.launch import command
-from ablate.launch.study import unmeasured
+from ablate.measure import finished
 from ablate.plan import Request
 from ablate.report.compare import compare
-from ablate.report.numbers import titled, unit_of, written
+from ablate.report.formatting import titled, unit_of, written
 from ablate.report.write import write_report
+from ablate.study.comparison import unmeasured
 from tests import reports
 from tests.test_frames import write_run
 
@@ -82,7 +84,7 @@ def faults(*words: str, **changes: Any) -> tuple[str, ...]:
 
 def watched(monkeypatch: pytest.MonkeyPatch, end: int | None = None) -> list[str]:
     """List which runs are measured from now on; the one of this number is interrupted."""
-    from ablate.launch import measuring as launched
+    from ablate.study import measuring as launched
 
     runs: list[str] = []
 
@@ -90,7 +92,7 @@ def watched(monkeypatch: pytest.MonkeyPatch, end: int | None = None) -> list[str
         if len(runs) == end:
             raise KeyboardInterrupt
         runs.append(run.key)
-        measuring.measure_run(run, wanted)
+        finished.measure_run(run, wanted)
 
     monkeypatch.setattr(launched, "measure_run", measure)
     return runs
@@ -100,12 +102,14 @@ def watched(monkeypatch: pytest.MonkeyPatch, end: int | None = None) -> list[str
 
 
 def test_every_number_measured_has_a_name_that_is_listed_and_every_listed_one_is_there(results):
-    given = {name for name in ablate.load(results) if measured.is_measured(name)}
-    of_test = [f"evaluate/{name}" for names in measured.EVALUATED.values() for name in names]
-    looks = [f"inspect/{m}/{name}" for m in measured.MOMENTS for name in measured.INSPECTED]
+    given = {name for name in ablate.load(results) if after_training.is_measured(name)}
+    of_test = [f"evaluate/{name}" for names in after_training.EVALUATED.values() for name in names]
+    looks = [
+        f"inspect/{m}/{name}" for m in after_training.MOMENTS for name in after_training.INSPECTED
+    ]
     listed = [*of_test, *looks]
-    assert all(sum(measured.matches(one, name) for name in listed) == 1 for one in given)
-    assert all(any(measured.matches(one, name) for one in given) for name in listed)
+    assert all(sum(after_training.matches(one, name) for name in listed) == 1 for one in given)
+    assert all(any(after_training.matches(one, name) for one in given) for name in listed)
     assert not any("." in name for name in given), "a dot makes a knob of it"
 
 
@@ -132,7 +136,7 @@ def test_the_numbers_are_those_of_evaluate_and_inspect(results, monkeypatch):
     looked = inspection_page.inspect_and_write(Words((*words.overrides, *rest)))
     key = looked.layers["key"][0]
     assert frame.loc[key, "arm"] == "dropped", "it was recorded by the study"
-    for moment in measured.MOMENTS:
+    for moment in after_training.MOMENTS:
         mine = frame.loc[key].filter(like=f"inspect/{moment}/")
         layers, weights = (
             f[(f["moment"] == moment) & (f["mode"] != "eval")]
@@ -153,7 +157,9 @@ def test_curves_become_a_height_and_means_leave_out_what_is_missing():
         "correlation": {"a": {"correlation": 0.5}, "b": {"correlation": None}},
         "perturbation": {"shift": {"strength": [0, 1, 2], "accuracy": [1, 0.5, 0.25]}},
     }
-    found = measured.measured({"evaluate": {"test": entries, "val": {"plain": {"error": 0.5}}}})
+    found = after_training.measured(
+        {"evaluate": {"test": entries, "val": {"plain": {"error": 0.5}}}}
+    )
     # Errors 0.1, 0.2 and 0.8 at 0, 0.1 and 0.5: (0.1 · 0.15 + 0.4 · 0.5) / 0.5.
     assert found["evaluate/deletion/error_area"] == pytest.approx(0.43)
     assert found["evaluate/deletion/50/error"] == pytest.approx(0.8)
@@ -174,19 +180,19 @@ def look(sd: list[float | None], norms: list[float | None], kind: str = "activat
 
 
 def test_a_ratio_to_nothing_is_missing_and_what_vanished_is_zero():
-    found = measured.of_look(look([2.0, 0.0], [0.0, 0.0]))
+    found = after_training.of_look(look([2.0, 0.0], [0.0, 0.0]))
     assert found["activation_std/ratio"] == 0
     assert found["gradient_norm/ratio"] is None
-    assert measured.of_look(look([0.0, 0.0], [1, 4]))["activation_std/ratio"] is None
-    assert measured.of_look(look([None, 1.0], [1, 4]))["activation_std/ratio"] is None
+    assert after_training.of_look(look([0.0, 0.0], [1, 4]))["activation_std/ratio"] is None
+    assert after_training.of_look(look([None, 1.0], [1, 4]))["activation_std/ratio"] is None
     assert not any(name.startswith("saturated") for name in found), "nothing has two ends"
 
 
 def test_without_activations_the_products_but_the_last_are_hidden():
-    found = measured.of_look(look([3.0, 6.0, 9.0], [1, 2, 3], kind="linear"))
+    found = after_training.of_look(look([3.0, 6.0, 9.0], [1, 2, 3], kind="linear"))
     assert found["activation_std/ratio"] == 2
-    assert measured.of_look(look([3.0], [1], kind="linear")).keys() >= {"gradient_norm/ratio"}
-    assert "activation_std/ratio" not in measured.of_look(look([3.0], [1], kind="linear"))
+    assert after_training.of_look(look([3.0], [1], kind="linear")).keys() >= {"gradient_norm/ratio"}
+    assert "activation_std/ratio" not in after_training.of_look(look([3.0], [1], kind="linear"))
 
 
 def test_records_without_measurements_have_none_and_poisoned_ones_are_told(tmp_path):
@@ -240,14 +246,14 @@ def test_the_same_study_again_measures_nothing(results, monkeypatch):
 def test_other_settings_are_measured_again(results, words):
     runs, _ = command.run(request("rerun=none"))
     asked = SOUND["measure"] | words
-    from ablate.plan.measured import wanted
-    from ablate.plan.study import Measurement
+    from ablate.study.measurement import wanted
+    from ablate.study.study import Measurement
 
     new = wanted(Measurement(tuple(asked["evaluate"]), tuple(asked["inspect"])))
     found = {run.arm: record.read(run.directory) for run in runs}
-    assert measuring.lacks(found["dropped"], new) == list(words)
+    assert finished.lacks(found["dropped"], new) == list(words)
     less = wanted(Measurement(("samples=3", "views=none", "delete=false"), ("train=false",)))
-    assert measuring.lacks(found["dropped"], less) == ["inspect"], "of 256 images"
+    assert finished.lacks(found["dropped"], less) == ["inspect"], "of 256 images"
 
 
 def test_an_interrupted_measuring_goes_on_with_what_is_left(results, monkeypatch):
@@ -283,7 +289,7 @@ def test_what_one_run_lacks_is_told_and_the_others_are_measured(results, monkeyp
 
 
 def test_a_fault_that_nobody_foresaw_is_told_and_logged(results, monkeypatch):
-    from ablate.diagnose import evaluation
+    from ablate.measure import evaluation
 
     for folder in record.find(results):
         record.write(folder, record.read(folder) | {"evaluate": {}})
@@ -312,7 +318,7 @@ def test_runs_that_did_not_finish_are_not_measured(results, monkeypatch):
 
 @pytest.mark.slow
 def test_workers_measure_as_this_process_does(results, monkeypatch, capfd):
-    from ablate.launch import measuring as launched
+    from ablate.study import measuring as launched
 
     before = {folder: record.read(folder) for folder in record.find(results)}
     for folder, found in before.items():
@@ -323,7 +329,7 @@ def test_workers_measure_as_this_process_does(results, monkeypatch, capfd):
     for folder, found in before.items():
         again = record.read(folder)
         for name in ("evaluate", "inspect"):
-            mine, its = measured.measured({name: again[name]}), measured.measured(found)
+            mine, its = after_training.measured({name: again[name]}), after_training.measured(found)
             assert mine == pytest.approx({n: its[n] for n in mine}, rel=1e-4)
             assert mine
 

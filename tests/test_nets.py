@@ -20,14 +20,14 @@ from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
 from ablate.errors import AblateError
-from ablate.init import initialize
 from ablate.nets import shapes
 from ablate.nets.build import build
 from ablate.nets.dropout import Dropout
 from ablate.nets.gains import gain_of
+from ablate.nets.init import initialize
 from ablate.nets.layers import ACTIVATIONS, DenseBatchNorm, norm_layer, per_layer
 from ablate.nets.shapes import block_shapes
-from ablate.stack import Stack
+from ablate.train.stack import Stack
 from tests import reference
 from tests.configs import config
 

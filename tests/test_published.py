@@ -14,8 +14,8 @@ import pytest
 import study_runs
 from ablate.analyze.verdicts import VERDICTS
 from ablate.errors import AblateError
-from ablate.launch.study import described
-from ablate.plan import study
+from ablate.study import study
+from ablate.study.comparison import described
 from publish_studies import INDEX, PUBLISHED, main
 from study_index import NOT_JUDGED, minutes
 from study_runs import REPOSITORY, NotWholeError, found_below, read_study

@@ -20,7 +20,7 @@ from scipy import stats
 from ablate.errors import AblateError
 from ablate.launch import command
 from ablate.plan import Request
-from ablate.report import commands, escape, pages, write
+from ablate.report import command_lines, escape, pages, write
 from ablate.report.compare import compare
 from ablate.report.figures import style
 from tests import reports
@@ -182,7 +182,7 @@ def test_the_commands_compose_to_the_same_keys(name, tmp_path, monkeypatch):
     for one in runs:
         config = {**one.config, "seed": None}
         arms.setdefault(json.dumps(config), (one.config, []))[1].append(one.config["seed"])
-    lines = commands.commands(list(arms.values()))
+    lines = command_lines.commands(list(arms.values()))
     assert len(lines) == (1 if name in ("grid", "ladder") else len(lines))
     again = set()
     for line in lines:

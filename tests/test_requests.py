@@ -21,17 +21,17 @@ import numpy as np
 import pytest
 import torch
 
-from ablate import conf, schema
+from ablate.config import files, schema
+from ablate.config.schema import KNOBS, Knob
+from ablate.config.types import Choice, Flag, ListOf, Text
 from ablate.data.fetch import DownloadError
 from ablate.errors import AblateError
 from ablate.launch import command
 from ablate.plan import Request, Run
-from ablate.plan.cells import bare
+from ablate.plan.compose import bare
 from ablate.plan.request import check, compose, hydra_session
 from ablate.plan.resolve import resolve
 from ablate.plan.run import key
-from ablate.schema import KNOBS, Knob
-from ablate.values import Choice, Flag, ListOf, Text
 
 TRAIN, VAL, TEST = 1079, 359, 359  # of the 1,797 digits: 60/20/20
 
@@ -726,13 +726,13 @@ def another(knob: Knob, value: Any) -> Any:
 def holding(name: str) -> dict[str, Any]:
     """Make a configuration of shipped defaults that has a knob."""
     group, _, leaf = name.partition(".")
-    chosen = {g: conf.option(g, options[0]) for g, options in conf.groups().items()}
+    chosen = {g: files.option(g, options[0]) for g, options in files.groups().items()}
     if name == "model.activation._target_":  # it takes the place of a word
-        chosen["model"] = conf.option("model", "cnn") | {"activation": {"_target_": "mine.Act"}}
-    for option in conf.groups().get(group, ()):
-        if leaf in conf.option(group, option):
-            chosen[group] = conf.option(group, option)
-    return copy.deepcopy(conf.top() | chosen)
+        chosen["model"] = files.option("model", "cnn") | {"activation": {"_target_": "mine.Act"}}
+    for option in files.groups().get(group, ()):
+        if leaf in files.option(group, option):
+            chosen[group] = files.option(group, option)
+    return copy.deepcopy(files.top() | chosen)
 
 
 @pytest.mark.parametrize("knob", KNOBS, ids=lambda knob: knob.name)
@@ -965,7 +965,7 @@ def test_the_shown_configuration_holds_every_knob_of_its_options() -> None:
     chosen = {"data": "digits", "model": "cnn", "dropout": "none", "norm": "none"}
     chosen |= {"init": "he_normal", "optimizer": "adam", "schedule": "cosine"}
     chosen |= {"regularize": "none", "augment": "none"}
-    expected = conf.top() | {group: conf.option(group, name) for group, name in chosen.items()}
+    expected = files.top() | {group: files.option(group, name) for group, name in chosen.items()}
     assert shown == schema.flatten(expected | {"seed": 5})
 
 

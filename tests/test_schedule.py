@@ -11,8 +11,8 @@ from hypothesis import assume, given
 from hypothesis import strategies as st
 from torch.optim import lr_scheduler
 
-from ablate.knobs.training import SCHEDULES
-from ablate.schedule import Plateau, rates
+from ablate.config.knobs.training import SCHEDULES
+from ablate.optim.schedule import Plateau, rates
 
 LR = 0.3
 

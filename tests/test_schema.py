@@ -13,13 +13,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ablate import conf, schema
-from ablate.schema import BY_NAME, KNOBS, Knob
-from ablate.values import Choice, Flag, ListOf, Real, Text, Type, Whole
+from ablate.config import files, schema
+from ablate.config.schema import BY_NAME, KNOBS, Knob
+from ablate.config.types import Choice, Flag, ListOf, Real, Text, Type, Whole
 
 ROOT = Path(__file__).parents[1]
-GROUPS = sorted(conf.groups())
-OPTIONS = [(group, option) for group in GROUPS for option in conf.groups()[group]]
+GROUPS = sorted(files.groups())
+OPTIONS = [(group, option) for group in GROUPS for option in files.groups()[group]]
 # The knobs that have no default and are to be given.
 GIVEN = {
     ("data", "folder", "root"),
@@ -31,9 +31,9 @@ GIVEN = {
 
 def shipped() -> list[tuple[str, Any, str]]:
     """List every knob in every file of conf/: its name, its default, and where."""
-    found = [(name, value, "config") for name, value in schema.flatten(conf.top()).items()]
+    found = [(name, value, "config") for name, value in schema.flatten(files.top()).items()]
     for group, option in OPTIONS:
-        values = schema.flatten(conf.option(group, option), f"{group}.")
+        values = schema.flatten(files.option(group, option), f"{group}.")
         found += [(name, value, f"{group}={option}") for name, value in values.items()]
     return found
 
@@ -82,7 +82,7 @@ def test_only_what_cannot_have_a_default_is_left_to_be_given() -> None:
     left = {
         (group, option, name)
         for group, option in OPTIONS
-        for name, value in conf.option(group, option).items()
+        for name, value in files.option(group, option).items()
         if value == "???"
     }
     assert left == GIVEN
@@ -90,10 +90,10 @@ def test_only_what_cannot_have_a_default_is_left_to_be_given() -> None:
 
 @pytest.mark.parametrize("group", GROUPS)
 def test_the_files_of_a_group_are_its_options(group: str) -> None:
-    options = conf.groups()[group]
+    options = files.groups()[group]
     assert set(options) == set(schema.OPTIONS.get(group, options))
     for option in options:
-        assert conf.option(group, option).get("name", option) == option
+        assert files.option(group, option).get("name", option) == option
 
 
 def test_a_group_that_is_a_result_has_a_knob_for_its_choice() -> None:

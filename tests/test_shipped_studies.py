@@ -13,11 +13,12 @@ import yaml
 from ablate import record
 from ablate.analyze import frames
 from ablate.analyze.contrasts import contrasts
-from ablate.analyze.measures import metrics_of
+from ablate.analyze.run_measures import metrics_of
 from ablate.analyze.verdicts import VERDICTS, Claim
 from ablate.launch import command
-from ablate.plan import Request, study
+from ablate.plan import Request
 from ablate.report.compare import compare
+from ablate.study import study
 
 SMALL = ("data=digits", "data.val_size=40", "launch=inline")
 # What a study varies cannot be set for all of its arms, so that it needs images for its batches.

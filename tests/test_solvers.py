@@ -16,8 +16,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import nn
 
-from ablate import solvers
 from ablate.errors import AblateError
+from ablate.optim import solvers
 from tests import reference
 
 LBFGS = {"name": "lbfgs", "lr": 1.0, "history": 5, "max_iter": 4, "line_search": "strong_wolfe"}

@@ -6,14 +6,15 @@ import pytest
 import torch
 from torch import nn
 
-from ablate import rng, schedule
-from ablate.batching import unbatchable
-from ablate.init import initialize
+from ablate import rng
 from ablate.launch.describe import load
 from ablate.nets.build import build
 from ablate.nets.dropout import Dropout
-from ablate.stack import Stack
-from ablate.train import Training
+from ablate.nets.init import initialize
+from ablate.optim import schedule
+from ablate.train.batchable import unbatchable
+from ablate.train.stack import Stack
+from ablate.train.training import Training
 from tests.configs import config
 
 STEPS = 20
@@ -445,7 +446,7 @@ def test_where_nothing_can_compile_the_operations_stay_as_they_are(data, monkeyp
         return fails
 
     monkeypatch.setattr(torch, "compile", none)
-    monkeypatch.setattr("ablate.fused._KNOWN", {})
+    monkeypatch.setattr("ablate.train.fused._KNOWN", {})
     run = five()[0] | {"stack": {"width": "auto", "capture": True, "compile": True}}
     training = Training([run, run | {"seed": 9}], data["fp32"], fused=True)
     with pytest.warns(UserWarning, match="stack.compile=true is left out: no compiler"):
@@ -456,7 +457,7 @@ def test_where_nothing_can_compile_the_operations_stay_as_they_are(data, monkeyp
 def test_stacks_that_drop_in_other_layers_share_no_kernels(data, monkeypatch):
     """Rates are numbers, but whether a layer drops at all is not."""
     monkeypatch.setattr(torch, "compile", lambda function, **how: function)
-    monkeypatch.setattr("ablate.fused._KNOWN", {})
+    monkeypatch.setattr("ablate.train.fused._KNOWN", {})
 
     def left(rates, compile_):
         run = five()[0] | {"stack": {"width": "auto", "capture": True, "compile": compile_}}

@@ -13,11 +13,12 @@ from scipy import stats
 
 import ablate
 from ablate import data, record
-from ablate.analyze import frames, measures
+from ablate.analyze import frames, run_measures
 from ablate.errors import AblateError
 from ablate.launch import command, describe
-from ablate.plan import Request, metric_names, study
+from ablate.plan import Request
 from ablate.report.compare import compare
+from ablate.study import metric_names, study
 from tests.reports import run
 
 SOUND: dict[str, Any] = {
@@ -426,7 +427,7 @@ def test_claims_are_read_as_the_readme_shows_them() -> None:
 
 def test_the_metrics_that_are_known_are_those_that_runs_have() -> None:
     runs, _ = command.run(Request((f"+study={written()}", "regularize.clip_norm=1")))
-    there = measures.metrics_of(frames.read([runs[0].sweep], target=0.99).runs)
+    there = run_measures.metrics_of(frames.read([runs[0].sweep], target=0.99).runs)
     assert set(there) - set(metric_names.recorded()) == {"parameters"}
     assert [name for name in there if metric_names.known_metric(name)] == ["parameters"]
     lacking = set(metric_names.recorded()) - set(there)

@@ -20,15 +20,15 @@ from rich.console import Console
 
 import ablate
 from ablate import record
+from ablate.commands.sweep_tables import show_state
 from ablate.errors import AblateError
-from ablate.launch import command, sweep
+from ablate.launch import command, execute
 from ablate.nets.shapes import training_bytes
 from ablate.plan import Request, Run
-from ablate.plan.cells import Composer, bare
-from ablate.plan.group import graph_of, group
+from ablate.plan.compose import Composer, bare
 from ablate.plan.request import compose, hydra_session
 from ablate.plan.run import key
-from ablate.report.sweep import show_state
+from ablate.plan.stacks import graph_of, group
 from tests.configs import config
 
 ABLATE = str(Path(sys.executable).parent / "ablate")
@@ -200,9 +200,9 @@ def test_a_run_alone_is_looped_even_on_a_gpu():
 
 @pytest.mark.parametrize(("cores", "stacks", "expected"), [(2, 8, (2, 1)), (8, 2, (2, 4))])
 def test_cores_are_shared_out_and_never_oversubscribed(monkeypatch, cores, stacks, expected):
-    monkeypatch.setattr(sweep, "cores", lambda: cores)
+    monkeypatch.setattr(execute, "cores", lambda: cores)
     runs = [planned(s, launch="auto", **{"model.hidden": [128]}) for s in range(stacks)]
-    how = sweep.execution(group(runs))
+    how = execute.execution(group(runs))
     assert (how.workers, how.threads) == expected
 
 
@@ -288,7 +288,7 @@ class Net(torch.nn.Module):
 
 
 def test_a_stack_that_fails_is_halved_until_one_run_is_left(monkeypatch):
-    from ablate.train import Training
+    from ablate.train.training import Training
 
     advance = Training.advance
 
@@ -462,7 +462,7 @@ def test_the_batch_script_asks_for_what_the_knobs_say(monkeypatch, tmp_path):
     from submitit.slurm.slurm import _make_sbatch_string
 
     from ablate.launch import slurm
-    from ablate.plan.group import Stack
+    from ablate.plan.stacks import Stack
 
     monkeypatch.setattr(submitit.SlurmExecutor, "affinity", lambda *_: 2)
     one = planned(

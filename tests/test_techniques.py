@@ -11,7 +11,8 @@ import pytest
 import torch
 from sklearn.linear_model import LogisticRegression
 
-from ablate import effect, record
+from ablate import record
+from ablate.config import effect
 from tests.configs import config
 from tests.techniques import TECHNIQUES, begun, distance, ended, runs, same, trained
 

@@ -16,13 +16,13 @@ import pytest
 import torch
 from torch import Tensor
 
-from ablate import conf, schema
+from ablate.config import files, schema
+from ablate.config.knob import Knob
 from ablate.errors import AblateError
-from ablate.knob import Knob
 from ablate.launch import command
 from ablate.launch.describe import load
 from ablate.plan import Request, Run
-from ablate.train import Training
+from ablate.train.training import Training
 from tests.walk import FOREIGN, IDLE, REFUSED, RESULTS, another, options, planned
 
 MOMENTS = ("start", "step", "epoch", "epochs")
@@ -146,8 +146,8 @@ def test_a_value_that_touches_nothing_is_refused(name: str) -> None:
 
 @pytest.mark.parametrize(("knob", "option"), FOREIGN.values(), ids=FOREIGN)
 def test_a_knob_that_an_option_does_not_have_is_refused_beside_it(knob: Knob, option: str) -> None:
-    owner = conf.owners(knob.name)[0]
-    value = schema.shown(conf.option(*owner.split("="))[knob.name.partition(".")[2]])
+    owner = files.owners(knob.name)[0]
+    value = schema.shown(files.option(*owner.split("="))[knob.name.partition(".")[2]])
     with pytest.raises(AblateError) as caught:
         command.plan(Request((option, f"{knob.name}={value}")))
     told = f"{knob.name} touches nothing with {option}: it belongs to "

@@ -15,19 +15,19 @@ from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
 import ablate
-from ablate import schema
-from ablate.active import acting, prove
+from ablate.config import schema
 from ablate.data.tensors import Split, Tensors
-from ablate.diagnose.observe import of_training
 from ablate.errors import AblateError
-from ablate.init import initialize
 from ablate.launch.describe import load
+from ablate.measure.observe import of_training
 from ablate.nets import shapes
 from ablate.nets.build import build
+from ablate.nets.init import initialize
 from ablate.nets.whiten import EPS, Whitening, covariance, filters, fit
 from ablate.plan.resolve import resolve
 from ablate.plan.run import key
-from ablate.train import Training
+from ablate.train.proof import acting, prove
+from ablate.train.training import Training
 from tests.configs import config
 from tests.techniques import begun, ended, runs
 

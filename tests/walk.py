@@ -8,11 +8,11 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from ablate import conf, schema
-from ablate.knob import Knob
+from ablate.config import files, schema
+from ablate.config.knob import Knob
+from ablate.config.types import Choice, Flag, Whole
 from ablate.plan import Run
 from ablate.plan.resolve import resolve
-from ablate.values import Choice, Flag, Whole
 from tests.configs import config
 
 HERE = "tests.walk"
@@ -174,8 +174,8 @@ FOREIGN = {
     knob.name: (knob, f"{knob.group}={option}")
     for knob in RESULTS
     if not knob.name.endswith("_target_") and knob.group in schema.OPTIONS
-    if (owners := conf.owners(knob.name))
-    for option in conf.groups()[knob.group]
+    if (owners := files.owners(knob.name))
+    for option in files.groups()[knob.group]
     if f"{knob.group}={option}" not in owners and option not in ("custom", "own")
 }
 # Words that do not go with `BASE`, for a reason that the plan tells.
@@ -227,7 +227,7 @@ def changed(name: str, changes: Mapping[str, Any]) -> tuple[dict[str, Any], set[
     for group, option in list(both.items()):
         if isinstance(option, str):
             both = BESIDE.get((group, option), {}) | both
-    model = conf.option("model", both["model"])
+    model = files.option("model", both["model"])
     sizes = {**SMALL, **SMALLER.get(both["model"], {})}
     both = {f"model.{k}": v for k, v in sizes.items() if k in model} | both
     explicit = {f"{n}.name" if f"{n}.name" in schema.BY_NAME else n for n in both}
@@ -246,12 +246,12 @@ def planned(name: str, changes: Mapping[str, Any]) -> Run:
 def options(knob: Knob) -> list[dict[str, Any]]:
     """List the options of its group that have a knob, as changes of `BASE`."""
     group = knob.group
-    everywhere = len(conf.owners(knob.name)) == len(conf.groups().get(group, ()))
+    everywhere = len(files.owners(knob.name)) == len(files.groups().get(group, ()))
     if knob.name in VALUES and knob.name.endswith("_target_"):
         return [{}]
-    if not conf.owners(knob.name) or group in CONTEXT.get(knob.name, {}) or everywhere:
+    if not files.owners(knob.name) or group in CONTEXT.get(knob.name, {}) or everywhere:
         return [{}]
-    owners = [owner.partition("=")[2] for owner in conf.owners(knob.name)]
+    owners = [owner.partition("=")[2] for owner in files.owners(knob.name)]
     return [{group: owner} for owner in owners if owner != "custom"]
 
 

@@ -18,7 +18,7 @@ arm, baseline, metric, primary    the arm, what it is compared with, by which me
 against_metric, statistic    the other's metric, nearly always the same; ``mean`` or ``spread``
 n, n_baseline       pairs, or finished runs of each arm where unpaired
 delta, ci_low, ci_high, p    mean of the arm less that of the other, 95 % interval, two-sided p;
-                    of spread the ratio of their standard deviations (`ablate.analyze.ratios`)
+                    of spread the ratio of their standard deviations (`ablate.analyze.spread_tests`)
 p_holm, family, family_size  corrected within the family, as it is named: of equivalence, where that
                     is claimed, `p_equivalent`, else `p`
 p_differs           `p`, corrected: it may refute equivalence
@@ -47,9 +47,9 @@ import numpy as np
 import pandas as pd
 
 from ablate.analyze import verdicts
-from ablate.analyze.measures import better, metrics_of
+from ablate.analyze.pair_estimates import BESIDE, COSTLY, DIFFERENCE, estimated
 from ablate.analyze.pairs import Compared, Pair, pairs_of
-from ablate.analyze.pairwise import BESIDE, COSTLY, DIFFERENCE, estimated
+from ablate.analyze.run_measures import better, metrics_of
 from ablate.analyze.verdicts import EQUIVALENT, Claim
 from ablate.errors import AblateError, nearest
 

@@ -3,11 +3,11 @@
 Columns of `runs`, in this order (knobs have dots, measures slashes):
 
 path, key, study    where the run lies, its identity, its study if it has one
-arm                 as recorded, else named by what varies (`ablate.analyze.arms`)
+arm                 as recorded, else named by what varies (`ablate.analyze.naming`)
 seed, replicate     the seed; with it any pinned source, which is what pairs runs of two arms
 status, reason      as recorded
 <knob>              each that varies, seeds and all (``optimizer.lr``); a list as text
-<measure>           ``test/error``, ... (`ablate.analyze.measures`), float64, fractions
+<measure>           ``test/error``, ... (`ablate.analyze.run_measures`), float64, fractions
 parameters          weights and biases; with it `epochs_done`, both missing before training began
 test_images         images in the test set
 data_digest, commit, dirty, hardware    what it was trained on and with
@@ -31,9 +31,9 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from ablate import schema
-from ablate.analyze import arms
-from ablate.analyze.gather import Gathered, Paths, first_of_each, gather
+from ablate.analyze import naming
+from ablate.analyze.read_records import Gathered, Paths, first_of_each, gather
+from ablate.config import schema
 
 _WORDS = ("path", "key", "study", "arm", "replicate", "status", "reason")
 _ABOUT = ("data_digest", "commit", "hardware")
@@ -169,20 +169,20 @@ def knobs_of(runs: pd.DataFrame) -> list[str]:
     A user's own knobs are known by their dots.
     """
     named = [str(name) for name in runs if "." in str(name) or name in schema.BY_NAME]
-    return [name for name in named if arms.can_matter(name)]
+    return [name for name in named if naming.can_matter(name)]
 
 
 # -- frames ----------------------------------------------------------------------------------------
 
 
 def _frames(gathered: Gathered, all_knobs: bool, copies: tuple[str, ...]) -> Frames:
-    flat = arms.completed(gathered.flat)
-    arm, replicate = _arms(gathered.rows, flat), arms.replicates(flat)
+    flat = naming.completed(gathered.flat)
+    arm, replicate = _arms(gathered.rows, flat), naming.replicates(flat)
     rows = [
         row | {"arm": name, "replicate": pair}
         for row, name, pair in zip(gathered.rows, arm, replicate, strict=True)
     ]
-    order = _order(rows, arms.ranks(flat))
+    order = _order(rows, naming.ranks(flat))
     rows, flat = [rows[i] for i in order], [flat[i] for i in order]
     gathered = gathered.only(order)
     runs = pd.concat(
@@ -192,11 +192,11 @@ def _frames(gathered: Gathered, all_knobs: bool, copies: tuple[str, ...]) -> Fra
     return Frames(runs, _history(rows, gathered.epochs), tuple(gathered.unreadable), copies)
 
 
-def _arms(rows: Sequence[Mapping[str, Any]], flat: Sequence[arms.Flat]) -> list[str]:
+def _arms(rows: Sequence[Mapping[str, Any]], flat: Sequence[naming.Flat]) -> list[str]:
     """Name arms as recorded; where several studies named theirs, with the study in front."""
     studies = {row["study"] for row in rows if row["arm"] is not None}
     nameless = [one for row, one in zip(rows, flat, strict=True) if row["arm"] is None]
-    found = iter(arms.names(nameless) if nameless else ())
+    found = iter(naming.names(nameless) if nameless else ())
 
     def name(row: Mapping[str, Any]) -> str:
         if row["arm"] is None:
@@ -206,9 +206,9 @@ def _arms(rows: Sequence[Mapping[str, Any]], flat: Sequence[arms.Flat]) -> list[
     return [name(row) for row in rows]
 
 
-def _order(rows: Sequence[Mapping[str, Any]], ranks: Sequence[arms.Rank]) -> list[int]:
+def _order(rows: Sequence[Mapping[str, Any]], ranks: Sequence[naming.Rank]) -> list[int]:
     """Sort runs by arm (by the first rank of its runs), then by seed."""
-    of_arm: dict[str, arms.Rank] = {}
+    of_arm: dict[str, naming.Rank] = {}
     for row, rank in zip(rows, ranks, strict=True):
         of_arm[row["arm"]] = min(rank, of_arm.get(row["arm"], rank))
 
@@ -225,7 +225,7 @@ def _first_columns(rows: Sequence[Mapping[str, Any]]) -> pd.DataFrame:
     return frame.astype(dict.fromkeys(_WORDS, "str") | {"seed": "int64"})
 
 
-def _knobs(flat: Sequence[arms.Flat], all_knobs: bool) -> pd.DataFrame:
+def _knobs(flat: Sequence[naming.Flat], all_knobs: bool) -> pd.DataFrame:
     names = [n for n in dict.fromkeys(k for one in flat for k in one) if n != "seed"]
     columns = {name: [one.get(name) for one in flat] for name in names}
     if not all_knobs:

@@ -12,10 +12,10 @@ from collections.abc import Sequence
 import numpy as np
 import pandas as pd
 
-from ablate.analyze import arms as naming
+from ablate.analyze import naming
 from ablate.analyze.estimates import sampling_error, t_interval
 from ablate.analyze.frames import knobs_of
-from ablate.analyze.measures import metrics_of
+from ablate.analyze.run_measures import metrics_of
 from ablate.analyze.spread import Array
 from ablate.errors import AblateError, nearest
 

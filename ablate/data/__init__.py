@@ -9,12 +9,12 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
-from ablate import schema
+from ablate.config import schema
+from ablate.config.targets import locate
 from ablate.data import cifar, digits, fetch, folder, idx, own, svhn
 from ablate.data.source import Part, Source
 from ablate.data.splits import Sizes, sizes, split
 from ablate.errors import AblateError
-from ablate.importing import locate
 
 __all__ = [
     "Part",

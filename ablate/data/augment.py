@@ -16,13 +16,14 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ablate import rng, schema
+from ablate import rng
+from ablate.axis import Step
+from ablate.config import schema
+from ablate.config.targets import made
 from ablate.data import transforms
 from ablate.data.tensors import Tensors
 from ablate.errors import AblateError
-from ablate.importing import made
 from ablate.nets.own import seeded
-from ablate.steps import Step
 
 Config = Mapping[str, Any]
 
@@ -38,7 +39,7 @@ class Moment:
 
     Attributes:
         site: What its streams' names begin with: ``augment``, or ``augment/test`` for test views.
-        step: The step, or the number of the view; a step also on the device (`ablate.steps`).
+        step: The step, or the number of the view; a step also on the device (`ablate.axis`).
         part: Which of several batches of that step.
         parity: 0 or 1 in turn, from epoch to epoch or from view to view.
         index_RB: Which images they are, where each is flipped every other time; else all alike.

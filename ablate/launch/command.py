@@ -11,15 +11,16 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 from ablate import data, record
 from ablate.data.fetch import DownloadError
 from ablate.errors import AblateError, raise_if_full
-from ablate.launch import task
-from ablate.launch.hydra_jobs import train_all
-from ablate.launch.signals import INTERRUPTED
-from ablate.launch.study import Comparison
-from ablate.plan import Request, Run, study
-from ablate.plan.cells import Composer
-from ablate.plan.comparison import Planned, Resolver, name_of, of_design
+from ablate.launch import hydra_task
+from ablate.launch.hydra_launcher import train_all
+from ablate.launch.interruption import INTERRUPTED
+from ablate.plan import Request, Run
+from ablate.plan.arms import Planned, Resolver, name_of, of_design
+from ablate.plan.compose import Composer
 from ablate.plan.request import Checked, check, compose, hydra_session
 from ablate.plan.resolve import resolve
+from ablate.study import study
+from ablate.study.comparison import Comparison
 
 
 def run(request: Request) -> tuple[list[Run], bool]:
@@ -33,7 +34,7 @@ def run(request: Request) -> tuple[list[Run], bool]:
         AblateError: The request is wrong, and nothing was started; or the disk is full.
     """
     data.forget()
-    task.LAUNCHED.clear()
+    hydra_task.LAUNCHED.clear()
     if request.study is not None or request.design != "factorial":
         return _compare(request)
     with hydra_session(request) as hydra:
@@ -47,7 +48,7 @@ def run(request: Request) -> tuple[list[Run], bool]:
         except OSError as error:
             raise_if_full(error)
             raise
-    return list(task.LAUNCHED) if request.searches else runs, interrupted
+    return list(hydra_task.LAUNCHED) if request.searches else runs, interrupted
 
 
 def plan(request: Request) -> list[Run]:
@@ -199,7 +200,7 @@ def _cells(hydra: Hydra, request: Request, overrides: Sequence[str]) -> list[lis
 def _train(hydra: Hydra, request: Request, overrides: Sequence[str], runs: Sequence[Run]) -> None:
     if request.multirun:
         hydra.multirun(
-            request.config_name, task.train, list(overrides), with_log_configuration=False
+            request.config_name, hydra_task.train, list(overrides), with_log_configuration=False
         )
         return
     run = runs[0]
@@ -208,4 +209,4 @@ def _train(hydra: Hydra, request: Request, overrides: Sequence[str], runs: Seque
         record.settle(run.directory, keeps_weights=old["config"]["save"] != "none")
         return  # it needs nothing: not even its log is touched
     # Logging stays the caller's; run.log hears what it should while the run trains.
-    hydra.run(request.config_name, task.train, list(overrides), with_log_configuration=False)
+    hydra.run(request.config_name, hydra_task.train, list(overrides), with_log_configuration=False)

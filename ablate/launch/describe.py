@@ -13,7 +13,7 @@ import torch
 from ablate import data, environment, record
 from ablate.data.tensors import Tensors, to_device
 from ablate.plan.run import Run
-from ablate.train import DTYPES, Training
+from ablate.train.training import DTYPES, Training
 
 
 def first_record(run: Run) -> record.Record:

@@ -11,10 +11,10 @@ from rich.console import Console
 from rich.table import Table
 
 from ablate.launch.describe import load
-from ablate.launch.memory import keep_freed_memory, peak
-from ablate.launch.sweep import Execution
-from ablate.plan.group import Stack, graph_of
-from ablate.train import Training
+from ablate.launch.execute import Execution
+from ablate.plan.stacks import Stack, graph_of
+from ablate.train.memory import keep_freed_memory, peak
+from ablate.train.training import Training
 
 _WARM, _TIMED = 5, 8  # steps; on a GPU the fourth is captured
 

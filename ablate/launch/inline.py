@@ -6,12 +6,12 @@ from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
 
 from ablate.errors import DiskFullError
+from ablate.launch.interruption import Interruption
 from ablate.launch.job import Work, train
-from ablate.launch.signals import Interruption
-from ablate.plan.group import Stack
+from ablate.plan.stacks import Stack
 
 if TYPE_CHECKING:
-    from ablate.launch.sweep import Execution
+    from ablate.launch.execute import Execution
 
 
 def work_of(stack: Stack, threads: int | None, wait: bool = False) -> Work:

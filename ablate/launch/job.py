@@ -19,14 +19,15 @@ from typing import Any
 
 import torch
 
-from ablate import record, schema
-from ablate.active import acting, prove
+from ablate import record
+from ablate.config import schema
 from ablate.errors import raise_if_full
 from ablate.launch.describe import environment_of, first_record, load, now
-from ablate.launch.memory import keep_freed_memory
-from ablate.launch.signals import Interruption
+from ablate.launch.interruption import Interruption
 from ablate.plan.run import Run
-from ablate.train import Training
+from ablate.train.memory import keep_freed_memory
+from ablate.train.proof import acting, prove
+from ablate.train.training import Training
 
 log = logging.getLogger(__name__)
 

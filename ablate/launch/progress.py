@@ -12,9 +12,9 @@ from tqdm import tqdm
 
 from ablate import record
 from ablate.launch.job import Follower
-from ablate.plan.group import Stack
 from ablate.plan.run import Run
-from ablate.train import Training
+from ablate.plan.stacks import Stack
+from ablate.train.training import Training
 
 _REFRESH = 0.2  # seconds between two looks at the loss, each of which waits for the device
 

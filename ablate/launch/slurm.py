@@ -14,11 +14,11 @@ from ablate import record
 from ablate.errors import AblateError
 from ablate.launch.describe import first_record
 from ablate.launch.inline import finish, wait_for, work_of
-from ablate.launch.signals import Interruption
-from ablate.plan.group import Stack
+from ablate.launch.interruption import Interruption
+from ablate.plan.stacks import Stack
 
 if TYPE_CHECKING:
-    from ablate.launch.sweep import Execution
+    from ablate.launch.execute import Execution
 
 _POLL = {"slurm": 5.0, "local": 0.2}  # seconds between two looks at the queue
 

@@ -23,12 +23,12 @@ from joblib.externals.loky.process_executor import ProcessPoolExecutor, Terminat
 from ablate import record
 from ablate.launch.describe import first_record
 from ablate.launch.inline import finish, wait_for, work_of
-from ablate.launch.signals import Interruption
-from ablate.plan.group import Stack
+from ablate.launch.interruption import Interruption
 from ablate.plan.run import Run
+from ablate.plan.stacks import Stack
 
 if TYPE_CHECKING:
-    from ablate.launch.sweep import Execution
+    from ablate.launch.execute import Execution
 
 End = tuple[str, ...] | str | None  # as `finish` returns it
 

@@ -7,7 +7,8 @@ from typing import Any
 
 from torch import nn
 
-from ablate import rng, schema
+from ablate import rng
+from ablate.config import schema
 from ablate.nets import own
 from ablate.nets.cnn import CNN
 from ablate.nets.mlp import MLP

@@ -9,7 +9,7 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from ablate.importing import locate
+from ablate.config.targets import locate
 from ablate.nets import own
 from ablate.nets.dropout import DropConnectConv2d, DropConnectLinear, Dropout
 

@@ -18,10 +18,10 @@ import torch
 from torch import nn
 
 from ablate import rng
+from ablate.config.targets import locate
+from ablate.config.types import LARGEST
 from ablate.errors import AblateError
-from ablate.importing import locate
 from ablate.nets.dropout import with_own_dropout
-from ablate.values import LARGEST
 
 
 def arguments(model: Mapping[str, Any]) -> dict[str, Any]:

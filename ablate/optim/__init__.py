@@ -3,7 +3,7 @@
 The arithmetic follows torch.optim's single-tensor functions operation by operation, so that in
 float32 a run gets the same bits on the CPU as from torch's optimizer of that name. One file holds a
 family of rules; a rule's docstring is its card. Optimizers that ask for the loss again are in
-`ablate.solvers`.
+`ablate.optim.solvers`.
 """
 
 from ablate.optim.optimizer import Optimizer

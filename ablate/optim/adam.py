@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from torch import Tensor
 
+from ablate.axis import Step
 from ablate.optim.rule import (
     Coefficients,
     PerRun,
@@ -14,7 +15,6 @@ from ablate.optim.rule import (
     decayed,
     lerp,
 )
-from ablate.steps import Step
 
 _SLOTS = ("mean", "square")
 

@@ -8,12 +8,12 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from ablate.axis import Step
 from ablate.optim import muon
 from ablate.optim.adam import ADAM, ADAMW, NADAM
 from ablate.optim.adaptive import ADADELTA, ADAGRAD, RMSPROP
 from ablate.optim.rule import Coefficients, PerRun, Rule, Stacked
 from ablate.optim.sgd import MOMENTUM, NESTEROV, SGD
-from ablate.steps import Step
 
 RULES = {
     "sgd": SGD,

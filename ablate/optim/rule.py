@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from ablate.steps import Step
+from ablate.axis import Step
 
 Stacked = dict[str, Tensor]  # a parameter's name -> [R, ...]
 PerRun = dict[str, Tensor]  # a coefficient's name -> [R]

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from torch import Tensor
 
+from ablate.axis import Step
 from ablate.optim.rule import Coefficients, PerRun, Rule, Stacked, decayed, plus
-from ablate.steps import Step
 
 
 def _terms(c: PerRun, count: Step, products: PerRun) -> PerRun:

@@ -7,7 +7,7 @@ from typing import Any
 from hydra.core.override_parser.types import Override, QuotedString
 from omegaconf import DictConfig, OmegaConf
 
-from ablate import conf, schema
+from ablate.config import files, schema
 from ablate.errors import listed, nearest
 
 
@@ -73,7 +73,7 @@ def misplaced(base: DictConfig, override: Override, argument: bool) -> str | Non
     if name not in schema.BY_NAME:
         return _not_a_knob(name)
     choice = OmegaConf.select(base, f"{group}.name")
-    have = conf.owners(name)
+    have = files.owners(name)
     return f"{name} touches nothing with {group}={choice}" + (
         f": it belongs to {listed(have)}" if have else ""
     )
@@ -92,14 +92,14 @@ def _moves_records(override: Override) -> str | None:
 def _not_a_knob(name: str) -> str:
     group, _, rest = name.partition(".")
     inside = [k for k in schema.BY_NAME if k.startswith(f"{group}.") and not k.endswith(".name")]
-    if group in conf.groups() or inside:
+    if group in files.groups() or inside:
         hint = nearest(name, inside)
         if rest:
             return f"there is no knob {name}{hint}" + (
                 "" if hint else f"; there are {listed(inside)}"
             )
         return f"{name} is a group of knobs: name one of {listed(inside)}"
-    everything = [*schema.BY_NAME, *conf.groups()]
+    everything = [*schema.BY_NAME, *files.groups()]
     same = [k for k in schema.BY_NAME if k.endswith(f".{name}")]
     hint = f"; did you mean {listed(same)}?" if same else nearest(name, everything)
     return f"there is no knob or group {name}{hint or '; conf/README.md lists them all'}"

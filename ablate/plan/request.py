@@ -26,9 +26,9 @@ from omegaconf import DictConfig
 from omegaconf.errors import OmegaConfBaseException
 from yaml import YAMLError
 
-from ablate import conf, schema
+from ablate.config import files, schema
 from ablate.errors import AblateError, listed, nearest
-from ablate.plan.cells import bare
+from ablate.plan.compose import bare
 from ablate.plan.overrides import is_interpolation, misplaced, slot_of, values_of
 
 Composed = Callable[[Sequence[str]], DictConfig]
@@ -104,7 +104,7 @@ class Checked:
 def hydra_session(request: Request) -> Iterator[Hydra]:
     """Hold a Hydra that finds the shipped configurations and the user's."""
     setup_globals()
-    path = create_config_search_path(str(conf.CONF))
+    path = create_config_search_path(str(files.CONF))
     if request.config_dir is not None:
         directory = Path(request.config_dir).resolve()
         if not directory.is_dir():
@@ -227,7 +227,7 @@ def _with_own(parsed: list[Override], slot: str, checked: Checked) -> list[Overr
 
 
 def _is_group(override: Override) -> bool:
-    return override.key_or_group in conf.groups() or override.key_or_group.startswith("hydra/")
+    return override.key_or_group in files.groups() or override.key_or_group.startswith("hydra/")
 
 
 def _group_is_sound(hydra: Hydra, override: Override, request: Request, checked: Checked) -> bool:

@@ -9,16 +9,17 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence, Set
 from typing import Any
 
-from ablate import conf, data, schema
+from ablate import data
+from ablate.config import files, schema
+from ablate.config.effect import SOLVERS
+from ablate.config.types import ListOf, Real, Text
 from ablate.data.fetch import DownloadError
 from ablate.data.source import Source
-from ablate.effect import SOLVERS
 from ablate.errors import AblateError
 from ablate.nets.gains import gain_of
-from ablate.plan import faults, fitting, own
-from ablate.plan.cells import Contents, resolved
+from ablate.plan import checks, data_checks, own_code
+from ablate.plan.compose import Contents, resolved
 from ablate.plan.run import Run, key, sweep_name
-from ablate.values import ListOf, Real, Text
 
 
 def resolve(contents: Contents, explicit: Set[str], earlier: Sequence[str] = ()) -> Run:
@@ -34,15 +35,15 @@ def resolve(contents: Contents, explicit: Set[str], earlier: Sequence[str] = ())
         DownloadError: The data set is not there and could not be fetched.
     """
     config = _without_foreign_defaults(resolved(contents), explicit)
-    found = [*earlier, *faults.illegal(config, explicit)]
-    lacking = faults.lacking(config)
+    found = [*earlier, *checks.illegal(config, explicit)]
+    lacking = checks.lacking(config)
     if lacking:  # the other checks would have nothing to stand on
         raise AblateError(*found, *lacking)
-    sound = faults.sound_names(config)
-    found += faults.wrong_lengths(config, sound)
-    found += faults.idle(config, explicit)
-    found += faults.contradictions(config, explicit, sound)
-    found += faults.unwritable(config)
+    sound = checks.sound_names(config)
+    found += checks.wrong_lengths(config, sound)
+    found += checks.idle(config, explicit)
+    found += checks.contradictions(config, explicit, sound)
+    found += checks.unwritable(config)
     if config["device"] == "cuda":
         found += _resolve_device(config)
     source = _read(config, sound, explicit, found)
@@ -51,10 +52,10 @@ def resolve(contents: Contents, explicit: Set[str], earlier: Sequence[str] = ())
     assert source is not None, "a data set that does not read is a fault"
     _resolve_device(config)
     config = _canonical(config, source)
-    shape, classes = fitting.shape_of(config, source), len(source.classes)
-    alone = own.try_out(config, shape, classes)
-    fitting.check_newton(config, shape, classes)
-    identity = key(config, source.digest, own.digests(config))
+    shape, classes = data_checks.shape_of(config, source), len(source.classes)
+    alone = own_code.try_out(config, shape, classes)
+    data_checks.check_newton(config, shape, classes)
+    identity = key(config, source.digest, own_code.digests(config))
     return Run(config, source.digest, identity, shape, classes, alone)
 
 
@@ -62,9 +63,9 @@ def _read(
     config: Mapping[str, Any], sound: Set[str], explicit: Set[str], found: list[str]
 ) -> Source | None:
     """Read the data set and check against it; a request that is wrong anyway downloads nothing."""
-    if not fitting.knows_its_data(config, sound):
+    if not data_checks.knows_its_data(config, sound):
         return None
-    if found and not fitting.is_at_hand(config["data"]):
+    if found and not data_checks.is_at_hand(config["data"]):
         return None
     try:
         source = data.read(config["data"])
@@ -73,7 +74,7 @@ def _read(
     except AblateError as error:
         found += error.faults
         return None
-    found += fitting.against_the_data(config, source, sound, explicit)
+    found += data_checks.against_the_data(config, source, sound, explicit)
     return source
 
 
@@ -84,7 +85,7 @@ def _without_foreign_defaults(config: dict[str, Any], explicit: Set[str]) -> dic
     """
     own_model = schema.get(config, "model.name") == "custom"
     if own_model and not any(name.startswith("init.") for name in explicit):
-        config = config | {"init": conf.option("init", "own")}
+        config = config | {"init": files.option("init", "own")}
     if schema.get(config, "optimizer.name") in SOLVERS and "batch_size" not in explicit:
         config = config | {"batch_size": "full"}
     return config
@@ -134,11 +135,11 @@ def _gain(config: Mapping[str, Any]) -> float:
 
 def _canonical_sizes(new: dict[str, Any], source: Source) -> None:
     """Write a size that is the data set's own anyway as null, and a full batch as its number."""
-    wanted, values = fitting.sizes(new, source), new["data"]
+    wanted, values = data_checks.sizes(new, source), new["data"]
     if new["batch_size"] == "full" or new["batch_size"] > wanted.train:  # a default, of few images
         new["batch_size"] = wanted.train
     for name, number in (("val_size", wanted.val), ("train_size", wanted.train)):
-        default = fitting.sizes({"data": values | {name: None}}, source)
+        default = data_checks.sizes({"data": values | {name: None}}, source)
         if number == getattr(default, name.removesuffix("_size")):
             values[name] = None
     _, height, width = source.shape

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from ablate import schema
+from ablate.config import schema
 
 
 @dataclass(frozen=True)

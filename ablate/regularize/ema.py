@@ -12,7 +12,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from ablate.steps import Step
+from ablate.axis import Step
 
 
 def weight(decay_R: Tensor, step: Step) -> Tensor:

@@ -13,9 +13,9 @@ import torch
 from torch import Tensor
 
 from ablate import rng
+from ablate.axis import Step, row
 from ablate.data.tensors import channels_last
 from ablate.regularize import cutmix, mixup
-from ablate.steps import Step, row
 
 
 class Mixing:

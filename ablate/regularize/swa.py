@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from torch import Tensor
 
-from ablate.steps import Step
+from ablate.axis import Step
 
 
 def weight(first_R: Tensor, step: Step) -> Tensor:

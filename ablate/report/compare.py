@@ -15,15 +15,15 @@ from typing import Any, cast
 import numpy as np
 import pandas as pd
 
-from ablate.analyze import checks, frames
+from ablate.analyze import caveats, frames
 from ablate.analyze.contrasts import baseline_of, compared, contrasts, to_baseline
 from ablate.analyze.frames import Frames
-from ablate.analyze.measures import better, metrics_of
+from ablate.analyze.run_measures import better, metrics_of
 from ablate.analyze.summaries import arms, counts
 from ablate.analyze.verdicts import Claim
 from ablate.errors import AblateError, listed, nearest
-from ablate.report.asked import METRIC, Asked, as_last_asked, completed, judgeable
-from ablate.report.line import LOST, Line, line_of
+from ablate.report.question import METRIC, Asked, as_last_asked, completed, judgeable
+from ablate.report.result import LOST, Line, line_of
 
 Paths = Sequence[str | Path]
 
@@ -173,7 +173,7 @@ def compare(paths: Paths, asked: Asked | None = None, *, brief: bool = False) ->
     short = []
     if whole.target is not None:
         read = frames.with_target(read, whole.target)
-        short = checks.short_of_target(read.runs, whole.target)
+        short = caveats.short_of_target(read.runs, whole.target)
     whole, open_ = judgeable(whole, read.runs)
     metric = whole.metric or METRIC
     _require_metric(read.runs, metric)
@@ -198,8 +198,8 @@ def compare(paths: Paths, asked: Asked | None = None, *, brief: bool = False) ->
         baseline,
         arms(read.runs, shown),
         found,
-        (*other, *swapped, *open_, *moved, *short, *checks.notes(read)),
-        tuple(checks.identical_arms(read)),
+        (*other, *swapped, *open_, *moved, *short, *caveats.notes(read)),
+        tuple(caveats.identical_arms(read)),
     )
 
 

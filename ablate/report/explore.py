@@ -9,7 +9,7 @@ from typing import Any
 
 import pandas as pd
 
-from ablate.analyze import arms
+from ablate.analyze import naming
 from ablate.analyze.factors import anova
 from ablate.analyze.frames import knobs_of
 from ablate.analyze.summaries import cells, curves, dose_response
@@ -64,7 +64,7 @@ def factors_of(runs: pd.DataFrame) -> list[str]:
     if not names:
         return []
     each = runs.drop_duplicates(names)[names].to_dict("records")
-    told = arms.told([{str(k): v for k, v in one.items() if not pd.isna(v)} for one in each])
+    told = naming.told([{str(k): v for k, v in one.items() if not pd.isna(v)} for one in each])
     return [name for name in told if runs[name].nunique() > 1]
 
 

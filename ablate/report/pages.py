@@ -10,11 +10,11 @@ from pathlib import Path
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
-from ablate.report import escape, sentences, table
+from ablate.report import escape, table, wording
 from ablate.report.compare import Comparison
 from ablate.report.explore import Exploration
 from ablate.report.figures import Figure
-from ablate.report.origin import Origin
+from ablate.report.provenance import Origin
 from ablate.report.table import Table
 
 MOST_ROWS = 500  # of a table in a page; its CSV file has all
@@ -70,14 +70,14 @@ def _content(report: Report) -> dict[str, object]:
         "title": title(comparison),
         "question": comparison.asked.question or report.origin.differs,
         "differs": report.origin.differs if comparison.asked.question else "",
-        "verdict": sentences.verdict(comparison),
+        "verdict": wording.verdict(comparison),
         "notes": comparison.notes,
         "tables": dict.fromkeys(("anova", "claims", "failures", "contrasts")) | dict(report.tables),
         "figures": report.figures,
         "anova_lacks": report.exploration.anova_lacks,
         "commands": report.origin.commands,
         "environment": report.origin.environment,
-        "legend": sentences.legend(comparison, report.origin.selects),
+        "legend": wording.legend(comparison, report.origin.selects),
         "runs": len(comparison.runs),
         "most_rows": MOST_ROWS,
     }

@@ -8,13 +8,12 @@ from typing import Any
 
 import pandas as pd
 
+from ablate.analyze.after_training import is_of_a_layer
 from ablate.analyze.contrasts import to_baseline
-from ablate.analyze.measured import is_of_a_layer
-from ablate.analyze.measures import metrics_of
+from ablate.analyze.run_measures import metrics_of
 from ablate.analyze.verdicts import Claim
 from ablate.report.compare import COST, Comparison, records
-from ablate.report.line import LOST, Line
-from ablate.report.numbers import (
+from ablate.report.formatting import (
     MINUS,
     NONE,
     interval,
@@ -25,15 +24,9 @@ from ablate.report.numbers import (
     unit_of,
     written,
 )
-from ablate.report.sentences import (
-    compared_with,
-    judged,
-    judged_arm,
-    measured,
-    unit_of_change,
-    what,
-)
+from ablate.report.result import LOST, Line
 from ablate.report.table import Cell, Table
+from ablate.report.wording import compared_with, judged, judged_arm, measured, unit_of_change, what
 
 _SECONDS = unit_of(COST)
 _ALONE = "[uncorrected]"

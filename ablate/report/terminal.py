@@ -1,75 +1,72 @@
-"""What a terminal shows of one run: its measures, and where its record is."""
+"""The short version of a report, for a terminal of 80 columns."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any
+import textwrap
+from collections.abc import Sequence
 
-from rich.console import Console
-from rich.markup import escape
-from rich.table import Table
+from rich.box import SIMPLE_HEAD
+from rich.console import Console, JustifyMethod
+from rich.table import Table as Drawn
+from rich.text import Text
 
-from ablate.plan.run import Run
+from ablate.report import escape, tables, wording
+from ablate.report.compare import Comparison
+from ablate.report.table import Cell, Table
 
-_SPLITS = ("train", "val", "test")
+_MOST_ROWS = 30
+_WIDTH = 14  # of a column's head
+_NAME = 21  # at least, of an arm's column
 
 
-def show_run(run: Run, record: Mapping[str, Any], console: Console) -> None:
-    """Print the table of one run.
+def show_comparison(comparison: Comparison, console: Console) -> None:
+    """Print the question, the arms, the claims, the verdict and what weakens it.
 
     Args:
-        run: The run.
-        record: Its record.
+        comparison: What was compared.
         console: Where to.
     """
-    status = record["status"]
-    if status == "finished":
-        console.print(_table(record))
-        for name, value in record["metrics"].items():
-            if name.startswith("acted/") and value == 0:
-                knob = f"regularize.{name.removeprefix('acted/')}"
-                _say(console, f"note: {knob} never acted: its limit was not reached in any step")
-    elif status in ("interrupted", "running"):
-        reason = record["reason"] or "it was left while it ran, here or in another process"
-        _say(console, f"{status}: {reason}; the same command goes on from there")
-    else:
-        _say(console, f"{status}: {record['reason']}")
-        _say(console, f"rerun={status} trains it again; run.log tells more")
-    _say(console, f"record: {run.directory}")
+    if comparison.asked.question:
+        console.print(_text(comparison.asked.question), style="bold", highlight=False)
+    table = tables.compared(comparison, brief=True)
+    arms = set(comparison.foremost(_MOST_ROWS))
+    kept = [row for arm, row in zip(comparison.lines, table.rows, strict=True) if arm in arms]
+    console.print(_drawn(table, kept, _fitting(table, console.width)))
+    if comparison.claimed:
+        claims = tables.claims(comparison, brief=True)
+        console.print(_drawn(claims, claims.rows, len(claims.heads)))
+    for sentence in (comparison.choice(_MOST_ROWS).strip(), wording.verdict(comparison)):
+        if sentence:
+            console.print(_text(sentence), highlight=False)
+    for arm, how in comparison.asked.tuned.items():
+        console.print(_text(f"tuned: {arm}: {how}"), highlight=False)
+    for note in comparison.notes:
+        console.print(_text(f"note: {note}"), highlight=False)
+    number = "claims" if comparison.claimed else "arms"
+    meaning = f"±, [ ]: 95 % t interval over seeds; p Holm: corrected for the number of {number}"
+    console.print(Text(meaning, style="dim"), highlight=False)
 
 
-def _say(console: Console, text: str) -> None:
-    """Print text as it is: what a user named may look like markup."""
-    console.print(text, markup=False, highlight=False, soft_wrap=True)
+def _drawn(table: Table, rows: Sequence[tuple[Cell, ...]], columns: int) -> Drawn:
+    """Draw the first columns of some rows; the first of them wraps."""
+    drawn = Drawn(box=SIMPLE_HEAD, padding=0, show_edge=False)
+    for i, head in enumerate(table.heads[:columns]):
+        side: JustifyMethod = "right" if i in table.numeric else "left"
+        folded = Text("\n".join(textwrap.wrap(head, _WIDTH)))
+        drawn.add_column(folded, justify=side, overflow="fold", no_wrap=i > 0)
+    for row in rows:
+        drawn.add_row(*(_text(cell.text) for cell in row[:columns]))
+    return drawn
 
 
-def _table(record: Mapping[str, Any]) -> Table:
-    metrics, config = record["metrics"], record["config"]
-    seconds = sum(record["timing"]["seconds"])
-    cost = f"{record['parameters']:,} parameters · {seconds:.1f} s of training"
-    table = Table(
-        title=escape(f"{config['name']}, seed {record['seed']}, {len(record['history'])} epochs"),
-        caption=cost,
-        title_justify="left",
-        caption_justify="left",
-    )
-    table.add_column("")
-    for split in _SPLITS:
-        table.add_column(split, justify="right")
-    table.add_column("gap, train to test", justify="right")
-    losses, accuracies, errors = (
-        [metrics[f"{split}/{name}"] for split in _SPLITS] for name in ("loss", "accuracy", "error")
-    )
-    table.add_row("loss", *map(_number, losses), f"{metrics['gap/loss']:+.4f}")
-    points = f"{100 * metrics['gap/accuracy']:+.2f} points"
-    table.add_row("accuracy", *map(_percent, accuracies), points)
-    table.add_row("error", *map(_percent, errors), "")
-    return table
+def _fitting(table: Table, width: int) -> int:
+    """Count the columns that leave names some room: the last, the cost, may have to go."""
+    columns = [[row[i].text for row in table.rows] for i in range(1, len(table.heads))]
+    lines = [[line for text in column for line in text.split("\n")] for column in columns]
+    taken = sum(1 + max(map(len, [*some, ""])) for some in lines)
+    return len(table.heads) - (taken + _NAME > width)
 
 
-def _number(value: float | None) -> str:
-    return "–" if value is None else f"{value:.4f}"
-
-
-def _percent(value: float | None) -> str:
-    return "–" if value is None else f"{100 * value:.2f} %"
+def _text(text: str) -> Text:
+    """Write text as it is, in the lines that it has: what a user named may look like markup."""
+    return Text("\n".join(escape.plain(line) for line in text.split("\n")))

@@ -17,12 +17,12 @@ from pathlib import Path
 from ablate.analyze.frames import write_frames
 from ablate.errors import AblateError, raise_if_full
 from ablate.report import pages, tables
-from ablate.report.asked import Asked
 from ablate.report.compare import Comparison, Paths, compare
 from ablate.report.explore import explore
 from ablate.report.figures import draw
-from ablate.report.origin import origin
 from ablate.report.pages import Report
+from ablate.report.provenance import origin
+from ablate.report.question import Asked
 from ablate.report.table import latex
 
 FOLDER = "report"

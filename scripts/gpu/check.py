@@ -7,7 +7,7 @@ from typing import Any
 
 import torch
 
-from ablate.train import Training
+from ablate.train.training import Training
 from gpu.tools import Bench, distance, same
 
 _STEPS = 20

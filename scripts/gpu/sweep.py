@@ -17,7 +17,7 @@ from torch import nn
 
 from ablate.data.tensors import Tensors
 from ablate.launch.describe import load
-from ablate.train import Training
+from ablate.train.training import Training
 from contenders import Step, by_hand, network, with_loader
 from gpu.tools import Bench, exact_convolutions, least_bytes
 

@@ -17,7 +17,7 @@ from ablate import environment
 from ablate.data.tensors import Tensors
 from ablate.launch.describe import load
 from ablate.nets.shapes import layers
-from ablate.train import Training
+from ablate.train.training import Training
 from contenders import configuration
 
 

@@ -11,7 +11,7 @@ from matplotlib.axes import Axes
 from matplotlib.ticker import LogLocator, MaxNLocator, NullLocator
 
 from ablate.analyze.contrasts import compared
-from ablate.palette import BLACK, BLUE, COLOURS, GREY, MARKERS, ORANGE, SKY, VERMILION
+from ablate.drawing import BLACK, BLUE, COLOURS, GREY, MARKERS, ORANGE, SKY, VERMILION
 from ablate.report.compare import Comparison
 from ablate.report.figures.style import (
     Figure,
@@ -23,9 +23,9 @@ from ablate.report.figures.style import (
     rows,
     wrapped,
 )
-from ablate.report.line import Line
-from ablate.report.numbers import spoken, titled, unit_of
-from ablate.report.sentences import compared_with, what
+from ablate.report.formatting import spoken, titled, unit_of
+from ablate.report.result import Line
+from ablate.report.wording import compared_with, what
 
 _MOST_ROWS = 24  # arms in a figure that has a row each
 _MOST_CLOUDS = len(COLOURS)

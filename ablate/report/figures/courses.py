@@ -11,7 +11,7 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.ticker import MaxNLocator
 
-from ablate.palette import COLOURS, DASHES, MARKERS
+from ablate.drawing import COLOURS, DASHES, MARKERS
 from ablate.report.compare import Comparison, records
 from ablate.report.figures.style import (
     Figure,
@@ -22,7 +22,7 @@ from ablate.report.figures.style import (
     logarithmic_if_wide,
     wrapped,
 )
-from ablate.report.numbers import Unit, knob, level, spoken, titled, unit_of, written
+from ablate.report.formatting import Unit, knob, level, spoken, titled, unit_of, written
 
 _MOST = len(COLOURS)  # curves that can be told apart
 _FAR = 20.0  # ratio of the largest dose to the smallest from which an axis is logarithmic

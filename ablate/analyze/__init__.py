@@ -1,0 +1,1 @@
+"""From records to frames, contrasts and verdicts: numbers in, numbers out."""

@@ -1,0 +1,152 @@
+"""Arms: runs that differ in nothing but their seeds, named by what varies between them.
+
+Everything here works on flat configs (`schema.flatten`) and imports nothing heavy, so that a plan,
+a sweep's end and a report name the same arms alike.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from functools import cache
+from typing import Any
+
+from ablate.config import files, schema
+from ablate.config.types import ListOf, Real
+
+Flat = Mapping[str, Any]  # a resolved config by dotted names
+Rank = tuple[bool, tuple[tuple[int, float, str], ...]]
+
+ONLY_ARM = "all runs"  # its name where nothing varies
+
+
+def names(flat: Sequence[Flat]) -> list[str]:
+    """Name the arm of each run.
+
+    Args:
+        flat: A config a run.
+
+    Returns:
+        A name a run: what varies, as on the command line (``dropout.dense=0.5 norm=batch``), or
+        ``all runs`` where nothing but seeds varies. What an option brings along is not told.
+    """
+    wanted = told(flat)
+    return [
+        " ".join(f"{n.removesuffix('.name')}={schema.shown(one[n])}" for n in wanted if n in one)
+        or ONLY_ARM
+        for one in flat
+    ]
+
+
+def told(flat: Sequence[Flat]) -> list[str]:
+    """List the knobs that name an arm: those that vary, less those that follow an option."""
+    found = varied(flat)
+    options = [name for name in found if name.endswith(".name")]
+    return [name for name in found if name in options or not follows(name, options, flat)]
+
+
+def varied(flat: Sequence[Flat]) -> list[str]:
+    """List the knobs that vary and can change a result: no seeds, no labels, nothing of execution.
+
+    Args:
+        flat: A config a run; a knob that one lacks counts as None there.
+    """
+    every = [name for name in dict.fromkeys(n for one in flat for n in one) if can_matter(name)]
+    return [name for name in every if any(one.get(name) != flat[0].get(name) for one in flat)]
+
+
+def can_matter(name: str) -> bool:
+    """Tell whether a knob can make an arm: arguments of a user's own class do, seeds do not."""
+    knob = schema.BY_NAME.get(name)
+    return not is_seed(name) and (knob is None or knob.role == "result")
+
+
+def is_seed(name: str) -> bool:
+    """Tell whether a knob is a seed."""
+    return name == "seed" or name.startswith("seeds.")
+
+
+def follows(name: str, options: Sequence[str], flat: Sequence[Flat]) -> bool:
+    """Tell whether a knob's value is settled by the option of its group, in all these runs."""
+    option = f"{name.partition('.')[0]}.name"
+    if option not in options:
+        return False
+    seen: dict[str, str] = {}
+    return all(
+        seen.setdefault(str(one.get(option)), value := schema.shown(one.get(name))) == value
+        for one in flat
+    )
+
+
+def replicates(flat: Sequence[Flat]) -> list[str]:
+    """Name what pairs a run with those of other arms: its seed, and the sources pinned beside it.
+
+    Returns:
+        ``3``, or ``3 init=0`` where the initial weights are pinned to the seed 0.
+    """
+    return [
+        " ".join(
+            [
+                str(one["seed"]),
+                *(
+                    f"{name.removeprefix('seeds.')}={value}"
+                    for name, value in one.items()
+                    if name.startswith("seeds.") and value is not None
+                ),
+            ]
+        )
+        for one in flat
+    ]
+
+
+def completed(flat: Sequence[Flat]) -> list[dict[str, Any]]:
+    """Give knobs that a record is too old to name their off values, as the run's key does.
+
+    Knobs of groups that have options stay absent: an option that lacks a knob has no value of it.
+    """
+    every = dict.fromkeys(name for one in flat for name in one)
+    rest = {
+        name: _off(knob)
+        for name in every
+        if (knob := schema.BY_NAME.get(name)) is not None
+        and knob.off is not schema.UNSET
+        and knob.group not in schema.OPTIONS
+    }
+    return [{**rest, **one} for one in flat]
+
+
+def _off(knob: schema.Knob) -> Any:
+    real = isinstance(knob.type, Real | ListOf) and isinstance(knob.off, int)
+    return float(knob.off) if real else knob.off
+
+
+# -- order -----------------------------------------------------------------------------------------
+
+
+def ranks(flat: Sequence[Flat]) -> list[Rank]:
+    """Give each run the place of its arm: sorted by these, arms come as a reader expects them.
+
+    First the arm whose varied knobs all rest, at their off values or else at their defaults: the
+    natural baseline. Then numbers in their order, then words.
+    """
+    wanted = told(flat)
+    found = []
+    for one in flat:
+        places = tuple(_place(name, one[name]) if name in one else (0, 0.0, "") for name in wanted)
+        found.append((any(place[0] > 1 for place in places), places))
+    return found
+
+
+def _place(name: str, value: Any) -> tuple[int, float, str]:
+    knob = schema.BY_NAME.get(name)
+    if knob is not None and knob.off is not schema.UNSET and value == knob.off:
+        return (0, 0.0, "")
+    state = 1 if name in _defaults() and value == _defaults()[name] else 2
+    if isinstance(value, int | float):
+        return (state, float(value), "")
+    return (state, 0.0, schema.shown(value))
+
+
+@cache
+def _defaults() -> dict[str, Any]:
+    groups = {group: files.option(group, option) for group, option in files.chosen().items()}
+    return schema.flatten(files.top() | groups)

@@ -1,0 +1,130 @@
+"""From record files to rows, flat configs and columns of numbers: each file is read once."""
+
+from __future__ import annotations
+
+import sys
+from array import array
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from math import nan
+from pathlib import Path
+from typing import Any
+
+from ablate import record
+from ablate.analyze.run_measures import measure
+from ablate.config import schema
+from ablate.errors import AblateError, listed
+
+Paths = str | Path | Sequence[str | Path]
+
+
+@dataclass(frozen=True)
+class Gathered:
+    """What the frames need of each record, in step.
+
+    Attributes:
+        rows: Where it lies, what it is, how it ended, what it was trained on.
+        measures: Its measures.
+        flat: Its config by dotted names.
+        epochs: Its history as columns [epochs].
+        unreadable: What is wrong with each file that is no record.
+    """
+
+    rows: list[dict[str, Any]] = field(default_factory=list)
+    measures: list[dict[str, float]] = field(default_factory=list)
+    flat: list[dict[str, Any]] = field(default_factory=list)
+    epochs: list[dict[str, array[float]]] = field(default_factory=list)
+    unreadable: list[str] = field(default_factory=list)
+
+    def only(self, kept: Sequence[int]) -> Gathered:
+        """Choose runs, in this order."""
+        return Gathered(
+            [self.rows[i] for i in kept],
+            [self.measures[i] for i in kept],
+            [self.flat[i] for i in kept],
+            [self.epochs[i] for i in kept],
+            self.unreadable,
+        )
+
+
+def gather(paths: Paths, target: float | None) -> Gathered:
+    """Read all records below some paths; what does not read is told, not raised.
+
+    Args:
+        paths: A run's folder, a sweep's, or any above; or several of them.
+        target: Validation error for `epochs_to_target`, a fraction.
+
+    Raises:
+        AblateError: No record below the paths reads.
+    """
+    named = [paths] if isinstance(paths, str | Path) else list(paths)
+    folders = {folder.resolve(): folder for p in named for folder in record.find(Path(p))}
+    if not folders:
+        where = listed([str(path) for path in named]) if named else "an empty list"
+        raise AblateError(f"{where} holds no record: name the folder of a run or a sweep")
+    gathered = Gathered()
+    for folder in folders.values():
+        try:
+            found = record.read_whole(folder)
+            if found is not None:  # else it was set aside this very moment
+                _add(gathered, folder, found, target)
+        except AblateError as error:
+            gathered.unreadable.extend(error.faults)
+    if not gathered.rows:
+        raise AblateError(*gathered.unreadable)
+    return gathered
+
+
+def first_of_each(gathered: Gathered) -> tuple[list[int], list[int]]:
+    """Divide runs into one of each key (a finished one, else the first) and further copies."""
+    best: dict[str, int] = {}
+    for i, row in enumerate(gathered.rows):
+        held = best.setdefault(row["key"], i)
+        if row["status"] == "finished" and gathered.rows[held]["status"] != "finished":
+            best[row["key"]] = i
+    kept = sorted(best.values())
+    return kept, sorted(set(range(len(gathered.rows))) - set(kept))
+
+
+def _add(gathered: Gathered, folder: Path, found: record.Record, target: float | None) -> None:
+    try:
+        row, measures = _row(folder, found), measure(found, target)
+        epochs = _columns(found["history"])
+    except (AttributeError, KeyError, TypeError, ValueError) as error:
+        place = folder / record.RECORD
+        raise AblateError(f"{place} is no record of ablate: {error!r} on reading it") from error
+    flat = schema.flatten(found["config"])
+    gathered.rows.append(row)
+    gathered.measures.append(measures)
+    # Names are the same text in every record: one copy of each is enough.
+    gathered.flat.append({sys.intern(name): value for name, value in flat.items()})
+    gathered.epochs.append(epochs)
+
+
+def _row(folder: Path, found: record.Record) -> dict[str, Any]:
+    about = found["environment"]
+    data = about.get("data", {})
+    return {
+        "path": str(folder),
+        **{name: found.get(name) for name in ("key", "study", "arm", "seed", "status", "reason")},
+        "parameters": found.get("parameters"),
+        "epochs_done": len(found["history"]),
+        "test_images": data.get("sizes", {}).get("test"),
+        "data_digest": data.get("digest"),
+        "commit": about.get("commit"),
+        "dirty": about.get("dirty"),
+        "hardware": about.get("device"),
+    }
+
+
+def _columns(entries: Sequence[Mapping[str, Any]]) -> dict[str, array[float]]:
+    """Turn a history into columns of numbers: eight bytes each, where an object takes sixty."""
+    merged: dict[str, Any] = {}
+    for entry in entries:
+        merged.update(entry)
+    return {sys.intern(name): _numbers([entry.get(name) for entry in entries]) for name in merged}
+
+
+def _numbers(values: list[Any]) -> array[float]:
+    known = [nan if value is None else value for value in values] if None in values else values
+    return array("d", known)

@@ -1,0 +1,1 @@
+"""`ablate evaluate`: saved runs again."""

@@ -1,0 +1,240 @@
+"""`ablate evaluate`: a saved run again, or all runs below a path.
+
+What is measured goes into the record under `evaluate`, by split and kind: `plain`, `views`,
+`dropout`, `deletion`, `correlation`, `calibration`, `classes`, `perturbation`. A kind replaces what
+was measured of it before and leaves the others; training's metrics stay as they are. Curves and
+pictures go into `<run>/evaluate/` (of validation images into `evaluate/val/`), those of several
+runs together into `<path>/evaluate/`.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pandas as pd
+from tqdm import tqdm
+
+from ablate import drawing, record
+from ablate.analyze import frames
+from ablate.commands.evaluate import pictures
+from ablate.errors import AblateError, DiskFullError, raise_if_full
+from ablate.measure.evaluation import Found, Say, measure
+from ablate.measure.evaluation_settings import Settings, applies
+from ablate.measure.saved import Saved, check, open_run
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+_NEEDED = ("key", "seed", "config", "active")  # of a record; its history is long
+_OF_ALL = ("calibration", "deletion", "correlation", "perturbation")  # compared over runs
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """What was found of some runs.
+
+    Attributes:
+        runs: A row a run: ``path``, ``key``, ``arm``, ``seed``, then every number that the record
+            holds under `evaluate` of this split, by its path there (``views/error``,
+            ``dropout/arithmetic/loss``); fractions, nats.
+        frames: Curves by name, with ``key``, ``arm`` and ``seed`` in front: ``calibration``,
+            ``deletion``, ``correlation``, ``perturbation``; of a single run also ``predictions``
+            (a row an image), ``worst`` (unless left out) and ``confusion``.
+        figures: Pictures by name: of the single run, or of the arms side by side.
+        folder: Where they were written.
+        faults: What could not be evaluated, and why.
+        single: Whether it was one run that was asked for.
+    """
+
+    runs: pd.DataFrame
+    frames: Mapping[str, pd.DataFrame]
+    figures: Mapping[str, Figure]
+    folder: Path
+    faults: tuple[str, ...] = ()
+    single: bool = False
+
+
+def evaluate(path: Path, wanted: Settings) -> Evaluation:
+    """Evaluate a run, or all runs below a path.
+
+    Args:
+        path: A run's folder, a sweep's, or any above.
+        wanted: What to evaluate.
+
+    Raises:
+        AblateError: There is no run that can be evaluated, or a setting touches none.
+        DiskFullError: There is no space left for the results.
+    """
+    single = (path / record.RECORD).is_file()
+    records, faults = _checked([path] if single else record.find(path), path)
+    if idle := applies(wanted, records.values()):
+        raise AblateError(*idle)
+    known = frames.read(path).runs
+    arms = {} if single else dict(zip(known["key"], known["arm"], strict=True))
+    done: list[_Done] = []
+    with _Progress(len(records), single) as progress:
+        for folder, entry in records.items():
+            about = {"key": entry["key"], "seed": entry["seed"]}
+            about["arm"] = arms.get(entry["key"], entry["config"]["name"])
+            try:
+                found, figures = _one(folder, wanted, progress.say)
+            except DiskFullError:
+                raise
+            except AblateError as error:
+                faults += error.faults
+                continue
+            curves = {n: f for n, f in found.frames.items() if single or n in _OF_ALL}
+            done.append(_Done(folder, about, found.entries, curves, figures if single else {}))
+            progress.done(folder, found)
+    if not done:
+        raise AblateError(*faults)
+    place = {key: number for number, key in enumerate(known["key"])}  # by arm, then by seed
+    done.sort(key=lambda one: place.get(one.about["key"], len(place)))
+    return _together(path, wanted, done, single, tuple(faults))
+
+
+@dataclass(frozen=True)
+class _Done:
+    """A run that was evaluated; of several runs only what is compared is kept."""
+
+    folder: Path
+    about: Mapping[str, Any]
+    entries: Mapping[str, Any]
+    frames: Mapping[str, pd.DataFrame]
+    figures: dict[str, Figure]
+
+
+def _together(
+    path: Path, wanted: Settings, done: Sequence[_Done], single: bool, faults: tuple[str, ...]
+) -> Evaluation:
+    rows = [{"path": str(d.folder), **d.about, **_numbers(d.entries)} for d in done]
+    names = dict.fromkeys(name for d in done for name in d.frames)
+    whole = {
+        name: pd.concat(
+            [_after(d.about, d.frames[name]) for d in done if name in d.frames], ignore_index=True
+        )
+        for name in names
+    }
+    runs, place, figures = pd.DataFrame(rows), _place(path, wanted.split), done[0].figures
+    if not single:
+        figures = pictures.of_arms(whole)
+        with writing(place):
+            _write(place, {"runs": runs, **whole}, figures)
+    return Evaluation(runs, whole, figures, place, faults, single)
+
+
+def _checked(folders: Iterable[Path], path: Path) -> tuple[dict[Path, record.Record], list[str]]:
+    """Read of each record what is needed; what cannot be evaluated is told, unless that is all.
+
+    Raises:
+        AblateError: There is nothing to evaluate.
+    """
+    records: dict[Path, record.Record] = {}
+    faults: list[str] = []
+    for folder in folders:
+        try:
+            found = check(folder, record.read_whole(folder))
+            records[folder] = {name: found[name] for name in _NEEDED}
+        except AblateError as error:
+            faults += error.faults
+    if not records:
+        none = f"{path} holds no record: name the folder of a run or a sweep"
+        raise AblateError(*(faults or [none]))
+    return records, faults
+
+
+def _one(folder: Path, wanted: Settings, say: Say) -> tuple[Found, dict[str, Figure]]:
+    """Evaluate a run and write down what was found, while no other process may train it."""
+    with writing(folder), record.claim(folder, wait=False) as held:
+        if not held:
+            raise AblateError(f"{folder} is trained or evaluated by another process right now")
+        entry = check(folder, record.read_whole(folder))  # as it is now that nobody else writes it
+        saved = open_run(folder, entry, wanted.device)
+        found = measure(saved, wanted, say)
+        say("pictures")
+        figures = pictures.of_run(found.frames, _worst(saved, found, wanted.split), saved.classes)
+        _write(_place(folder, wanted.split), found.frames, figures)
+        record.write(folder, with_found(entry, wanted.split, found))
+    return found, figures
+
+
+def with_found(entry: record.Record, split: str, found: Found) -> record.Record:
+    """Add what was found of a split to a record; kinds that were not measured now stay."""
+    before = entry["evaluate"]
+    of_split = {**before.get(split, {}), **found.entries}
+    return {**entry, "evaluate": {**before, split: of_split}}
+
+
+@contextmanager
+def writing(folder: Path) -> Iterator[None]:
+    """Say in the user's words what the system refuses of a run's folder."""
+    try:
+        yield
+    except OSError as error:
+        raise_if_full(error)
+        raise AblateError(f"{folder} cannot be read or written: {error}") from error
+
+
+def _worst(saved: Saved, found: Found, split: str) -> Any:
+    """Take the worst images as they are stored, [N, C, H, W]; None where they are left out."""
+    if "worst" not in found.frames:
+        return None
+    return saved.split(split).images[found.frames["worst"]["image"].tolist()].cpu().numpy()
+
+
+def _place(folder: Path, split: str) -> Path:
+    return folder / "evaluate" / ("" if split == "test" else split)
+
+
+def _write(place: Path, tables: Mapping[str, pd.DataFrame], figures: Mapping[str, Figure]) -> None:
+    place.mkdir(parents=True, exist_ok=True)
+    for name, frame in tables.items():
+        frame.to_csv(place / f"{name}.csv", index=False)
+    for name, figure in figures.items():
+        drawing.save(figure, place, name)
+
+
+def _numbers(entries: Mapping[str, Any], prefix: str = "") -> dict[str, float]:
+    """List every single number below some entries, by its path."""
+    flat: dict[str, float] = {}
+    for name, value in entries.items():
+        if isinstance(value, Mapping):
+            flat |= _numbers(value, f"{prefix}{name}/")
+        elif isinstance(value, int | float) and not isinstance(value, bool):
+            flat[f"{prefix}{name}"] = value
+    return flat
+
+
+def _after(about: Mapping[str, Any], frame: pd.DataFrame) -> pd.DataFrame:
+    front = pd.DataFrame({name: [value] * len(frame) for name, value in about.items()})
+    return pd.concat([front, frame], axis=1)
+
+
+class _Progress:
+    """What is seen meanwhile, on standard error: a bar on a terminal, else a line a run."""
+
+    def __init__(self, runs: int, single: bool) -> None:
+        self._single = single
+        self._bar = tqdm(total=runs, desc="evaluate", unit=" runs", disable=None, leave=False)
+
+    def __enter__(self) -> _Progress:
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        self._bar.close()
+
+    def say(self, kind: str) -> None:
+        """Show what is being measured."""
+        self._bar.set_postfix_str(kind)
+
+    def done(self, folder: Path, found: Found) -> None:
+        """Say what came out of a run; through the bar, which steps aside for a line."""
+        self._bar.update()
+        if not self._single:
+            error = found.entries["plain"]["error"]
+            tqdm.write(f"{folder}: error {100 * error:.2f} %", file=sys.stderr)

@@ -1,0 +1,185 @@
+"""What a terminal shows of an evaluation: one run's measures, or a row an arm."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Mapping, Sequence
+from math import isfinite, nan
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from rich import box
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+
+from ablate.measure.evaluation_settings import parse, settings
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from ablate.commands.evaluate.evaluate import Evaluation
+
+_MEASURES = ("error", "loss", "ece", "brier")
+_ROWS = {
+    "plain": "as trained",
+    "views": "views averaged",
+    "dropout/arithmetic": "sub-networks, mean",
+    "dropout/geometric": "sub-networks, geometric mean",
+}
+_LETTERS = 20  # of an arm's name that fits beside its numbers
+_OF_ARMS = {  # column -> head
+    "plain/error": "error %",
+    "views/error": "views",
+    "dropout/arithmetic/error": "sub-nets",
+    "plain/ece": "ECE %",
+    "calibration/after/ece": "with T",
+    "calibration/temperature": "T",
+}
+
+
+def command(path: str, words: Sequence[str]) -> int:
+    """Evaluate, print what was found, and on standard error what could not be evaluated.
+
+    Args:
+        path: A run's folder, a sweep's, or any above.
+        words: Settings, as on the command line.
+
+    Returns:
+        The exit status: 0 if everything was evaluated, 1 if some runs could not be, 130 if it was
+        interrupted.
+
+    Raises:
+        AblateError: Nothing could be evaluated, or a setting is wrong.
+    """
+    wanted = settings(parse(words))  # before anything slow is imported
+    try:
+        from ablate.commands.evaluate.evaluate import evaluate
+
+        found = evaluate(Path(path), wanted)
+    except KeyboardInterrupt:
+        print("ablate: interrupted; runs that were done are recorded", file=sys.stderr)
+        return 130
+    show(found, Console())
+    for fault in found.faults:
+        print(f"ablate: not evaluated: {fault}", file=sys.stderr)
+    return 1 if found.faults else 0
+
+
+def show(found: Evaluation, console: Console) -> None:
+    """Print an evaluation.
+
+    Args:
+        found: The evaluation.
+        console: Where to.
+    """
+    (_show_run if found.single else _show_arms)(found, console)
+    place = f"curves and pictures: {found.folder}"
+    console.print(place, markup=False, highlight=False, soft_wrap=True)
+
+
+def _show_run(found: Evaluation, console: Console) -> None:
+    row = {str(name): value for name, value in found.runs.iloc[0].items()}
+    title = f"{row['arm']}, seed {row['seed']}: {len(found.frames['predictions'])} images"
+    table = Table("", title=escape(title), title_justify="left")
+    for head in ("error", "loss", "ECE", "Brier score"):
+        table.add_column(head, justify="right")
+    for prefix, name in _ROWS.items():
+        if f"{prefix}/error" in row:
+            table.add_row(name, *_cells(row, prefix))
+    if "calibration/temperature" in row and isfinite(row.get("calibration/after/ece", nan)):
+        tempered = f"temperature {row['calibration/temperature']:.2f}"
+        error = _percent(row["plain/error"])
+        table.add_row(tempered, error, *_cells(row, "calibration/after", ("loss", "ece", "brier")))
+    console.print(table)
+    for line in (*_sub_networks(row), *_curves(found.frames)):
+        console.print(line, markup=False, highlight=False)
+
+
+def _cells(row: Mapping[str, Any], prefix: str, names: tuple[str, ...] = _MEASURES) -> list[str]:
+    values = {name: row[f"{prefix}/{name}"] for name in names}
+    return [_percent(v) if n in ("error", "ece") else f"{v:.4f}" for n, v in values.items()]
+
+
+def _sub_networks(row: Mapping[str, Any]) -> list[str]:
+    if "dropout/samples" not in row:
+        return []
+    same = [100 * row[f"dropout/agreement/{mean}"] for mean in ("arithmetic", "geometric")]
+    kl = [row[f"dropout/divergence/{mean}"] for mean in ("arithmetic", "geometric")]
+    entropy, information = (row[f"dropout/{n}/all"] for n in ("entropy", "information"))
+    return [
+        f"{row['dropout/samples']:.0f} sub-networks, their mean and geometric mean against weight"
+        f" scaling:\n  equal decisions {same[0]:.2f} % and {same[1]:.2f} %,"
+        f" divergence {kl[0]:.4f} and {kl[1]:.4f} nats",
+        f"  predictive entropy {entropy:.4f} nats, of which mutual information {information:.4f}",
+    ]
+
+
+def _curves(frames: Mapping[str, pd.DataFrame]) -> list[str]:
+    """Write curves of accuracy as lines of numbers."""
+    lines = []
+    if "deletion" in frames:
+        mean = frames["deletion"].groupby("share")["accuracy"].mean()
+        lines += ["accuracy % as hidden units are deleted, by share:", *_two_rows(mean)]
+    if "correlation" in frames:
+        lines.append("units of a layer, mean |correlation|:")
+        for row in frames["correlation"].to_dict("records"):
+            constant = f", {row['constant']} constant" if row["constant"] else ""
+            value = f"{row['correlation']:.3f}" if isfinite(row["correlation"]) else "–"
+            lines.append(f"  {row['layer']} ({row['units']} units{constant}): {value}")
+    if "perturbation" in frames:
+        units = {"shift": "pixels", "rotate": "degrees", "noise": "standard deviations"}
+        for kind, part in frames["perturbation"].groupby("kind", sort=False):
+            lines.append(f"accuracy % under {kind}, by {units[str(kind)]}:")
+            lines += _two_rows(part.set_index("strength")["accuracy"])
+    return lines
+
+
+def _two_rows(curve: pd.Series[float]) -> list[str]:
+    return [
+        "  " + "".join(f"{x:>7g}" for x in curve.index),
+        "  " + "".join(f"{100 * y:>7.1f}" for y in curve),
+    ]
+
+
+def _show_arms(found: Evaluation, console: Console) -> None:
+    """Print a row an arm, its means over runs."""
+    runs = found.runs
+    heads = {name: head for name, head in _OF_ARMS.items() if name in runs}
+    half = _half_gone(found.frames)
+    table = Table(title=f"{len(runs)} runs", title_justify="left", box=box.SIMPLE_HEAD)
+    table.add_column("arm")
+    for head in ("runs", *heads.values(), *(["half gone"] if half else [])):
+        table.add_column(head, justify="right", no_wrap=True)
+    arms = {str(arm): part for arm, part in runs.groupby("arm", sort=False)}
+    numbered = max(map(len, arms)) > _LETTERS
+    for number, (arm, part) in enumerate(arms.items(), start=1):
+        cells = [str(len(part)), *(_cell(name, part[name].mean()) for name in heads)]
+        cells += [_cell("", half.get(arm, nan))] if half else []
+        table.add_row(str(number) if numbered else escape(arm), *cells)
+    console.print(table)
+    console.print(_LEGEND, style="dim", markup=False, highlight=False)
+    if numbered:
+        for number, arm in enumerate(arms, start=1):
+            console.print(f"arm {number}: {arm}", markup=False, highlight=False)
+
+
+_LEGEND = """means over runs; views, sub-nets: error % of their average; with T: ECE % at the
+temperature T; half gone: accuracy % with half of the hidden units deleted"""
+
+
+def _half_gone(frames: Mapping[str, pd.DataFrame]) -> dict[Any, float]:
+    if "deletion" not in frames:
+        return {}
+    frame = frames["deletion"]
+    return frame[frame["share"] == 0.5].groupby("arm")["accuracy"].mean().to_dict()
+
+
+def _cell(name: str, value: float) -> str:
+    if not isfinite(value):
+        return "–"
+    return f"{value if name == 'calibration/temperature' else 100 * value:.2f}"
+
+
+def _percent(value: float) -> str:
+    return f"{100 * value:.2f} %"

@@ -1,0 +1,1 @@
+"""`ablate inspect`: activations and gradients, layer by layer."""

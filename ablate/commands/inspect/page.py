@@ -1,0 +1,230 @@
+"""What an inspection shows: tables in the terminal; frames as parquet, numbers as JSON, figures."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pandas as pd
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+
+from ablate import drawing
+from ablate.analyze.frames import write_frames
+from ablate.commands.asking import Asked, Words
+from ablate.commands.inspect import pictures
+from ablate.commands.inspect.pictures import MOMENTS
+from ablate.commands.inspect.request import checked
+from ablate.measure.inspection import Inspected, Seen, inspect
+from ablate.measure.signals import flat
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+Row = Mapping[str, Any]
+_MOST = 4  # runs whose tables fit side by side
+_ABOUT = ["arm", "key", "seed", "moment", "step", "mode"]
+
+
+@dataclass(frozen=True)
+class Inspection:
+    """What an inspection found.
+
+    Attributes:
+        layers: One row a layer of a look: ``arm``, ``key``, ``seed``, ``moment`` (``start``,
+            ``step``, ``end``), ``step``, ``mode`` (``train``, ``eval``, or ``both`` where they do
+            not differ), and what `signals.Look.layers` lists.
+        weights: Likewise `signals.Look.weights`, with ``update_ratio``.
+        norms: Likewise `signals.Look.norms`.
+        figures: ``overview``, ``activations``, ``gradients`` and, with ``every``, ``course``.
+        folder: Where it was written.
+        failures: Runs that did not finish, and how they ended.
+    """
+
+    layers: pd.DataFrame
+    weights: pd.DataFrame
+    norms: pd.DataFrame
+    figures: dict[str, Figure]
+    folder: Path
+    failures: tuple[str, ...] = ()
+
+
+def write(inspected: Inspected) -> Inspection:
+    """Write what was found: of one run into its folder, of several into their sweep's."""
+    asked = inspected.asked
+    several = len(asked.runs) > 1
+    home = asked.runs[0].sweep if several else asked.runs[0].directory
+    folder = home / "inspect"
+    folder.mkdir(parents=True, exist_ok=True)
+    made = frames(inspected)
+    write_frames(made, folder)
+    text = json.dumps(_content(inspected), indent=1, allow_nan=False, ensure_ascii=False)
+    (folder / "inspect.json").write_text(text, encoding="utf-8")
+    figures = pictures.draw(inspected.seen)
+    for name, figure in figures.items():
+        drawing.save(figure, folder, name)
+    failures = tuple(inspected.failures)
+    return Inspection(**made, figures=figures, folder=folder, failures=failures)
+
+
+def frames(inspected: Inspected) -> dict[str, pd.DataFrame]:
+    """Put what was found into the frames that `Inspection` describes."""
+    return {name: _frame(inspected, name) for name in ("layers", "weights", "norms")}
+
+
+def _about(seen: Seen) -> dict[str, Any]:
+    config = seen.run.config
+    about = (seen.name, seen.run.key, config["seed"], seen.moment, seen.step, seen.mode)
+    return dict(zip(_ABOUT, about, strict=True))
+
+
+def _frame(inspected: Inspected, part: str) -> pd.DataFrame:
+    rows = [{**_about(seen), **row} for seen in inspected.seen for row in getattr(seen.found, part)]
+    frame = pd.DataFrame(rows, columns=None if rows else _ABOUT)
+    numbers = [name for name in ("saturated", "update_ratio") if name in frame]
+    return frame.astype(dict.fromkeys(numbers, "float64"))
+
+
+def _content(inspected: Inspected) -> dict[str, Any]:
+    looks = [
+        _about(seen)
+        | {"signals": {n: v if math.isfinite(v) else None for n, v in flat(seen.found).items()}}
+        for seen in inspected.seen
+    ]
+    settings = dict(inspected.asked.settings)
+    return {"settings": settings, "images": inspected.images, "looks": looks}
+
+
+# -- the terminal ----------------------------------------------------------------------------------
+
+
+def show(inspected: Inspected, folder: Path, console: Console) -> None:
+    """Print tables: of one run all statistics, of several their deviations and gradients."""
+    seen = [s for s in inspected.seen if s.mode != "eval" and s.moment in MOMENTS]
+    names = list(dict.fromkeys(s.name for s in seen))
+    for moment, told in MOMENTS.items():
+        looks = [s for s in seen if s.moment == moment]
+        for title, table in _tables(looks, len(names) > 1) if looks else ():
+            _say(console, f"{title}, {told}")
+            console.print(table)
+    lines = [f"not finished: {failure}" for failure in inspected.failures]
+    if len(names) > _MOST:
+        lines.append(f"the first {_MOST} of {len(names)} arms; the figures and files have all")
+    if inspected.images < (wanted := inspected.asked.settings["images"]):
+        lines.append(f"images={wanted} is more than there are: {inspected.images} were looked at")
+    both = any(s.mode == "eval" for s in inspected.seen)
+    lines.append("in training mode" + (" (the frames hold evaluation mode, too)" if both else ""))
+    for line in (*lines, f"written: {folder}"):
+        _say(console, line)
+
+
+def _say(console: Console, text: str) -> None:
+    """Print text as it is: what a user named may look like markup."""
+    console.print(text, markup=False, highlight=False, soft_wrap=True)
+
+
+def _tables(looks: Sequence[Seen], several: bool) -> list[tuple[str, Table]]:
+    if not several:
+        name = looks[0].name
+        return [
+            (f"{name}: outputs of layers", _layers(looks[0])),
+            (f"{name}: weights and their gradients", _weights(looks[0])),
+        ]
+    some = looks[:_MOST]
+    return [
+        ("sd of outputs (and saturated share)", _compared(some, "layers")),
+        ("norm of gradients", _compared(some, "weights")),
+    ]
+
+
+def _layers(seen: Seen) -> Table:
+    table = _table()
+    for head in ("output", "params", "MACs", "mean", "sd", "zero", "sat.", "dead"):
+        table.add_column(head, justify="right", no_wrap=True)
+    for row in seen.found.layers:
+        table.add_row(
+            escape(row["layer"]),
+            "×".join(map(str, row["shape"])),
+            _count(row["parameters"]),
+            _count(row["multiply_adds"]),
+            _number(row["mean"]),
+            _number(row["sd"]),
+            *(_percent(row[name]) for name in ("zeros", "saturated", "dead")),
+        )
+    return table
+
+
+def _weights(seen: Seen) -> Table:
+    table = _table()
+    for head in ("numbers", "weight sd", "grad norm", "grad sd", "update/weight"):
+        table.add_column(head, justify="right", no_wrap=True)
+    for row in seen.found.weights:
+        if row["matrix"]:
+            table.add_row(
+                escape(row["layer"]),
+                _count(row["numbers"]),
+                *(_number(row[name]) for name in ("weight_sd", "grad_norm", "grad_sd")),
+                _number(row.get("update_ratio")),
+            )
+    return table
+
+
+def _compared(looks: Sequence[Seen], part: str) -> Table:
+    table = _table(whole=True)
+    layers: dict[str, list[str]] = {}
+    for number, seen in enumerate(looks):
+        table.add_column(escape(seen.name), justify="right", overflow="fold")
+        for row in pictures.shown(seen, part):
+            cells = layers.setdefault(pictures.short(row["layer"]), ["–"] * len(looks))
+            cells[number] = _number(row["sd" if part == "layers" else "grad_norm"])
+            if row.get("saturated") is not None:
+                cells[number] += f" {_percent(row['saturated']):>4}"
+    for layer, cells in layers.items():
+        table.add_row(escape(layer), *cells)
+    return table
+
+
+def _table(whole: bool = False) -> Table:
+    table = Table(box=None, padding=(0, 1, 0, 0))
+    table.add_column("layer", overflow="fold", no_wrap=whole)
+    return table
+
+
+def _number(value: float | None) -> str:
+    if value is None or math.isnan(value):
+        return "–"
+    if value == 0 or 0.01 <= abs(value) < 100:
+        return f"{value:.3f}" if value else "0"
+    return f"{value:.0e}".replace("e-0", "e-").replace("e+0", "e")
+
+
+def _percent(value: float | None) -> str:
+    return "–" if value is None else f"{100 * value:.0f}%"
+
+
+def _count(value: int) -> str:
+    """Write a count in at most four signs."""
+    if value < 10_000:
+        return str(value) if value else "–"
+    return f"{value / 1000:.0f}k" if value < 1_000_000 else f"{value / 1e6:.3g}M"
+
+
+# -- the command -----------------------------------------------------------------------------------
+
+
+def command(asked: Asked, console: Console) -> int:
+    """Serve `ablate inspect`; return the exit status."""
+    inspected = inspect(asked)
+    found = write(inspected)
+    show(inspected, found.folder, console)
+    return 1 if inspected.failures else 0
+
+
+def inspect_and_write(words: Words) -> Inspection:
+    """Serve `ablate.inspect`."""
+    return write(inspect(checked(words)))

@@ -1,0 +1,1 @@
+"""`ablate lr-find`: the learning-rate range test."""

@@ -1,0 +1,75 @@
+"""What a terminal shows of one run: its measures, and where its record is."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+
+from ablate.plan.run import Run
+
+_SPLITS = ("train", "val", "test")
+
+
+def show_run(run: Run, record: Mapping[str, Any], console: Console) -> None:
+    """Print the table of one run.
+
+    Args:
+        run: The run.
+        record: Its record.
+        console: Where to.
+    """
+    status = record["status"]
+    if status == "finished":
+        console.print(_table(record))
+        for name, value in record["metrics"].items():
+            if name.startswith("acted/") and value == 0:
+                knob = f"regularize.{name.removeprefix('acted/')}"
+                _say(console, f"note: {knob} never acted: its limit was not reached in any step")
+    elif status in ("interrupted", "running"):
+        reason = record["reason"] or "it was left while it ran, here or in another process"
+        _say(console, f"{status}: {reason}; the same command goes on from there")
+    else:
+        _say(console, f"{status}: {record['reason']}")
+        _say(console, f"rerun={status} trains it again; run.log tells more")
+    _say(console, f"record: {run.directory}")
+
+
+def _say(console: Console, text: str) -> None:
+    """Print text as it is: what a user named may look like markup."""
+    console.print(text, markup=False, highlight=False, soft_wrap=True)
+
+
+def _table(record: Mapping[str, Any]) -> Table:
+    metrics, config = record["metrics"], record["config"]
+    seconds = sum(record["timing"]["seconds"])
+    cost = f"{record['parameters']:,} parameters · {seconds:.1f} s of training"
+    table = Table(
+        title=escape(f"{config['name']}, seed {record['seed']}, {len(record['history'])} epochs"),
+        caption=cost,
+        title_justify="left",
+        caption_justify="left",
+    )
+    table.add_column("")
+    for split in _SPLITS:
+        table.add_column(split, justify="right")
+    table.add_column("gap, train to test", justify="right")
+    losses, accuracies, errors = (
+        [metrics[f"{split}/{name}"] for split in _SPLITS] for name in ("loss", "accuracy", "error")
+    )
+    table.add_row("loss", *map(_number, losses), f"{metrics['gap/loss']:+.4f}")
+    points = f"{100 * metrics['gap/accuracy']:+.2f} points"
+    table.add_row("accuracy", *map(_percent, accuracies), points)
+    table.add_row("error", *map(_percent, errors), "")
+    return table
+
+
+def _number(value: float | None) -> str:
+    return "–" if value is None else f"{value:.4f}"
+
+
+def _percent(value: float | None) -> str:
+    return "–" if value is None else f"{100 * value:.2f} %"

@@ -1,0 +1,41 @@
+"""What a terminal shows of the shipped studies: question, source, arms, cost."""
+
+from __future__ import annotations
+
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+
+from ablate.study import study
+from ablate.study.study import Study
+
+
+def show_studies(console: Console, scale: str = "quick") -> None:
+    """Print a row a study.
+
+    Args:
+        console: Where to.
+        scale: ``quick`` or ``full``: of which the cost is told.
+    """
+    table = Table("study", "question and source", "arms", "runs", box=None, padding=(0, 2, 1, 0))
+    for name in study.shipped():
+        found = study.read(name, scale)
+        asked = f"{escape(found.question)}\n[dim]{escape(found.source)}[/dim]"
+        table.add_row(f"[bold]{name}[/bold]", asked, str(len(found.arms)), _runs(found))
+    console.print(table)
+    console.print(
+        "`ablate run +study=NAME` trains one (scale=full for the published setting), `ablate plan"
+        " +study=NAME` shows its runs; a file of your own is a study too (+study=path/to.yaml)",
+        highlight=False,
+    )
+
+
+def _runs(found: Study) -> str:
+    """Count a study's runs, and apart from them those that tune."""
+    reported = sum(len(found.seeds_of(arm)) for arm in found.arms)
+    if found.tuning is None:
+        return str(reported)
+    settings = 1
+    for values in found.tuning.knobs.values():
+        settings *= len(values)
+    return f"{reported} + {settings * len(found.arms) * len(found.tuning.seeds)}"

@@ -1,0 +1,1 @@
+"""Every knob, declared once: type, range, effect, and the files and classes behind options."""

@@ -1,0 +1,95 @@
+"""What is declared of a knob, and how a value is written."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any, Final
+
+from ablate.config.types import Choice, Type
+from ablate.errors import listed, nearest
+
+Config = Mapping[str, Any]  # nested: config["optimizer"]["lr"]
+
+UNSET: Final = object()  # a knob without an off value: setting it at all asks for an effect
+
+
+@dataclass(frozen=True)
+class Knob:
+    """One value of the configuration.
+
+    Attributes:
+        name: Dotted path, as on the command line.
+        type: What values it takes.
+        help: One line: what it does.
+        role: ``result``, ``execution`` or ``label``.
+        place: ``axis`` or ``graph`` (of a result knob; of no meaning otherwise).
+        unit: Unit of the value, where it has one.
+        null: What null means, where null is legal.
+        words: Words that are legal beside the type.
+        off: The value at which the knob does nothing; left out of a run's key there.
+        idle: Given a config in which the knob is on, the reason why it touches nothing, or None.
+        source: Where its meaning comes from.
+        acts_after: The moment from which it can change a number: ``start`` (the initial weights,
+            or the first step), ``step`` (a later step), ``epoch`` (the first evaluation) or
+            ``epochs`` (some epochs on).
+        switches: Whether turning it on adds operations, so that runs in which it is on and runs
+            in which it is off do not share a stack.
+    """
+
+    name: str
+    type: Type
+    help: str
+    role: str = "result"
+    place: str = "graph"
+    unit: str = ""
+    null: str = ""
+    words: tuple[str, ...] = ()
+    off: Any = UNSET
+    idle: Callable[[Config], str | None] | None = None
+    source: str = ""
+    acts_after: str = "start"
+    switches: bool = False
+
+    @property
+    def group(self) -> str:
+        """The part of the name before the dot; empty for a top-level knob."""
+        return self.name.partition(".")[0] if "." in self.name else ""
+
+    @property
+    def legal(self) -> str:
+        """What values are legal, in words."""
+        parts = [str(self.type), *self.words] + (["null"] if self.null else [])
+        return listed(parts) if not isinstance(self.type, Choice) else self._choices()
+
+    def _choices(self) -> str:
+        assert isinstance(self.type, Choice)
+        return listed([*self.type.words, *self.words] + (["null"] if self.null else []))
+
+    def fault(self, value: Any) -> str | None:
+        """Say what is wrong with a value, or None if it is legal."""
+        if value is None and self.null:
+            return None
+        if isinstance(value, str) and value in self.words:
+            return None
+        if self.type.admits(value):
+            return None
+        choices = [*getattr(self.type, "words", ()), *self.words]
+        hint = nearest(str(value), choices) if isinstance(value, str) else ""
+        return f"{self.name}={shown(value)} is not legal: it takes {self.legal}{hint}"
+
+
+_NOT_TEXT = re.compile(r"[-+.]?\d[-+\d._eE]*|\[.*\]|true|false|null")  # unless it is quoted
+
+
+def shown(value: Any) -> str:
+    """Write a value as it is written on the command line."""
+    if value is None:
+        return "null"
+    if isinstance(value, bool):
+        return str(value).lower()
+    if isinstance(value, list | tuple):
+        return f"[{','.join(shown(v) for v in value)}]"
+    quoted = isinstance(value, str) and _NOT_TEXT.fullmatch(value)
+    return f"'{value}'" if quoted else str(value)

@@ -1,0 +1,234 @@
+"""Knobs of the data, of the run, of its execution, and labels."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from ablate.config import effect
+from ablate.config.knob import Knob
+from ablate.config.knobs.network import TARGET
+from ablate.config.types import Choice, Flag, Text, Whole
+
+DATASETS = (
+    *("digits", "mnist", "fashion_mnist", "kmnist", "cifar10", "cifar100", "svhn"),
+    *("folder", "custom"),
+)
+DESIGNS = ("factorial", "one_at_a_time", "leave_one_out", "add_one_in")
+SCALES = ("quick", "full")
+
+DATA: Final = (
+    Knob("data.name", Choice(DATASETS), "the data set"),
+    Knob(
+        "data.root",
+        Text(example="a directory"),
+        "where its files lie",
+        role="label",
+        null="the environment variable ABLATE_DATA, else the user's cache folder",
+    ),
+    Knob(
+        "data.train_size",
+        Whole(1),
+        "training images, a fixed stratified subset",
+        unit="images",
+        null="all that validation leaves",
+        off=None,
+    ),
+    Knob(
+        "data.val_size",
+        Whole(0),
+        "validation images, stratified, taken from the training set",
+        unit="images",
+        null="the data set's fixed share",
+        off=None,
+    ),
+    Knob(
+        "data.image_size",
+        Whole(1, 1024),
+        "height and width that images are brought to",
+        unit="pixels",
+        null="as they are",
+        off=None,
+    ),
+    Knob(
+        "data._target_",
+        TARGET,
+        "your own data set: its import path",
+    ),
+)
+
+RUN: Final = (
+    Knob("seed", Whole(0), "every source of randomness", place="axis"),
+    *(
+        Knob(
+            f"seeds.{name}",
+            Whole(0),
+            f"{what} alone",
+            place="axis",
+            null="as seed",
+            off=None,
+            idle=idle,
+        )
+        for name, what, idle in (
+            ("init", "the initial weights", None),
+            ("order", "the order of the images", None),
+            ("dropout", "the dropout masks", effect.no_dropout),
+            ("augment", "the augmentation", effect.no_augmentation),
+        )
+    ),
+    Knob(
+        "epochs",
+        Whole(1),
+        "passes over the training images",
+        unit="epochs",
+        acts_after="step",
+    ),
+    Knob(
+        "batch_size",
+        Whole(1),
+        "images a step; what is left of an epoch is dropped, in a new order each epoch",
+        unit="images",
+        words=("full",),
+    ),
+    Knob(
+        "precision",
+        Choice(("auto", "fp32", "bf16", "fp64")),
+        "arithmetic of the network; bf16 keeps weights in fp32; auto is fp32",
+    ),
+    Knob(
+        "select",
+        Choice(("last", "best")),
+        "weights that are tested: the last, or those of the best validation accuracy",
+        idle=effect.one_epoch,
+        acts_after="epochs",
+    ),
+)
+
+
+def _slurm(
+    name: str, type_: Choice | Text | Whole, help_: str, *, unit: str = "", null: str = ""
+) -> Knob:
+    return Knob(
+        f"slurm.{name}",
+        type_,
+        help_,
+        role="execution",
+        unit=unit,
+        null=null,
+        idle=effect.no_cluster,
+    )
+
+
+EXECUTION: Final = (
+    Knob(
+        "deterministic",
+        Flag(),
+        "refuse operations that differ from one execution to the next",
+        role="execution",
+    ),
+    Knob(
+        "device",
+        Choice(("auto", "cpu", "cuda")),
+        "where it trains; auto is cuda where there is one",
+        role="execution",
+    ),
+    Knob(
+        "save",
+        Choice(("none", "weights", "all")),
+        "what checkpoint.pt keeps at the end; all adds state.pt, from which training could go on",
+        role="execution",
+    ),
+    Knob(
+        "checkpoint.every",
+        Text(r"\d+(\.\d+)?\s*(s|m|h)?", "a time such as 30s, 5m or 1h"),
+        "at most how often the resume state is written",
+        role="execution",
+    ),
+    Knob(
+        "rerun",
+        Choice(("none", "failed", "diverged", "all")),
+        "runs to train again though they ended",
+        role="execution",
+    ),
+    Knob(
+        "fail_fast",
+        Flag(),
+        "end a sweep at its first failed or diverged run",
+        role="execution",
+    ),
+    Knob(
+        "report",
+        Flag(),
+        "write the whole report at the end, as `ablate report` does",
+        role="execution",
+    ),
+    Knob(
+        "launch",
+        Choice(("auto", "inline", "workers", "slurm")),
+        "who trains a sweep: this process, a pool of processes that share out the cores, or a"
+        " cluster's queue; auto is inline on a GPU and workers on a CPU",
+        role="execution",
+    ),
+    Knob(
+        "stack.width",
+        Whole(1),
+        "runs that a stack holds at most; auto follows device and network size",
+        role="execution",
+        unit="runs",
+        words=("auto",),
+    ),
+    Knob(
+        "stack.capture",
+        Flag(),
+        "on a GPU, capture a step as a CUDA graph, and launch that at each step",
+        role="execution",
+    ),
+    Knob(
+        "stack.compile",
+        Flag(),
+        "have torch.compile write the kernels of fused stacks, which takes it up to a minute",
+        role="execution",
+    ),
+    Knob(
+        "design",
+        Choice(DESIGNS),
+        "which cells of a grid `ablate run -m` trains: every one (factorial); the first values, and"
+        " each other value of one factor (one_at_a_time); the last values, and those less one"
+        " factor (leave_one_out); the first values, and those with one at its last (add_one_in)",
+        role="execution",
+        source="Box, Hunter & Hunter 2005, chapter 5",
+    ),
+    Knob(
+        "scale",
+        Choice(SCALES),
+        "how large a study is: minutes on a laptop, or the published setting",
+        role="execution",
+    ),
+    _slurm(
+        "partition",
+        Text(example="a partition's name"),
+        "where SLURM runs a stack",
+        null="the cluster's default",
+    ),
+    _slurm("minutes", Whole(1), "time limit of a stack", unit="minutes"),
+    _slurm("cpus", Whole(1), "cores a stack", unit="cores"),
+    _slurm("gpus", Whole(0), "GPUs a stack", unit="GPUs"),
+    _slurm("memory", Whole(1), "memory a stack", unit="GB"),
+    _slurm(
+        "cluster",
+        Choice(("slurm", "local")),
+        "local runs the same jobs as processes here, to try a setup",
+    ),
+    Knob("out", Text(example="a directory"), "where runs are recorded", role="label"),
+    Knob(
+        "name",
+        Text(
+            r"(?!published$)(?!\.)[^/\\\x00]+",
+            "a folder's name (no slash, no dot in front, not published)",
+        ),
+        "folder of the sweep below out",
+        role="label",
+        null="<data>-<model>",
+    ),
+)
+
+KNOBS: Final = (*RUN, *EXECUTION)

@@ -1,1 +1,0 @@
-"""Looking inside: why an arm is as it is."""

@@ -1,0 +1,62 @@
+"""The style of every picture: colours, markers and dashes, and how a figure is written.
+
+Colours are Okabe and Ito's, which readers with any common colour blindness tell apart, without
+their yellow, which white paper swallows; markers and dashes tell the same again, in greyscale too.
+
+Source: Okabe & Ito 2008, Color Universal Design, https://jfly.uni-koeln.de/color/.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+BLACK: Final = "#000000"
+BLUE: Final = "#0072B2"
+VERMILION: Final = "#D55E00"
+ORANGE: Final = "#E69F00"
+SKY: Final = "#56B4E9"
+GREY: Final = "#767676"  # of what stands behind; no line's own
+COLOURS: Final = (BLACK, BLUE, VERMILION, "#009E73", "#CC79A7", ORANGE, SKY)
+MARKERS: Final = ("o", "s", "D", "^", "v", "P", "X")
+DASHES: Final = ("-", "--", "-.", ":", (0, (5, 1, 1, 1, 1, 1)), (0, (8, 2)), (0, (2, 1)))
+DOTS_PER_INCH: Final = 150
+
+
+def line(number: int) -> dict[str, Any]:
+    """Give the number-th line its colour, marker and dashes; 49 differ."""
+    kinds = len(COLOURS)
+    return {
+        "color": COLOURS[number % kinds],
+        "marker": MARKERS[number % kinds],
+        "linestyle": DASHES[(number // kinds + number) % len(DASHES)],
+        "markersize": 4,
+        "linewidth": 1.4,
+    }
+
+
+def figure(width: float, height: float) -> Figure:
+    """Make an empty figure, in inches; it belongs to no window."""
+    from matplotlib.figure import Figure
+
+    return Figure(figsize=(width, height), layout="constrained")
+
+
+def save(made: Figure, folder: Path, name: str) -> list[Path]:
+    """Write a figure as `<name>.png` and `<name>.svg`; return the files."""
+    files = [folder / f"{name}.{ending}" for ending in ("png", "svg")]
+    for file in files:
+        made.savefig(file, dpi=DOTS_PER_INCH)
+    return files
+
+
+def quiet_axes(axes: Iterable[Any]) -> None:
+    """Draw a light grid, and no frame above and to the right."""
+    for axis in axes:
+        axis.grid(color="0.9", linewidth=0.6)
+        axis.set_axisbelow(True)
+        axis.spines[["top", "right"]].set_visible(False)

@@ -1,0 +1,1 @@
+"""From a plan to hardware: in this process, in workers or on a cluster, with nothing lost."""

@@ -1,0 +1,113 @@
+"""Measures a finished run again for its study: as `ablate evaluate` and `ablate inspect` do.
+
+Numbers go into the record, under `evaluate` and `inspect`; what it holds already is not measured
+again. Curves and pictures are left to those commands.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from ablate import record
+from ablate.measure.evaluation_settings import Settings, has_dropout, transformations
+from ablate.plan.run import Run
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """What is measured of a run.
+
+    Attributes:
+        evaluate: Settings of `ablate evaluate`, or None.
+        inspect: Settings of `ablate inspect` (``images``, ``train``), or None.
+    """
+
+    evaluate: Settings | None
+    inspect: Mapping[str, Any] | None
+
+
+def lacks(found: record.Record, wanted: Wanted) -> list[str]:
+    """Name what is wanted of a finished run and not in its record: ``evaluate``, ``inspect``."""
+    lacking = []
+    if wanted.evaluate is not None and not _evaluated(found, wanted.evaluate):
+        lacking.append("evaluate")
+    if wanted.inspect is not None and not _inspected(found, wanted.inspect):
+        lacking.append("inspect")
+    return lacking
+
+
+def measure_run(run: Run, wanted: Wanted) -> None:
+    """Measure what a run's record lacks, and write it there; wait for who holds the run.
+
+    Raises:
+        AblateError: It cannot be measured: its weights or its data are not what they were.
+        DiskFullError: There is no space left for the record.
+    """
+    from ablate.commands.evaluate.evaluate import with_found, writing
+    from ablate.measure import evaluation, inspection
+    from ablate.measure.saved import check, open_run
+
+    folder = run.directory
+    with writing(folder), record.claim(folder):
+        entry = check(folder, record.read(folder))  # as it is now that nobody else writes it
+        lacking = lacks(entry, wanted)
+        if "evaluate" in lacking and (how := wanted.evaluate) is not None:
+            found = evaluation.measure(open_run(folder, entry, how.device), how)
+            entry = with_found(entry, how.split, found)
+            record.write(folder, entry)
+        if "inspect" in lacking and (look := wanted.inspect) is not None:
+            seen = inspection.at_both_ends(run, look["images"], look["train"])
+            record.write(folder, {**entry, "inspect": seen})
+
+
+def names_of_layers(run: Run) -> set[str]:
+    """Name what a run's layers will give: ``activation_std/3``, ``saturated/last``, ...
+
+    Raises:
+        AblateError: Its network does not build.
+    """
+    import torch
+
+    from ablate.analyze.after_training import of_look
+    from ablate.measure.deletion import hidden_layers_of
+    from ablate.measure.inspection import written
+    from ablate.measure.signals import look
+    from ablate.nets.build import build
+    from ablate.nets.own import seeded
+
+    x_BCHW = torch.linspace(-1, 1, 2 * math.prod(run.shape)).view(2, *run.shape)
+    with seeded(0):
+        network = build(run.config, run.shape, run.classes).eval()
+        found = of_look(written(look(network, x_BCHW, torch.zeros(2, dtype=torch.int64)), 0))
+        units = hidden_layers_of(run.config, network, x_BCHW).units
+    known = {name for name, value in found.items() if value is not None}
+    layers = {f"correlation/{number}" for number, _ in enumerate(units, start=1)}
+    return known | layers | ({"correlation/mean"} if units else set())
+
+
+def _evaluated(found: record.Record, how: Settings) -> bool:
+    """Tell whether a record holds all that these settings measure of it, measured by them."""
+    entries = found["evaluate"].get(how.split, {})
+    views, dropout, deletion = (entries.get(kind) for kind in ("views", "dropout", "deletion"))
+    augment = transformations(how.augmentation(found["config"]))
+    asked = {"views": how.views, "augment": augment}
+    if how.views and augment and (views is None or not asked.items() <= views.items()):
+        return False
+    if how.samples and has_dropout(found) and (dropout or {}).get("samples") != how.samples:
+        return False
+    if how.delete and not ("deletion" in entries and _is_of(deletion, how)):
+        return False
+    return "plain" in entries and (not how.perturb or "perturbation" in entries)
+
+
+def _is_of(deletion: Mapping[str, Any] | None, how: Settings) -> bool:
+    return deletion is None or (deletion["draws"], deletion["scaled"]) == (how.draws, how.scaled)
+
+
+def _inspected(found: record.Record, look: Mapping[str, Any]) -> bool:
+    held = found.get("inspect") or {}
+    moments = {"start", "end"} if look["train"] else {"start"}
+    return held.get("images") == look["images"] and moments <= set(held)

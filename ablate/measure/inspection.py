@@ -1,0 +1,229 @@
+"""`ablate inspect`: signal statistics of runs, at the start, on the way and after training.
+
+At the start the initial weights are looked at, and one step is taken for the size of its update.
+After training, the weights are those of the run's record; what is not recorded yet is trained as
+`ablate run` would. With ``every=N`` training is gone through here, step by step, with the numbers
+that a recorded run has, and recorded nowhere.
+
+Looked at are training images, always the same, as evaluation sees them; gradients are those of the
+mean cross entropy alone. The update is the optimizer's own, with everything that acts in the step.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from torch import Tensor
+from tqdm import tqdm
+
+from ablate import record
+from ablate.commands.asking import Asked
+from ablate.errors import AblateError
+from ablate.launch import command as launching
+from ablate.launch import execute
+from ablate.launch.describe import load
+from ablate.measure.layers import differs
+from ablate.measure.observe import fixed_batch, observe, update_ratios
+from ablate.measure.signals import OF_LAYERS, OF_WEIGHTS, Look
+from ablate.plan import Run
+from ablate.plan.stacks import Stack
+from ablate.train.memory import keep_freed_memory
+from ablate.train.training import Training
+
+
+@dataclass(frozen=True)
+class Seen:
+    """One look at a run.
+
+    Attributes:
+        name: What the run is called.
+        run: The run.
+        moment: ``start``, ``step`` or ``end``.
+        step: Steps done.
+        mode: ``train`` or ``eval``, or ``both`` where they do not differ.
+        found: What was seen; rows of weights have ``update_ratio`` too: the size of the next step
+            over the weight's, ‖Δw‖/‖w‖ (None where it is not known, or the weight is 0).
+    """
+
+    name: str
+    run: Run
+    moment: str
+    step: int
+    mode: str
+    found: Look
+
+
+@dataclass
+class Inspected:
+    """All looks of a request.
+
+    Attributes:
+        asked: The request.
+        seen: The looks, run by run.
+        failures: Runs that ended otherwise than finished, and how.
+        images: Training images that were looked at: as many as asked for, or as the smallest
+            training split has.
+    """
+
+    asked: Asked
+    seen: list[Seen] = field(default_factory=list)
+    failures: list[str] = field(default_factory=list)
+    images: int = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.images = self.asked.settings["images"]
+
+
+def inspect(asked: Asked) -> Inspected:
+    """Look at the runs of a request.
+
+    Raises:
+        AblateError: A run that was finished before kept no weights.
+        KeyboardInterrupt: A stop was asked for.
+    """
+    keep_freed_memory()
+    by_record = asked.settings["train"] and asked.settings["every"] is None
+    if by_record:
+        for request in asked.requests:
+            _, interrupted = launching.run(request)
+            if interrupted:
+                raise KeyboardInterrupt
+    called = {id(run): name for run, name in zip(asked.runs, asked.names, strict=True)}
+    inspected = Inspected(asked)
+    for stack in execute.plan(asked.runs):
+        names = [called[id(run)] for run in stack.runs]
+        watch = _Watch(stack, names, asked.settings, inspected)
+        watch.on_the_way()
+        if by_record:
+            watch.recorded()
+    order = {name: place for place, name in enumerate(asked.names)}
+    inspected.seen.sort(key=lambda seen: order[seen.name])
+    return inspected
+
+
+def at_both_ends(run: Run, images: int, trained: bool) -> dict[str, Any]:
+    """Look at a run in training mode at the start, and at the weights that its record holds.
+
+    Args:
+        run: A run; it finished, if it is to be looked at after training.
+        images: How many training images are looked at.
+        trained: Whether to look after training too.
+
+    Returns:
+        What its record holds under `inspect`: ``images``, and by moment (``start``, ``end``)
+        ``step``, ``layers`` (by name: ``kind`` and `signals.OF_LAYERS`) and ``weights`` (by name:
+        ``matrix`` and `signals.OF_WEIGHTS` but the ratio of the update).
+
+    Raises:
+        AblateError: It is not finished, or kept no weights.
+    """
+    settings = {"images": images, "every": None, "train": trained}
+    inspected = Inspected(Asked(settings, (), (run,), (run.key,)))
+    watch = _Watch(Stack((run,), fused=False, why=""), [run.key], settings, inspected)
+    watch.start()
+    if trained:
+        watch.recorded()
+    if inspected.failures:
+        raise AblateError(*inspected.failures)
+    seen = [one for one in inspected.seen if one.mode != "eval"]
+    return {"images": images} | {one.moment: written(one.found, one.step) for one in seen}
+
+
+def written(found: Look, step: int) -> dict[str, Any]:
+    """Write a look down for a record, without its histograms."""
+    of_layers, of_weights = ("kind", *OF_LAYERS), ("matrix", *OF_WEIGHTS[:-1])
+    return {
+        "step": step,
+        "layers": {row["layer"]: {name: row[name] for name in of_layers} for row in found.layers},
+        "weights": {
+            row["parameter"]: {name: row[name] for name in of_weights} for row in found.weights
+        },
+    }
+
+
+# -- looking at a stack of runs --------------------------------------------------------------------
+
+
+class _Watch:
+    """Looks at the runs of a stack."""
+
+    def __init__(
+        self, stack: Stack, names: Sequence[str], settings: Mapping[str, Any], into: Inspected
+    ) -> None:
+        self.runs, self.names, self.into = stack.runs, names, into
+        self.every, self.train = settings["every"], settings["train"]
+        configs = [run.config for run in stack.runs]
+        self.training = Training(configs, load(configs[0]), fused=stack.fused)
+        self.batch = fixed_batch(self.training.data, settings["images"])
+        into.images = min(into.images, len(self.batch[0]))
+        own = self.training.alone is not None
+        self.differs = own or any(
+            differs(self.training.stack.layers(r)) for r in range(len(configs))
+        )
+
+    def on_the_way(self) -> None:
+        """Look at the start, and on the way where that was asked for, up to the end."""
+        training = self.training
+        with tqdm(total=training.steps, disable=None, leave=False, unit=" steps") as bar:
+            while not training.done:
+                step = training.step
+                if step == 0 or step % self.every == 0:
+                    self._at_a_step("start" if step == 0 else "step")
+                else:
+                    training.advance()
+                bar.update()
+                if self.every is None:
+                    return
+        training.finish()
+        for r, course in enumerate(training.courses):
+            self._look(r, "end", training.step)
+            if course.diverged is not None:
+                self._failed(r, "diverged", f"the loss was not finite at step {course.diverged}")
+
+    def start(self) -> None:
+        """Look at the initial weights, and do no step."""
+        for r in range(len(self.runs)):
+            self._look(r, "start", 0)
+
+    def recorded(self) -> None:
+        """Look at the weights that the runs' records hold."""
+        for r, run in enumerate(self.runs):
+            found = record.read(run.directory)
+            status = "missing" if found is None else found["status"]
+            if status != "finished":
+                self._failed(r, status, "" if found is None else str(found["reason"]))
+            if found is None or status not in ("finished", "diverged"):
+                continue
+            steps = found["history"][-1]["step"] if found["history"] else 0
+            self._look(r, "end", steps, record.load_weights(run.directory))
+
+    def _failed(self, r: int, status: str, reason: str) -> None:
+        self.into.failures.append(f"{self.names[r]}: {status}: {reason}")
+
+    def _at_a_step(self, moment: str) -> None:
+        """Look at all runs, do the step, and measure what it changed."""
+        training, step = self.training, self.training.step
+        some = [r for r, course in enumerate(training.courses) if course.goes_on]
+        looks = {r: self._look(r, moment, step) for r in some}
+        ratios = update_ratios(training)
+        for r, found in looks.items():
+            for row in found.weights:
+                ratio = ratios[row["parameter"]][r]
+                row["update_ratio"] = ratio if math.isfinite(ratio) else None
+
+    def _look(
+        self, r: int, moment: str, step: int, weights: Mapping[str, Tensor] | None = None
+    ) -> Look:
+        """Look at a run in training mode; at both ends also in evaluation, where that differs."""
+        how: dict[str, Any] = {"weights": weights, "step": step}
+        train = observe(self.training, r, *self.batch, training_mode=True, **how)
+        modes = {"train" if self.differs else "both": train}
+        if self.differs and moment != "step":
+            modes["eval"] = observe(self.training, r, *self.batch, training_mode=False, **how)
+        for mode, found in modes.items():
+            seen = Seen(self.names[r], self.runs[r], moment, step, mode, found)
+            self.into.seen.append(seen)
+        return train

@@ -1,0 +1,171 @@
+"""A saved run, opened again: its network with the selected weights, and its data."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from ablate import data, record, rng
+from ablate.config import schema
+from ablate.data.tensors import Split, Tensors
+from ablate.errors import AblateError
+from ablate.launch.describe import load
+from ablate.nets.build import build, has_own_parts
+from ablate.nets.own import seeded
+from ablate.plan import own_code
+from ablate.plan.run import key
+from ablate.train.batches import EVAL_BATCH, seed_of
+from ablate.train.training import DTYPES
+
+# Both get the number of a part of a split, [B, C, H, W] as it is stored.
+See = Callable[[Tensor, int], Tensor]  # those images -> what the network is given
+During = Callable[[int], AbstractContextManager[None]]
+
+_LETTERS = 200  # of torch's message that names what does not fit
+
+
+@dataclass(frozen=True)
+class Saved:
+    """A finished run's network and data.
+
+    Attributes:
+        directory: The run's folder.
+        record: Its record.
+        module: Its network in evaluation mode, on the device; dropout is ours.
+        data: Its data set, there too.
+        classes: Names of the classes.
+    """
+
+    directory: Path
+    record: record.Record
+    module: nn.Module
+    data: Tensors
+    classes: tuple[str, ...]
+
+    @property
+    def config(self) -> Mapping[str, Any]:
+        """The run's configuration."""
+        config: Mapping[str, Any] = self.record["config"]
+        return config
+
+    def seed(self, source: str) -> int:
+        """Give the seed of one source of randomness, as training did."""
+        return seed_of(self.config, source)
+
+    def split(self, name: str) -> Split:
+        """Give the images of a split.
+
+        Raises:
+            AblateError: There are none.
+        """
+        split: Split = getattr(self.data, name)
+        if not len(split):
+            raise AblateError(f"{self.directory} has no {name} images: data.val_size is 0")
+        return split
+
+    @torch.no_grad()
+    def apply(self, x: Tensor) -> Tensor:
+        """Apply the network, in the mode that it is in: normalized images -> logits [B, K]."""
+        logits: Tensor
+        with self._precision(), self._own_randomness():
+            logits = self.module(x)
+        return logits
+
+    def logits(self, split: Split, see: See | None = None, during: During | None = None) -> Tensor:
+        """Apply the network to a whole split.
+
+        Args:
+            split: The images.
+            see: What the network sees of stored images; by default themselves, normalized.
+            during: What the network is changed by meanwhile.
+
+        Returns:
+            Logits [N, K], float64.
+        """
+        each = []
+        for part, images in enumerate(torch.split(split.images, EVAL_BATCH)):
+            x = self.data.normalized(images) if see is None else see(images, part)
+            with nullcontext() if during is None else during(part):
+                each.append(self.apply(x))
+        return torch.cat(each).double()
+
+    def _precision(self) -> AbstractContextManager[Any]:
+        if self.config["precision"] != "bf16":
+            return nullcontext()
+        return torch.autocast(self.data.train.images.device.type, torch.bfloat16)
+
+    def _own_randomness(self) -> AbstractContextManager[None]:
+        """Fix what a network of the user's may draw even in evaluation."""
+        if not has_own_parts(self.config):
+            return nullcontext()
+        return seeded(int(rng.stream(self.seed("dropout"), "evaluate")))
+
+
+def open_run(directory: Path, found: record.Record, device: str) -> Saved:
+    """Open a finished run; to be called while it is claimed.
+
+    Args:
+        directory: The run's folder.
+        found: Its record.
+        device: ``cpu`` or ``cuda``.
+
+    Raises:
+        AblateError: Its weights or its data are not there or are no longer what they were.
+    """
+    config = found["config"]
+    weights = record.load_weights(directory)
+    source = data.read(config["data"])
+    trained_on = found["environment"]["data"]["digest"]
+    if source.digest != trained_on:
+        raise AblateError(
+            f"{directory}: the data have changed since it was trained (their digest was"
+            f" {trained_on}, now it is {source.digest})"
+        )
+    tensors = load({**config, "device": device})
+    with seeded(0):  # torch's layers draw weights of their own, which are replaced here
+        module = build(config, tensors.shape, tensors.classes)
+    _check_own_code(directory, found)
+    module.to(device, DTYPES[config["precision"]])
+    try:
+        module.load_state_dict(weights)
+    except RuntimeError as error:
+        first = (str(error).splitlines()[1:2] or [str(error)])[0].strip()
+        raise AblateError(
+            f"{directory}: its weights do not fit the network that its record describes, one of the"
+            f" two has changed since it was trained ({first[:_LETTERS]})"
+        ) from error
+    return Saved(directory, found, module.eval(), tensors, source.classes)
+
+
+def check(directory: Path, found: record.Record | None) -> record.Record:
+    """Check what a record alone can tell.
+
+    Raises:
+        AblateError: There is no finished run, or it kept no weights.
+    """
+    if found is None:
+        raise AblateError(f"{directory} holds no record: name the folder of a finished run")
+    if found["status"] != "finished":
+        raise AblateError(f"{directory} is not finished but {found['status']}: nothing to evaluate")
+    if found["config"]["save"] == "none":
+        raise AblateError(f"{directory} keeps no weights: it was trained with save=none")
+    return found
+
+
+def _check_own_code(directory: Path, found: record.Record) -> None:
+    """Compare the code of what is the user's own with that which the run's key was made of."""
+    config, digest = found["config"], found["environment"]["data"]["digest"]
+    code = own_code.digests(config)
+    if code and key(config, digest, code) != found["key"]:
+        targets = schema.targets(config)
+        named = ", ".join(f"{slot}._target_={targets[slot]}" for slot in code)
+        raise AblateError(
+            f"{directory}: the code of {named} has changed since it was trained; put the old file"
+            " back, or train again"
+        )

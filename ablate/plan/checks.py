@@ -1,0 +1,214 @@
+"""What can be wrong with a composed configuration; each check lists its faults, a sentence each."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Mapping, Set
+from pathlib import Path
+from typing import Any
+
+from ablate.config import effect, files, schema
+from ablate.config.schema import BY_NAME, shown
+from ablate.errors import nearest
+from ablate.nets import shapes
+from ablate.plan.run import sweep_name
+
+# What an option cannot do without, though its file names no value.
+_NEEDED = {
+    ("data", "folder"): "root",
+    ("data", "custom"): "_target_",
+    ("model", "custom"): "_target_",
+    ("norm", "custom"): "_target_",
+}
+
+
+def sound_names(config: Mapping[str, Any]) -> set[str]:
+    """Name the values that are legal."""
+    entries = schema.entries(config)
+    return {name for name, value, knob in entries if knob is None or not knob.fault(value)}
+
+
+def illegal(config: Mapping[str, Any], explicit: Set[str]) -> list[str]:
+    """List values that are not legal, and names that are no knob's."""
+    faults = _needs(config, explicit)
+    for name, value, knob in schema.entries(config):
+        group = name.partition(".")[0]
+        if knob is None:
+            if not schema.is_argument(config, name):
+                faults.append(f"there is no knob {name}{nearest(name, BY_NAME)}")
+            continue
+        missing = (
+            value is None and _NEEDED.get((group, _option(config, group))) == name[len(group) + 1 :]
+        )
+        fault = None if missing else knob.fault(value)
+        faults += [fault] if fault else []
+    return faults
+
+
+def _needs(config: Mapping[str, Any], explicit: Set[str]) -> list[str]:
+    faults = []
+    for (group, option), part in _NEEDED.items():
+        knob = BY_NAME[f"{group}.{part}"]
+        if _option(config, group) != option or schema.get(config, knob.name) is not None:
+            continue
+        if knob.name not in explicit or knob.null:  # else its own fault has been told
+            faults.append(f"{group}={option} needs {knob.name}=... ({knob.type})")
+    return faults
+
+
+def _option(config: Mapping[str, Any], group: str) -> str:
+    return str(schema.get(config, f"{group}.name"))
+
+
+def lacking(config: Mapping[str, Any]) -> list[str]:
+    """Say what a configuration of the user's own leaves out."""
+    wanted = list(schema.flatten(files.top()))
+    for group, options in files.groups().items():
+        if group not in config:
+            wanted.append(group)
+        elif group not in schema.OPTIONS:
+            wanted += [f"{group}.{part}" for part in files.option(group, options[0])]
+        elif _option(config, group) in options:
+            wanted += [f"{group}.{part}" for part in files.option(group, _option(config, group))]
+        else:
+            wanted.append(f"{group}.name")
+    lacking = [n for n in wanted if schema.get(config, n, schema.UNSET) is schema.UNSET]
+    if not lacking:
+        return []
+    hint = "a configuration whose defaults begin with `- config` has them all"
+    return [f"the configuration lacks {', '.join(lacking)}; {hint}"]
+
+
+def wrong_lengths(config: Mapping[str, Any], sound: Set[str]) -> list[str]:
+    """List lists with an entry a layer whose length is not the number of layers."""
+    model = config["model"]
+    if model["name"] == "custom" or not model_is_sound(config, sound):
+        return []
+    if wrong := shapes.illegal_depth(model):
+        return [wrong]
+    counts = {
+        "dropout.conv": (shapes.conv_layers(model), "rate", "convolutional layer"),
+        "dropout.dense": (shapes.dense_layers(model), "rate", "hidden layer"),
+        "init.layers": (shapes.weighted_layers(model), "scheme", "layer with weights"),
+    }
+    faults = []
+    for name, (layers, what, which) in counts.items():
+        values = schema.get(config, name)
+        if name in sound and isinstance(values, list) and layers not in (0, len(values)):
+            faults.append(
+                f"{name}={shown(values)} has {count(len(values), what)}, and model={model['name']}"
+                f" has {_layers(layers, which)}: give one for each layer"
+                + ("" if name == "init.layers" else ", or one for all")
+            )
+    return faults
+
+
+def model_is_sound(config: Mapping[str, Any], sound: Set[str]) -> bool:
+    """Tell whether all values of the model are legal."""
+    return all(name in sound for name in schema.flatten(config["model"], "model."))
+
+
+def _layers(number: int, which: str) -> str:
+    return f"{number} {which if number == 1 else which.replace('layer', 'layers')}"
+
+
+def count(number: int, what: str) -> str:
+    """Write a number of things."""
+    return f"{number} {what}{'' if number == 1 else 's'}"
+
+
+def idle(config: Mapping[str, Any], explicit: Set[str]) -> list[str]:
+    """List knobs that the request sets and that touch nothing."""
+    faults = []
+    for name in sorted(explicit):
+        knob, value = schema.knob_of(config, name), schema.get(config, name)
+        if knob is None or knob.idle is None or knob.fault(value):
+            continue
+        if schema.is_off(knob, value):
+            continue
+        reason = knob.idle(config)
+        if reason:
+            label = name.removesuffix(".name")
+            faults.append(f"{label}={shown(value)} touches nothing: {reason}")
+    if "dropout" in explicit:
+        knobs = [BY_NAME[f"dropout.{name}"] for name in effect.RATES]
+        on = [knob for knob in knobs if not schema.is_off(knob, schema.get(config, knob.name))]
+        reasons = [knob.idle(config) for knob in on if knob.idle]
+        if reasons and all(reasons):
+            faults.append(f"dropout={_dropout_option(config)} touches nothing: {reasons[-1]}")
+    return faults
+
+
+def _dropout_option(config: Mapping[str, Any]) -> str:
+    options = files.groups()["dropout"]
+    return next((o for o in options if files.option("dropout", o) == config["dropout"]), "...")
+
+
+def contradictions(config: Mapping[str, Any], explicit: Set[str], sound: Set[str]) -> list[str]:
+    """List knobs that exclude each other."""
+    norm, model, regularize = config["norm"], config["model"], config["regularize"]
+    optimizer = config["optimizer"]
+    own = model["name"] == "custom"
+    faults = []
+    if config["init"]["name"] == "own" and not own:
+        faults.append("init=own leaves weights as your own model draws them: choose another init")
+    if config["init"].get("gain") == "auto" and not isinstance(model.get("activation"), str):
+        faults.append(
+            "init.gain=auto knows the gain of the shipped activations alone, and"
+            f" model={model['name']} has none of them here: give a number"
+        )
+    if norm["name"] == "batch" and config.get("batch_size") == 1:
+        faults.append("norm=batch needs batch_size ≥ 2: one image has no batch statistics")
+    if config["dropout"].get("kind") == "dropconnect" and config["dropout"].get("input"):
+        faults.append(
+            "dropout.kind=dropconnect drops weights, and the input has none: set dropout.input=0"
+            " (dropout.conv or dropout.dense drop the first layer's weights)"
+        )
+    if optimizer["name"] == "nesterov" and optimizer.get("momentum") == 0:
+        faults.append(
+            "optimizer=nesterov looks ahead by its momentum: optimizer.momentum=0 leaves"
+            " optimizer=sgd"
+        )
+    reason = effect.long_patience(config)
+    if reason and "schedule.name" in explicit and "schedule.patience" not in explicit:
+        faults.append(f"schedule=plateau touches nothing: {reason}; set schedule.patience")
+    if regularize.get("ema") and regularize.get("swa") is not None:
+        faults.append("regularize.ema and regularize.swa both average the weights: choose one")
+    milestones = config["schedule"].get("milestones")
+    if "schedule.milestones" in sound and milestones != sorted(set(milestones or [])):
+        faults.append(f"schedule.milestones={shown(milestones)} are to rise from one to the next")
+    return faults + _odd_groups(config, explicit, sound)
+
+
+def _odd_groups(config: Mapping[str, Any], explicit: Set[str], sound: Set[str]) -> list[str]:
+    norm = config["norm"]
+    if "norm.groups" not in explicit & sound or norm["name"] != "group":
+        return []
+    faults = []
+    for name in sorted({"model.channels", "model.hidden", "model.width"} & sound):
+        widths = schema.get(config, name)
+        odd = [w for w in (widths if isinstance(widths, list) else [widths]) if w % norm["groups"]]
+        if odd:
+            faults.append(
+                f"norm.groups={norm['groups']} does not divide {odd[0]} of {name}={shown(widths)}"
+            )
+    return faults
+
+
+def unwritable(config: Mapping[str, Any]) -> list[str]:
+    """Say why runs cannot be recorded where they are to be."""
+    if not isinstance(config.get("out"), str | int | float) or config["out"] == "":
+        return []
+    place = Path(str(config["out"])).expanduser() / str(sweep_name(config))
+    try:
+        while not place.exists() and place != place.parent:
+            place = place.parent
+    except OSError as error:  # a name that is too long, say
+        return [f"name={shown(sweep_name(config))} is no name for a folder ({error.strerror})"]
+    if not place.is_dir():
+        return [f"out={config['out']}: {place} is a file, and runs cannot be recorded below it"]
+    try:
+        with tempfile.TemporaryFile(dir=place):
+            return []
+    except OSError as error:
+        return [f"out={config['out']}: {place} is not writable ({error.strerror}); name another"]

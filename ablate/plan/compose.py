@@ -1,0 +1,123 @@
+"""Composes the cells of a grid: by Hydra once a choice of groups, then by setting values.
+
+One composition by Hydra costs some 60 ms, a copy and a few assignments a thousandth of that. A test
+holds that the result is Hydra's own.
+"""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable, Sequence
+from functools import lru_cache
+from typing import Any
+
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.core.override_parser.types import Override
+from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+
+from ablate.config import files
+from ablate.errors import AblateError
+
+Contents = dict[str, Any]  # nested and plain; interpolations stand as they are written
+
+
+class Composer:
+    """Composes many cells.
+
+    Args:
+        compose: Lets Hydra compose a list of overrides.
+    """
+
+    def __init__(self, compose: Callable[[Sequence[str]], DictConfig]) -> None:
+        self._compose = compose
+        self._bases: dict[tuple[str, ...], tuple[Contents, DictConfig]] = {}
+
+    def contents(self, overrides: Sequence[str]) -> Contents:
+        """Compose one cell, without its `hydra` part.
+
+        Raises:
+            AblateError: Hydra does not compose it.
+        """
+        groups = tuple(text for text in overrides if _is_group(_parsed(text)))
+        values = [_parsed(text) for text in overrides if not _is_group(_parsed(text))]
+        if not all(_is_plain(value) for value in values):
+            return bare(self._compose(list(overrides)))
+        made = copy.deepcopy(self._base(groups)[0])
+        for override in values:
+            if not override.is_hydra_override():
+                _set(made, override.key_or_group, copy.deepcopy(override.value()))
+        return made
+
+    def hydra_part(self, overrides: Sequence[str]) -> DictConfig:
+        """Give the `hydra` part of a cell's group choice; it is shared: copy before a change."""
+        groups = tuple(text for text in overrides if _is_group(_parsed(text)))
+        part = self._base(groups)[1].hydra
+        assert isinstance(part, DictConfig), "Hydra's own part is a mapping"
+        return part
+
+    def _base(self, groups: tuple[str, ...]) -> tuple[Contents, DictConfig]:
+        if groups not in self._bases:
+            cfg = self._compose(list(groups))
+            self._bases[groups] = (bare(cfg), cfg)
+        return self._bases[groups]
+
+
+def resolved(contents: Contents) -> Contents:
+    """Resolve interpolations; what is missing (???) becomes None. Groups may be shared.
+
+    Raises:
+        AblateError: An interpolation leads nowhere.
+    """
+    if not _mentions(contents, "${") and not _mentions(contents, "???"):
+        return dict(contents)
+    cfg = OmegaConf.create(contents)
+    try:
+        for name in OmegaConf.missing_keys(cfg):
+            OmegaConf.update(cfg, name, None)
+        plain = OmegaConf.to_container(cfg, resolve=True)
+    except OmegaConfBaseException as error:
+        reason = str(error).splitlines()[0]
+        raise AblateError(f"the configuration does not resolve: {reason}") from error
+    assert isinstance(plain, dict), "a configuration is a mapping"
+    return {str(k): v for k, v in plain.items()}
+
+
+def bare(cfg: DictConfig) -> Contents:
+    """Take a configuration out of its wrapping, without its `hydra` part."""
+    plain = OmegaConf.to_container(
+        OmegaConf.masked_copy(cfg, [str(k) for k in cfg if k != "hydra"])
+    )
+    assert isinstance(plain, dict), "a configuration is a mapping"
+    return {str(k): v for k, v in plain.items()}
+
+
+@lru_cache(maxsize=65536)
+def _parsed(text: str) -> Override:
+    return OverridesParser.create().parse_override(text)
+
+
+def _is_group(override: Override) -> bool:
+    return override.key_or_group in files.groups() or override.key_or_group.startswith("hydra/")
+
+
+def _is_plain(override: Override) -> bool:
+    return not override.is_delete() and not isinstance(override.value(), dict)
+
+
+def _set(contents: Contents, name: str, value: Any) -> None:
+    *path, leaf = name.split(".")
+    node = contents
+    for part in path:
+        if not isinstance(node.get(part), dict):  # model.activation=relu, say, or nothing
+            node[part] = {}
+        node = node[part]
+    node[leaf] = value
+
+
+def _mentions(value: Any, text: str) -> bool:
+    if isinstance(value, dict):
+        return any(_mentions(v, text) for v in value.values())
+    if isinstance(value, list):
+        return any(_mentions(v, text) for v in value)
+    return isinstance(value, str) and text in value

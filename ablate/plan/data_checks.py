@@ -1,0 +1,138 @@
+"""What of a configuration does not fit the data set that it names."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Set
+from math import gcd
+from typing import Any
+
+from ablate import data
+from ablate.config import schema
+from ablate.config.schema import shown
+from ablate.data.source import Source
+from ablate.errors import AblateError
+from ablate.nets import shapes
+from ablate.plan.checks import count, model_is_sound
+
+
+def knows_its_data(config: Mapping[str, Any], sound: Set[str]) -> bool:
+    """Tell whether the values that name the data set are all legal."""
+    values = config["data"]
+    needed = {"folder": "root", "custom": "_target_"}.get(values["name"])
+    if needed is not None and values.get(needed) is None:
+        return False
+    return all(name in sound for name in schema.flatten(values, "data."))
+
+
+def is_at_hand(values: Mapping[str, Any]) -> bool:
+    """Tell whether reading a data set downloads nothing."""
+    name = values["name"]
+    return name not in data.FETCHED or data.present(name, data.home(values.get("root")))
+
+
+def against_the_data(
+    config: Mapping[str, Any], source: Source, sound: Set[str], explicit: Set[str]
+) -> list[str]:
+    """List what does not fit the data set that was read."""
+    if "batch_size" not in sound:
+        return []
+    try:
+        size = sizes(config, source)
+    except AblateError as error:
+        return list(error.faults)
+    faults = []
+    batch = config["batch_size"]
+    if batch != "full" and batch > size.train and "batch_size" in explicit:
+        faults.append(
+            f"batch_size={batch} is more than the {count(size.train, 'training image')}: it takes"
+            f" a whole number from 1 to {size.train}, or full"
+        )
+    if config["norm"]["name"] == "batch" and size.train < 2:
+        faults.append("norm=batch needs at least 2 training images")
+    if size.val == 0:
+        faults += _without_validation(config)
+    _, height, width = shape_of(config, source)
+    faults += _far_shifts(config, sound, min(height, width))
+    if config["model"]["name"] != "custom" and model_is_sound(config, sound):
+        faults += _network(config, height, width)
+    return faults
+
+
+def check_newton(config: Mapping[str, Any], shape: tuple[int, int, int], classes: int) -> None:
+    """Refuse Newton's method where the Hessian would be too large.
+
+    Raises:
+        AblateError: The network has too many parameters; told with the memory that they would need.
+    """
+    if config["optimizer"]["name"] != "newton":
+        return
+    from ablate.nets.build import build
+    from ablate.optim.solvers import LARGEST, hessian_bytes
+
+    network = build(config, shape, classes)
+    count = sum(p.numel() for p in network.parameters() if p.requires_grad)
+    if count > LARGEST:
+        raise AblateError(
+            f"optimizer=newton takes at most {LARGEST:,} parameters, and the model has {count:,}:"
+            f" its Hessian would need {hessian_bytes(count) / 2**30:,.1f} GiB; take a smaller model"
+            " (model=mlp model.hidden=[]), or optimizer=lbfgs"
+        )
+
+
+def _without_validation(config: Mapping[str, Any]) -> list[str]:
+    wanted = {
+        "select=best": config["select"] == "best",
+        "schedule=plateau": config["schedule"]["name"] == "plateau",
+        "regularize.early_stopping": config["regularize"]["early_stopping"] is not None,
+    }
+    return [
+        f"{what} needs validation images: data.val_size is 0" for what, on in wanted.items() if on
+    ]
+
+
+def _far_shifts(config: Mapping[str, Any], sound: Set[str], side: int) -> list[str]:
+    """List strengths in pixels that leave nothing of an image."""
+    most = {"shift": side - 1, "crop": side - 1, "cutout": 2 * side}
+    return [
+        f"augment.{name}={shown(value)} is too much for images {side} pixels wide: it takes at most"
+        f" {limit}"
+        for name, limit in most.items()
+        if f"augment.{name}" in sound and (value := config["augment"][name]) > limit
+    ]
+
+
+def _network(config: Mapping[str, Any], height: int, width: int) -> list[str]:
+    """List what goes wrong on the way of an image through a shipped network."""
+    model, norm = config["model"], config["norm"]
+    if shapes.illegal_depth(model):  # told with the other values
+        return []
+    try:
+        sites = shapes.norm_sites(model, height, width, norm.get("position", "before"))
+    except AblateError as error:
+        return list(error.faults)
+    for units, pixels in sites:
+        if norm["name"] == "instance" and pixels is None:
+            continue  # dense and recurrent layers have no instance norm
+        if norm["name"] not in ("group", "instance"):
+            break
+        groups = units if norm["name"] == "instance" else gcd(norm["groups"], units)
+        if units // groups * (pixels or 1) == 1:
+            return [
+                f"norm={norm['name']} would leave a constant of a layer of {units} in"
+                f" model={model['name']}: each of its groups is a single number there"
+            ]
+    return []
+
+
+def shape_of(config: Mapping[str, Any], source: Source) -> tuple[int, int, int]:
+    """Give channels, height and width of an image as the network sees it."""
+    channels, height, width = source.shape
+    side = config["data"].get("image_size")
+    return channels, side or height, side or width
+
+
+def sizes(config: Mapping[str, Any], source: Source) -> data.Sizes:
+    """Work out how many images each split gets."""
+    counts = {name: len(part.labels) for name, part in source.parts.items()}
+    values = config["data"]
+    return data.sizes(values["name"], counts, values.get("train_size"), values.get("val_size"))

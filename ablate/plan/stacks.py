@@ -1,0 +1,115 @@
+"""Grouping runs into stacks: pure, so that it can be printed and tested without training.
+
+Runs stack if they agree on every graph knob and on the data. How a stack is applied, and how wide
+it is, follows from the device and the size of the network alone, never from what is left to do: a
+resumed sweep meets the same stacks.
+
+    device   network                                    applied   width
+    cuda     any that can be batched                    fused     at most 32, and half the memory
+    cpu      up to 2^17 multiply-adds an image          fused     at most 16
+    cpu      larger, or one of the user's own           looped    1
+
+Measured on 2 cores: fused at 16, 8 x 8 digits trained 1.4 to 4 times as fast as one after another
+below 2^17 multiply-adds, and slower or hardly faster above. A single run is never fused, so that
+`ablate run` gives the bits of a plain module.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from ablate.config import schema
+from ablate.config.effect import SOLVERS
+from ablate.nets.shapes import multiply_adds, training_bytes
+from ablate.plan.run import Run
+
+_FUSED_ON_A_CPU = 2**17  # multiply-adds an image
+_WIDTH = {"cpu": 16, "cuda": 32}
+_WHERE = ("device", "stack.width", "stack.capture", "stack.compile", "deterministic")
+
+
+@dataclass(frozen=True)
+class Stack:
+    """Runs that are trained at once.
+
+    Attributes:
+        runs: In the order of the request, all of them, finished or not.
+        fused: Whether the networks are applied under vmap.
+        why: Why the stack is as it is, in a few words.
+    """
+
+    runs: tuple[Run, ...]
+    fused: bool
+    why: str
+
+
+def group(runs: Sequence[Run], memory: int | None = None) -> list[Stack]:
+    """Put every distinct run into exactly one stack.
+
+    Args:
+        runs: Planned runs; one that occurs twice (by its key and folder) counts once.
+        memory: The device's memory in bytes, where a stack is to fit into half of it.
+
+    Returns:
+        Stacks in the order of their first runs' keys, independent of the order of the request.
+    """
+    distinct = {(str(run.directory), run.key): run for run in runs}
+    alike: dict[str, list[Run]] = {}
+    for _, run in sorted(distinct.items(), key=lambda item: item[0]):
+        alike.setdefault(graph_of(run), []).append(run)
+    return [stack for members in alike.values() for stack in _cut(members, memory)]
+
+
+def graph_of(run: Run) -> str:
+    """Write down everything that must agree inside a stack."""
+    flat = schema.flatten(run.config)
+    where = {name: flat.get(name) for name in _WHERE}
+    return json.dumps([run.digest, schema.graph(run.config), where], sort_keys=True)
+
+
+def _cut(members: list[Run], memory: int | None) -> list[Stack]:
+    fused, why = _applied(members)
+    config = members[0].config
+    wish = config["stack"]["width"]
+    width = _widest(members[0], memory) if wish == "auto" else wish
+    if not fused:
+        return [Stack((run,), False, why) for run in members]
+    # Equal stacks rather than full ones and a rest: workers end at about the same time.
+    count = -(-len(members) // width)
+    size, more = divmod(len(members), count)
+    stacks, start = [], 0
+    for number in range(count):
+        end = start + size + (number < more)
+        stacks.append(Stack(tuple(members[start:end]), True, why))
+        start = end
+    return [s if len(s.runs) > 1 else Stack(s.runs, False, "a stack of one") for s in stacks]
+
+
+def _widest(run: Run, memory: int | None) -> int:
+    config, most = run.config, _WIDTH[run.config["device"]]
+    if memory is None or config["model"]["name"] == "custom":
+        return most  # a stack that turns out too wide is halved
+    need = training_bytes(config["model"], run.shape, run.classes, config["batch_size"])
+    return max(1, min(most, memory // 2 // need))
+
+
+def _applied(members: list[Run]) -> tuple[bool, str]:
+    config, run = members[0].config, members[0]
+    if config["optimizer"]["name"] in SOLVERS:
+        return False, f"optimizer={config['optimizer']['name']} searches its own steps"
+    if len(members) == 1:
+        return False, "nothing to share a stack with"
+    if config["stack"]["width"] == 1:
+        return False, "stack.width=1"
+    if run.alone:
+        return False, f"cannot be batched: {run.alone}"
+    if config["device"] == "cuda":
+        return True, "fused on a GPU"
+    if config["model"]["name"] == "custom":
+        return False, "your own network, on a CPU"
+    cost = multiply_adds(config["model"], run.shape, run.classes)
+    if cost <= _FUSED_ON_A_CPU or config["stack"]["width"] != "auto":
+        return True, f"{cost:,} multiply-adds an image"
+    return False, f"{cost:,} multiply-adds an image: arithmetic is the limit on a CPU"

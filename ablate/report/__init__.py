@@ -1,0 +1,1 @@
+"""From contrasts to pages, tables and figures: everything here is written, nothing computed."""

@@ -1,0 +1,115 @@
+"""Where the numbers of a report come from: what was asked of each run, and what it ran on."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from ablate import record
+from ablate.config import schema
+from ablate.report.command_lines import commands
+from ablate.report.compare import Comparison
+from ablate.report.explore import factors_of
+from ablate.report.formatting import knob, level, ranges
+
+_MOST = 8  # values of a knob in a sentence
+
+
+@dataclass(frozen=True)
+class Origin:
+    """Where the runs come from.
+
+    Attributes:
+        commands: Lines for a shell that train them again.
+        environment: What each was trained with, as name and value.
+        differs: What differs between the runs, in words.
+        selects: The rules by which weights were selected: ``last``, ``best``.
+    """
+
+    commands: tuple[str, ...]
+    environment: tuple[tuple[str, str], ...]
+    differs: str
+    selects: tuple[str, ...]
+
+
+def origin(comparison: Comparison) -> Origin:
+    """Find out where the runs come from, from a record of each setting that was run."""
+    runs = comparison.runs
+    settings = _settings(runs)
+    found = [(record.read(Path(path)), seeds) for path, seeds in settings]
+    records = [(one, seeds) for one, seeds in found if one is not None]
+    asked = [(one["config"], seeds) for one, seeds in records]
+    command = comparison.asked.command
+    return Origin(
+        (command,) if command else tuple(commands(asked)),
+        tuple(_environment(runs, [one for one, _ in records])),
+        _differs(runs, [one["config"] for one, _ in records]),
+        tuple(dict.fromkeys(str(one["config"].get("select", "last")) for one, _ in records)),
+    )
+
+
+def _settings(runs: pd.DataFrame) -> list[tuple[str, list[int]]]:
+    """Give the first record of each setting of all knobs but the seed, and the setting's seeds."""
+    varied = [str(name) for name in runs if "." in str(name) or name in schema.BY_NAME]
+    result = [n for n in varied if n != "seed" and _is_result(n)]
+    grouped = runs.groupby(["arm", *result], sort=False, dropna=False)
+    return [(str(part["path"].iloc[0]), part["seed"].tolist()) for _, part in grouped]
+
+
+def _is_result(name: str) -> bool:
+    knob = schema.BY_NAME.get(name)
+    return knob is None or knob.role == "result"
+
+
+def _environment(runs: pd.DataFrame, records: Iterable[Mapping[str, Any]]) -> list[tuple[str, str]]:
+    """Tell versions and machines; of versions, those of one run of each setting."""
+    told: dict[str, dict[str, None]] = {}
+    for one in records:
+        about = one["environment"]
+        data = about.get("data", {})
+        sizes = data.get("sizes", {})
+        facts = {
+            **{str(name): version for name, version in about.get("versions", {}).items()},
+            "platform": about.get("platform"),
+            "data set": schema.get(one["config"], "data.name"),
+            "images": ", ".join(f"{count} {split}" for split, count in sizes.items()) or None,
+        }
+        for name, value in facts.items():
+            if value is not None:
+                told.setdefault(name, {})[str(value)] = None
+    for name, column in (
+        ("device", "hardware"),
+        ("data digest", "data_digest"),
+        ("commit of the working directory", "commit"),
+    ):
+        values = dict.fromkeys(map(str, runs[column].dropna().unique()))
+        if values:
+            told[name] = values
+    if runs["dirty"].fillna(False).any():
+        told.setdefault("commit of the working directory", {})["with uncommitted changes"] = None
+    return [(name, "; ".join(values)) for name, values in told.items()]
+
+
+def _differs(runs: pd.DataFrame, configs: list[Mapping[str, Any]]) -> str:
+    parts = []
+    for name in factors_of(runs):
+        values = [v for v in runs[name].unique() if not pd.isna(v)]
+        numeric = pd.api.types.is_numeric_dtype(runs[name])
+        texts = [level(v) for v in values]
+        texts = [t for _, t in sorted(zip(values, texts, strict=True))] if numeric else texts
+        more = f" and {len(texts) - _MOST} more" if len(texts) > _MOST else ""
+        parts.append(f"{knob(name)} ({', '.join(texts[:_MOST])}{more})")
+    seeds = sorted({int(seed) for seed in runs["seed"]})
+    told = f"{'seeds' if len(seeds) > 1 else 'seed'} {ranges(seeds)}"
+    where = dict.fromkeys(f"{c['model']['name']} on {c['data']['name']}" for c in configs)
+    what = _joined(parts) if parts else "nothing but the seed"
+    return f"What differs: {what}; {told}; {', '.join(where)}."
+
+
+def _joined(parts: Sequence[str]) -> str:
+    *first, last = parts
+    return f"{', '.join(first)} and {last}" if first else last

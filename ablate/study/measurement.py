@@ -1,0 +1,230 @@
+"""What a study measures of its runs after training: its settings, and the metrics it gives."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+from ablate import data
+from ablate.analyze import after_training
+from ablate.errors import AblateError, nearest
+from ablate.plan import data_checks
+from ablate.plan.run import Run
+from ablate.study.study import Measurement, Study
+
+if TYPE_CHECKING:
+    from ablate.measure.evaluation_settings import Settings
+    from ablate.measure.finished import Wanted
+
+Fault = Callable[[str, str], None]
+
+_COMMANDS = ("evaluate", "inspect")
+_OFF = {  # kind of measurement -> the setting of `ablate evaluate` that leaves it out
+    "views": "views=none",
+    "dropout": "samples=none",
+    "deletion": "delete=false",
+    "correlation": "delete=false",
+    "perturbation": "perturb=false",
+}
+
+
+def read(given: Any, line: int, fault: Fault) -> Measurement | None:
+    """Read the `measure` of a study's file.
+
+    Args:
+        given: What stands there.
+        line: Where it stands.
+        fault: Takes down what is wrong, and at which place of the file.
+
+    Returns:
+        What is measured, or None where something is wrong.
+    """
+    if not isinstance(given, dict) or not given or not set(given) <= set(_COMMANDS):
+        fault("measure", "measure has evaluate, inspect or both: a list of settings each")
+        return None
+    words: dict[str, tuple[str, ...] | None] = dict.fromkeys(_COMMANDS)
+    sound = True
+    for command, value in given.items():
+        place = f"measure.{command}"
+        if not isinstance(value, list) or not all(isinstance(word, str) for word in value):
+            fault(place, f"{place} is a list of settings of `ablate {command}`")
+            sound = False
+            continue
+        words[command] = tuple(value)
+        only = {name: words[name] if name == command else None for name in _COMMANDS}
+        try:
+            wanted(Measurement(only["evaluate"], only["inspect"]))
+        except AblateError as error:
+            sound = False
+            for told in error.faults:
+                fault(place, told)
+    return Measurement(words["evaluate"], words["inspect"], line) if sound else None
+
+
+def wanted(measure: Measurement, device: str = "cpu") -> Wanted:
+    """Resolve what a study measures.
+
+    Args:
+        measure: What its file says.
+        device: Where its runs train: they are measured there, unless it says otherwise.
+
+    Raises:
+        AblateError: A setting is wrong; every fault is told.
+    """
+    from ablate.commands.asking import divided
+    from ablate.commands.inspect.request import SETTINGS
+    from ablate.measure.evaluation_settings import parse, settings
+    from ablate.measure.finished import Wanted
+
+    how = look = None
+    if measure.evaluate is not None:
+        how = settings({"device": device} | parse(measure.evaluate))
+    if measure.inspect is not None:
+        look, rest, faults = divided("inspect", SETTINGS, measure.inspect)
+        faults += [f"{word} is no setting of `ablate inspect`" for word in rest]
+        if look["every"] is not None:
+            faults.append(f"every={look['every']}: a study's runs are looked at at both ends alone")
+        if faults:
+            raise AblateError(*faults)
+    return Wanted(how, look)
+
+
+# -- metrics ---------------------------------------------------------------------------------------
+
+
+def check_names(values: Mapping[str, Any], study: Study, fault: Fault) -> None:
+    """Check that what is measured gives the metrics that a study's file names.
+
+    Args:
+        values: The file's.
+        study: The study read from it.
+        fault: Takes down what is wrong, and at which place of the file.
+    """
+    if values.get("measure") is not None and study.measure is None:
+        return  # that it is wrong has been told
+    named = {"metric": study.metric}
+    claims = values.get("claims")
+    for number, claim in enumerate(claims if isinstance(claims, list) else ()):
+        given = claim if isinstance(claim, dict) else {}
+        some = {f"claims.{number}.{key}": given.get(key) for key in ("metric", "against_metric")}
+        named |= {path: str(name) for path, name in some.items() if name is not None}
+    for path, name in named.items():
+        if why := unmeasured(name, study.measure):
+            fault(path, why)
+
+
+def unmeasured(metric: str, measure: Measurement | None) -> str | None:
+    """Say why no measurement of a study gives a metric, or None if one does.
+
+    Args:
+        metric: A metric; what training records is no concern of measurements.
+        measure: What the study measures, or None; its settings are sound.
+    """
+    if not after_training.is_measured(metric):
+        return None
+    command = metric.partition("/")[0]
+    if measure is None or getattr(measure, command) is None:
+        return f"{metric} is measured after training: the study lacks measure: {{{command}: [...]}}"
+    asked = wanted(measure)
+    given = names(asked)
+    if any(after_training.matches(metric, name) for name in given):
+        return None
+    on = {} if asked.evaluate is None else _kinds(asked.evaluate)
+    off = [word for kind, word in _OFF.items() if not on.get(kind, True) and f"/{kind}/" in metric]
+    left_out = f" with {off[0]}" if off else ""
+    spelled = [name.replace("<layer>", "1") for name in given]
+    return f"no measurement gives {metric}{left_out}{nearest(metric, spelled)}"
+
+
+def names(asked: Wanted) -> list[str]:
+    """List the metrics that are measured; ``<layer>`` stands for the number of any layer."""
+    found: list[str] = []
+    if (how := asked.evaluate) is not None:
+        start = "evaluate" if how.split == "test" else f"evaluate/{how.split}"
+        kinds = [kind for kind, is_on in _kinds(how).items() if is_on]
+        found += [f"{start}/{name}" for kind in kinds for name in after_training.EVALUATED[kind]]
+    if (look := asked.inspect) is not None:
+        moments = after_training.MOMENTS if look["train"] else after_training.MOMENTS[:1]
+        found += [
+            f"inspect/{moment}/{name}" for moment in moments for name in after_training.INSPECTED
+        ]
+    return found
+
+
+def _kinds(how: Settings) -> dict[str, bool]:
+    """Say of each kind of measurement whether these settings make it."""
+    made = {
+        "views": how.views is not None,
+        "dropout": how.samples is not None,
+        "calibration": how.split == "test",  # a temperature is fitted on validation
+        "deletion": how.delete,
+        "correlation": how.delete,
+        "perturbation": how.perturb,
+    }
+    return {kind: made.get(kind, True) for kind in after_training.EVALUATED}
+
+
+# -- runs ------------------------------------------------------------------------------------------
+
+
+def unfit(study: Study, runs: Sequence[Run]) -> list[str]:
+    """Say what of a study's measurements its runs have no use for, with file and line.
+
+    Args:
+        study: A study, its file checked.
+        runs: Those that it reports.
+    """
+    if study.measure is None:
+        return []
+    asked = wanted(study.measure, runs[0].config["device"])
+    arms = {str(run.arm): run for run in reversed(runs)}  # the first run of each
+    place = f"{study.file}, line {study.measure.line}"
+    faults = [f"{place}: {told}" for told in _idle(asked, list(arms.values()))]
+    for claim in study.claims:
+        sides = {(claim.metric, claim.arm), (claim.against_metric, claim.against)}
+        for metric, arm in sorted(sides):
+            if why := _lacking(metric, arms[arm], asked):
+                faults.append(f"{study.file}, line {claim.line}: {arm} has no {metric}: {why}")
+    return faults
+
+
+def _idle(asked: Wanted, runs: Sequence[Run]) -> list[str]:
+    from ablate.measure.evaluation_settings import may_drop, transformations
+
+    how, faults = asked.evaluate, []
+    if any(run.config["save"] == "none" for run in runs):
+        faults.append("save=none keeps no weights to measure")
+    if how is None:
+        return faults
+    if "samples" in how.explicit and how.samples and not any(may_drop(r.config) for r in runs):
+        faults.append(f"samples={how.samples} touches nothing: no arm has dropout")
+    augments = [transformations(how.augmentation(run.config)) for run in runs]
+    if "views" in how.explicit and how.views and not any(augments):
+        faults.append(f"views={how.views} touches nothing: no arm augments, nor does augment=")
+    if how.split == "val" and not all(_validates(run) for run in runs):
+        faults.append("split=val: data.val_size is 0")
+    return faults
+
+
+def _lacking(metric: str, run: Run, asked: Wanted) -> str | None:
+    """Say why a run will not have a metric that is measured, or None."""
+    from ablate.measure.evaluation_settings import may_drop, transformations
+    from ablate.measure.finished import names_of_layers
+
+    how, parts = asked.evaluate, metric.split("/")
+    if how is not None and parts[0] == "evaluate":
+        if "dropout" in parts and not may_drop(run.config):
+            return "no dropout acts in it"
+        if "views" in parts and not transformations(how.augmentation(run.config)):
+            return "it does not augment"
+        if "calibration" in parts and not _validates(run):
+            return "data.val_size is 0"
+    of_layers = "correlation/mean" if "deletion" in parts else "/".join(parts[-2:])
+    looked = parts[0] == "inspect" or {"correlation", "deletion"} & set(parts)
+    if looked and of_layers not in names_of_layers(run):
+        return "its network has no such layer, or one of another kind"
+    return None
+
+
+def _validates(run: Run) -> bool:
+    return data_checks.sizes(run.config, data.read(run.config["data"])).val > 0

@@ -1,0 +1,119 @@
+"""Measures the runs of a study after training: on a CPU in worker processes, on a GPU in turn.
+
+They are measured on this machine, wherever they were trained. Each run is measured by itself and
+written down at once, so that what was cut off goes on. How many processes there are, and threads in
+each, follows from the study and not from what is left.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+import traceback
+from collections.abc import Iterator, Sequence
+from concurrent.futures import FIRST_COMPLETED, Future, wait
+from pathlib import Path
+
+from joblib.externals.loky.process_executor import ProcessPoolExecutor, TerminatedWorkerError
+from tqdm import tqdm
+
+from ablate import record
+from ablate.errors import AblateError, DiskFullError
+from ablate.launch.execute import cores
+from ablate.launch.interruption import Interruption
+from ablate.launch.workers import begin
+from ablate.measure.finished import Wanted, lacks, measure_run
+from ablate.plan.run import Run
+
+_POLL = 0.1  # seconds between two looks at whether a stop was asked for
+
+
+def measure_all(runs: Sequence[Run], wanted: Wanted) -> list[str]:
+    """Measure each run that finished, where its record does not hold it already.
+
+    Args:
+        runs: All runs that a study reports.
+        wanted: What is measured.
+
+    Returns:
+        What could not be measured and why, a sentence each; told on standard error, too.
+
+    Raises:
+        KeyboardInterrupt: A stop was asked for.
+        DiskFullError: There is no space left for a record.
+    """
+    distinct = {run.directory: run for run in runs}
+    todo = [run for run in distinct.values() if _is_left(run, wanted)]
+    if not todo:
+        return []
+    workers = min(cores(), len(distinct))
+    config = runs[0].config
+    alone = workers == 1 or config["device"] == "cuda" or config["launch"] == "inline"
+    found = _in_turn(todo, wanted) if alone else _by_workers(todo, wanted, workers)
+    faults: list[str] = []
+    with tqdm(total=len(todo), desc="measure", unit=" runs", disable=None, leave=False) as bar:
+        for number, (run, told) in enumerate(found, start=1):
+            how = "could not be measured" if told else "measured"
+            line = f"{how} {number}/{len(todo)}: {run.arm}, seed {run.config['seed']}"
+            # Through the bar, which steps aside for a line: nothing is torn.
+            tqdm.write(f"{line}{''.join(f'; {fault}' for fault in told)}", file=sys.stderr)
+            bar.update()
+            faults += told
+    return faults
+
+
+def _is_left(run: Run, wanted: Wanted) -> bool:
+    found = record.read(run.directory)
+    return found is not None and found["status"] == "finished" and bool(lacks(found, wanted))
+
+
+def _in_turn(runs: Sequence[Run], wanted: Wanted) -> Iterator[tuple[Run, Sequence[str]]]:
+    for run in runs:
+        yield run, _measured(run, wanted)
+
+
+def _by_workers(
+    runs: Sequence[Run], wanted: Wanted, workers: int
+) -> Iterator[tuple[Run, Sequence[str]]]:
+    env = {"OMP_NUM_THREADS": str(max(1, cores() // workers))}
+    pool = ProcessPoolExecutor(
+        max_workers=workers, initializer=begin, initargs=(os.getpid(),), env=env
+    )
+    with Interruption() as stop:
+        try:
+            left = {pool.submit(_measured, run, wanted): run for run in runs}
+            while left and not stop.asked:
+                done, _ = wait(left, timeout=_POLL, return_when=FIRST_COMPLETED)
+                for future in done:
+                    yield left.pop(future), _result(future)
+        finally:  # what a worker was writing is written beside its place, and not left half done
+            pool.shutdown(wait=True, kill_workers=True)
+    if stop.asked:
+        raise KeyboardInterrupt
+
+
+def _result(future: Future[Sequence[str]]) -> Sequence[str]:
+    try:
+        return future.result()
+    except TerminatedWorkerError:
+        return ["a worker was killed (was there enough memory?): the same command tries again"]
+
+
+def _measured(run: Run, wanted: Wanted) -> Sequence[str]:
+    """Measure a run in whatever process this is; return what went wrong."""
+    try:
+        measure_run(run, wanted)
+    except DiskFullError:
+        raise
+    except AblateError as error:
+        return error.faults
+    # Anything may go wrong in a network of the user's; it is told, and the others go on.
+    except Exception as error:
+        _log(run.directory)
+        return [f"{run.directory}: {type(error).__name__}: {error}; its run.log has the traceback"]
+    return ()
+
+
+def _log(folder: Path) -> None:
+    with (folder / "run.log").open("a", encoding="utf-8") as file:
+        file.write(f"not measured after training:\n{traceback.format_exc()}")

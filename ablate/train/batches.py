@@ -1,0 +1,154 @@
+"""What each step of training sees: order, augmentation, noise and mixing, for R runs at once.
+
+Everything is drawn from the runs' own streams and computed on the device, outside the network, so
+that a fused and a looped stack see the same batches.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from ablate import rng
+from ablate.axis import Step, row
+from ablate.config import schema
+from ablate.data.augment import Augmentation, Moment
+from ablate.data.tensors import Tensors
+from ablate.optim import Stacked
+from ablate.regularize import input_noise
+from ablate.regularize.mixing import Mixing
+
+Config = Mapping[str, Any]
+
+EVAL_BATCH = 500  # images a forward pass of an evaluation, whatever the stack's width
+
+
+def seed_of(config: Config, source: str) -> int:
+    """Give the seed of one source of randomness: its own where it is pinned, else the run's."""
+    pinned = config["seeds"][source]
+    return int(config["seed"] if pinned is None else pinned)
+
+
+def strengths(
+    configs: Sequence[Config], name: str, device: torch.device, off: float = 0.0
+) -> Tensor | None:
+    """Gather a regularizer's strength of every run.
+
+    Args:
+        configs: The runs' configurations.
+        name: Its name in the group `regularize`.
+        device: Where it is needed.
+        off: What stands for a run without it.
+
+    Returns:
+        float64 [R], or None where no run has it.
+    """
+    knob = schema.BY_NAME[f"regularize.{name}"]
+    values = [config["regularize"][name] for config in configs]
+    if all(schema.is_off(knob, value) for value in values):
+        return None
+    numbers = [off if schema.is_off(knob, value) else float(value) for value in values]
+    return torch.tensor(numbers, dtype=torch.float64, device=device)
+
+
+class Batches:
+    """The batches of R runs.
+
+    Args:
+        configs: Their configurations, alike in batch size and epochs.
+        data: Their data set.
+
+    Attributes:
+        epoch_steps: Steps of an epoch; what is left of it is dropped, in a new order each epoch.
+        steps: Steps of the whole training.
+        augmentation: The transformations.
+    """
+
+    def __init__(self, configs: Sequence[Config], data: Tensors) -> None:
+        self._data, self._size = data, configs[0]["batch_size"]
+        self.epoch_steps: int = len(data.train) // self._size
+        self.steps: int = self.epoch_steps * configs[0]["epochs"]
+        device = data.train.images.device
+        order_R, augment_R = (
+            torch.tensor([seed_of(c, source) for c in configs], dtype=torch.int64)
+            for source in ("order", "augment")
+        )
+        self._order_R = rng.stream(order_R, "order").to(device)
+        self._epoch: int | None = None
+        self._order_SRB = torch.empty(
+            (self.epoch_steps, len(configs), self._size), dtype=torch.int64, device=device
+        )
+        self.augmentation = Augmentation(configs, augment_R, data)
+        self._views: int = configs[0]["augment"]["test_views"]
+        self._noise_R = strengths(configs, "input_noise", device)
+        self._noise_keys_R = rng.stream(augment_R, "augment/input_noise").to(device)
+        self._smoothing_R = strengths(configs, "label_smoothing", device)
+        parts = [config["regularize"] for config in configs]
+        self._mixing = (
+            Mixing(parts, augment_R, self.steps, data.shape, device)
+            if any(part["mixup"] or part["cutmix"] for part in parts)
+            else None
+        )
+
+    def begin_epoch(self, epoch: int) -> None:
+        """Draw the order of an epoch, from 0, unless it is the one that was drawn last."""
+        if epoch == self._epoch:
+            return
+        order_RN = rng.permutation(rng.fold(self._order_R, epoch), len(self._data.train))
+        used_RN = order_RN[:, : self.epoch_steps * self._size]
+        self._order_SRB.copy_(used_RN.view(-1, self.epoch_steps, self._size).transpose(0, 1))
+        self._epoch = epoch
+
+    def at(self, step: Step) -> tuple[Tensor, Stacked]:
+        """Make the batches of a step.
+
+        Args:
+            step: Its number, from 0; one on the device lies in the epoch that was begun last.
+
+        Returns:
+            Normalized images [R, B, C, H, W], and targets as `label_smoothing.cross_entropy` takes
+            them, stacked.
+        """
+        if isinstance(step, int):
+            self.begin_epoch(step // self.epoch_steps)
+        index_RB = row(self._order_SRB, step % self.epoch_steps)
+        parity = step // self.epoch_steps % 2
+        images, y_RB = self._data.gathered(index_RB)
+        x = self.augmentation(images, Moment("augment", step, 0, parity, index_RB))
+        if self._noise_R is not None:
+            x = input_noise.add(x, self._noise_R, rng.fold(self._noise_keys_R, step))
+        target = {"y": y_RB}
+        if self._mixing is not None:
+            x, target = self._mixing.at(step, x, y_RB)
+        if self._smoothing_R is not None:
+            target["smoothing"] = self._smoothing_R
+        return x, target
+
+    def plain(self) -> Iterator[Tensor]:
+        """Yield the training images as evaluation sees them, in batches of the training's size."""
+        for part in torch.split(self._data.train.images, self._size):
+            if len(part) == self._size:
+                yield self._data.normalized(part)
+
+    def views(self, images_NCHW: Tensor, part: int) -> Iterator[tuple[Tensor, bool]]:
+        """Yield what an evaluation sees of stored images.
+
+        Args:
+            images_NCHW: Some images of a split.
+            part: Number of this part of the split.
+
+        Yields:
+            The images themselves, normalized [N, C, H, W], and False; then each further view
+            [R, N, C, H, W], and True, since runs draw views of their own.
+        """
+        width = len(self._order_R)
+        for number in range(self._views):
+            if number == 0:
+                yield self._data.normalized(images_NCHW), False
+                continue
+            moment = Moment("augment/test", number, part, number % 2)
+            many = images_NCHW.expand(width, *images_NCHW.shape)
+            yield self.augmentation(many, moment), True

@@ -1,0 +1,206 @@
+"""What is minimized: the loss with its penalties, and the gradient that the optimizer gets.
+
+loss ─ penalties ─> gradient ─ (sam: again, uphill) ─ clip_value ─ clip_norm ─> optimizer
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from ablate.axis import Step
+from ablate.config import schema
+from ablate.config.targets import made
+from ablate.errors import AblateError
+from ablate.optim import Stacked
+from ablate.optim.solvers import applied
+from ablate.regularize import clip_norm, clip_value, l1, l2, sam
+from ablate.regularize.label_smoothing import cross_entropy
+from ablate.train.batches import strengths
+from ablate.train.stack import Stack
+
+Config = Mapping[str, Any]
+
+_METHODS: dict[str, Any] = {"l1": l1, "l2": l2}
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """The objective at a point.
+
+    Attributes:
+        loss_R: Mean loss over the batch, without penalties, in nats.
+        penalty_R: Sum of the penalties, or None where there is none.
+        right_R: Right answers in training mode, float64.
+        gradients: Of loss and penalties, like the parameters.
+        acted: For each limit on the gradient, whether it changed a run's, bool [R].
+    """
+
+    loss_R: Tensor
+    penalty_R: Tensor | None
+    right_R: Tensor
+    gradients: Stacked
+    acted: Stacked = field(default_factory=dict)
+
+    @property
+    def total_R(self) -> Tensor:
+        """Loss and penalties."""
+        return self.loss_R if self.penalty_R is None else self.loss_R + self.penalty_R
+
+
+class Objective:
+    """The objective of R runs.
+
+    Args:
+        configs: Their configurations.
+        stack: Their networks.
+
+    Attributes:
+        weights: The parameters that penalties and max-norm act on: matrices and kernels, no biases
+            and no norm parameters.
+        penalties: Those that are on: name -> strengths [R].
+    """
+
+    def __init__(self, configs: Sequence[Config], stack: Stack) -> None:
+        self._stack = stack
+        self.weights = {k: p for k, p in stack.parameters.items() if p.dim() > 2}
+        device = stack.device
+        found = {name: strengths(configs, name, device) for name in ("l1", "l2")}
+        self.penalties = {name: s for name, s in found.items() if s is not None and self.weights}
+        self.own = own_penalty(configs[0])
+        self._rho_R = strengths(configs, "sam", device)
+        self._value_R = strengths(configs, "clip_value", device, off=torch.inf)
+        self._norm_R = strengths(configs, "clip_norm", device, off=torch.inf)
+
+    @property
+    def penalized(self) -> bool:
+        """Whether there is any penalty."""
+        return bool(self.penalties) or self.own is not None
+
+    def at(self, x_RBCHW: Tensor, target: Stacked, step: Step, alive: Sequence[bool]) -> Evaluation:
+        """Evaluate a batch at the parameters as they are.
+
+        Args:
+            x_RBCHW: Normalized images.
+            target: As `label_smoothing.cross_entropy` takes it, stacked.
+            step: Number of the step, from 0.
+            alive: Runs worth computing.
+
+        Returns:
+            What the optimizer is to follow; with SAM, loss and right answers are those before the
+            ascent.
+        """
+        found = self._plain(x_RBCHW, target, step, alive)
+        if self._rho_R is not None:
+            found = self._sharp(
+                found, self._rho_R, lambda: self._plain(x_RBCHW, target, step, alive)
+            )
+        gradients, acted = found.gradients, {}
+        for name, clip, limit_R in (
+            ("clip_value", clip_value.clip, self._value_R),
+            ("clip_norm", clip_norm.clip, self._norm_R),
+        ):
+            if limit_R is not None:
+                clipped = clip(gradients, limit_R)
+                acted[name] = _differ(gradients, clipped)
+                gradients = clipped
+        return replace(found, gradients=gradients, acted=acted)
+
+    def _plain(
+        self, x_RBCHW: Tensor, target: Stacked, step: Step, alive: Sequence[bool]
+    ) -> Evaluation:
+        loss_R, right_R, gradients = self._stack.gradients(x_RBCHW, target, step, alive)
+        penalty_R: Tensor | None = None
+        for name, strength_R in self.penalties.items():
+            method = _METHODS[name]
+            value_R = method.penalty(self.weights, strength_R)
+            penalty_R = value_R if penalty_R is None else penalty_R + value_R
+            gradients = method.add_gradient(gradients, self.weights, strength_R)
+        if self.own is not None:
+            value_R, gradients = self._with_own(self.own, gradients)
+            penalty_R = value_R if penalty_R is None else penalty_R + value_R
+        return Evaluation(loss_R, penalty_R, right_R, gradients)
+
+    def functional(self, x_BCHW: Tensor, target: Stacked) -> Callable[[Stacked], Tensor]:
+        """Write the objective of a single run as a function of its parameters.
+
+        Args:
+            x_BCHW: Normalized images.
+            target: As `label_smoothing.cross_entropy` takes it.
+        """
+
+        def objective(parameters: Stacked) -> Tensor:
+            logits_BK = applied(self._stack.prepared(0), parameters, x_BCHW)
+            value = cross_entropy(logits_BK, target)
+            weights = {name: parameters[name][None] for name in self.weights}
+            for name, strength_R in self.penalties.items():
+                value = value + _METHODS[name].penalty(weights, strength_R)[0]
+            return value if self.own is None else value + self.own(parameters)
+
+        return objective
+
+    def _with_own(
+        self, penalty: Callable[[Stacked], Tensor], gradients: Stacked
+    ) -> tuple[Tensor, Stacked]:
+        """Add the user's penalty, run by run."""
+        values, each = [], []
+        for r in range(self._stack.width):
+            own = {k: p[r].detach().requires_grad_() for k, p in self._stack.parameters.items()}
+            value = penalty(own)
+            each.append(torch.autograd.grad(value, list(own.values()), materialize_grads=True))
+            values.append(value.detach())
+        stacked = [torch.stack(parts) for parts in zip(*each, strict=True)]
+        names = self._stack.parameters
+        added = {k: gradients[k] + more for k, more in zip(names, stacked, strict=True)}
+        return torch.stack(values), added
+
+    @torch.no_grad()
+    def _sharp(
+        self, found: Evaluation, rho_R: Tensor, again: Callable[[], Evaluation]
+    ) -> Evaluation:
+        """Take the gradient uphill of where the parameters are, which are put back after."""
+        stack = self._stack
+        uphill = {
+            name: stack.parameters[name] + climb
+            for name, climb in sam.ascent(found.gradients, rho_R).items()
+        }
+        # The buffers, too, come back: batch norm takes its running statistics from the first pass.
+        with stack.holding(uphill | stack.buffers), torch.enable_grad():
+            gradients = again().gradients
+        return replace(found, gradients=gradients)
+
+
+def _differ(one: Stacked, other: Stacked) -> Tensor:
+    """Tell for each run whether any number differs, bool [R]."""
+    each = [(one[name] != other[name]).flatten(1).any(1) for name in one]
+    return torch.stack(each).any(0)
+
+
+def own_penalty(config: Config) -> Callable[[Stacked], Tensor] | None:
+    """Make the user's penalty, which checks what it returns; None where there is none.
+
+    Raises:
+        AblateError: It does not import or is not made.
+    """
+    target = config["regularize"].get("_target_")
+    if not target:
+        return None
+    function = made(target, "regularize._target_", schema.arguments(config, "regularize"))
+
+    def penalty(parameters: Stacked) -> Tensor:
+        out = function(parameters)
+        if isinstance(out, Tensor) and out.dim() == 0 and out.requires_grad:
+            return out
+        got = f"shape {list(out.shape)}" if isinstance(out, Tensor) else type(out).__name__
+        if isinstance(out, Tensor) and out.dim() == 0:
+            got = "a constant"
+        raise AblateError(
+            f"regularize._target_={target} gives {got}: one number that depends on the parameters"
+            " is needed"
+        )
+
+    return penalty

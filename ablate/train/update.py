@@ -1,0 +1,149 @@
+"""One step of R runs: from the objective to new weights, and to their average."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from functools import partial
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from ablate.axis import Step
+from ablate.config.effect import SOLVERS
+from ablate.optim import Optimizer, Stacked
+from ablate.optim.solvers import exact_hessian, solver
+from ablate.regularize import ema, max_norm, swa
+from ablate.regularize.averaging import Average
+from ablate.train.batches import strengths
+from ablate.train.objective import Evaluation, Objective
+from ablate.train.stack import Stack
+
+Config = Mapping[str, Any]
+
+
+class Update:
+    """What changes the weights of R runs.
+
+    Args:
+        configs: Their configurations.
+        stack: Their networks.
+        steps: Steps of the whole training.
+
+    Attributes:
+        objective: What is minimized.
+        average: The average that is evaluated in the weights' place, or None.
+        measures_anew: From which step of each run on, [R], the average needs batch norm's
+            statistics anew; None where it does not.
+    """
+
+    def __init__(self, configs: Sequence[Config], stack: Stack, steps: int) -> None:
+        self._stack = stack
+        self.objective = Objective(configs, stack)
+        self._solver = self._optimizer = None
+        if configs[0]["optimizer"]["name"] in SOLVERS:
+            assert stack.width == 1, "a solver is alone in its stack"
+            self._trained = stack.trained(0)
+            parameters = list(self._trained.values())
+            self._solver = solver(configs[0]["optimizer"], parameters, self._hessian)
+        else:
+            self._optimizer = Optimizer([c["optimizer"] for c in configs], stack.parameters)
+        self._limit_R = strengths(configs, "max_norm", stack.device, off=torch.inf)
+        self.average: Average | None = None
+        self.measures_anew: Tensor | None = None
+        decay_R = strengths(configs, "ema", stack.device)
+        start_R = strengths(configs, "swa", stack.device, off=1.0)
+        if decay_R is not None:
+            self.average = Average(self._held, partial(ema.weight, decay_R))
+        elif start_R is not None:
+            first_R = (start_R * steps).round().long()
+            self.average = Average(self._held, partial(swa.weight, first_R))
+            self.measures_anew = first_R if stack.keeps_statistics else None
+
+    @property
+    def searches(self) -> bool:
+        """Whether a step asks for the objective until it is content, rather than once."""
+        return self._solver is not None
+
+    @property
+    def _held(self) -> Stacked:
+        return self._stack.parameters | self._stack.buffers
+
+    def step(
+        self, x_RBCHW: Tensor, target: Stacked, lr_R: Tensor, step: Step, alive: Sequence[bool]
+    ) -> Evaluation:
+        """Do one step.
+
+        Args:
+            x_RBCHW: Normalized images.
+            target: As `label_smoothing.cross_entropy` takes it, stacked.
+            lr_R: Learning rates, float64.
+            step: Its number, from 0.
+            alive: Runs worth computing.
+
+        Returns:
+            The objective before the step, with what acted in it.
+        """
+        if self._optimizer is not None:
+            found = self.objective.at(x_RBCHW, target, step, alive)
+            self._optimizer.step(found.gradients, lr_R, step + 1)
+        else:
+            found = self._solve(x_RBCHW, target, float(lr_R), step)
+        if self._limit_R is not None:
+            beyond_R = max_norm.project(self.objective.weights, self._limit_R)
+            found = replace(found, acted=found.acted | {"max_norm": beyond_R})
+        if self.average is not None:
+            self.average.update(self._held, step)
+        return found
+
+    def _solve(self, x_RBCHW: Tensor, target: Stacked, lr: float, step: Step) -> Evaluation:
+        """Let a solver ask for the objective as often as it likes; the first answer is kept."""
+        assert self._solver is not None, "there is one or the other"
+        self._batch = x_RBCHW[0], {name: tensor[0] for name, tensor in target.items()}
+        answers: list[Evaluation] = []
+
+        def closure() -> Tensor:
+            found = self.objective.at(x_RBCHW, target, step, [True])
+            answers.append(found)
+            for name, parameter in self._trained.items():
+                gradient = found.gradients[name][0]  # torch.optim.LBFGS wants it in plain order
+                parameter.grad = gradient.clone(memory_format=torch.contiguous_format)
+            return found.total_R[0]
+
+        self._solver.step(closure, lr)
+        return answers[0]
+
+    def _hessian(self) -> Tensor:
+        loss = self.objective.functional(*self._batch)
+        return exact_hessian(loss, {name: p.detach() for name, p in self._trained.items()})
+
+    # -- state -------------------------------------------------------------------------------------
+
+    def state(self, r: int) -> dict[str, Any]:
+        """Copy what run r needs to go on, on the CPU."""
+        average = {} if self.average is None else self.average.average
+        return {
+            "optimizer": {s: _copied(t, r) for s, t in self._slots.items()},
+            "solver": None if self._solver is None else self._solver.state(),
+            "average": _copied(average, r),
+        }
+
+    def restore(self, r: int, state: Mapping[str, Any]) -> None:
+        """Put back what `state` copied."""
+        for slot, tensors in state["optimizer"].items():
+            for name, tensor in tensors.items():
+                self._slots[slot][name][r].copy_(tensor)
+        if self._solver is not None:
+            self._solver.restore(state["solver"])
+        for name, tensor in state["average"].items():
+            assert self.average is not None, "a run goes on as it began"
+            self.average.average[name][r].copy_(tensor)
+
+    @property
+    def _slots(self) -> Mapping[str, Stacked]:
+        return {} if self._optimizer is None else self._optimizer.state
+
+
+def _copied(tensors: Stacked, r: int) -> Stacked:
+    return {name: tensor[r].cpu().clone() for name, tensor in tensors.items()}
