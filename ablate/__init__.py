@@ -45,15 +45,18 @@ def run(overrides: Sequence[str] = ()) -> dict[str, Any]:
         0.9
     """
     from ablate import record
-    from ablate.launch import command
-    from ablate.plan import Request
+    from ablate.commands.requests import trained
+    from ablate.plan.request import Request
 
     if isinstance(overrides, str):
         raise AblateError(f"overrides are a list: ablate.run([{overrides!r}])")
+    request = Request(tuple(overrides))
+    if not request.is_single:
+        raise AblateError(f"+study={request.study} is many runs, and ablate.run trains one")
     with _ONE_AT_A_TIME:
-        ((one,), interrupted) = command.run(Request(tuple(overrides)))
-        found = record.read(one.directory)
-    if found is None or interrupted:
+        outcome = trained(request)
+        found = record.read(outcome.runs[0].directory)
+    if found is None or outcome.status == 130:
         raise KeyboardInterrupt
     return found
 

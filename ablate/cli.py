@@ -86,9 +86,9 @@ what was cut off; `rerun=failed`, `diverged` or `all` trains again what ended so
 @app.command(context_settings=_PASS_ON, options_metavar=_USAGE, help=_RUN_HELP)
 def run(context: typer.Context) -> None:
     """Train the runs of a request."""
-    from ablate.commands import run as shell
+    from ablate.commands.run import serve
 
-    raise typer.Exit(shell.run(context.args))
+    raise typer.Exit(serve(context.args))
 
 
 @app.command(context_settings=_PASS_ON, options_metavar=_USAGE)
@@ -102,9 +102,9 @@ def plan(
 
     Arms and their seeds; the stacks that runs are trained in, and why; what has been finished.
     """
-    from ablate.commands import run as shell
+    from ablate.commands.plan import serve
 
-    raise typer.Exit(shell.plan(context.args, measure))
+    raise typer.Exit(serve(context.args, measure))
 
 
 @app.command()
@@ -117,7 +117,7 @@ def show(
 
     from rich.console import Console
 
-    from ablate.commands.sweep_tables import show_state, watch_state
+    from ablate.commands.show import show_state, watch_state
 
     if watch:
         watch_state(Path(path), Console())

@@ -1,14 +1,58 @@
-"""What a run ran on: versions, device, threads, commit."""
+"""The machine and the software: devices, versions, threads, commit."""
 
 from __future__ import annotations
 
 import platform
 import subprocess
+from dataclasses import dataclass
 from functools import cache
 from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
+from ablate.errors import AblateError
+
 _PACKAGES = ("ablate-runner", "torch", "torchvision", "numpy", "hydra-core")
+
+
+@dataclass(frozen=True)
+class Cuda:
+    """The CUDA devices of this machine.
+
+    Attributes:
+        count: How many torch finds.
+        memory: Bytes of the first; None where there is none.
+    """
+
+    count: int
+    memory: int | None
+
+
+@cache
+def cuda() -> Cuda:
+    """Ask torch for CUDA devices, once a process."""
+    import torch
+
+    if not torch.cuda.is_available():
+        return Cuda(0, None)
+    return Cuda(torch.cuda.device_count(), torch.cuda.get_device_properties(0).total_memory)
+
+
+def lacks_cuda() -> list[str]:
+    """Say that `device=cuda` cannot be had, where torch finds no such device."""
+    if cuda().count:
+        return []
+    return ["device=cuda: torch finds no CUDA device here; device=auto or cpu does without"]
+
+
+def resolved_device(asked: str) -> str:
+    """Resolve `device=auto` to ``cuda`` where there is such a device, else to ``cpu``.
+
+    Raises:
+        AblateError: A CUDA device is asked for, and there is none.
+    """
+    if asked == "cuda" and (faults := lacks_cuda()):
+        raise AblateError(*faults)
+    return ("cuda" if cuda().count else "cpu") if asked == "auto" else asked
 
 
 def describe(device: str) -> dict[str, Any]:

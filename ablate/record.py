@@ -16,6 +16,7 @@ import os
 import pickle
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any
 
@@ -41,8 +42,13 @@ _PARTS = {
 
 def write(directory: Path, record: Mapping[str, Any]) -> None:
     """Replace a record atomically; numbers that are not finite become null."""
-    text = json.dumps(_finite(record), indent=1, allow_nan=False, ensure_ascii=False)
-    with _replacing(directory / RECORD) as file:
+    write_json(directory / RECORD, record)
+
+
+def write_json(path: Path, value: Any) -> None:
+    """Replace a file of JSON that another process may read; what is not finite becomes null."""
+    text = json.dumps(_finite(value), indent=1, allow_nan=False, ensure_ascii=False)
+    with replacing(path) as file:
         file.write(text.encode())
 
 
@@ -100,10 +106,32 @@ def set_aside_if_ended(directory: Path) -> None:
     (directory / STATE).unlink(missing_ok=True)
 
 
+@dataclass(frozen=True)
+class Standing:
+    """How a run stands, as its record says.
+
+    Attributes:
+        status: As in the record.
+        reason: Why it ended so, or None.
+    """
+
+    status: str
+    reason: str | None = None
+
+    def has_ended(self, rerun: str) -> bool:
+        """Tell whether the run is to be left alone, given what `rerun` names."""
+        return self.status not in ("running", "interrupted") and rerun not in ("all", self.status)
+
+
+def standing(directory: Path) -> Standing | None:
+    """Read how a run stands, or None where there is no record."""
+    found = read(directory)
+    return None if found is None else Standing(found["status"], found.get("reason"))
+
+
 def has_ended(record: Mapping[str, Any], rerun: str) -> bool:
     """Tell whether a recorded run is to be left alone, given what `rerun` names."""
-    status = record["status"]
-    return status not in ("running", "interrupted") and rerun not in ("all", status)
+    return Standing(record["status"]).has_ended(rerun)
 
 
 def find(path: Path) -> list[Path]:
@@ -122,7 +150,7 @@ def _finite(value: Any) -> Any:
 
 
 @contextmanager
-def _replacing(path: Path) -> Iterator[IO[bytes]]:
+def replacing(path: Path) -> Iterator[IO[bytes]]:
     """Write a file beside its place and move it there when it is whole and on the disk."""
     draft = path.with_name(f".{path.name}.{os.getpid()}.part")
     try:
@@ -149,7 +177,7 @@ def _save(path: Path, content: Mapping[str, Any]) -> None:
 
     whole = io.BytesIO()
     torch.save(content, whole)
-    with _replacing(path) as file:
+    with replacing(path) as file:
         file.write(whole.getbuffer())
 
 

@@ -26,6 +26,7 @@ from numpy.typing import NDArray
 from ablate import environment
 from ablate.data.source import Part
 from ablate.data.tensors import Tensors, to_device
+from ablate.plan.planning import plan
 from ablate.plan.request import Request
 from ablate.train.memory import keep_freed_memory
 from ablate.train.training import Training
@@ -100,9 +101,7 @@ def images(side: int, count: int) -> Tensors:
 
 def configuration(overrides: Sequence[str]) -> dict[str, Any]:
     """Resolve a request."""
-    from ablate.launch import command
-
-    (run,) = command.plan(Request(("epochs=1000", *overrides)))
+    (run,) = plan(Request(("epochs=1000", *overrides)), whole=True).runs
     return dict(run.config)
 
 

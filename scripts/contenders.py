@@ -13,10 +13,8 @@ from torch.utils.data import DataLoader, Dataset
 
 import ablate
 from ablate.data.tensors import Tensors
-from ablate.plan import Request
-from ablate.plan.compose import bare
-from ablate.plan.request import check, compose, hydra_session
-from ablate.plan.resolve import resolve
+from ablate.plan.planning import plan
+from ablate.plan.request import Request
 
 Step = Callable[[], Any]
 
@@ -26,12 +24,8 @@ sys.path.append(str(Path(ablate.__file__).parent / "plugins"))
 
 def configuration(*overrides: str) -> dict[str, Any]:
     """Resolve a request, as the command does."""
-    request = Request(overrides)
-    with hydra_session(request) as hydra:
-        checked = check(hydra, request)
-        return dict(
-            resolve(bare(compose(hydra, request, checked.overrides)), checked.explicit).config
-        )
+    (run,) = plan(Request(overrides), whole=True).runs
+    return dict(run.config)
 
 
 def network(conv: float = 0.0, dense: float = 0.0) -> nn.Module:

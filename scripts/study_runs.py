@@ -20,9 +20,10 @@ import yaml
 from ablate import record
 from ablate.config import schema
 from ablate.errors import AblateError
-from ablate.plan.arms import name_of
+from ablate.plan.request import name_of
 from ablate.study import study
 from ablate.study.comparison import described
+from ablate.study.file import read_study
 from ablate.study.study import FILE, Study
 
 REPOSITORY = Path(__file__).resolve().parent.parent
@@ -67,7 +68,7 @@ def found_below(roots: Sequence[Path]) -> tuple[list[Found], list[str]]:
             raise AblateError(f"{root} holds no folder of a shipped study: see `ablate studies`")
         for name in names:
             try:
-                found = read_study(root, name)
+                found = read_runs(root, name)
             except NotWholeError as error:
                 faults.append(f"{root / name} is not whole: {'; '.join(error.faults)}")
                 continue
@@ -79,7 +80,7 @@ def found_below(roots: Sequence[Path]) -> tuple[list[Found], list[str]]:
     return [whole[name] for name in sorted(whole)], faults
 
 
-def read_study(root: Path, name: str) -> Found:
+def read_runs(root: Path, name: str) -> Found:
     """Read the runs of a study.
 
     Raises:
@@ -91,7 +92,7 @@ def read_study(root: Path, name: str) -> Found:
     if len(scales) != 1:
         raise NotWholeError(f"its runs are of {len(scales)} scales")
     (scale,) = scales
-    asked = study.read(name, scale)
+    asked = read_study(name, scale)
     every = (*reported, *tuning)
     faults = [
         *_changed(asked, told),

@@ -13,8 +13,8 @@ from ablate.analyze import caveats
 from ablate.report import write
 from ablate.report.compare import compare
 from ablate.report.formatting import MINUS
-from ablate.study import study
 from ablate.study.comparison import described
+from ablate.study.file import read_study
 from tests.reports import brief, page, write_arms
 
 ARMS = ("plain", "less", "alike", "wide")
@@ -36,7 +36,7 @@ CLAIMS = (
 
 
 def write_study(folder, *claims, **more):
-    told = described(study.read("dropout_rate"), {}) | {"command": []}
+    told = described(read_study("dropout_rate"), {}) | {"command": []}
     arms = {name: {"tuned": {}, "on the grid's edge": []} for name in ARMS}
     folder.mkdir(parents=True, exist_ok=True)
     told |= {"baseline": "plain", "arms": arms, "claims": claims} | more

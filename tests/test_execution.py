@@ -12,8 +12,8 @@ import torch
 from ablate import record
 from ablate.config import schema
 from ablate.config.knob import Knob
-from ablate.launch import command
-from ablate.plan import Request
+from ablate.plan.request import Request
+from tests.asking import runs_of, train_all
 from tests.files import write_mnist
 
 TINY = (
@@ -93,7 +93,7 @@ def _in_its_own_folder(files: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPa
 def train(changes: dict[str, str]) -> dict[str, dict[str, Any]]:
     """Train the grid; return its records by their keys."""
     values = [f"{name}={value}" for name, value in (PLAIN | changes).items()]
-    runs, stopped = command.run(Request((*TINY, *values), multirun=True))
+    runs, stopped = train_all(Request((*TINY, *values), multirun=True))
     assert not stopped
     found = {run.key: record.read(run.directory) for run in runs}
     return {key: r for key, r in found.items() if r is not None and r["status"] == "finished"}
@@ -113,16 +113,16 @@ def test_every_knob_that_is_no_result_has_another_value() -> None:
 @pytest.mark.parametrize("name", [name for name in ELSEWHERE if name != "scale"])
 def test_a_knob_of_the_cluster_changes_no_key(name: str) -> None:
     request = Request((*TINY, "data.root=here", "launch=slurm"), multirun=True)
-    keys = {run.key for run in command.plan(request)}
+    keys = {run.key for run in runs_of(request)}
     other = replace(request, overrides=(*request.overrides, f"{name}={ELSEWHERE[name]}"))
-    assert {run.key for run in command.plan(other)} == keys
+    assert {run.key for run in runs_of(other)} == keys
 
 
 def test_the_scale_of_a_study_changes_no_key_by_itself(tmp_path: Path) -> None:
     file = tmp_path / "asked.yaml"
     file.write_text(STUDY)
     keys = [
-        {run.key for run in command.plan(Request((f"+study={file}", f"scale={scale}")))}
+        {run.key for run in runs_of(Request((f"+study={file}", f"scale={scale}")))}
         for scale in ("quick", ELSEWHERE["scale"])
     ]
     assert keys[0] == keys[1]

@@ -18,8 +18,8 @@ from ablate.errors import AblateError
 from ablate.report import escape, formatting
 from ablate.report.compare import compare
 from ablate.report.question import Asked
-from ablate.study import study
 from ablate.study.comparison import described
+from ablate.study.file import read_study
 from tests import reports
 from tests.reports import ALIKE, BASE, LESS, NASTY, brief, metrics, page, terminal, write_arms
 from tests.test_frames import write_run
@@ -264,7 +264,7 @@ def test_a_zero_bears_no_sign_and_nothing_is_a_dash():
 
 
 def write_study(folder, **changes):
-    told = described(study.read("dropout_rate"), {}) | {"command": ["scale=full"]}
+    told = described(read_study("dropout_rate"), {}) | {"command": ["scale=full"]}
     arms = {name: {"tuned": {}, "on the grid's edge": []} for name in ("plain", "less", "alike")}
     claim = {"claim": "It lowers the error", "source": "Someone 2014", "metric": "test/error"}
     claims = [claim | {"arm": "less", "direction": "lower", "margin": 0.002}]
@@ -278,7 +278,7 @@ def test_a_study_is_answered_by_its_question_and_claims(tmp_path):
     write_study(tmp_path)
     text, found = page(tmp_path), compare([tmp_path])
     head = text[: text.index("## Comparison")]
-    question = study.read("dropout_rate").question
+    question = read_study("dropout_rate").question
     assert question in head
     assert brief(tmp_path).startswith(question)
     assert "that less lies lower in test error is supported" in head

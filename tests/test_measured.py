@@ -20,15 +20,15 @@ from ablate.analyze.run_measures import better, metrics_of
 from ablate.commands.asking import Words
 from ablate.commands.evaluate import pictures
 from ablate.commands.inspect import page as inspection_page
+from ablate.commands.requests import trained
 from ablate.errors import AblateError
-from ablate.launch import command
 from ablate.measure import finished
-from ablate.plan import Request
+from ablate.plan.request import Request
 from ablate.report.compare import compare
 from ablate.report.formatting import titled, unit_of, written
 from ablate.report.write import write_report
-from ablate.study.comparison import unmeasured
 from tests import reports
+from tests.asking import runs_of, train_all
 from tests.test_frames import write_run
 
 CLAIM = {"claim": "It helps", "arm": "dropped", "direction": "lower"}
@@ -59,7 +59,7 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("made")
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(folder)
-        command.run(request())
+        train_all(request())
     return folder / "results"
 
 
@@ -78,7 +78,7 @@ def request(*words: str, **changes: Any) -> Request:
 
 def faults(*words: str, **changes: Any) -> tuple[str, ...]:
     with pytest.raises(AblateError) as error:
-        command.plan(request(*words, **changes))
+        runs_of(request(*words, **changes))
     return error.value.faults
 
 
@@ -227,7 +227,7 @@ def test_the_same_study_again_measures_nothing(results, monkeypatch):
     before = {p: p.stat().st_mtime_ns for p in results.rglob("record.json")}
     assert len(before) == 4
     runs = watched(monkeypatch)
-    command.run(request())
+    train_all(request())
     assert runs == []
     assert {p: p.stat().st_mtime_ns for p in before} == before
 
@@ -244,7 +244,7 @@ def test_the_same_study_again_measures_nothing(results, monkeypatch):
     ],
 )
 def test_other_settings_are_measured_again(results, words):
-    runs, _ = command.run(request("rerun=none"))
+    runs, _ = train_all(request("rerun=none"))
     asked = SOUND["measure"] | words
     from ablate.study.measurement import wanted
     from ablate.study.study import Measurement
@@ -260,10 +260,10 @@ def test_an_interrupted_measuring_goes_on_with_what_is_left(results, monkeypatch
     for folder in record.find(results):
         record.write(folder, record.read(folder) | {"evaluate": {}})
     first = watched(monkeypatch, end=2)
-    _, interrupted = command.run(request())
+    _, interrupted = train_all(request())
     assert interrupted
     second = watched(monkeypatch)
-    _, interrupted = command.run(request())
+    _, interrupted = train_all(request())
     assert not interrupted
     assert len(first) == len(second) == 2
     assert set(first).isdisjoint(second)
@@ -283,8 +283,7 @@ def test_what_one_run_lacks_is_told_and_the_others_are_measured(results, monkeyp
     assert ablate.load(results)["evaluate/plain/error"].notna().sum() == 3
     page = reports.page(results)
     assert "not measured after training" in page
-    command.run(request("rerun=all"))
-    assert not unmeasured(command.plan(request()))
+    assert not trained(request("rerun=all")).faults
     assert ablate.load(results)["evaluate/plain/error"].notna().all()
 
 
@@ -298,20 +297,21 @@ def test_a_fault_that_nobody_foresaw_is_told_and_logged(results, monkeypatch):
         raise ZeroDivisionError("by nought")
 
     monkeypatch.setattr(evaluation, "measure", broken)
-    runs, interrupted = command.run(request())
-    assert not interrupted
-    assert unmeasured(runs)
+    outcome = trained(request())
+    assert outcome.stop is None
+    assert outcome.status == 1
     told = json.loads((results / "study.json").read_text())["unmeasured"]
+    assert tuple(told) == outcome.faults
     assert len(told) == 4
     assert all("ZeroDivisionError: by nought" in fault for fault in told)
-    assert "Traceback" in (runs[0].directory / "run.log").read_text()
+    assert "Traceback" in (outcome.runs[0].directory / "run.log").read_text()
 
 
 def test_runs_that_did_not_finish_are_not_measured(results, monkeypatch):
     folder = record.find(results)[0]
     record.write(folder, record.read(folder) | {"evaluate": {}, "status": "diverged"})
     runs = watched(monkeypatch)
-    command.run(request())
+    train_all(request())
     assert runs == []
     assert record.read(folder)["evaluate"] == {}
 
@@ -324,7 +324,7 @@ def test_workers_measure_as_this_process_does(results, monkeypatch, capfd):
     for folder, found in before.items():
         record.write(folder, found | {"evaluate": {}, "inspect": {}})
     monkeypatch.setattr(launched, "cores", lambda: 2)
-    command.run(request("launch=workers"))
+    train_all(request("launch=workers"))
     assert "measured 4/4" in capfd.readouterr().err
     for folder, found in before.items():
         again = record.read(folder)
@@ -339,9 +339,9 @@ def test_softmax_regression_has_nothing_to_delete_and_is_measured_once(monkeypat
     arms = {"slow": ["optimizer.lr=0.001"], "fast": ["optimizer.lr=0.1"]}
     claims = [{"claim": "x", "arm": "fast", "direction": "lower"}]
     asked = {"fixed": fixed, "arms": arms, "claims": claims, "measure": {"evaluate": []}}
-    command.run(request(**asked))
+    train_all(request(**asked))
     runs = watched(monkeypatch)
-    command.run(request(**asked))
+    train_all(request(**asked))
     assert runs == []
 
 
@@ -497,5 +497,5 @@ def test_the_line_is_that_of_the_metric_or_the_setting():
 def test_validation_images_are_needed_to_measure_them():
     changes = {"measure": {"evaluate": ["split=val"]}, "claims": [CLAIM]}
     assert any("split=val: data.val_size is 0" in f for f in faults("data.val_size=0", **changes))
-    runs = command.plan(request(**changes | claimed("evaluate/val/plain/error")))
+    runs = runs_of(request(**changes | claimed("evaluate/val/plain/error")))
     assert len(runs) == 4

@@ -16,9 +16,10 @@ from ablate.analyze.verdicts import VERDICTS
 from ablate.errors import AblateError
 from ablate.study import study
 from ablate.study.comparison import described
+from ablate.study.file import read_study
 from publish_studies import INDEX, PUBLISHED, main
 from study_index import NOT_JUDGED, minutes
-from study_runs import REPOSITORY, NotWholeError, found_below, read_study
+from study_runs import REPOSITORY, NotWholeError, found_below, read_runs
 from tests.test_frames import write_run
 
 if not PUBLISHED.is_dir():
@@ -38,7 +39,7 @@ def test_every_row_is_a_claim_of_a_shipped_study_and_no_claim_is_left_out():
     assert SECTIONS
     for name, rows in SECTIONS.items():
         assert name in study.shipped()
-        claims = study.read(name).claims
+        claims = read_study(name).claims
         assert [row[0] for row in rows] == [claim.claim for claim in claims]
         assert [row[-1] for row in rows] == [claim.source for claim in claims]
 
@@ -66,7 +67,7 @@ def test_the_index_says_of_each_claim_what_the_report_says(name):
     keys = ["arm", "metric", "statistic", "baseline", "against_metric"]
     told = {tuple(row[key] for key in keys): row for row in judged.to_dict("records")}
     assert len(told) == len(rows)
-    for claim, row in zip(study.read(name).claims, SECTIONS[name], strict=True):
+    for claim, row in zip(read_study(name).claims, SECTIONS[name], strict=True):
         if row[1] == NOT_JUDGED:
             continue
         compared = (claim.arm, claim.metric, claim.statistic, claim.against, claim.against_metric)
@@ -88,7 +89,7 @@ def test_a_published_study_has_its_report_and_what_that_links(name):
     }
     assert all((folder / link).is_file() for link in linked)
     assert not (folder / "report.html").exists()
-    assert study.read(name).question in page.replace("\\", "")
+    assert read_study(name).question in page.replace("\\", "")
 
 
 @pytest.mark.parametrize("name", SECTIONS)
@@ -128,7 +129,7 @@ def test_the_readme_tells_of_the_studies_what_the_index_says():
 
 def write_study(root, name="aa", status="finished", lost=0, **told):
     """Write study.json and a record of each run, trained at the commit of this checkout."""
-    asked = study.read(name)
+    asked = read_study(name)
     git = ["git", "-C", str(REPOSITORY), "rev-parse", "HEAD"]
     commit = subprocess.run(git, capture_output=True, text=True, check=False).stdout.strip()
     if not commit:
@@ -171,7 +172,7 @@ def test_a_study_whose_file_was_not_committed_before_its_runs_is_not_whole(tmp_p
     write_study(tmp_path)
     monkeypatch.setattr(study_runs, "REPOSITORY", tmp_path)  # where no history holds it
     with pytest.raises(NotWholeError, match="where it ran, its YAML was not as it is today"):
-        read_study(tmp_path, "aa")
+        read_runs(tmp_path, "aa")
 
 
 def test_the_same_study_whole_in_two_folders_is_refused(tmp_path):

@@ -18,12 +18,12 @@ from PIL import Image
 from scipy import stats
 
 from ablate.errors import AblateError
-from ablate.launch import command
-from ablate.plan import Request
+from ablate.plan.request import Request
 from ablate.report import command_lines, escape, pages, write
 from ablate.report.compare import compare
 from ablate.report.figures import style
 from tests import reports
+from tests.asking import runs_of
 from tests.reports import BASE, LESS, brief, run, write_arms
 from tests.test_frames import write_run
 
@@ -177,7 +177,7 @@ REQUESTS = {
 @pytest.mark.parametrize("name", REQUESTS)
 def test_the_commands_compose_to_the_same_keys(name, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    runs = command.plan(Request(tuple(REQUESTS[name]), multirun=True))
+    runs = runs_of(Request(tuple(REQUESTS[name]), multirun=True))
     arms = {}
     for one in runs:
         config = {**one.config, "seed": None}
@@ -190,7 +190,7 @@ def test_the_commands_compose_to_the_same_keys(name, tmp_path, monkeypatch):
         assert (program, verb) == ("ablate", "run")
         many = "-m" in rest
         overrides = tuple(word for word in rest if word != "-m")
-        again |= {one.key for one in command.plan(Request(overrides, multirun=many))}
+        again |= {one.key for one in runs_of(Request(overrides, multirun=many))}
     assert again == {one.key for one in runs}
 
 

@@ -26,12 +26,10 @@ from ablate.config.schema import KNOBS, Knob
 from ablate.config.types import Choice, Flag, ListOf, Text
 from ablate.data.fetch import DownloadError
 from ablate.errors import AblateError
-from ablate.launch import command
-from ablate.plan import Request, Run
-from ablate.plan.compose import bare
-from ablate.plan.request import check, compose, hydra_session
-from ablate.plan.resolve import resolve
-from ablate.plan.run import key
+from ablate.launch import execute
+from ablate.plan.request import Request
+from ablate.plan.run import Run, key
+from tests.asking import runs_of, train_all
 
 TRAIN, VAL, TEST = 1079, 359, 359  # of the 1,797 digits: 60/20/20
 
@@ -109,7 +107,7 @@ def here(tmp_path: Path, modules: Path, monkeypatch: pytest.MonkeyPatch) -> Path
     monkeypatch.chdir(folder)
     monkeypatch.setattr(sys, "path", [str(modules), *sys.path])
     monkeypatch.delenv("ABLATE_DATA", raising=False)
-    monkeypatch.setattr(command, "_train", lambda *_: pytest.fail("training was started"))
+    monkeypatch.setattr(execute, "_train", lambda *_: pytest.fail("training was started"))
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     return folder
 
@@ -118,7 +116,7 @@ def refused(*overrides: str, multirun: bool = False, **fields: Any) -> tuple[str
     """Ask for something wrong; return the faults, once it is clear that nothing is left behind."""
     before = sorted(Path.cwd().rglob("*"))
     with pytest.raises(AblateError) as caught:
-        command.run(Request(overrides, multirun=multirun, **fields))
+        train_all(Request(overrides, multirun=multirun, **fields))
     assert not isinstance(caught.value, DownloadError)
     assert sorted(Path.cwd().rglob("*")) == before
     return caught.value.faults
@@ -126,11 +124,9 @@ def refused(*overrides: str, multirun: bool = False, **fields: Any) -> tuple[str
 
 def planned(*overrides: str, **fields: Any) -> Run:
     """Resolve one run."""
-    request = Request(overrides, **fields)
-    with hydra_session(request) as hydra:
-        checked = check(hydra, request)
-        cfg = compose(hydra, request, checked.overrides)
-        return resolve(bare(cfg), checked.explicit, checked.faults)
+    on_a_cluster = "launch=slurm" in overrides  # which takes sweeps alone
+    (run,) = runs_of(Request(overrides, multirun=on_a_cluster, **fields))
+    return run
 
 
 # -- names and values ------------------------------------------------------------------------------
@@ -479,7 +475,7 @@ def _no_network(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_missing_data_without_a_network_are_a_failed_download(tmp_path: Path) -> None:
     root = tmp_path / "data"
     with pytest.raises(DownloadError, match=r"no route to host.*ABLATE_DATA"):
-        command.run(Request(("data=kmnist", f"data.root={root}")))
+        train_all(Request(("data=kmnist", f"data.root={root}")))
 
 
 @pytest.mark.parametrize("also", ["epochs=0", "device=cuda", "model=mlp dropout.conv=0.1"])

@@ -15,10 +15,11 @@ from ablate.analyze import frames
 from ablate.analyze.contrasts import contrasts
 from ablate.analyze.run_measures import metrics_of
 from ablate.analyze.verdicts import VERDICTS, Claim
-from ablate.launch import command
-from ablate.plan import Request
+from ablate.plan.request import Request
 from ablate.report.compare import compare
 from ablate.study import study
+from ablate.study.file import read_study
+from tests.asking import runs_of, train_all
 
 SMALL = ("data=digits", "data.val_size=40", "launch=inline")
 # What a study varies cannot be set for all of its arms, so that it needs images for its batches.
@@ -56,7 +57,7 @@ def request(name: str, scale: str) -> Request:
 @pytest.mark.parametrize("name", study.shipped())
 def test_a_shipped_study_asks_a_question_and_names_its_sources(name: str) -> None:
     for scale in ("quick", "full"):
-        found = study.read(name, scale)
+        found = read_study(name, scale)
         assert found.question.endswith("?")
         assert len(found.source) > 10
         assert all(len(claim.source) > 10 for claim in found.claims)
@@ -72,21 +73,21 @@ def test_a_shipped_study_opens_with_its_cost(name: str) -> None:
 
 @pytest.mark.parametrize("name", study.shipped())
 def test_a_shipped_study_plans_different_arms_at_full_scale(name: str) -> None:
-    runs = command.plan(request(name, "full"))
-    assert Counter(run.arm for run in runs) == {arm.name: 2 for arm in study.read(name).arms}
+    runs = runs_of(request(name, "full"))
+    assert Counter(run.arm for run in runs) == {arm.name: 2 for arm in read_study(name).arms}
     assert len({run.key for run in runs}) == len(runs)
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("name", study.shipped())
 def test_a_shipped_study_trains_and_every_claim_gets_a_verdict(name: str) -> None:
-    runs, interrupted = command.run(request(name, "quick"))
+    runs, interrupted = train_all(request(name, "quick"))
     assert not interrupted
     ended = [record.read(run.directory) for run in runs]
     assert {found["status"] for found in ended if found} == {"finished"}
     assert None not in ended
 
-    asked = study.read(name)
+    asked = read_study(name)
     frame = frames.read([Path("results", name)]).runs
     assert {asked.metric, *(claim.metric for claim in asked.claims)} <= set(metrics_of(frame))
     claims = [
@@ -125,7 +126,7 @@ def test_arms_that_are_the_same_come_out_the_same() -> None:
     values["claims"][1]["margin"] = values["claims"][3]["margin"] = 0.05  # nats
     values["claims"][2]["margin"] = 0.01
     Path("aa.yaml").write_text(yaml.safe_dump(values, sort_keys=False), encoding="utf-8")
-    command.run(
+    train_all(
         Request(("+study=aa.yaml", *SMALL, "model.channels=[4]", "model.hidden=[8]", "epochs=8"))
     )
     found = compare(["results/aa"])

@@ -15,10 +15,12 @@ import ablate
 from ablate import data, record
 from ablate.analyze import frames, run_measures
 from ablate.errors import AblateError
-from ablate.launch import command, describe
-from ablate.plan import Request
+from ablate.launch import describe
+from ablate.plan.request import Request
 from ablate.report.compare import compare
 from ablate.study import metric_names, study
+from ablate.study.file import read_study
+from tests.asking import runs_of, train_all
 from tests.reports import run
 
 SOUND: dict[str, Any] = {
@@ -45,7 +47,7 @@ def written(**changes: Any) -> str:
 
 
 def planned(**changes: Any) -> list[Any]:
-    return command.plan(Request((f"+study={written(**changes)}",)))
+    return runs_of(Request((f"+study={written(**changes)}",)))
 
 
 def records(folder: str) -> list[Any]:
@@ -258,7 +260,7 @@ def test_a_key_that_stands_twice_is_refused_with_both_lines() -> None:
     Path(name).write_text(text + "seeds: 5\n")
     first = next(i for i, line in enumerate(text.splitlines(), 1) if line.startswith("seeds:"))
     with pytest.raises(AblateError, match=f"seeds stands twice, in line {first} too"):
-        study.read(name)
+        read_study(name)
 
 
 @pytest.mark.parametrize(
@@ -268,14 +270,14 @@ def test_a_key_that_stands_twice_is_refused_with_both_lines() -> None:
 def test_what_a_study_decides_the_command_line_cannot(override: str, said: str) -> None:
     file = written(tune={"knobs": {"optimizer.lr": [0.1, 0.2]}})
     with pytest.raises(AblateError, match=said):
-        command.plan(Request((f"+study={file}", override)))
+        runs_of(Request((f"+study={file}", override)))
     assert not Path("results").exists()
 
 
 def test_the_report_is_of_what_the_study_asked_when_it_was_last_run() -> None:
     file = written(seeds=3)
-    command.run(Request((f"+study={file}", "epochs=2")))
-    command.run(Request((f"+study={file}",)))
+    train_all(Request((f"+study={file}", "epochs=2")))
+    train_all(Request((f"+study={file}",)))
     found = compare(["results/mine"])
     assert [line.n for line in found.lines.values()] == [3, 3]
     assert any("6 runs of this folder are left out" in note for note in found.notes)
@@ -290,7 +292,7 @@ def test_the_line_is_the_one_that_is_wrong() -> None:
     text = Path(name).read_text().replace("arm: dropped", "arm: nobody")
     Path(name).write_text(text)
     with pytest.raises(AblateError) as error:
-        study.read(name)
+        read_study(name)
     (fault,) = error.value.faults
     assert f"line {number - 2}:" in fault or f"line {number - 1}:" in fault
 
@@ -298,14 +300,14 @@ def test_the_line_is_the_one_that_is_wrong() -> None:
 def test_a_file_that_is_no_yaml_is_refused_with_its_line() -> None:
     Path("broken.yaml").write_text("question: x\narms: {a: [\n")
     with pytest.raises(AblateError) as error:
-        study.read("broken.yaml")
+        read_study("broken.yaml")
     (fault,) = error.value.faults
     assert "broken.yaml, line 3" in fault
 
 
 def test_an_unknown_study_is_refused_with_the_nearest() -> None:
     with pytest.raises(AblateError) as error:
-        study.read("dropout_rat")
+        read_study("dropout_rat")
     (fault,) = error.value.faults
     assert "did you mean 'dropout_rate'?" in fault
 
@@ -335,7 +337,7 @@ def test_the_named_baseline_comes_first() -> None:
 
 
 def test_an_override_of_the_request_wins_over_the_study() -> None:
-    runs = command.plan(Request((f"+study={written()}", "epochs=2", "name=other")))
+    runs = runs_of(Request((f"+study={written()}", "epochs=2", "name=other")))
     assert {run.config["epochs"] for run in runs} == {2}
     assert {str(run.sweep) for run in runs} == {"results/other"}
 
@@ -343,7 +345,7 @@ def test_an_override_of_the_request_wins_over_the_study() -> None:
 def test_scale_chooses_what_is_fixed() -> None:
     file = written(scale={"quick": [], "full": ["data.train_size=200"]})
     sizes = [
-        command.plan(Request((f"+study={file}", f"scale={scale}")))[0].config["data"]["train_size"]
+        runs_of(Request((f"+study={file}", f"scale={scale}")))[0].config["data"]["train_size"]
         for scale in ("quick", "full")
     ]
     assert sizes == [100, 200]
@@ -379,7 +381,7 @@ def test_a_claim_says_what_it_compares_and_the_rest_goes_without_saying() -> Non
     )
     margins = {"margin": {"quick": 0.01, "full": 0.002}, "seeds": {"quick": 2, "full": [5, 6, 7]}}
     margins["measure"] = {"evaluate": []}
-    found = {scale: study.read(written(**given, **margins), scale) for scale in study.SCALES}
+    found = {scale: read_study(written(**given, **margins), scale) for scale in study.SCALES}
     assert [(c.arm, c.metric, c.against, c.against_metric) for c in found["full"].claims] == [
         ("dropped", "test/error", "plain", "test/error"),
         ("plain", "val/loss", "dropped", "val/loss"),
@@ -398,7 +400,7 @@ def test_a_claim_says_what_it_compares_and_the_rest_goes_without_saying() -> Non
 def test_the_format_is_as_its_description_shows_it() -> None:
     text = textwrap.dedent(str(study.__doc__).split("YAML:\n")[1].split("\nAn arm's")[0])
     Path("shown.yaml").write_text(text)
-    found = study.read("shown.yaml", "full")
+    found = read_study("shown.yaml", "full")
     assert (found.target, found.seeds) == (0.05, tuple(range(20)))
     assert found.grid_of(found.arms[2]) == {"optimizer.lr": ("0.001", "0.01", "0.1")}
 
@@ -406,7 +408,7 @@ def test_the_format_is_as_its_description_shows_it() -> None:
 def test_the_readmes_study_plans_as_it_stands_there() -> None:
     readme = (Path(__file__).parent.parent / "README.md").read_text(encoding="utf-8")
     Path("mine.yaml").write_text(readme.split("```yaml\n# mine.yaml\n")[1].split("```")[0])
-    runs = command.plan(Request(("+study=mine.yaml",)))
+    runs = runs_of(Request(("+study=mine.yaml",)))
     assert len(runs) == 3 * 2 * 2 + 3 * 10  # tuned, and reported
 
 
@@ -415,7 +417,7 @@ def test_claims_are_read_as_the_readme_shows_them() -> None:
     shown = yaml.safe_load(readme.split("```yaml\nclaims:")[1].split("```")[0])
     arms = {name: [] for name in ("plain", "dropout", "before", "after", "at test time")}
     measure = {"evaluate": ["samples=50"]}
-    found = study.read(written(claims=shown, arms=arms, margin=0.01, measure=measure))
+    found = read_study(written(claims=shown, arms=arms, margin=0.01, measure=measure))
     assert [claim.against for claim in found.claims] == [
         "plain",
         "after",
@@ -426,7 +428,7 @@ def test_claims_are_read_as_the_readme_shows_them() -> None:
 
 
 def test_the_metrics_that_are_known_are_those_that_runs_have() -> None:
-    runs, _ = command.run(Request((f"+study={written()}", "regularize.clip_norm=1")))
+    runs, _ = train_all(Request((f"+study={written()}", "regularize.clip_norm=1")))
     there = run_measures.metrics_of(frames.read([runs[0].sweep], target=0.99).runs)
     assert set(there) - set(metric_names.recorded()) == {"parameters"}
     assert [name for name in there if metric_names.known_metric(name)] == ["parameters"]
@@ -439,7 +441,7 @@ def test_the_metrics_that_are_known_are_those_that_runs_have() -> None:
 @pytest.mark.parametrize("name", study.shipped())
 def test_every_shipped_study_reads_at_both_scales_and_names_its_source(name: str) -> None:
     for scale in ("quick", "full"):
-        found = study.read(name, scale)
+        found = read_study(name, scale)
         assert found.question.endswith("?")
         assert len(found.source) > 10
         assert all(claim.source for claim in found.claims)
@@ -449,7 +451,7 @@ def test_every_shipped_study_reads_at_both_scales_and_names_its_source(name: str
 
 
 def test_a_study_trains_its_arms_and_writes_itself_down() -> None:
-    runs, interrupted = command.run(Request((f"+study={written()}",)))
+    runs, interrupted = train_all(Request((f"+study={written()}",)))
     assert not interrupted
     found = [record.read(run.directory) for run in runs]
     assert [(r["arm"], r["study"], r["status"]) for r in found if r] == [
@@ -462,11 +464,11 @@ def test_a_study_trains_its_arms_and_writes_itself_down() -> None:
 
 
 def test_an_edited_study_reuses_its_runs_under_their_new_names() -> None:
-    command.run(Request((f"+study={written()}",)))
+    train_all(Request((f"+study={written()}",)))
     before = {p: p.stat().st_mtime_ns for p in Path("results").rglob("checkpoint.pt")}
     arms = {"none": [], "half": ["dropout.dense=0.5"]}
     claims = [{"claim": "x", "arm": "half", "direction": "lower"}]
-    command.run(Request((f"+study={written(arms=arms, claims=claims)}",)))
+    train_all(Request((f"+study={written(arms=arms, claims=claims)}",)))
     assert {p: p.stat().st_mtime_ns for p in Path("results").rglob("checkpoint.pt")} == before
     assert sorted(set(ablate.load("results/mine")["arm"])) == ["half", "none"]
 
@@ -475,7 +477,7 @@ TUNED = {"tune": {"knobs": {"optimizer.lr": [1e-6, 0.01]}, "seeds": 1}}
 
 
 def test_each_arm_is_tuned_alike_on_validation_with_seeds_that_are_not_reported() -> None:
-    runs, _ = command.run(Request((f"+study={written(**TUNED)}", "epochs=5")))
+    runs, _ = train_all(Request((f"+study={written(**TUNED)}", "epochs=5")))
     tuning = [run for run in runs if run.sweep.name == "mine-tuning"]
     assert sorted((r.arm, r.config["optimizer"]["lr"]) for r in tuning) == [
         ("dropped", 1e-6),
@@ -493,7 +495,7 @@ def test_each_arm_is_tuned_alike_on_validation_with_seeds_that_are_not_reported(
 
 def test_an_arm_may_be_tuned_over_values_of_its_own() -> None:
     given = tuned({"optimizer.lr": [0.02, 0.01]}, seeds=1, knobs={"optimizer.lr": [0.005, 1e-6]})
-    runs, _ = command.run(Request((f"+study={written(**given)}", "epochs=2")))
+    runs, _ = train_all(Request((f"+study={written(**given)}", "epochs=2")))
     tuning = [(r.arm, r.config["optimizer"]["lr"]) for r in runs if r.only_tunes]
     assert sorted(tuning) == [
         *(("dropped", 0.01), ("dropped", 0.02)),
@@ -566,7 +568,7 @@ def test_claims_of_every_kind_are_judged_in_the_report() -> None:
     )
     arms = {"plain": [], "dropped": ["dropout.dense=0.9"], "half": ["dropout.dense=0.5"]}
     file = written(**given, arms=arms, seeds=4, target=0.9)
-    command.run(Request((f"+study={file}", "epochs=6")))
+    train_all(Request((f"+study={file}", "epochs=6")))
     found = compare(["results/mine"])
     assert len(found.claimed) == 6
     runs = found.runs.set_index(["arm", "seed"])
@@ -584,7 +586,7 @@ def test_claims_of_every_kind_are_judged_in_the_report() -> None:
 
 def test_a_poisoned_test_split_changes_no_choice(monkeypatch: pytest.MonkeyPatch) -> None:
     def choices(name: str) -> dict[str, Any]:
-        command.run(Request((f"+study={written(**TUNED)}", f"name={name}", "epochs=2")))
+        train_all(Request((f"+study={written(**TUNED)}", f"name={name}", "epochs=2")))
         told = json.loads(Path(f"results/{name}/study.json").read_text())
         return {arm: values["tuned"] for arm, values in told["arms"].items()}
 
@@ -612,7 +614,7 @@ def test_a_design_of_the_command_line_trains_its_arms_seed_major() -> None:
         ("model=mlp", "design=leave_one_out", "dropout.dense=0,0.5", "norm=none,batch", "seed=0,1"),
         multirun=True,
     )
-    runs = command.plan(request)
+    runs = runs_of(request)
     assert [
         (r.config["seed"], r.config["dropout"]["dense"], r.config["norm"]["name"]) for r in runs
     ] == [

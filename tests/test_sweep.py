@@ -20,15 +20,17 @@ from rich.console import Console
 
 import ablate
 from ablate import record
-from ablate.commands.sweep_tables import show_state
+from ablate.commands.show import show_state
 from ablate.errors import AblateError
-from ablate.launch import command, execute
+from ablate.launch.outcome import Outcome
 from ablate.nets.shapes import training_bytes
-from ablate.plan import Request, Run
+from ablate.plan import execution
 from ablate.plan.compose import Composer, bare
-from ablate.plan.request import compose, hydra_session
-from ablate.plan.run import key
+from ablate.plan.request import Request
+from ablate.plan.run import Run, key
+from ablate.plan.session import compose, hydra_session
 from ablate.plan.stacks import graph_of, group
+from tests.asking import runs_of, train_all
 from tests.configs import config
 
 ABLATE = str(Path(sys.executable).parent / "ablate")
@@ -200,9 +202,9 @@ def test_a_run_alone_is_looped_even_on_a_gpu():
 
 @pytest.mark.parametrize(("cores", "stacks", "expected"), [(2, 8, (2, 1)), (8, 2, (2, 4))])
 def test_cores_are_shared_out_and_never_oversubscribed(monkeypatch, cores, stacks, expected):
-    monkeypatch.setattr(execute, "cores", lambda: cores)
+    monkeypatch.setattr(execution, "cores", lambda: cores)
     runs = [planned(s, launch="auto", **{"model.hidden": [128]}) for s in range(stacks)]
-    how = execute.execution(group(runs))
+    how = execution.execution(group(runs))
     assert (how.workers, how.threads) == expected
 
 
@@ -211,7 +213,7 @@ def test_cores_are_shared_out_and_never_oversubscribed(monkeypatch, cores, stack
 
 def run(*overrides):
     """Train a sweep in this process."""
-    return command.run(Request((*overrides, "launch=inline"), multirun=True))
+    return train_all(Request((*overrides, "launch=inline"), multirun=True))
 
 
 def test_a_sweep_leaves_every_run_as_if_it_had_run_alone():
@@ -265,7 +267,8 @@ def test_a_diverged_run_is_an_outcome_and_the_others_finish():
     runs, _ = run(*TINY, "optimizer=sgd", "seed=0,1", "optimizer.lr=0.1,1e30")
     ends = [record.read(r.directory)["status"] for r in runs]
     assert sorted(ends) == ["diverged", "diverged", "finished", "finished"]
-    assert command.status([record.read(r.directory) for r in runs], interrupted=False) == 1
+    standings = {run.directory: record.standing(run.directory) for run in runs}
+    assert Outcome(tuple(runs), standings).status == 1
 
 
 MINE = """
@@ -527,5 +530,5 @@ def test_hydras_optuna_sweeper_minimizes_the_validation_error():
 
 def test_a_single_run_goes_to_a_cluster_as_a_sweep_of_one():
     with pytest.raises(AblateError, match=r"launch=slurm submits a sweep: `ablate run -m`"):
-        command.plan(Request(("launch=slurm",)))
-    assert len(command.plan(Request(("launch=slurm",), multirun=True))) == 1
+        runs_of(Request(("launch=slurm",)))
+    assert len(runs_of(Request(("launch=slurm",), multirun=True))) == 1

@@ -19,10 +19,11 @@ from torch import Tensor
 from ablate.config import files, schema
 from ablate.config.knob import Knob
 from ablate.errors import AblateError
-from ablate.launch import command
 from ablate.launch.describe import load
-from ablate.plan import Request, Run
+from ablate.plan.request import Request
+from ablate.plan.run import Run
 from ablate.train.training import Training
+from tests.asking import runs_of
 from tests.walk import FOREIGN, IDLE, REFUSED, RESULTS, another, options, planned
 
 MOMENTS = ("start", "step", "epoch", "epochs")
@@ -149,7 +150,7 @@ def test_a_knob_that_an_option_does_not_have_is_refused_beside_it(knob: Knob, op
     owner = files.owners(knob.name)[0]
     value = schema.shown(files.option(*owner.split("="))[knob.name.partition(".")[2]])
     with pytest.raises(AblateError) as caught:
-        command.plan(Request((option, f"{knob.name}={value}")))
+        runs_of(Request((option, f"{knob.name}={value}")))
     told = f"{knob.name} touches nothing with {option}: it belongs to "
     assert [fault.startswith(told) for fault in caught.value.faults] == [True]
     assert owner in caught.value.faults[0]

@@ -11,8 +11,8 @@ from torch import Tensor, nn
 from ablate.config import files, schema
 from ablate.config.knob import Knob
 from ablate.config.types import Choice, Flag, Whole
-from ablate.plan import Run
 from ablate.plan.resolve import resolve
+from ablate.plan.run import Run
 from tests.configs import config
 
 HERE = "tests.walk"

@@ -20,7 +20,8 @@ from ablate.config import files, schema
 from ablate.config.knob import Knob
 from ablate.config.types import Real
 from ablate.errors import AblateError, nearest
-from ablate.plan import Request, Run
+from ablate.plan.request import Request
+from ablate.plan.run import Run
 
 
 @dataclass(frozen=True)
@@ -177,12 +178,12 @@ def _split(texts: Sequence[str], faults: list[str]) -> list[list[str]]:
 
 def _planned(requests: Sequence[Request], faults: list[str]) -> list[Run]:
     """Plan the runs of all requests, each run once; add what is wrong to the faults."""
-    from ablate.launch import command
+    from ablate.commands.requests import planned
 
     runs: dict[str, Run] = {}
     for request in requests:
         try:
-            found = command.plan(request)
+            found = [run for plan in planned(request) for run in plan.runs]
         except AblateError as error:
             faults += error.faults
             continue

@@ -9,7 +9,7 @@ from importlib import import_module
 from rich.console import Console
 
 from ablate.commands.asking import Words
-from ablate.commands.run import parser, request_of
+from ablate.commands.requests import parser, request_of
 from ablate.launch.interruption import INTERRUPTED
 
 

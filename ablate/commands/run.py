@@ -1,4 +1,4 @@
-"""Serves `ablate run` and `ablate plan`: from the words of a command line to an exit status."""
+"""`ablate run`: from the words of a command line to an exit status."""
 
 from __future__ import annotations
 
@@ -7,40 +7,23 @@ import signal
 import sys
 
 import hydra
-from hydra._internal.utils import get_args_parser
 from rich.console import Console
 
 from ablate import record
+from ablate.commands.requests import parser, request_of, tell, trained
 from ablate.commands.run_table import show_run
-from ablate.commands.sweep_tables import report_sweep, show_plan, show_sweep
+from ablate.commands.sweep_table import report_sweep, show_sweep
 from ablate.config import files
 from ablate.errors import AblateError
-from ablate.launch import command, hydra_task
-from ablate.launch.execute import execution
-from ablate.launch.execute import plan as plan_stacks
+from ablate.launch.hydra_adapter import train
 from ablate.launch.interruption import INTERRUPTED
-from ablate.plan.request import Request, check, hydra_session
-from ablate.study.comparison import unmeasured
+from ablate.launch.outcome import Outcome
+from ablate.plan.override_checks import check
+from ablate.plan.request import Request
+from ablate.plan.session import hydra_session
 
 
-def parser(name: str) -> argparse.ArgumentParser:
-    """Make Hydra's parser of flags and overrides, for a command of that name."""
-    made: argparse.ArgumentParser = get_args_parser()
-    made.prog = name
-    return made
-
-
-def request_of(args: argparse.Namespace) -> Request:
-    """Take the request out of what such a parser found."""
-    return Request(
-        tuple(args.overrides),
-        args.config_name or "config",
-        args.config_dir or args.config_path,
-        bool(args.multirun),
-    )
-
-
-def run(arguments: list[str]) -> int:
+def serve(arguments: list[str]) -> int:
     """Serve `ablate run`.
 
     Raises:
@@ -60,49 +43,23 @@ def run(arguments: list[str]) -> int:
     # From here on a SIGTERM, too, is a stop that is asked for.
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
-        return _train(request)
+        outcome = trained(request)
     except KeyboardInterrupt:
         print("ablate: interrupted before training began", file=sys.stderr)
         return INTERRUPTED
+    tell(outcome)
+    _show(request, outcome, Console())
+    return outcome.status
 
 
-def plan(arguments: list[str], measure: bool) -> int:
-    """Serve `ablate plan`.
-
-    Args:
-        arguments: Of the command line.
-        measure: Whether to estimate time and memory too.
-
-    Raises:
-        AblateError: The request is wrong.
-    """
-    request = request_of(parser("ablate plan").parse_args(arguments))
-    runs = command.plan(request)
-    stacks = plan_stacks(runs)
-    how = execution(stacks)
-    who = {"inline": "in this process", "workers": f"in {how.workers} worker processes"}
-    threads = f", {how.threads} thread{'s' if how.threads != 1 else ''} each" if how.threads else ""
-    console = Console()
-    show_plan(runs, stacks, who.get(how.launch, "by SLURM") + threads, console)
-    if measure:
-        from ablate.launch.estimate import show_estimate  # imports torch
-
-        show_estimate(stacks, how, console)
-    return 0
-
-
-def _train(request: Request) -> int:
-    runs, interrupted = command.run(request)
-    records = {run.key: record.read(run.directory) for run in runs}
-    console = Console()
-    if request.multirun or request.study is not None:
-        show_sweep(runs, console)
-    elif (found := records[runs[0].key]) is not None:
+def _show(request: Request, outcome: Outcome, console: Console) -> None:
+    runs = outcome.runs
+    if not request.is_single:
+        show_sweep(outcome, console)
+    elif (found := record.read(runs[0].directory)) is not None:
         show_run(runs[0], found, console)
-    if runs[-1].config["report"] and not interrupted:
+    if runs[-1].config["report"] and not outcome.is_cut_short:
         report_sweep(runs, console)
-    lacking = request.study is not None and not interrupted and unmeasured(runs)
-    return command.status(command.to_judge(runs, records), interrupted) or int(lacking)
 
 
 def _show_configuration(request: Request, args: argparse.Namespace) -> int:
@@ -124,6 +81,5 @@ def _show_configuration(request: Request, args: argparse.Namespace) -> int:
 
 def _hand_to_hydra(arguments: list[str]) -> None:
     sys.argv = ["ablate run", *arguments]
-    hydra.main(version_base="1.3", config_path=str(files.CONF), config_name="config")(
-        hydra_task.train
-    )()
+    main = hydra.main(version_base="1.3", config_path=str(files.CONF), config_name="config")
+    main(train)()

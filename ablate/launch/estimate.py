@@ -1,17 +1,16 @@
-"""`ablate plan --measure`: what a sweep would cost, from a few real steps of each kind of stack."""
+"""What a sweep would cost, from a few real steps of each kind of stack."""
 
 from __future__ import annotations
 
 import time
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import torch
 from joblib.externals.loky.process_executor import ProcessPoolExecutor
-from rich.console import Console
-from rich.table import Table
 
 from ablate.launch.describe import load
-from ablate.launch.execute import Execution
+from ablate.plan.execution import Execution
 from ablate.plan.stacks import Stack, graph_of
 from ablate.train.memory import keep_freed_memory, peak
 from ablate.train.training import Training
@@ -19,8 +18,27 @@ from ablate.train.training import Training
 _WARM, _TIMED = 5, 8  # steps; on a GPU the fourth is captured
 
 
-def show_estimate(stacks: Sequence[Stack], how: Execution, console: Console) -> None:
-    """Measure one stack of each kind, and print time and memory of the whole plan.
+@dataclass(frozen=True)
+class Cost:
+    """What stacks of one kind would cost.
+
+    Attributes:
+        stacks: How many of them there are.
+        width: Runs of each.
+        seconds: Of a step.
+        steps: Of a training.
+        memory: Bytes at the peak.
+    """
+
+    stacks: int
+    width: int
+    seconds: float
+    steps: int
+    memory: int
+
+
+def costs(stacks: Sequence[Stack], how: Execution) -> list[Cost]:
+    """Measure one stack of each kind.
 
     The time counts training steps alone: start-up, evaluation and records come on top. On a CPU
     each kind is measured in a process of its own, whose memory is then that of a worker.
@@ -28,27 +46,10 @@ def show_estimate(stacks: Sequence[Stack], how: Execution, console: Console) -> 
     kinds: dict[tuple[str, bool, int], list[Stack]] = {}
     for stack in stacks:
         kinds.setdefault((graph_of(stack.runs[0]), stack.fused, len(stack.runs)), []).append(stack)
-    table = Table("stacks", "runs each", "ms a step", "steps", "minutes", "peak memory")
-    table.title, table.title_justify = "measured", "left"
-    total = 0.0
-    for (_, _, width), members in kinds.items():
-        seconds, steps, memory = _measured(members[0], how)
-        minutes = len(members) * seconds * steps / 60
-        total += minutes
-        table.add_row(
-            str(len(members)),
-            str(width),
-            f"{1000 * seconds:.1f}",
-            f"{steps:,}",
-            f"{minutes:.1f}",
-            f"{memory / 2**20:,.0f} MiB",
-        )
-    console.print(table)
-    console.print(
-        f"about {total / how.workers:.1f} minutes of training with {how.workers} at once;"
-        " peak memory is a process's, torch itself included",
-        highlight=False,
-    )
+    return [
+        Cost(len(members), width, *_measured(members[0], how))
+        for (_, _, width), members in kinds.items()
+    ]
 
 
 def _measured(stack: Stack, how: Execution) -> tuple[float, int, int]:

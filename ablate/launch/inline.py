@@ -2,16 +2,29 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from typing import TYPE_CHECKING
+from collections.abc import Generator, Sequence
+from dataclasses import dataclass
 
 from ablate.errors import DiskFullError
+from ablate.launch.executor import StackEnd
 from ablate.launch.interruption import Interruption
-from ablate.launch.job import Work, train
+from ablate.launch.job import Follow, Work, train, unfollowed
+from ablate.launch.outcome import Stop, stop_of
+from ablate.plan.execution import Execution
 from ablate.plan.stacks import Stack
 
-if TYPE_CHECKING:
-    from ablate.launch.execute import Execution
+
+@dataclass(frozen=True)
+class WorkEnd:
+    """What came of work, in whatever process it was done; how runs ended is in their records.
+
+    Attributes:
+        held: Keys of runs that another process holds, and that were left to it.
+        stop: What ends the whole sweep, or None.
+    """
+
+    held: tuple[str, ...] = ()
+    stop: Stop | None = None
 
 
 def work_of(stack: Stack, threads: int | None, wait: bool = False) -> Work:
@@ -19,43 +32,44 @@ def work_of(stack: Stack, threads: int | None, wait: bool = False) -> Work:
     return Work(stack.runs, tuple(r.directory for r in stack.runs), stack.fused, threads, wait)
 
 
-def finish(work: Work) -> tuple[str, ...] | str | None:
-    """Train a stack, in whatever process this is.
-
-    Returns:
-        Keys of runs that another process holds; or, as text, what ends the whole sweep; or None if
-        a stop was asked for.
-    """
+def finish(work: Work, follow: Follow = unfollowed) -> WorkEnd:
+    """Train a stack, in whatever process this is."""
     try:
-        return tuple(train(work))
-    except DiskFullError as error:
-        return error.faults[0]
-    except KeyboardInterrupt:
-        return None
+        return WorkEnd(held=tuple(train(work, follow)))
+    except (DiskFullError, KeyboardInterrupt) as error:
+        return WorkEnd(stop=stop_of(error))
 
 
-def outcomes(
-    how: Execution, stacks: Sequence[Stack], stop: Interruption
-) -> Iterator[tuple[Stack, str | None]]:
-    """Train stacks; yield each as it ends. Those held by another process come last."""
-    held: list[Stack] = []
-    for stack in stacks:
-        end = finish(work_of(stack, how.threads))
-        if end is None:
-            stop.asked = True
-        if isinstance(end, tuple) and end:
-            held.append(stack)
-            continue
-        yield stack, end if isinstance(end, str) else None
-    yield from wait_for(how, held, stop)
+class Inline:
+    """Trains in this process.
+
+    Args:
+        how: The execution of the plan.
+        follow: Follows the steps of a stack.
+    """
+
+    name = "inline"
+
+    def __init__(self, how: Execution, follow: Follow = unfollowed) -> None:
+        self._how, self._follow = how, follow
+
+    def execute(
+        self, stacks: Sequence[Stack], stop: Interruption
+    ) -> Generator[StackEnd, None, None]:
+        """Train stacks; yield each as it ends."""
+        held: list[Stack] = []
+        for stack in stacks:
+            end = finish(work_of(stack, self._how.threads), self._follow)
+            if end.held:
+                held.append(stack)
+            else:
+                yield StackEnd(stack, end.stop)
+        yield from wait_for(self._how, held, self._follow)
 
 
 def wait_for(
-    how: Execution, held: Sequence[Stack], stop: Interruption
-) -> Iterator[tuple[Stack, str | None]]:
+    how: Execution, held: Sequence[Stack], follow: Follow = unfollowed
+) -> Generator[StackEnd, None, None]:
     """Wait for stacks that another process holds, and train what it left."""
     for stack in held:
-        end = finish(work_of(stack, how.threads, wait=True))
-        if end is None:
-            stop.asked = True
-        yield stack, end if isinstance(end, str) else None
+        yield StackEnd(stack, finish(work_of(stack, how.threads, wait=True), follow).stop)

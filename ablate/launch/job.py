@@ -49,6 +49,11 @@ class Follower:
         """Take note of a step, and of whether it ended an epoch."""
 
 
+def unfollowed(training: Training, runs: Sequence[Run]) -> Follower:
+    """Follow a training by looking away."""
+    return Follower()
+
+
 @dataclass(frozen=True)
 class Work:
     """A stack to bring to its end.
@@ -68,7 +73,7 @@ class Work:
     wait: bool = False
 
 
-def train(work: Work, follow: Follow = lambda training, runs: Follower()) -> list[str]:
+def train(work: Work, follow: Follow = unfollowed) -> list[str]:
     """Train what has not ended of a stack.
 
     Returns:

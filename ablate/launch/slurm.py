@@ -7,18 +7,17 @@ sweep that lost its launcher is taken up by the same command.
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Sequence
-from typing import TYPE_CHECKING, Any
+from collections.abc import Generator, Sequence
+from typing import Any
 
 from ablate import record
 from ablate.errors import AblateError
 from ablate.launch.describe import first_record
-from ablate.launch.inline import finish, wait_for, work_of
+from ablate.launch.executor import StackEnd
+from ablate.launch.inline import WorkEnd, finish, wait_for, work_of
 from ablate.launch.interruption import Interruption
+from ablate.plan.execution import Execution
 from ablate.plan.stacks import Stack
-
-if TYPE_CHECKING:
-    from ablate.launch.execute import Execution
 
 _POLL = {"slurm": 5.0, "local": 0.2}  # seconds between two looks at the queue
 
@@ -52,39 +51,52 @@ def executor(stack: Stack) -> Any:
     return made
 
 
-def outcomes(
-    how: Execution, stacks: Sequence[Stack], stop: Interruption
-) -> Iterator[tuple[Stack, str | None]]:
-    """Submit all stacks; yield each as its job ends. Those held by another process come last."""
-    config = stacks[0].runs[0].config
-    jobs = [
-        (executor(stack).submit(finish, work_of(stack, config["slurm"]["cpus"])), stack)
-        for stack in stacks
-    ]
-    held: list[Stack] = []
-    try:
-        while jobs and not stop.asked:
-            ended = [pair for pair in jobs if pair[0].done()]
-            for pair in ended:
-                jobs.remove(pair)
-                end = _result(*pair)
-                if isinstance(end, tuple) and end:
-                    held.append(pair[1])
-                    continue
-                yield pair[1], end if isinstance(end, str) else None
-            if not ended:
-                time.sleep(_POLL[config["slurm"]["cluster"]])
-    finally:
-        for job, _ in jobs:
-            job.cancel()
-    if not stop.asked:
-        yield from wait_for(how, held, stop)
+class Slurm:
+    """Trains as jobs of a cluster.
+
+    Args:
+        how: The execution of the plan.
+    """
+
+    name = "slurm"
+
+    def __init__(self, how: Execution) -> None:
+        self._how = how
+
+    def execute(
+        self, stacks: Sequence[Stack], stop: Interruption
+    ) -> Generator[StackEnd, None, None]:
+        """Submit all stacks; yield each as its job ends. Those held elsewhere come last."""
+        slurm = stacks[0].runs[0].config["slurm"]
+        jobs = [
+            (executor(stack).submit(finish, work_of(stack, slurm["cpus"])), stack)
+            for stack in stacks
+        ]
+        held: list[Stack] = []
+        try:
+            while jobs and not stop.asked:
+                ended = [pair for pair in jobs if pair[0].done()]
+                for job, stack in ended:
+                    jobs.remove((job, stack))
+                    end = _result(job, stack)
+                    if end.held:
+                        held.append(stack)
+                    else:
+                        yield StackEnd(stack, end.stop)
+                if not ended:
+                    time.sleep(_POLL[slurm["cluster"]])
+        finally:
+            for job, _ in jobs:
+                job.cancel()
+        if not stop.asked:
+            yield from wait_for(self._how, held)
 
 
-def _result(job: Any, stack: Stack) -> Any:
+def _result(job: Any, stack: Stack) -> WorkEnd:
     """Take a job's result; a job that died has its runs recorded as failed."""
     try:
-        return job.result()
+        end: WorkEnd = job.result()
+        return end
     # submitit raises several kinds of error for a job that failed, timed out or vanished.
     except Exception as error:
         reason = f"its job {job.job_id} ended without a result: {str(error).splitlines()[0]}"
@@ -92,4 +104,4 @@ def _result(job: Any, stack: Stack) -> Any:
             old = record.read(run.directory) or first_record(run)
             if not record.has_ended(old, run.config["rerun"]):
                 record.write(run.directory, old | {"status": "failed", "reason": reason})
-        return ()
+        return WorkEnd()

@@ -14,62 +14,66 @@ import platform
 import queue
 import signal
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Sequence
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any
 
 from joblib.externals.loky.process_executor import ProcessPoolExecutor, TerminatedWorkerError
 
 from ablate import record
 from ablate.launch.describe import first_record
-from ablate.launch.inline import finish, wait_for, work_of
+from ablate.launch.executor import StackEnd
+from ablate.launch.inline import WorkEnd, finish, wait_for, work_of
 from ablate.launch.interruption import Interruption
+from ablate.launch.outcome import ASKED
+from ablate.plan.execution import Execution
 from ablate.plan.run import Run
 from ablate.plan.stacks import Stack
-
-if TYPE_CHECKING:
-    from ablate.launch.execute import Execution
-
-End = tuple[str, ...] | str | None  # as `finish` returns it
 
 _POLL = 0.1  # seconds between two looks at whether a stop was asked for
 _PR_SET_PDEATHSIG = 1  # linux/prctl.h
 
 
-def outcomes(
-    how: Execution, stacks: Sequence[Stack], stop: Interruption
-) -> Iterator[tuple[Stack, str | None]]:
-    """Train stacks; yield each as it ends. Those held by another process come last."""
-    todo: queue.SimpleQueue[Stack] = queue.SimpleQueue()
-    for stack in stacks:
-        todo.put(stack)
-    ended: queue.SimpleQueue[tuple[Stack, Any]] = queue.SimpleQueue()
-    places = [_Place(number, how, todo, ended) for number in range(how.workers)]
-    held: list[Stack] = []
-    left = len(stacks)
-    try:
-        while left:
-            try:
-                stack, end = ended.get(timeout=_POLL)
-            except queue.Empty:
-                if stop.asked:
-                    break
-                continue
-            left -= 1
-            if isinstance(end, BaseException):
-                raise end
-            if isinstance(end, tuple) and end:
-                held.append(stack)
-                continue
-            stop.asked = stop.asked or end is None
-            yield stack, end if isinstance(end, str) else None
-            if stop.asked:
-                break
-    finally:
-        for place in places:
-            place.close()
-    if not stop.asked:
-        yield from wait_for(how, held, stop)
+class Workers:
+    """Trains in a pool of processes.
+
+    Args:
+        how: The execution of the plan.
+    """
+
+    name = "workers"
+
+    def __init__(self, how: Execution) -> None:
+        self._how = how
+
+    def execute(
+        self, stacks: Sequence[Stack], stop: Interruption
+    ) -> Generator[StackEnd, None, None]:
+        """Train stacks; yield each as it ends. Those held by another process come last."""
+        todo: queue.SimpleQueue[Stack] = queue.SimpleQueue()
+        for stack in stacks:
+            todo.put(stack)
+        ended: queue.SimpleQueue[tuple[Stack, WorkEnd | BaseException]] = queue.SimpleQueue()
+        places = [_Place(number, self._how, todo, ended) for number in range(self._how.workers)]
+        held: list[Stack] = []
+        left = len(stacks)
+        try:
+            while left and not stop.asked:
+                try:
+                    stack, end = ended.get(timeout=_POLL)
+                except queue.Empty:
+                    continue
+                left -= 1
+                if isinstance(end, BaseException):
+                    raise end
+                if end.held:
+                    held.append(stack)
+                else:
+                    yield StackEnd(stack, end.stop)
+        finally:
+            for place in places:
+                place.close()
+        if not stop.asked:
+            yield from wait_for(self._how, held)
 
 
 class _Place(threading.Thread):
@@ -80,7 +84,7 @@ class _Place(threading.Thread):
         number: int,
         how: Execution,
         todo: queue.SimpleQueue[Stack],
-        ended: queue.SimpleQueue[tuple[Stack, Any]],
+        ended: queue.SimpleQueue[tuple[Stack, WorkEnd | BaseException]],
     ) -> None:
         super().__init__(name=f"place-{number}", daemon=True)
         self.number, self.how, self.todo, self.ended = number, how, todo, ended
@@ -105,32 +109,32 @@ class _Place(threading.Thread):
             except queue.Empty:
                 return
             try:
-                end: Any = self._train(stack)
+                end: WorkEnd | BaseException = self._train(stack)
             # Whatever comes out of the pool but its results ends the sweep, in the main thread.
             except BaseException as error:
                 end = error
             self.ended.put((stack, end))
 
-    def _train(self, stack: Stack) -> End:
+    def _train(self, stack: Stack) -> WorkEnd:
         try:
             done = self.executor.submit(finish, work_of(stack, self.how.threads))
-            end: End = done.result()
+            end: WorkEnd = done.result()
             return end
         except TerminatedWorkerError:
             if self.closing:
-                return None
+                return WorkEnd(stop=ASKED)
         self.executor = self._executor()
         if len(stack.runs) == 1:
             _record_as_killed(stack.runs[0])
-            return ()
+            return WorkEnd()
         held: tuple[str, ...] = ()
         middle = len(stack.runs) // 2
         for half in (stack.runs[:middle], stack.runs[middle:]):
             end = self._train(replace(stack, runs=half))
-            if not isinstance(end, tuple):
+            if end.stop is not None:
                 return end
-            held += end
-        return held
+            held += end.held
+        return WorkEnd(held)
 
     def close(self) -> None:
         """Ask the process to stop: it writes its states first."""

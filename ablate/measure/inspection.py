@@ -21,14 +21,14 @@ from tqdm import tqdm
 
 from ablate import record
 from ablate.commands.asking import Asked
+from ablate.commands.requests import trained
 from ablate.errors import AblateError
-from ablate.launch import command as launching
-from ablate.launch import execute
 from ablate.launch.describe import load
 from ablate.measure.layers import differs
 from ablate.measure.observe import fixed_batch, observe, update_ratios
 from ablate.measure.signals import OF_LAYERS, OF_WEIGHTS, Look
-from ablate.plan import Run
+from ablate.plan.execution import stacks_of
+from ablate.plan.run import Run
 from ablate.plan.stacks import Stack
 from ablate.train.memory import keep_freed_memory
 from ablate.train.training import Training
@@ -88,12 +88,11 @@ def inspect(asked: Asked) -> Inspected:
     by_record = asked.settings["train"] and asked.settings["every"] is None
     if by_record:
         for request in asked.requests:
-            _, interrupted = launching.run(request)
-            if interrupted:
-                raise KeyboardInterrupt
+            if (stop := trained(request).stop) is not None:
+                raise KeyboardInterrupt(stop.told)
     called = {id(run): name for run, name in zip(asked.runs, asked.names, strict=True)}
     inspected = Inspected(asked)
-    for stack in execute.plan(asked.runs):
+    for stack in stacks_of(asked.runs):
         names = [called[id(run)] for run in stack.runs]
         watch = _Watch(stack, names, asked.settings, inspected)
         watch.on_the_way()

@@ -1,6 +1,1 @@
-"""What to run: from overrides to resolved, validated runs. Planning trains nothing."""
-
-from ablate.plan.request import Request
-from ablate.plan.run import Run
-
-__all__ = ["Request", "Run"]
+"""What to run: from a request to resolved, validated runs in stacks. Planning trains nothing."""

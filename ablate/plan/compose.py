@@ -31,7 +31,7 @@ class Composer:
 
     def __init__(self, compose: Callable[[Sequence[str]], DictConfig]) -> None:
         self._compose = compose
-        self._bases: dict[tuple[str, ...], tuple[Contents, DictConfig]] = {}
+        self._bases: dict[tuple[str, ...], tuple[Contents, Contents]] = {}
 
     def contents(self, overrides: Sequence[str]) -> Contents:
         """Compose one cell, without its `hydra` part.
@@ -49,17 +49,17 @@ class Composer:
                 _set(made, override.key_or_group, copy.deepcopy(override.value()))
         return made
 
-    def hydra_part(self, overrides: Sequence[str]) -> DictConfig:
-        """Give the `hydra` part of a cell's group choice; it is shared: copy before a change."""
+    def hydra_part(self, overrides: Sequence[str]) -> Contents:
+        """Give the `hydra` part of a cell's choice of options; cells of that choice share it."""
         groups = tuple(text for text in overrides if _is_group(_parsed(text)))
-        part = self._base(groups)[1].hydra
-        assert isinstance(part, DictConfig), "Hydra's own part is a mapping"
-        return part
+        return self._base(groups)[1]
 
-    def _base(self, groups: tuple[str, ...]) -> tuple[Contents, DictConfig]:
+    def _base(self, groups: tuple[str, ...]) -> tuple[Contents, Contents]:
         if groups not in self._bases:
             cfg = self._compose(list(groups))
-            self._bases[groups] = (bare(cfg), cfg)
+            part = OmegaConf.to_container(cfg.hydra, enum_to_str=True)
+            assert isinstance(part, dict), "Hydra's own part is a mapping"
+            self._bases[groups] = (bare(cfg), {str(k): v for k, v in part.items()})
         return self._bases[groups]
 
 

@@ -19,7 +19,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from itertools import product
 
-Overrides = tuple[str, ...]
+from ablate.plan.request import Overrides
+
 Arms = dict[str, Overrides]  # an arm's name -> what it sets
 
 ALL, NONE = "full", "plain"  # names of the baselines

@@ -1,37 +1,28 @@
-"""From overrides to a composed configuration, with everything wrong in them told at once.
-
-Hydra's own grammar and composition do the work; what Hydra would say of one mistake at a time, in
-its own terms, is found here first and said in the user's.
-"""
+"""What is asked for, before anything of it has been looked at."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
-from dataclasses import dataclass, field, replace
-from functools import partial
-from itertools import product, takewhile
-from pathlib import Path
+from collections.abc import Sequence
+from dataclasses import dataclass
 
-from hydra._internal.hydra import Hydra
-from hydra._internal.utils import create_config_search_path
-from hydra.core.config_search_path import SearchPathQuery
-from hydra.core.global_hydra import GlobalHydra
-from hydra.core.override_parser.overrides_parser import OverridesParser
-from hydra.core.override_parser.types import Override, OverrideType
-from hydra.core.utils import setup_globals
-from hydra.errors import HydraException
-from hydra.types import RunMode
-from omegaconf import DictConfig
-from omegaconf.errors import OmegaConfBaseException
-from yaml import YAMLError
+Overrides = tuple[str, ...]
 
-from ablate.config import files, schema
-from ablate.errors import AblateError, listed, nearest
-from ablate.plan.compose import bare
-from ablate.plan.overrides import is_interpolation, misplaced, slot_of, values_of
 
-Composed = Callable[[Sequence[str]], DictConfig]
+@dataclass(frozen=True)
+class Cell:
+    """One run that is asked for by name, as the arms of a study are.
+
+    Attributes:
+        overrides: All that it sets, each knob once.
+        arm: Its arm.
+        study: Its study, or None.
+        place: Where it stands in a file, for messages.
+    """
+
+    overrides: Overrides
+    arm: str | None = None
+    study: str | None = None
+    place: str = ""
 
 
 @dataclass(frozen=True)
@@ -43,18 +34,25 @@ class Request:
         config_name: Primary configuration, the shipped one by default.
         config_dir: A directory of the user's with configurations.
         multirun: Whether overrides may sweep.
+        cells: The runs, where they are listed one by one in place of a grid.
     """
 
-    overrides: tuple[str, ...] = ()
+    overrides: Overrides = ()
     config_name: str = "config"
     config_dir: str | None = None
     multirun: bool = False
+    cells: tuple[Cell, ...] | None = None
 
     @property
     def searches(self) -> bool:
         """Whether a sweeper such as Optuna's chooses the runs, so that no grid is known before."""
-        chosen = self._last("hydra/sweeper")
-        return chosen is not None and chosen not in ("ablate", "basic")
+        return self._last("hydra/sweeper") not in (None, "ablate", "basic")
+
+    @property
+    def hands_over(self) -> bool:
+        """Whether a sweeper or launcher that is not ours brings the runs about."""
+        ours = self._last("hydra/launcher") in (None, "ablate")
+        return self.multirun and (self.searches or not ours)
 
     @property
     def study(self) -> str | None:
@@ -72,228 +70,26 @@ class Request:
         return self._last("design") or "factorial"
 
     @property
-    def without_study(self) -> Request:
-        """What is asked for beside the study's name."""
-        rest = tuple(o for o in self.overrides if not o.startswith("+study="))
-        return replace(self, overrides=rest, multirun=True)
+    def is_single(self) -> bool:
+        """Whether one run is asked for, rather than a grid, a design or a study."""
+        return not self.multirun and self.study is None and self.cells is None
 
     def _last(self, name: str) -> str | None:
         values = [o.partition("=")[2] for o in self.overrides if o.startswith(f"{name}=")]
         return values[-1] if values else None
 
 
-@dataclass
-class Checked:
-    """A request after its overrides were looked at one by one.
-
-    Attributes:
-        overrides: Those that are sound, ready for Hydra.
-        explicit: Names of the knobs that the request itself sets; a group counts as its option's
-            knob (``optimizer.name``), or as itself where it has none (``dropout``).
-        faults: What is wrong with the others.
-        slots: Where something of the user's own stands, as ``model``.
-    """
-
-    overrides: list[str] = field(default_factory=list)
-    explicit: set[str] = field(default_factory=set)
-    faults: list[str] = field(default_factory=list)
-    slots: set[str] = field(default_factory=set)
+def merged(*parts: Sequence[str]) -> list[str]:
+    """Join overrides; of those that set the same knob, the last wins."""
+    last = {name_of(override): override for part in parts for override in part}
+    return list(last.values())
 
 
-@contextmanager
-def hydra_session(request: Request) -> Iterator[Hydra]:
-    """Hold a Hydra that finds the shipped configurations and the user's."""
-    setup_globals()
-    path = create_config_search_path(str(files.CONF))
-    if request.config_dir is not None:
-        directory = Path(request.config_dir).resolve()
-        if not directory.is_dir():
-            raise AblateError(f"--config-dir {request.config_dir} is no directory")
-        path.prepend("command-line", f"file://{directory}", SearchPathQuery(provider="schema"))
-    before = GlobalHydra.instance().hydra
-    GlobalHydra.instance().clear()
-    try:
-        yield Hydra.create_main_hydra2("run", path)
-    finally:
-        GlobalHydra.instance().clear()
-        if before is not None:
-            GlobalHydra.instance().initialize(before)
+def name_of(override: str) -> str:
+    """Name what an override sets."""
+    return override.partition("=")[0].lstrip("+")
 
 
-def compose(hydra: Hydra, request: Request, overrides: Sequence[str]) -> DictConfig:
-    """Let Hydra compose; what it refuses becomes one fault."""
-    mode = RunMode.MULTIRUN if request.multirun else RunMode.RUN
-    try:
-        return hydra.compose_config(
-            config_name=request.config_name,
-            overrides=list(overrides),
-            run_mode=mode,
-            with_log_configuration=False,
-        )
-    except (HydraException, OmegaConfBaseException, YAMLError, UnicodeError) as error:
-        raise AblateError(f"the configuration does not compose: {_first_lines(error)}") from error
-
-
-def check(hydra: Hydra, request: Request, composed: Composed | None = None) -> Checked:
-    """Look at every override: its grammar, its name, its value, and whether its group has it.
-
-    Args:
-        hydra: Composes.
-        request: What is asked for.
-        composed: Gives the configuration of a choice of options, where it is known already.
-    """
-    composed = composed or partial(compose, hydra, request)
-    checked = Checked()
-    parsed = list(_parsed(hydra, request.overrides, checked))
-    checked.slots = {slot for o in parsed if (slot := slot_of(o))}
-    for slot in sorted(checked.slots):
-        parsed = _with_own(parsed, slot, checked)
-    chosen = [o for o in parsed if _is_group(o) and _group_is_sound(hydra, o, request, checked)]
-    checked.overrides = [str(o.input_line) for o in chosen]
-    try:
-        bases = [composed(choice) for choice in _choices(chosen)]
-    except AblateError as error:
-        raise AblateError(*checked.faults, *error.faults) from error
-    checked.slots |= set.intersection(*(set(schema.targets(bare(base))) for base in bases))
-    for override in parsed:
-        if not _is_group(override) and _value_is_sound(bases, override, request, checked):
-            checked.overrides.append(str(override.input_line))
-    return checked
-
-
-def _choices(chosen: Sequence[Override]) -> list[list[str]]:
-    """List every combination of the options that a grid names."""
-    lists = [
-        [f"{o.key_or_group}={value}" for value in values_of(o)]
-        if o.is_sweep_override()
-        else [str(o.input_line)]
-        for o in chosen
-    ]
-    return [list(choice) for choice in product(*lists)]
-
-
-def explicit_names(overrides: Sequence[str]) -> set[str]:
-    """Name the knobs that overrides set; a group counts as its option's knob, or as itself."""
-    parser = OverridesParser.create()
-    names = (parser.parse_override(text).key_or_group for text in overrides)
-    return {_explicit(name) for name in names}
-
-
-def _explicit(name: str) -> str:
-    return f"{name}.name" if f"{name}.name" in schema.BY_NAME else name
-
-
-# -- one override ----------------------------------------------------------------------------------
-
-
-def _parsed(hydra: Hydra, overrides: Sequence[str], checked: Checked) -> Iterator[Override]:
-    parser = OverridesParser.create(config_loader=hydra.config_loader)
-    for text in overrides:
-        try:
-            override = replace(parser.parse_override(text), config_loader=hydra.config_loader)
-            if not override.key_or_group:
-                raise HydraException("there is no name")
-            if override.is_discrete_sweep() and not values_of(override):
-                raise HydraException("it names no value")
-        except HydraException as error:
-            reason = _first_lines(error, 1).partition(" expecting ")[0]
-            quoted = "; quote a value with such a sign: \"name='é'\"" if "token" in reason else ""
-            checked.faults.append(
-                f"'{text}' is no override: it takes knob=value or group=option ({reason}{quoted})"
-            )
-        else:
-            yield override
-
-
-def _with_own(parsed: list[Override], slot: str, checked: Checked) -> list[Override]:
-    """Let arguments of something of the user's own be added; where it is an option, choose it."""
-    parser = OverridesParser.create()
-    added = [
-        replace(o, type=OverrideType.FORCE_ADD, input_line=f"++{str(o.input_line).lstrip('+')}")
-        if schema.belongs(o.key_or_group, slot) or o.key_or_group == "model.activation._target_"
-        else o
-        for o in parsed
-    ]
-    if slot not in schema.OPTIONS:
-        return added
-    choices = [o for o in added if o.key_or_group == slot]
-    if any(o.value() != "custom" for o in choices):
-        checked.faults.append(
-            f"{choices[0].input_line} and {slot}._target_ contradict each other: leave one out"
-        )
-        added = [o for o in added if o not in choices]
-        choices = []
-    return added if choices else [parser.parse_override(f"{slot}=custom"), *added]
-
-
-def _is_group(override: Override) -> bool:
-    return override.key_or_group in files.groups() or override.key_or_group.startswith("hydra/")
-
-
-def _group_is_sound(hydra: Hydra, override: Override, request: Request, checked: Checked) -> bool:
-    group = override.key_or_group
-    if group.startswith("hydra/"):
-        return True
-    if override.is_delete():
-        checked.faults.append(f"{override.input_line}: the group {group} cannot be left out")
-        return False
-    if override.is_add() or override.is_force_add():
-        plain = str(override.input_line).lstrip("+")
-        checked.faults.append(f"{override.input_line}: {group} is there already; write {plain}")
-        return False
-    options = hydra.config_loader.get_group_options(group)
-    sound = _sweep_is_sound(override, request, checked)
-    for value in values_of(override) if sound else []:
-        if str(value) not in options:
-            checked.faults.append(
-                f"{group}={schema.shown(value)} is not legal: {group} is one of"
-                f" {listed(options)}{nearest(str(value), options)}"
-            )
-            sound = False
-    checked.explicit.add(_explicit(group))
-    return sound
-
-
-def _value_is_sound(
-    bases: Sequence[DictConfig], override: Override, request: Request, checked: Checked
-) -> bool:
-    name = override.key_or_group
-    argument = any(schema.belongs(name, slot) for slot in checked.slots)
-    faults = [fault for base in bases if (fault := misplaced(base, override, argument)) is not None]
-    if faults:
-        checked.faults += faults
-        return False
-    if name.split(".")[0] == "hydra":
-        return True
-    sound = _sweep_is_sound(override, request, checked)
-    knob = None if argument else schema.BY_NAME.get(name)
-    for value in values_of(override) if sound else []:
-        wrong = None if knob is None or is_interpolation(value) else knob.fault(value)
-        if wrong is not None:
-            checked.faults.append(wrong)
-            sound = False
-    checked.explicit.add(name)
-    return sound
-
-
-def _sweep_is_sound(override: Override, request: Request, checked: Checked) -> bool:
-    if not override.is_sweep_override():
-        return True
-    if not request.multirun:
-        checked.faults.append(
-            f"{override.input_line} names several values: `ablate run -m` trains them all"
-        )
-        return False
-    if override.is_interval_sweep() and not request.searches:
-        checked.faults.append(
-            f"{override.input_line}: an interval has no list of values to train; write a choice"
-            " such as a,b,c or a range(start,stop,step), or take hydra/sweeper=optuna"
-        )
-        return False
-    return True
-
-
-def _first_lines(error: Exception, count: int = 3) -> str:
-    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    lines = list(takewhile(lambda line: line != "Config search path:", lines))
-    return "; ".join(lines[:count])
+def is_seed(name: str) -> bool:
+    """Tell whether a knob is a seed, which makes replicates rather than arms."""
+    return name == "seed" or name.startswith("seeds.")

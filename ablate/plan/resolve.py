@@ -1,4 +1,4 @@
-"""From a composed configuration to a run: every value checked, every `auto` resolved.
+"""From a composed configuration to a run: every value checked, `auto` resolved but the device's.
 
 Values are brought to one form (a rate given for each of several layers alike becomes the rate
 itself, a pinned seed that equals the run's is no pin), so that equal runs have equal keys.
@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence, Set
 from typing import Any
 
-from ablate import data
+from ablate import data, environment
 from ablate.config import files, schema
 from ablate.config.effect import SOLVERS
 from ablate.config.types import ListOf, Real, Text
@@ -45,12 +45,11 @@ def resolve(contents: Contents, explicit: Set[str], earlier: Sequence[str] = ())
     found += checks.contradictions(config, explicit, sound)
     found += checks.unwritable(config)
     if config["device"] == "cuda":
-        found += _resolve_device(config)
+        found += environment.lacks_cuda()
     source = _read(config, sound, explicit, found)
     if found:
         raise AblateError(*found)
     assert source is not None, "a data set that does not read is a fault"
-    _resolve_device(config)
     config = _canonical(config, source)
     shape, classes = data_checks.shape_of(config, source), len(source.classes)
     alone = own_code.try_out(config, shape, classes)
@@ -89,19 +88,6 @@ def _without_foreign_defaults(config: dict[str, Any], explicit: Set[str]) -> dic
     if schema.get(config, "optimizer.name") in SOLVERS and "batch_size" not in explicit:
         config = config | {"batch_size": "full"}
     return config
-
-
-def _resolve_device(config: dict[str, Any]) -> list[str]:
-    """Resolve `device=auto`, and refuse a device that is not there."""
-    if config.get("device") not in ("auto", "cuda"):
-        return []
-    import torch
-
-    there = torch.cuda.is_available()
-    if config["device"] == "cuda" and not there:
-        return ["device=cuda: torch finds no CUDA device here; device=auto or cpu trains without"]
-    config["device"] = "cuda" if there else "cpu"
-    return []
 
 
 # -- one form for equal runs -----------------------------------------------------------------------

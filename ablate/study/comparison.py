@@ -1,138 +1,176 @@
-"""Runs a study, or a design of the command line: tunes what is to be tuned, then trains the arms.
+"""Brings a study about: tunes for each arm, trains the arms, measures what is to be measured.
 
 What the study says, and what was tuned, is written beside its runs as study.json, from which the
-report takes question, claims and baseline.
+report takes question, claims and baseline. A study that tunes is two plans, one after the other.
 """
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
-from hydra._internal.hydra import Hydra
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.errors import HydraException
 
 from ablate import record
 from ablate.config import files
 from ablate.errors import AblateError
-from ablate.launch.hydra_launcher import train_all
-from ablate.plan import Run
-from ablate.plan.arms import (
-    Cell,
+from ablate.launch.execute import execute, outcome_of
+from ablate.launch.outcome import Outcome, Stop, stops
+from ablate.plan.planning import Plan, Planned, plan
+from ablate.plan.request import Cell, Request, name_of
+from ablate.plan.run import Run
+from ablate.study import measurement
+from ablate.study.cells import (
     Choice,
-    Planned,
-    Resolver,
     check_arms,
-    equalized,
+    first_of_each,
     grid,
-    name_of,
+    of_equal_steps,
     of_study,
     of_tuning,
 )
-from ablate.plan.request import Request
-from ablate.study import measurement
+from ablate.study.file import read_study
+from ablate.study.measuring import measure_all
 from ablate.study.study import FILE, Study
 
 
-class UntunedError(AblateError):
-    """No setting of an arm's tuned knobs finished, so that nothing can be chosen for it."""
-
-    status = 1
-
-
+@dataclass(frozen=True)
 class Comparison:
-    """A study on its way.
+    """A study, planned.
 
-    Args:
-        hydra: Composes.
-        request: What the user asked for, without the study's name.
+    Attributes:
         study: The study.
-
-    Raises:
-        AblateError: Something is wrong with it; nothing was started.
+        request: What the user asked for beside its name.
+        tuning: The runs that tune, or None where nothing is tuned.
+        reported: The runs that are reported; tuned knobs stand at their first values.
     """
 
-    def __init__(self, hydra: Hydra, request: Request, study: Study) -> None:
-        self.study, self._own = study, request.overrides
-        _require_free(study, request.overrides)
-        self._resolver = Resolver(hydra, request)
-        self.tuning: list[Planned] = []
-        if study.tuning is not None:
-            self.tuning = self._resolver.planned(self._equal(of_tuning(study, self._own)))
-        # Tuned knobs stand at their first values until they are chosen: what is wrong is told now.
-        first = {arm.name: choice for arm in study.arms for choice in grid(study, arm)[:1]}
-        self.reported = self._planned(first)
-        faults = measurement.unfit(study, [plan.run for plan in self.reported])
-        if faults:
-            raise AblateError(*faults)
+    study: Study
+    request: Request
+    tuning: Plan | None
+    reported: Plan
 
-    def _planned(self, choices: Mapping[str, Choice]) -> list[Planned]:
-        cells = of_study(self.study, self._own, choices)
-        planned = self._resolver.planned(self._equal(cells))
-        check_arms(self.study, planned)
-        return planned
+    @property
+    def plans(self) -> list[Plan]:
+        """What is trained, one plan after the other."""
+        return [self.reported] if self.tuning is None else [self.tuning, self.reported]
 
-    def _equal(self, cells: Sequence[Cell]) -> list[Cell]:
-        return equalized(self.study, cells, self._resolver)
+    @property
+    def runs(self) -> list[Run]:
+        """All runs: those that tune, then those that are reported."""
+        return [run for planned in self.plans for run in planned.runs]
 
-    def train(self) -> list[Run]:
-        """Tune, train what is reported, then measure what is to be measured of it.
 
-        Returns:
-            The reported runs, and before them the tuning runs.
+def compare(request: Request, *, whole: bool = False) -> Comparison:
+    """Check and plan a study.
 
-        Raises:
-            KeyboardInterrupt: A stop was asked for.
-            DiskFullError: The disk is full.
-        """
-        choices: dict[str, Choice] = {}
-        if self.tuning:
-            self._train(self.tuning)
-            choices = tuned(self.study, self.tuning)
-            self.reported = self._planned(choices)
-        self._write(choices)
-        self._train(self.reported)
-        if self.study.measure is not None:
-            from ablate.study.measuring import measure_all  # and with it torch
+    Args:
+        request: It names the study.
+        whole: As of `plan`.
 
-            runs = [plan.run for plan in self.reported]
-            device = runs[0].config["device"]
-            faults = measure_all(runs, measurement.wanted(self.study.measure, device))
-            self._write(choices, faults)
-        return [plan.run for plan in (*self.tuning, *self.reported)]
+    Raises:
+        AblateError: Something is wrong with the request or with the study's file; nothing was
+            started.
+    """
+    name, scale = request.study, request.scale
+    assert name is not None, "a study is asked for"
+    own = tuple(o for o in request.overrides if not o.startswith("+study="))
+    request = replace(request, overrides=own, multirun=True)
+    found = read_study(name, scale)
+    _require_free(found, own)
+    tuning = None
+    if found.tuning is not None:
+        tuning = _planned(found, request, of_tuning(found, own), whole)
+    # Tuned knobs stand at their first values until they are chosen: what is wrong is told now.
+    first = {arm.name: choice for arm in found.arms for choice in grid(found, arm)[:1]}
+    reported = _reported(found, request, first, whole)
+    if faults := measurement.unfit(found, reported.runs):
+        raise AblateError(*faults)
+    return Comparison(found, request, tuning, reported)
 
-    def _train(self, planned: Sequence[Planned]) -> None:
-        runs = [plan.run for plan in planned]
-        train_all(
-            self._resolver.composer,
-            runs,
-            [plan.overrides for plan in planned],
-            [plan.contents for plan in planned],
-        )
-        for run in runs:
+
+def bring_about(request: Request) -> Outcome:
+    """Tune, train what is reported, then measure what is to be measured of it.
+
+    Raises:
+        AblateError: Something is wrong with the request or with the study; nothing was started.
+    """
+    comparison = compare(request)
+    if comparison.tuning is None:
+        return _reported_on(comparison, {})
+    before = _executed(comparison.tuning)
+    if before.stop is not None:
+        return outcome_of(comparison.reported, before.stop).after(before)
+    choices = tuned(comparison.study, comparison.tuning.cells)
+    if isinstance(choices, Stop):
+        return outcome_of(comparison.reported, choices).after(before)
+    chosen = _reported(comparison.study, comparison.request, choices)
+    return _reported_on(replace(comparison, reported=chosen), choices).after(before)
+
+
+def _reported_on(comparison: Comparison, choices: Mapping[str, Choice]) -> Outcome:
+    """Train and measure the runs that are reported; write down what the report is to know."""
+    found, reported = comparison.study, comparison.reported
+    outcome, faults = None, list[str]()
+    with stops() as caught:
+        _write(comparison, choices, ())
+        outcome = _executed(reported)
+        if found.measure is not None and outcome.stop is None:
+            faults = measure_all(reported.runs, found.measure)
+            _write(comparison, choices, faults)
+    if outcome is None or caught:
+        outcome = outcome_of(reported, caught[0])
+    return replace(outcome, faults=tuple(faults))
+
+
+def _executed(planned: Plan) -> Outcome:
+    """Train a plan; records that an earlier version of the study left get their present names."""
+    outcome = execute(planned)
+    if outcome.stop is None:
+        for run in planned.runs:
             _label(run)
+    return outcome
 
-    def _write(self, choices: Mapping[str, Choice], unmeasured: Sequence[str] = ()) -> None:
-        folder = self.reported[0].run.sweep
-        folder.mkdir(parents=True, exist_ok=True)
-        told = described(self.study, choices) | {
-            "unmeasured": list(unmeasured),
-            "command": list(self._own),
-            "runs": [plan.run.key for plan in self.reported],
-        }
-        draft = folder / f".{FILE}.part"
-        draft.write_text(json.dumps(told, indent=1, ensure_ascii=False), encoding="utf-8")
-        draft.replace(folder / FILE)
+
+def _reported(
+    found: Study, request: Request, choices: Mapping[str, Choice], whole: bool = False
+) -> Plan:
+    planned = _planned(found, request, of_study(found, request.overrides, choices), whole)
+    check_arms(found, planned)
+    return planned
+
+
+def _planned(found: Study, request: Request, cells: Sequence[Cell], whole: bool = False) -> Plan:
+    if found.equal == "steps":
+        firsts = plan(replace(request, cells=tuple(first_of_each(cells)))).runs
+        cells = of_equal_steps(found, cells, firsts)
+    return plan(replace(request, cells=tuple(cells)), whole=whole)
+
+
+def _write(
+    comparison: Comparison, choices: Mapping[str, Choice], unmeasured: Sequence[str]
+) -> None:
+    folder = comparison.reported.runs[0].sweep
+    folder.mkdir(parents=True, exist_ok=True)
+    told = described(comparison.study, choices) | {
+        "unmeasured": list(unmeasured),
+        "command": list(comparison.request.overrides),
+        "runs": [run.key for run in comparison.reported.runs],
+    }
+    record.write_json(folder / FILE, told)
 
 
 def _require_free(study: Study, overrides: Sequence[str]) -> None:
     """Check that a request leaves to a study what the study decides.
 
     Raises:
-        AblateError: It sets a tuned knob, or the seed.
+        AblateError: It sets a tuned knob or the seed, or names several values.
     """
+    if swept := [o for o in overrides if _sweeps(o)]:
+        raise AblateError(f"{swept[0]} names several values: a study's arms are in its file")
     tuned_knobs = (
         [name for arm in study.arms for name in study.grid_of(arm)] if study.tuning else []
     )
@@ -145,6 +183,14 @@ def _require_free(study: Study, overrides: Sequence[str]) -> None:
     ]
     if faults:
         raise AblateError(*faults)
+
+
+def _sweeps(override: str) -> bool:
+    """Tell whether an override names several values; what does not parse is told elsewhere."""
+    try:
+        return bool(OverridesParser.create().parse_override(override).is_sweep_override())
+    except HydraException:
+        return False
 
 
 def _label(run: Run) -> None:
@@ -197,13 +243,13 @@ def _on_edge(grid: Mapping[str, Sequence[str]], choice: Choice) -> list[str]:
 # -- tuning ----------------------------------------------------------------------------------------
 
 
-def tuned(study: Study, planned: Sequence[Planned]) -> dict[str, Choice]:
+def tuned(study: Study, planned: Sequence[Planned]) -> dict[str, Choice] | Stop:
     """Choose for each arm the setting with the best mean over the tuning seeds, on validation.
 
     A setting of which a run failed or diverged is not chosen; of equal ones the first is.
 
-    Raises:
-        UntunedError: No setting of an arm finished.
+    Returns:
+        Arm -> its setting; or, where no setting of an arm finished, what is to be said of that.
     """
     assert study.tuning is not None, "it is asked for where something is tuned"
     metric = study.tuning.metric
@@ -217,9 +263,10 @@ def tuned(study: Study, planned: Sequence[Planned]) -> dict[str, Choice]:
         ]
         best = min(range(len(settings)), key=lambda i: (scores[i], i))
         if not math.isfinite(scores[best]):
-            raise UntunedError(
+            return Stop(
+                "untuned",
                 f"no setting of {', '.join(study.grid_of(arm))} finished for the arm {arm.name}:"
-                " `ablate show` tells what went wrong with the tuning runs"
+                " `ablate show` tells what went wrong with the tuning runs",
             )
         chosen[arm.name] = settings[best]
     return chosen
@@ -240,9 +287,3 @@ def _validation(run: Run, metric: str, sign: int) -> float:
 def _mean(values: Any) -> float:
     listed = list(values)
     return math.fsum(listed) / len(listed) if listed else math.inf
-
-
-def unmeasured(runs: Sequence[Run]) -> bool:
-    """Tell whether some run of a study that was trained could not be measured."""
-    told = json.loads((runs[-1].sweep / FILE).read_text(encoding="utf-8"))
-    return bool(told["unmeasured"])

@@ -12,10 +12,10 @@ import yaml
 from ablate.config.knobs.run import DESIGNS
 from ablate.errors import AblateError, listed, nearest
 from ablate.plan import designs
-from ablate.plan.designs import Overrides
+from ablate.plan.request import Overrides
 from ablate.study import measurement
 from ablate.study.claims import Claims
-from ablate.study.study import EQUAL, SCALES, Arm, Measurement, Study, Tuning
+from ablate.study.study import EQUAL, SCALES, Arm, Measurement, Study, Tuning, find
 from ablate.study.tuning import read_grid, read_tuning, read_values
 
 _KEYS = (
@@ -28,7 +28,21 @@ _OF_AN_ARM = ("set", "seeds", "tune")
 T = TypeVar("T")
 
 
-class Reader:
+def read_study(name: str, scale: str = "quick") -> Study:
+    """Read a study.
+
+    Args:
+        name: A shipped study, or the path of a file.
+        scale: ``quick`` or ``full``.
+
+    Raises:
+        AblateError: There is no such file, or something in it is wrong; each fault is told with its
+            line.
+    """
+    return _Reader(find(name), scale).study()
+
+
+class _Reader:
     """Reads one file, and gathers what is wrong with it."""
 
     def __init__(self, file: Path, scale: str) -> None:

@@ -17,23 +17,25 @@ from pathlib import Path
 from joblib.externals.loky.process_executor import ProcessPoolExecutor, TerminatedWorkerError
 from tqdm import tqdm
 
-from ablate import record
+from ablate import environment, record
 from ablate.errors import AblateError, DiskFullError
-from ablate.launch.execute import cores
 from ablate.launch.interruption import Interruption
 from ablate.launch.workers import begin
 from ablate.measure.finished import Wanted, lacks, measure_run
+from ablate.plan.execution import cores
 from ablate.plan.run import Run
+from ablate.study import measurement
+from ablate.study.study import Measurement
 
 _POLL = 0.1  # seconds between two looks at whether a stop was asked for
 
 
-def measure_all(runs: Sequence[Run], wanted: Wanted) -> list[str]:
+def measure_all(runs: Sequence[Run], measure: Measurement) -> list[str]:
     """Measure each run that finished, where its record does not hold it already.
 
     Args:
         runs: All runs that a study reports.
-        wanted: What is measured.
+        measure: What is measured.
 
     Returns:
         What could not be measured and why, a sentence each; told on standard error, too.
@@ -43,12 +45,15 @@ def measure_all(runs: Sequence[Run], wanted: Wanted) -> list[str]:
         DiskFullError: There is no space left for a record.
     """
     distinct = {run.directory: run for run in runs}
-    todo = [run for run in distinct.values() if _is_left(run, wanted)]
+    asked = measurement.wanted(measure)
+    todo = [run for run in distinct.values() if _is_left(run, asked)]
     if not todo:
         return []
-    workers = min(cores(), len(distinct))
     config = runs[0].config
-    alone = workers == 1 or config["device"] == "cuda" or config["launch"] == "inline"
+    device = environment.resolved_device(config["device"])
+    wanted = measurement.wanted(measure, device)
+    workers = min(cores(), len(distinct))
+    alone = workers == 1 or device == "cuda" or config["launch"] == "inline"
     found = _in_turn(todo, wanted) if alone else _by_workers(todo, wanted, workers)
     faults: list[str] = []
     with tqdm(total=len(todo), desc="measure", unit=" runs", disable=None, leave=False) as bar:

@@ -57,7 +57,7 @@ from pathlib import Path
 
 from ablate.config import files
 from ablate.errors import AblateError, nearest
-from ablate.plan.designs import Overrides
+from ablate.plan.request import Overrides
 
 EQUAL = ("epochs", "steps")
 FILE = "study.json"  # beside a study's runs: what it asked, and what was tuned
@@ -217,19 +217,3 @@ def find(name: str) -> Path:
         f"+study={name}: there is no such study{hint}; `ablate studies` lists them, and a file of"
         " your own is named by its path (+study=path/to.yaml)"
     )
-
-
-def read(name: str, scale: str = "quick") -> Study:
-    """Read a study.
-
-    Args:
-        name: A shipped study, or the path of a file.
-        scale: ``quick`` or ``full``.
-
-    Raises:
-        AblateError: There is no such file, or something in it is wrong; each fault is told with its
-            line.
-    """
-    from ablate.study.file import Reader
-
-    return Reader(find(name), scale).study()

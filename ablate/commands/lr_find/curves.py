@@ -15,10 +15,10 @@ from tqdm import tqdm
 from ablate.commands.asking import Asked
 from ablate.commands.lr_find.request import tested
 from ablate.data.tensors import Tensors
-from ablate.launch import execute as launching
 from ablate.launch.describe import load
 from ablate.measure.lr_range import Curve, Numbers, Step, grid, rising, smooth, sweep
-from ablate.plan import Run
+from ablate.plan.execution import stacks_of
+from ablate.plan.run import Run
 from ablate.plan.stacks import Stack
 from ablate.train.memory import keep_freed_memory
 from ablate.train.training import Training
@@ -39,7 +39,7 @@ def _together(asked: Asked) -> Iterator[tuple[Stack, list[str]]]:
     """Group the runs of a sweep into stacks; in a grid each run is a stack of its own rates."""
     called = {id(run): name for run, name in zip(asked.runs, asked.names, strict=True)}
     if asked.settings["mode"] == "sweep":
-        stacks = launching.plan(asked.runs)
+        stacks = stacks_of(asked.runs)
     else:
         count = asked.settings["points"]
         stacks = [replace(_grid_stack(run, count), runs=(run,)) for run in asked.runs]
@@ -49,7 +49,7 @@ def _together(asked: Asked) -> Iterator[tuple[Stack, list[str]]]:
 
 def _grid_stack(run: Run, count: int) -> Stack:
     copies = [replace(run, key=f"{run.key}-{number}") for number in range(count)]
-    return launching.plan(copies)[0]
+    return stacks_of(copies)[0]
 
 
 def _curves(

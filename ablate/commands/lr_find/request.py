@@ -10,8 +10,7 @@ from ablate.config import files
 from ablate.config.effect import SOLVERS
 from ablate.config.knob import Knob
 from ablate.config.types import Choice, Real, Whole
-from ablate.plan import Run
-from ablate.plan.run import key
+from ablate.plan.run import Run, key
 
 SETTINGS = (
     Setting(Knob("mode", Choice(("sweep", "grid")), "one rising rate, or constant ones"), "sweep"),

@@ -13,6 +13,11 @@ DATASETS = (
     *("digits", "mnist", "fashion_mnist", "kmnist", "cifar10", "cifar100", "svhn"),
     *("folder", "custom"),
 )
+EXECUTORS: Final = {  # a word of `launch` -> the class of `ablate.launch` that it names
+    "inline": "ablate.launch.inline.Inline",
+    "workers": "ablate.launch.workers.Workers",
+    "slurm": "ablate.launch.slurm.Slurm",
+}
 DESIGNS = ("factorial", "one_at_a_time", "leave_one_out", "add_one_in")
 SCALES = ("quick", "full")
 
@@ -163,7 +168,7 @@ EXECUTION: Final = (
     ),
     Knob(
         "launch",
-        Choice(("auto", "inline", "workers", "slurm")),
+        Choice(("auto", *EXECUTORS)),
         "who trains a sweep: this process, a pool of processes that share out the cores, or a"
         " cluster's queue; auto is inline on a GPU and workers on a CPU",
         role="execution",

@@ -41,12 +41,12 @@ class AblateLauncher(Launcher):
         self, job_overrides: Sequence[Sequence[str]], initial_job_idx: int
     ) -> Sequence[JobReturn]:
         """Launch all jobs."""
-        from ablate.launch import hydra_launcher
+        from ablate.launch import hydra_adapter
 
         assert self.hydra_context is not None, "Hydra calls setup first"
         assert self.task_function is not None, "Hydra calls setup first"
         assert self.config is not None, "Hydra calls setup first"
-        return hydra_launcher.launch(
+        return hydra_adapter.launch(
             self.hydra_context, self.task_function, self.config, job_overrides, initial_job_idx
         )
 

@@ -1,0 +1,105 @@
+"""`ablate plan`: what a request would train, and how; nothing is trained."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+
+from ablate.analyze import naming
+from ablate.commands.requests import parser, planned, request_of
+from ablate.config import schema
+from ablate.plan.execution import Execution, execution
+from ablate.plan.planning import Plan
+from ablate.plan.run import Run
+from ablate.plan.stacks import Stack
+from ablate.report.formatting import knob, ranges
+
+
+def serve(arguments: list[str], measure: bool) -> int:
+    """Serve `ablate plan`.
+
+    Args:
+        arguments: Of the command line.
+        measure: Whether to estimate time and memory too.
+
+    Raises:
+        AblateError: The request is wrong.
+    """
+    plans = planned(request_of(parser("ablate plan").parse_args(arguments)))
+    stacks = [stack for plan in plans for stack in plan.stacks]
+    how = execution(stacks)
+    console = Console()
+    show_plan(plans, stacks, _who(how), console)
+    if measure:
+        from ablate.commands.estimate import show_estimate  # imports torch
+
+        show_estimate(stacks, how, console)
+    return 0
+
+
+def _who(how: Execution) -> str:
+    who = {"inline": "in this process", "workers": f"in {how.workers} worker processes"}
+    threads = f", {how.threads} thread{'s' if how.threads != 1 else ''} each" if how.threads else ""
+    return who.get(how.launch, f"by {how.launch.upper()}") + threads
+
+
+def show_plan(plans: Sequence[Plan], stacks: Sequence[Stack], how: str, console: Console) -> None:
+    """Print what would run: arms, stacks and why, and what has been finished."""
+    runs = [run for plan in plans for run in plan.runs]
+    ended = {run.key: _state(plans, run) for run in runs}
+    counts = Counter(ended.values())
+    arms = _arms(runs)
+    table = Table("arm", "seeds", title=escape(f"{len(ended)} runs in {runs[0].sweep}"))
+    table.title_justify = "left"
+    for arm, members in arms.items():
+        table.add_row(escape(arm), ranges(sorted({run.config["seed"] for run in members})))
+    console.print(table)
+    plan = Table("stacks", "runs each", "applied", "graph", "why", title=how, title_justify="left")
+    same = _varied_graph(stacks)
+    groups: dict[tuple[str, ...], list[int]] = {}
+    for stack in stacks:
+        applied = "fused" if stack.fused else "looped"
+        graph = _values(stack.runs[0], same)
+        groups.setdefault((applied, graph or "the same", stack.why), []).append(len(stack.runs))
+    for (applied, graph, why), sizes in groups.items():
+        each = str(sizes[0]) if len(set(sizes)) == 1 else f"{min(sizes)} to {max(sizes)}"
+        plan.add_row(str(len(sizes)), each, applied, escape(graph), escape(why))
+    console.print(plan)
+    state = ", ".join(f"{count} {status}" for status, count in sorted(counts.items()))
+    console.print(f"now: {state}", highlight=False)
+    twins = [key for key, count in Counter(run.key for run in runs).items() if count > 1]
+    if twins:
+        console.print(
+            f"note: {len(twins)} runs are asked for more than once (cells that resolve to the same"
+            " configuration); each is trained once",
+            highlight=False,
+        )
+
+
+def _arms(runs: Sequence[Run]) -> dict[str, list[Run]]:
+    """Gather runs by arm, each once: as their study names it, else by what varies between them."""
+    flat = [schema.flatten(run.config) for run in runs]
+    arms: dict[str, dict[str, Run]] = {}
+    for run, name in zip(runs, naming.names(flat), strict=True):
+        arms.setdefault(run.arm or name, {})[run.key] = run
+    return {arm: list(members.values()) for arm, members in arms.items()}
+
+
+def _values(run: Run, names: Sequence[str]) -> str:
+    flat = schema.flatten(run.config)
+    return " ".join(f"{knob(name)}={schema.shown(flat[name])}" for name in names if name in flat)
+
+
+def _varied_graph(stacks: Sequence[Stack]) -> list[str]:
+    """List the graph knobs that tell stacks apart."""
+    names = naming.told([schema.flatten(stack.runs[0].config) for stack in stacks])
+    return [n for n in names if n in schema.BY_NAME and schema.BY_NAME[n].place == "graph"]
+
+
+def _state(plans: Sequence[Plan], run: Run) -> str:
+    found = [p.there[run.directory].status for p in plans if run.directory in p.there]
+    return found[0] if found else "missing"

@@ -1,0 +1,100 @@
+"""`ablate show`: the state of a sweep, from its records; safe beside one that runs."""
+
+from __future__ import annotations
+
+import time
+from collections import Counter
+from contextlib import suppress
+from pathlib import Path
+
+from rich.console import Console, Group
+from rich.live import Live
+from rich.markup import escape
+from rich.table import Table
+
+from ablate import record
+from ablate.commands.sweep_table import Failure, failures
+from ablate.errors import AblateError
+
+_WATCH = 2.0  # seconds between two looks
+
+
+def show_state(path: Path, console: Console) -> int:
+    """Print the state of all runs below a path, from their records; safe beside a running sweep.
+
+    Returns:
+        The exit status: 0 if all finished, else 1.
+
+    Raises:
+        AblateError: There is no record below the path.
+    """
+    page, status = _state_page(path)
+    console.print(page)
+    for group in _identical(path):
+        note = f"note: {', '.join(group)} have bit-identical losses on every seed that they share"
+        console.print(note, markup=False, highlight=False, soft_wrap=True)
+    return status
+
+
+def watch_state(path: Path, console: Console) -> None:
+    """Print the state again and again, in place, until Ctrl-C or until nothing is running."""
+    page, _ = _state_page(path)
+    with Live(page, console=console, auto_refresh=False) as live, suppress(KeyboardInterrupt):
+        while True:
+            page, _ = _state_page(path)
+            live.update(page, refresh=True)
+            time.sleep(_WATCH)
+
+
+def _state_page(path: Path) -> tuple[Group, int]:
+    folders = record.find(path)
+    if not folders:
+        raise AblateError(f"{path} holds no record: name the folder of a run or a sweep")
+    sweeps: dict[Path, Counter[str]] = {}
+    wrong: list[Failure] = []
+    lost = 0
+    for folder in folders:
+        try:
+            found = record.read_whole(folder)
+        except AblateError as error:
+            sweeps.setdefault(folder.parent, Counter())["unreadable"] += 1
+            wrong.append(("unreadable", str(folder), error.faults[0]))
+            continue
+        if found is None:  # set aside this very moment
+            continue
+        status = found["status"]
+        if status == "running" and not record.claimed_elsewhere(folder):
+            status = "cut off"
+        sweeps.setdefault(folder.parent, Counter())[status] += 1
+        lost += record.has_lost_weights(folder, found)
+        if status in ("failed", "diverged"):
+            wrong.append((status, str(folder), str(found.get("reason"))))
+    kinds = [k for k in _KINDS if any(counts[k] for counts in sweeps.values())]
+    table = Table("sweep", *kinds, title=escape(str(path)), title_justify="left")
+    for sweep, counts in sweeps.items():
+        table.add_row(escape(str(sweep)), *(str(counts[kind]) for kind in kinds))
+    page = Group(table, *failures(wrong), *_without_weights(lost))
+    return page, 0 if kinds == ["finished"] else 1
+
+
+_KINDS = ("finished", "running", "cut off", "interrupted", "diverged", "failed", "unreadable")
+
+
+def _identical(path: Path) -> list[tuple[str, ...]]:
+    """Find arms that are the same to the last bit, where the records can be compared at all."""
+    from ablate.analyze import caveats, frames
+
+    try:
+        return caveats.identical_arms(frames.read(path))
+    except AblateError:
+        return []  # what does not read is in the table
+
+
+def _without_weights(count: int) -> list[str]:
+    """Say that finished runs hold their numbers alone."""
+    if count == 0:
+        return []
+    return [
+        f"note: of {count} finished, checkpoint.pt is gone: their numbers count, but `ablate"
+        " evaluate` needs the weights; rerun=all trains them again"
+    ]

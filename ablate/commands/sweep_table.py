@@ -1,0 +1,97 @@
+"""What a terminal shows of what came of a sweep: how its arms compare, and what failed."""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Sequence
+
+from rich.console import Console, Group
+from rich.markup import escape
+from rich.table import Table
+
+from ablate.errors import AblateError
+from ablate.launch.outcome import Outcome
+from ablate.plan.run import Run
+
+_MOST = 20  # failures that are listed one by one
+Failure = tuple[str, str, str]  # status, folder, reason
+
+
+def show_sweep(outcome: Outcome, console: Console) -> None:
+    """Print what came out of a sweep: how its arms compare, what failed, what tells more.
+
+    Args:
+        outcome: What came of the request; a study's tuning runs are not compared.
+        console: Where to.
+    """
+    told = reported(outcome.runs)
+    begun = [run for run in told if outcome.standing(run) is not None]
+    ended = [run for run in begun if _status(outcome, run) == "finished"]
+    count = len({run.key for run in told})
+    console.print(f"{told[0].sweep}: {count} runs", markup=False, highlight=False)
+    if ended:
+        from ablate.report.compare import compare  # statistics take a second to import
+        from ablate.report.terminal import show_comparison
+
+        folders = list(dict.fromkeys(run.directory for run in begun))
+        show_comparison(compare(folders, brief=True), console)
+    wrong = _wrong(outcome, [*_failed_tuning(outcome), *told])
+    console.print(Group(*failures(wrong)))
+    if ended and not told[0].config["report"]:
+        place = shlex.quote(str(told[0].sweep))
+        console.print(f"the whole report: ablate report {place}", markup=False, highlight=False)
+
+
+def report_sweep(runs: Sequence[Run], console: Console) -> None:
+    """Write the whole report of a sweep's folder, if some run there has finished."""
+    from ablate.report.write import write_report
+
+    sweeps = list(dict.fromkeys(run.sweep for run in reported(runs)))
+    try:
+        folder, _ = write_report(sweeps)
+    except AblateError as error:  # the runs are done: what they are keeps their exit status
+        told = f"no report: {'; '.join(error.faults)}"
+    else:
+        told = f"report: {folder}/report.html"
+    console.print(told, markup=False, highlight=False, soft_wrap=True)
+
+
+def reported(runs: Sequence[Run]) -> list[Run]:
+    """Leave out runs that only tuned a study's knobs."""
+    return [run for run in runs if not run.only_tunes] or list(runs)
+
+
+def _status(outcome: Outcome, run: Run) -> str:
+    found = outcome.standing(run)
+    return "not started" if found is None else found.status
+
+
+def _failed_tuning(outcome: Outcome) -> list[Run]:
+    """List tuning runs that failed; one that diverged only says what not to choose."""
+    return [run for run in outcome.runs if run.only_tunes and _status(outcome, run) == "failed"]
+
+
+def _wrong(outcome: Outcome, runs: Sequence[Run]) -> list[Failure]:
+    wrong = []
+    for run in {run.key: run for run in runs}.values():
+        found = outcome.standing(run)
+        if found is None:
+            wrong.append(("not started", str(run.directory), ""))
+        elif found.status != "finished":
+            wrong.append((found.status, str(run.directory), str(found.reason)))
+    return wrong
+
+
+def failures(wrong: Sequence[Failure]) -> list[Table | str]:
+    """Make the table of runs that did not finish, with the way to train them again."""
+    if not wrong:
+        return []
+    table = Table("status", "run", "reason", title="not finished", title_justify="left")
+    for status, place, reason in wrong[:_MOST]:
+        table.add_row(status, escape(place), escape(reason))
+    if len(wrong) > _MOST:
+        table.add_row("...", f"and {len(wrong) - _MOST} more", "")
+    kinds = {status for status, _, _ in wrong} & {"failed", "diverged"}
+    again = " or ".join(f"rerun={kind}" for kind in sorted(kinds))
+    more = [f"run.log in each folder tells more; {again} trains them again"] if again else []
+    return [table, *more]

@@ -1,0 +1,212 @@
+"""Hydra's sweepers and launchers on the one way: jobs in, plan, outcome, job returns out.
+
+Our own launcher trains all jobs of a batch as stacks, whichever sweeper chose them. Under any other
+launcher, in this process or another, `train` is called job by job, and takes all that it needs from
+the job's own configuration.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+from hydra.core.hydra_config import HydraConfig
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.core.utils import JobReturn, JobStatus, configure_log, run_job, setup_globals
+from hydra.types import HydraContext, TaskFunction
+from omegaconf import DictConfig, OmegaConf, open_dict
+
+from ablate import record
+from ablate.launch.execute import execute, outcome_of
+from ablate.launch.outcome import ASKED, Outcome, Stop
+from ablate.plan.compose import Composer, bare
+from ablate.plan.override_checks import explicit_name
+from ablate.plan.planning import Plan, Planned, planned
+from ablate.plan.request import Request
+from ablate.plan.resolve import resolve
+from ablate.plan.run import Run
+from ablate.plan.session import hydra_session
+
+Overrides = Sequence[str]
+
+_SEARCHED: list[Run] = []  # what was launched in this process, for a sweeper that chose it itself
+
+
+class Stopped(KeyboardInterrupt):
+    """What ends a whole sweep. Hydra's launchers take any other error for one of the job alone."""
+
+    def __init__(self, stop: Stop) -> None:
+        super().__init__(stop.told)
+        self.stop = stop
+
+    def __reduce__(self) -> tuple[type[Stopped], tuple[Stop]]:
+        return type(self), (self.stop,)
+
+
+def hand_over(plan: Plan) -> Outcome:
+    """Let Hydra bring a plan about, by the sweeper and the launcher that its request names."""
+    request, stop = plan.request, None
+    _SEARCHED.clear()
+    with hydra_session(request) as hydra:
+        bring = hydra.multirun if request.multirun else hydra.run
+        try:
+            bring(request.config_name, train, list(plan.sound), with_log_configuration=False)
+        except KeyboardInterrupt as error:
+            stop = error.stop if isinstance(error, Stopped) else ASKED
+    if not request.searches:
+        return outcome_of(plan, stop)
+    standings = {run.directory: record.standing(run.directory) for run in _SEARCHED}
+    return Outcome(tuple(_SEARCHED), standings, stop)
+
+
+# -- under any launcher: a job ---------------------------------------------------------------------
+
+
+def train(cfg: DictConfig) -> float | None:
+    """Train one job.
+
+    Args:
+        cfg: What Hydra composed for it, without the `hydra` part.
+
+    Returns:
+        The validation error where there is one (what Hydra's optimizing sweepers minimize).
+
+    Raises:
+        Stopped: The whole sweep is to end: a stop was asked for, the disk is full, or the run went
+            wrong and `fail_fast` is set.
+    """
+    hydra = HydraConfig.get()
+    overrides = tuple(hydra.overrides.task)
+    run = run_of(cfg, overrides)
+    _SEARCHED.append(run)
+    outcome = execute(planned(Request(overrides), [Planned(run, overrides, bare(cfg))]))
+    if outcome.stop is not None:
+        raise Stopped(outcome.stop)
+    return validation_error(run.directory)
+
+
+def validation_error(directory: Path) -> float | None:
+    """Read a run's final validation error, or None where it has none."""
+    found = record.read(directory)
+    error: float | None = None if found is None else found["metrics"].get("val/error")
+    return error
+
+
+def run_of(cfg: DictConfig, overrides: tuple[str, ...]) -> Run:
+    """Resolve a job's configuration, once."""
+    return _run_of(json.dumps(bare(cfg), sort_keys=True), json.dumps(overrides))
+
+
+@lru_cache(maxsize=16)
+def _run_of(contents: str, overrides: str) -> Run:
+    return resolve(json.loads(contents), _explicit(json.loads(overrides)))
+
+
+def _explicit(overrides: Overrides) -> set[str]:
+    parser = OverridesParser.create()
+    return {explicit_name(parser.parse_override(text).key_or_group) for text in overrides}
+
+
+def _here(_root_: DictConfig) -> Run:
+    return run_of(_root_, tuple(_root_.hydra.overrides.task))
+
+
+def _sweep(*, _root_: Any) -> str:
+    return str(_here(_root_).sweep)
+
+
+def _key(*, _root_: Any) -> str:
+    return _here(_root_).key
+
+
+OmegaConf.register_new_resolver("ablate.sweep", _sweep, replace=True)
+OmegaConf.register_new_resolver("ablate.key", _key, replace=True)
+
+
+# -- our launcher, under any sweeper: a batch of jobs ----------------------------------------------
+
+
+def launch(
+    context: HydraContext,
+    function: TaskFunction,
+    config: DictConfig,
+    jobs: Sequence[Overrides],
+    first: int,
+) -> list[JobReturn]:
+    """Launch jobs of a sweep.
+
+    Args:
+        context: Hydra's.
+        function: The task. Ours is trained as stacks; any other is called job after job.
+        config: The sweep's configuration.
+        jobs: Overrides of each job.
+        first: Number of the first job.
+
+    Returns:
+        What Hydra wants to know of each job.
+
+    Raises:
+        Stopped: The whole sweep is to end.
+    """
+    setup_globals()
+    configure_log(config.hydra.hydra_logging, config.hydra.verbose)
+    if function is train:
+        return _stacked(context, config, jobs, first)
+    return [
+        _one(context, function, config, overrides, number)
+        for number, overrides in enumerate(jobs, start=first)
+    ]
+
+
+def _one(
+    context: HydraContext,
+    function: TaskFunction,
+    config: DictConfig,
+    overrides: Overrides,
+    number: int,
+) -> JobReturn:
+    cfg = context.config_loader.load_sweep_config(config, list(overrides))
+    with open_dict(cfg):
+        cfg.hydra.job.id, cfg.hydra.job.num = str(number), number
+    done = run_job(
+        hydra_context=context,
+        task_function=function,
+        config=cfg,
+        job_dir_key="hydra.sweep.dir",
+        job_subdir_key="hydra.sweep.subdir",
+    )
+    configure_log(config.hydra.hydra_logging, config.hydra.verbose)
+    return done
+
+
+def _stacked(
+    context: HydraContext, config: DictConfig, jobs: Sequence[Overrides], first: int
+) -> list[JobReturn]:
+    composer = Composer(
+        lambda overrides: context.config_loader.load_sweep_config(config, list(overrides))
+    )
+    cells = []
+    for number, overrides in enumerate(jobs, start=first):
+        contents, part = composer.contents(overrides), composer.hydra_part(overrides)
+        run = resolve(contents, _explicit(overrides))
+        cells.append(Planned(run, tuple(overrides), contents, part, number))
+    plan = planned(Request(multirun=True), cells)
+    _SEARCHED.extend(plan.runs)
+    outcome = execute(plan)
+    if outcome.stop is not None:
+        raise Stopped(outcome.stop)
+    return [_job_return(cell) for cell in cells]
+
+
+def _job_return(cell: Planned) -> JobReturn:
+    done = JobReturn()
+    done.overrides = list(cell.overrides)
+    done.cfg = OmegaConf.create(cell.contents)
+    done.working_dir = str(Path.cwd())
+    done.task_name = "run"
+    done.status = JobStatus.COMPLETED
+    done.return_value = validation_error(cell.run.directory)
+    return done

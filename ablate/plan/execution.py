@@ -1,0 +1,52 @@
+"""Which stacks, and who trains them: by all runs of a plan, never by what is left of them."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from ablate import environment
+from ablate.plan.run import Run
+from ablate.plan.stacks import Stack, group
+
+
+@dataclass(frozen=True)
+class Execution:
+    """How a plan is executed.
+
+    Attributes:
+        launch: The executor: ``inline``, ``workers`` or that of a cluster.
+        workers: How many processes work at once.
+        threads: Threads of torch in each; None leaves torch's own number.
+    """
+
+    launch: str
+    workers: int
+    threads: int | None
+
+
+def stacks_of(runs: Sequence[Run]) -> list[Stack]:
+    """Group runs, whose devices are settled, into stacks that fit the device that they are for."""
+    on_a_gpu = bool(runs) and runs[0].config["device"] == "cuda"
+    return group(runs, environment.cuda().memory if on_a_gpu else None)
+
+
+def cores() -> int:
+    """Count the cores that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def execution(stacks: Sequence[Stack]) -> Execution:
+    """Decide who trains: by the device, the number of stacks and the number of cores."""
+    config = stacks[0].runs[0].config
+    launch = config["launch"]
+    if launch not in ("auto", "inline", "workers"):
+        return Execution(launch, len(stacks), None)
+    if config["device"] == "cuda":
+        count = min(environment.cuda().count, len(stacks))
+        return Execution("inline" if count == 1 or launch == "inline" else "workers", count, None)
+    workers = min(cores(), len(stacks))
+    if launch == "inline" or (launch == "auto" and workers == 1):
+        return Execution("inline", 1, None)
+    return Execution("workers", workers, max(1, cores() // workers))

@@ -1,0 +1,303 @@
+"""From a request to a plan: its runs, checked; what of them is there already; in which stacks.
+
+request ─ cells ─> runs ─ records that are there ─> stacks of what is to be trained, and by whom
+
+Nothing is trained here, and torch is asked for only where there is something to train.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from functools import partial
+from itertools import product
+from pathlib import Path
+from typing import Any
+
+from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
+from hydra._internal.hydra import Hydra
+from hydra.core.override_parser.overrides_parser import OverridesParser
+
+from ablate import environment, record
+from ablate.data.fetch import DownloadError
+from ablate.errors import AblateError
+from ablate.plan import designs
+from ablate.plan.compose import Composer, Contents
+from ablate.plan.execution import Execution, execution, stacks_of
+from ablate.plan.override_checks import Checked, check
+from ablate.plan.request import Cell, Overrides, Request, is_seed, merged, name_of
+from ablate.plan.resolve import resolve
+from ablate.plan.run import Run
+from ablate.plan.session import compose, hydra_session
+from ablate.plan.stacks import Stack
+from ablate.record import Standing
+
+
+@dataclass(frozen=True)
+class Planned:
+    """A resolved run, with what Hydra's files say of it.
+
+    Attributes:
+        run: The run.
+        overrides: All that it sets.
+        contents: What was composed of that.
+        hydra: Hydra's own part, which runs of the same options share; None where Hydra itself
+            writes it down.
+        number: Its place among the cells.
+    """
+
+    run: Run
+    overrides: Overrides
+    contents: Contents
+    hydra: Mapping[str, Any] | None = field(default=None, repr=False)
+    number: int = 0
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What a request comes to.
+
+    Attributes:
+        request: What was asked for.
+        cells: Its runs, in its order; one that is asked for twice stands there twice.
+        there: How each of them stands whose folder holds a record already.
+        sound: The overrides of the request, ready for Hydra.
+        stacks: What is trained together, runs that have ended included; none where all have.
+        execution: Who trains the stacks, or None where there are none.
+    """
+
+    request: Request
+    cells: tuple[Planned, ...]
+    there: Mapping[Path, Standing]
+    sound: Overrides = ()
+    stacks: tuple[Stack, ...] = ()
+    execution: Execution | None = None
+
+    @property
+    def runs(self) -> list[Run]:
+        """The runs, in the order of the request."""
+        return [cell.run for cell in self.cells]
+
+    def has_ended(self, run: Run) -> bool:
+        """Tell whether a run is to be left alone."""
+        found = self.there.get(run.directory)
+        return found is not None and found.has_ended(run.config["rerun"])
+
+    @property
+    def hands_over(self) -> bool:
+        """Whether the runs are Hydra's to bring about: by its launchers, or with its callbacks."""
+        own = [cell.hydra for cell in self.cells[:1] if cell.hydra is not None]
+        asked = any(part["callbacks"] or part["job"]["env_set"] for part in own)
+        return self.request.hands_over or asked
+
+    @property
+    def left(self) -> list[Stack]:
+        """The stacks that hold a run that has not ended."""
+        return [s for s in self.stacks if not all(self.has_ended(run) for run in s.runs)]
+
+
+def plan(request: Request, *, whole: bool = False) -> Plan:
+    """Plan a request; train nothing.
+
+    Args:
+        request: Any but one that names a study, whose cells `ablate.study` lists.
+        whole: Whether to group runs into stacks even where all of them have ended.
+
+    Raises:
+        AblateError: Something is wrong with the request; every fault is told.
+        DownloadError: A data set is not there and could not be fetched.
+    """
+    with hydra_session(request) as hydra:
+        sound, wanted = _wanted(hydra, request)
+        composer = Composer(partial(compose, hydra, request))
+        cells = _resolved(wanted, composer, named=not request.is_single)
+    return planned(request, cells, sound=sound, whole=whole)
+
+
+def planned(
+    request: Request, cells: Sequence[Planned], *, sound: Overrides = (), whole: bool = False
+) -> Plan:
+    """Plan runs that are resolved already.
+
+    Args:
+        request: What they come from.
+        cells: The runs.
+        sound: The request's overrides, ready for Hydra.
+        whole: As of `plan`.
+    """
+    directories = dict.fromkeys(cell.run.directory for cell in cells)
+    there = {d: found for d in directories if (found := record.standing(d)) is not None}
+    made = Plan(request, tuple(cells), there, sound)
+    nothing_left = all(made.has_ended(run) for run in made.runs)
+    return made if nothing_left and not whole else _with_stacks(made)
+
+
+def _with_stacks(made: Plan) -> Plan:
+    """Settle the device, once for all runs, and what follows from it."""
+    cells = tuple(replace(cell, run=_on_a_device(cell.run)) for cell in made.cells)
+    stacks = tuple(stacks_of([cell.run for cell in cells]))
+    how = Execution("inline", 1, None) if made.request.is_single else execution(stacks)
+    return replace(made, cells=cells, stacks=stacks, execution=how)
+
+
+def _on_a_device(run: Run) -> Run:
+    device = environment.resolved_device(run.config["device"])
+    return replace(run, config={**run.config, "device": device})
+
+
+# -- runs ------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class _Wanted:
+    """A cell on its way to a run.
+
+    Attributes:
+        cell: The cell, its overrides ready for Hydra.
+        explicit: Names of the knobs that the request itself sets.
+        faults: What is known to be wrong with its overrides.
+        alike: Whether that is wrong with every cell of the request.
+    """
+
+    cell: Cell
+    explicit: set[str]
+    faults: Sequence[str]
+    alike: bool
+
+
+def _resolved(wanted: Iterator[_Wanted], composer: Composer, named: bool) -> list[Planned]:
+    """Resolve all cells; tell every fault once and, if they are to be named, whose it is."""
+    found: list[Planned] = []
+    places: dict[str, list[Cell]] = {}
+    for one in wanted:
+        for fault in one.faults:
+            places.setdefault(fault, [])
+        try:
+            contents = composer.contents(one.cell.overrides)
+            run = resolve(contents, one.explicit, one.faults)
+        except DownloadError:
+            if not places:
+                raise
+        except AblateError as error:
+            for fault in error.faults:
+                cells = places.setdefault(fault, [])
+                if named and not (one.alike and fault in one.faults):
+                    cells.append(one.cell)
+        else:
+            run = replace(run, study=one.cell.study, arm=one.cell.arm)
+            hydra = composer.hydra_part(one.cell.overrides)
+            found.append(Planned(run, one.cell.overrides, contents, hydra, len(found)))
+    if places:
+        raise AblateError(*(f"{fault}{_where(some)}" for fault, some in places.items()))
+    return found
+
+
+def _where(cells: Sequence[Cell], most: int = 3) -> str:
+    """Say which cells have a fault: by their places in a file, else by what they set."""
+    if not cells:
+        return ""
+    distinct = list(dict.fromkeys(cell.place or " ".join(cell.overrides) for cell in cells))
+    more = f" and {len(distinct) - most} more" if len(distinct) > most else ""
+    many = "" if len(distinct) == 1 else "s"
+    which = "" if cells[0].place else f"in the cell{many} "
+    return f" ({which}{'; '.join(distinct[:most])}{more})"
+
+
+# -- cells -----------------------------------------------------------------------------------------
+
+
+def _wanted(hydra: Hydra, request: Request) -> tuple[Overrides, Iterator[_Wanted]]:
+    """Check a request's overrides; give those that are sound, and the cells to be resolved."""
+    if request.cells is not None:
+        return (), _listed(hydra, request, request.cells)
+    checked = check(hydra, request)
+    checked.faults += _out_of_place(request, checked)
+    if request.design == "factorial":
+        return tuple(checked.overrides), _of_grid(hydra, request, checked)
+    if not request.multirun:
+        raise AblateError(f"design={request.design} is of a grid: `ablate run -m` trains one")
+    if checked.faults:
+        raise AblateError(*checked.faults)
+    cells = _of_design(hydra, request, checked)
+    return tuple(checked.overrides), _listed(hydra, request, cells)
+
+
+def _out_of_place(request: Request, checked: Checked) -> list[str]:
+    """List what a request sets that only a study or a grid has a use for."""
+    faults = []
+    if "scale" in checked.explicit:
+        faults.append(f"scale={request.scale} touches nothing: it is of a study (+study=NAME)")
+    if "launch=slurm" in checked.overrides and not request.multirun:
+        faults.append(
+            "launch=slurm submits a sweep: `ablate run -m`, also where it is of a single run"
+        )
+    return faults
+
+
+def _of_grid(hydra: Hydra, request: Request, checked: Checked) -> Iterator[_Wanted]:
+    """List the cells of a grid, whose overrides were checked once for all of them."""
+    for overrides in _combinations(hydra, request, checked.overrides):
+        yield _Wanted(Cell(tuple(overrides)), checked.explicit, checked.faults, alike=True)
+
+
+def _combinations(hydra: Hydra, request: Request, overrides: Sequence[str]) -> list[list[str]]:
+    if not request.multirun:
+        return [list(overrides)]
+    parsed = OverridesParser.create(config_loader=hydra.config_loader).parse_overrides(
+        list(overrides)
+    )
+    if request.searches:  # what stands still is checked; what is searched, when it is launched
+        return [[str(o.input_line) for o in parsed if not o.is_sweep_override()]]
+    batches = BasicSweeper.split_arguments(parsed, None)
+    return [list(cell) for batch in batches for cell in batch]
+
+
+def _listed(hydra: Hydra, request: Request, cells: Sequence[Cell]) -> Iterator[_Wanted]:
+    """Check each cell; cells that differ only in their seeds are checked once."""
+    composed: dict[Overrides, Any] = {}
+    known: dict[Overrides, Checked] = {}
+
+    def base(options: Sequence[str]) -> Any:
+        """Compose a choice of options, once: arms share most of them."""
+        chosen = tuple(options)
+        if chosen not in composed:
+            composed[chosen] = compose(hydra, request, chosen)
+        return composed[chosen]
+
+    for cell in cells:
+        setting = tuple(o for o in cell.overrides if not is_seed(name_of(o)))
+        seeds = [o for o in cell.overrides if is_seed(name_of(o))]
+        if setting not in known:
+            asked = replace(request, overrides=setting, multirun=True)
+            known[setting] = check(hydra, asked, base)
+        checked = known[setting]
+        ready = replace(cell, overrides=tuple(merged(checked.overrides, seeds)))
+        explicit = checked.explicit | {name_of(seed) for seed in seeds}
+        yield _Wanted(ready, explicit, checked.faults, alike=False)
+
+
+def _of_design(hydra: Hydra, request: Request, checked: Checked) -> list[Cell]:
+    """List the runs of a design: its arms, each with every seed; what sweeps is a factor."""
+    # Factors in the order of the request; a check puts groups first.
+    order = {name_of(override): place for place, override in enumerate(request.overrides)}
+    overrides = sorted(checked.overrides, key=lambda o: order.get(name_of(o), -1))
+    parsed = OverridesParser.create(config_loader=hydra.config_loader).parse_overrides(overrides)
+    fixed = [str(o.input_line) for o in parsed if not o.is_sweep_override()]
+    swept = {
+        str(o.get_key_element()): list(o.sweep_string_iterator())
+        for o in parsed
+        if o.is_sweep_override()
+    }
+    seeds = {name: values for name, values in swept.items() if is_seed(name)}
+    factors = {name: values for name, values in swept.items() if name not in seeds}
+    if not factors:
+        raise AblateError(
+            f"design={request.design} needs a factor: a knob or group with several values"
+        )
+    arms = designs.of_grid(request.design, factors)
+    replicates = list(product(*([f"{n}={v}" for v in values] for n, values in seeds.items())))
+    return [
+        Cell(tuple(merged(fixed, arm, replicate)))
+        for replicate in replicates
+        for arm in arms.values()
+    ]

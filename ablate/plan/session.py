@@ -1,0 +1,64 @@
+"""A Hydra that finds the shipped configurations and the user's; what it refuses, in our words."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from itertools import takewhile
+from pathlib import Path
+
+from hydra._internal.hydra import Hydra
+from hydra._internal.utils import create_config_search_path
+from hydra.core.config_search_path import SearchPathQuery
+from hydra.core.global_hydra import GlobalHydra
+from hydra.core.utils import setup_globals
+from hydra.errors import HydraException
+from hydra.types import RunMode
+from omegaconf import DictConfig
+from omegaconf.errors import OmegaConfBaseException
+from yaml import YAMLError
+
+from ablate.config import files
+from ablate.errors import AblateError
+from ablate.plan.request import Request
+
+
+@contextmanager
+def hydra_session(request: Request) -> Iterator[Hydra]:
+    """Hold a Hydra that finds the shipped configurations and the user's."""
+    setup_globals()
+    path = create_config_search_path(str(files.CONF))
+    if request.config_dir is not None:
+        directory = Path(request.config_dir).resolve()
+        if not directory.is_dir():
+            raise AblateError(f"--config-dir {request.config_dir} is no directory")
+        path.prepend("command-line", f"file://{directory}", SearchPathQuery(provider="schema"))
+    before = GlobalHydra.instance().hydra
+    GlobalHydra.instance().clear()
+    try:
+        yield Hydra.create_main_hydra2("run", path)
+    finally:
+        GlobalHydra.instance().clear()
+        if before is not None:
+            GlobalHydra.instance().initialize(before)
+
+
+def compose(hydra: Hydra, request: Request, overrides: Sequence[str]) -> DictConfig:
+    """Let Hydra compose; what it refuses becomes one fault."""
+    mode = RunMode.MULTIRUN if request.multirun else RunMode.RUN
+    try:
+        return hydra.compose_config(
+            config_name=request.config_name,
+            overrides=list(overrides),
+            run_mode=mode,
+            with_log_configuration=False,
+        )
+    except (HydraException, OmegaConfBaseException, YAMLError, UnicodeError) as error:
+        raise AblateError(f"the configuration does not compose: {first_lines(error)}") from error
+
+
+def first_lines(error: Exception, count: int = 3) -> str:
+    """Give the first lines of what Hydra says, less where it looked."""
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    lines = list(takewhile(lambda line: line != "Config search path:", lines))
+    return "; ".join(lines[:count])
