@@ -184,11 +184,7 @@ class _Attempt:
         """Train to the end."""
         began = time.perf_counter()
         config = self.runs[0].config
-        before = torch.are_deterministic_algorithms_enabled()
-        if config["deterministic"]:
-            os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # torch asks for it
-        torch.use_deterministic_algorithms(before or bool(config["deterministic"]))
-        try:
+        with _deterministic(bool(config["deterministic"])):
             tensors = load(config)
             configs = [self.work.runs[slot].config for slot in self.standing]
             self.training = Training(configs, tensors, fused=self.work.fused)
@@ -197,8 +193,6 @@ class _Attempt:
             with follow(self.training, self.runs) as follower:
                 self._advance(follower)
             self._end(time.perf_counter() - began)
-        finally:
-            torch.use_deterministic_algorithms(before)
 
     def _restore(self) -> None:
         states = {
@@ -283,6 +277,23 @@ class _Attempt:
         # A run's share of its stack's time.
         share = len(self.slots)
         entry["timing"]["seconds"] = [second / share for second in self.training.seconds]
+
+
+@contextmanager
+def _deterministic(wanted: bool) -> Iterator[None]:
+    """Have torch choose deterministic algorithms for a while.
+
+    Only where it has to change: to be asked at all makes torch import its compiler, two seconds.
+    """
+    if not wanted or torch.are_deterministic_algorithms_enabled():
+        yield
+        return
+    os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # torch asks for it
+    torch.use_deterministic_algorithms(True)
+    try:
+        yield
+    finally:
+        torch.use_deterministic_algorithms(False)
 
 
 @contextmanager

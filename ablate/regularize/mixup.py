@@ -9,7 +9,6 @@ Source: Zhang et al. 2018, arXiv:1710.09412, section 2.
 from __future__ import annotations
 
 import torch
-from scipy.special import betaincinv
 from torch import Tensor
 
 from ablate import rng
@@ -27,5 +26,7 @@ def shares(alpha: float, key: Tensor, steps: int) -> Tensor:
         float64 [T] in [0, 1], by the inverse of the distribution function; more steps leave the
         first ones as they were.
     """
+    from scipy.special import betaincinv  # half a second that most runs have no use for
+
     uniform_T = rng.uniform(key, torch.Size((steps,)))
     return torch.as_tensor(betaincinv(alpha, alpha, uniform_T.cpu().numpy())).to(key.device)

@@ -19,6 +19,7 @@ from ablate.config import files
 from ablate.errors import AblateError
 from ablate.launch.execute import execute, outcome_of
 from ablate.launch.outcome import Outcome, Stop, stops
+from ablate.measure.finished import Wanted, lacks
 from ablate.plan.planning import Plan, Planned, plan
 from ablate.plan.request import Cell, Request, name_of
 from ablate.plan.run import Run
@@ -33,8 +34,7 @@ from ablate.study.cells import (
     of_tuning,
 )
 from ablate.study.file import read_study
-from ablate.study.measuring import measure_all
-from ablate.study.study import FILE, Study
+from ablate.study.study import FILE, Measurement, Study
 
 
 @dataclass(frozen=True)
@@ -119,11 +119,28 @@ def _reported_on(comparison: Comparison, choices: Mapping[str, Choice]) -> Outco
         _write(comparison, choices, ())
         outcome = _executed(reported)
         if found.measure is not None and outcome.stop is None:
-            faults = measure_all(reported.runs, found.measure)
+            faults = _measured(reported.runs, found.measure)
             _write(comparison, choices, faults)
     if outcome is None or caught:
         outcome = outcome_of(reported, caught[0])
     return replace(outcome, faults=tuple(faults))
+
+
+def _measured(runs: Sequence[Run], measure: Measurement) -> list[str]:
+    """Measure what is not in the records yet; return what could not be measured."""
+    asked = measurement.wanted(measure)
+    distinct = {run.directory: run for run in runs}
+    left = [run for run in distinct.values() if _lacks(run, asked)]
+    if not left:
+        return []
+    from ablate.study.measuring import measure_all  # with it torch
+
+    return measure_all(left, len(distinct), measure)
+
+
+def _lacks(run: Run, asked: Wanted) -> bool:
+    found = record.read(run.directory)
+    return found is not None and found["status"] == "finished" and bool(lacks(found, asked))
 
 
 def _executed(planned: Plan) -> Outcome:

@@ -17,11 +17,11 @@ from pathlib import Path
 from joblib.externals.loky.process_executor import ProcessPoolExecutor, TerminatedWorkerError
 from tqdm import tqdm
 
-from ablate import environment, record
+from ablate import environment
 from ablate.errors import AblateError, DiskFullError
 from ablate.launch.interruption import Interruption
 from ablate.launch.workers import begin
-from ablate.measure.finished import Wanted, lacks, measure_run
+from ablate.measure.finished import Wanted, measure_run
 from ablate.plan.execution import cores
 from ablate.plan.run import Run
 from ablate.study import measurement
@@ -30,11 +30,12 @@ from ablate.study.study import Measurement
 _POLL = 0.1  # seconds between two looks at whether a stop was asked for
 
 
-def measure_all(runs: Sequence[Run], measure: Measurement) -> list[str]:
-    """Measure each run that finished, where its record does not hold it already.
+def measure_all(left: Sequence[Run], count: int, measure: Measurement) -> list[str]:
+    """Measure runs.
 
     Args:
-        runs: All runs that a study reports.
+        left: Finished runs whose records do not hold it yet.
+        count: How many runs the study reports, these among them.
         measure: What is measured.
 
     Returns:
@@ -44,32 +45,22 @@ def measure_all(runs: Sequence[Run], measure: Measurement) -> list[str]:
         KeyboardInterrupt: A stop was asked for.
         DiskFullError: There is no space left for a record.
     """
-    distinct = {run.directory: run for run in runs}
-    asked = measurement.wanted(measure)
-    todo = [run for run in distinct.values() if _is_left(run, asked)]
-    if not todo:
-        return []
-    config = runs[0].config
+    config = left[0].config
     device = environment.resolved_device(config["device"])
     wanted = measurement.wanted(measure, device)
-    workers = min(cores(), len(distinct))
+    workers = min(cores(), count)
     alone = workers == 1 or device == "cuda" or config["launch"] == "inline"
-    found = _in_turn(todo, wanted) if alone else _by_workers(todo, wanted, workers)
+    found = _in_turn(left, wanted) if alone else _by_workers(left, wanted, workers)
     faults: list[str] = []
-    with tqdm(total=len(todo), desc="measure", unit=" runs", disable=None, leave=False) as bar:
+    with tqdm(total=len(left), desc="measure", unit=" runs", disable=None, leave=False) as bar:
         for number, (run, told) in enumerate(found, start=1):
             how = "could not be measured" if told else "measured"
-            line = f"{how} {number}/{len(todo)}: {run.arm}, seed {run.config['seed']}"
+            line = f"{how} {number}/{len(left)}: {run.arm}, seed {run.config['seed']}"
             # Through the bar, which steps aside for a line: nothing is torn.
             tqdm.write(f"{line}{''.join(f'; {fault}' for fault in told)}", file=sys.stderr)
             bar.update()
             faults += told
     return faults
-
-
-def _is_left(run: Run, wanted: Wanted) -> bool:
-    found = record.read(run.directory)
-    return found is not None and found["status"] == "finished" and bool(lacks(found, wanted))
 
 
 def _in_turn(runs: Sequence[Run], wanted: Wanted) -> Iterator[tuple[Run, Sequence[str]]]:
