@@ -8,6 +8,9 @@ on other streams, and adding a layer shifts nothing.
 Everything is plain tensor arithmetic: it runs eager, compiled, inside a CUDA graph and under vmap,
 with the same bits everywhere. Keys are int64 tensors, 0-dimensional for one run or [R] for a stack.
 
+What users write draws from the global generators of torch, numpy and Python all the same; `seeded`
+gives it numbers of a stream, and leaves the generators as they were.
+
 Source: the key's mixing is splitmix64 (Steele, Lea & Flood 2014, OOPSLA); the elements' is the
 32-bit xor-shift-multiply family with constants of C. Wellons' hash prospector (2018).
 """
@@ -16,7 +19,10 @@ from __future__ import annotations
 
 import hashlib
 import math
+import random
+from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -150,3 +156,44 @@ def permutation(key: Tensor, count: int) -> Tensor:
     """
     numbers = torch.arange(count, dtype=torch.int64, device=key.device)
     return fold(key.unsqueeze(-1), numbers).argsort(dim=-1)
+
+
+# -- the global generators -------------------------------------------------------------------------
+
+
+class seeded:  # noqa: N801 (used like a function)
+    """A block in which global generators start from a seed, and are put back after.
+
+    Torch's on every device, Python's and numpy's: whatever code of the user's may draw from.
+
+    Args:
+        seed: Any integer, a stream's key for one; of a negative one the sign bit is dropped.
+    """
+
+    def __init__(self, seed: int) -> None:
+        self._seed = seed & 2**63 - 1
+
+    def __enter__(self) -> None:
+        devices = range(torch.cuda.device_count()) if torch.cuda.is_available() else []
+        self._fork = torch.random.fork_rng(devices=devices)
+        self._fork.__enter__()
+        self._before = random.getstate(), np.random.get_state()
+        torch.manual_seed(self._seed)
+        random.seed(self._seed)
+        np.random.seed(self._seed % 2**32)
+
+    def __exit__(self, *exception: Any) -> None:
+        random.setstate(self._before[0])
+        np.random.set_state(self._before[1])
+        self._fork.__exit__(*exception)
+
+
+def drawn_state() -> Any:
+    """Take down where Python's and numpy's global generators are."""
+    state: Any = np.random.get_state()
+    return random.getstate(), state[0], state[1].tobytes(), state[2:]
+
+
+def draws(before: Any) -> bool:
+    """Tell whether Python's or numpy's global generator was drawn from since `drawn_state`."""
+    return bool(drawn_state() != before)

@@ -29,7 +29,6 @@ from ablate.regularize import (
     mixup,
     sam,
     stochastic_depth,
-    sums,
     swa,
 )
 from ablate.regularize.averaging import Average
@@ -85,24 +84,6 @@ def close(a, b, dtype):
 
 
 # -- what all share --------------------------------------------------------------------------------
-
-
-def test_the_sum_is_that_of_exact_arithmetic():
-    for count in (1, 2, 3, 64, 1000, 4097):
-        x = randn(3, count, seed=count, dtype=torch.float64)
-        expected = [math.fsum(row) for row in x.tolist()]
-        assert sums.pairwise(x).tolist() == pytest.approx(expected, rel=1e-12, abs=1e-12)
-
-
-def test_a_large_sum_has_the_same_bits_with_any_mates_and_threads():
-    x = randn(3, 200_003)
-    alone = sums.total([x[:1]])
-    torch.set_num_threads(2)
-    try:
-        assert same_bits(sums.total([x])[:1], alone)
-        assert same_bits(sums.total([x[:1]]), alone)
-    finally:
-        torch.set_num_threads(1)
 
 
 def _projected(weights, limit_R):
@@ -338,23 +319,6 @@ def test_shares_follow_the_beta_distribution(alpha):
     assert torch.equal(shares_T[:100], mixup.shares(alpha, key, 100))
     one = stats.beta(alpha, alpha).ppf(rng.uniform(key, torch.Size((3000,)))[17].item())
     assert shares_T[17].item() == pytest.approx(one, rel=1e-9)
-
-
-UNIT = st.floats(1e-9, 1 - 1e-9)
-SIDES = st.integers(1, 12)
-
-
-@given(
-    st.lists(st.tuples(UNIT, UNIT, st.integers(0, 14), st.integers(0, 14)), min_size=1),
-    SIDES,
-    SIDES,
-)
-def test_a_box_is_centred_and_clipped(boxes, height, width):
-    u, v, high, wide = (torch.tensor(column) for column in zip(*boxes, strict=True))
-    masks = cutmix.box_mask(u.double(), v.double(), high, wide, height, width)
-    for mask, (a, b, c, d) in zip(masks, boxes, strict=True):
-        a, b = float(torch.tensor(a)), float(torch.tensor(b))
-        assert torch.equal(mask, reference.box(a, b, c, d, height, width))
 
 
 def test_the_sides_of_a_box_leave_the_share_of_the_area():

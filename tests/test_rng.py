@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import math
+import random
 import shutil
 from functools import partial
 from itertools import combinations
 
+import numpy as np
 import pytest
 import torch
 from hypothesis import given
@@ -308,3 +310,32 @@ def test_orders_of_neighbouring_seeds_and_steps_are_uncorrelated():
     orders = torch.stack([rng.permutation(k, 2**13) for k in neighbours()]).double()
     correlations = torch.corrcoef(orders) - torch.eye(len(orders))
     assert correlations.abs().max() < 4.5 / math.sqrt(2**13)
+
+
+# -- the global generators -------------------------------------------------------------------------
+
+
+def global_numbers():
+    return torch.rand(2).tolist(), random.random(), np.random.rand(2).tolist()
+
+
+def test_a_seeded_block_draws_the_numbers_of_its_seed_and_puts_the_generators_back():
+    torch.manual_seed(1), random.seed(2), np.random.seed(3)
+    undisturbed = global_numbers()
+    torch.manual_seed(1), random.seed(2), np.random.seed(3)
+    with rng.seeded(5):
+        inside = global_numbers()
+    assert global_numbers() == undisturbed
+    torch.manual_seed(5), random.seed(5), np.random.seed(5)
+    assert global_numbers() == inside
+
+
+def test_it_is_told_whether_numpy_or_python_was_drawn_from():
+    before = rng.drawn_state()
+    torch.rand(1)
+    assert not rng.draws(before)
+    random.random()
+    assert rng.draws(before)
+    before = rng.drawn_state()
+    np.random.rand()
+    assert rng.draws(before)

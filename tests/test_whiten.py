@@ -23,11 +23,12 @@ from ablate.measure.observe import of_training
 from ablate.nets import shapes
 from ablate.nets.build import build
 from ablate.nets.init import initialize
-from ablate.nets.whiten import EPS, Whitening, covariance, filters, fit
+from ablate.nets.whiten import EPS, Whitening, covariance, filters
 from ablate.plan.resolve import resolve
 from ablate.plan.run import key
 from ablate.train.proof import acting, prove
 from ablate.train.training import Training
+from ablate.train.whitening import fit
 from tests.configs import config
 from tests.techniques import begun, ended, runs
 

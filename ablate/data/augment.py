@@ -23,7 +23,6 @@ from ablate.config.targets import made
 from ablate.data import transforms
 from ablate.data.tensors import Tensors
 from ablate.errors import AblateError
-from ablate.nets.own import seeded
 
 Config = Mapping[str, Any]
 
@@ -138,7 +137,7 @@ class Augmentation:
         assert self._own is not None, "asked for before"
         each = []
         for key, x_BCHW in zip(self._at("own", moment), x_RBCHW, strict=True):
-            with seeded(int(key)):
+            with rng.seeded(int(key)):
                 each.append(self._own(x_BCHW))
         return torch.stack(each)
 

@@ -82,15 +82,6 @@ class Tensors:
         return self.normalized(images), labels
 
 
-def channels_last(images: Tensor) -> Tensor:
-    """Lay images [..., C, H, W] out with their channels last in memory.
-
-    With a single channel any layout is the same, but torch's convolution goes by the strides.
-    """
-    last = images.movedim(-3, -1)
-    return last.reshape(-1).view(last.shape).movedim(-1, -3)
-
-
 def to_device(
     parts: Mapping[str, Part],
     classes: int,

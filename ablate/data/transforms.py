@@ -3,7 +3,7 @@
 Strengths come a run, int64 or float64 [R]; random numbers come an image, [R, B] uniform on (0, 1).
 A run of strength 0 keeps its bits, and no run's bits depend on its mates. `shift`, `crop`, `flip`
 and `cutout` take images of any type; `affine`, `brightness` and `contrast` floats. Shapes and types
-stay; results are channels last in memory, as the data are (`ablate.data.tensors`).
+stay; results are channels last in memory, as the data are.
 """
 
 from __future__ import annotations
@@ -15,9 +15,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from ablate import rng
-from ablate.data.tensors import channels_last
-from ablate.regularize.cutmix import box_mask
-from ablate.regularize.sums import pairwise
+from ablate.axis import box_mask, channels_last, pairwise
 
 _LUMA = (0.2989, 0.587, 0.114)  # ITU-R BT.601, as torchvision has them
 

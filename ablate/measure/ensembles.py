@@ -31,7 +31,6 @@ from ablate import metrics, rng
 from ablate.data.tensors import Split
 from ablate.measure.saved import Saved
 from ablate.nets.dropout import Dropout
-from ablate.nets.own import seeded
 from ablate.train.batches import EVAL_BATCH, Batches
 
 
@@ -164,7 +163,7 @@ class SubNetworks:
             self.module.eval()
 
     def _torchs(self, number: int, part: int) -> AbstractContextManager[None]:
-        return seeded(int(self._key("torch", number, part))) if self._own else nullcontext()
+        return rng.seeded(int(self._key("torch", number, part))) if self._own else nullcontext()
 
     def _key(self, site: str, number: int, part: int) -> Tensor:
         return rng.fold(rng.fold(rng.stream(self._seed, f"evaluate/{site}"), number), part)

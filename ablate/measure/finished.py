@@ -76,7 +76,7 @@ def names_of_layers(run: Run) -> set[str]:
     from ablate.measure.inspection import written
     from ablate.measure.signals import look
     from ablate.nets.build import build
-    from ablate.nets.own import seeded
+    from ablate.rng import seeded
 
     x_BCHW = torch.linspace(-1, 1, 2 * math.prod(run.shape)).view(2, *run.shape)
     with seeded(0):

@@ -13,7 +13,6 @@ from ablate import rng
 from ablate.data.tensors import Tensors
 from ablate.measure.signals import Look, flat, look
 from ablate.nets.dropout import Dropout
-from ablate.nets.own import seeded
 from ablate.train.batches import seed_of
 from ablate.train.training import Training
 
@@ -76,7 +75,7 @@ def observe(
     seed, step = seed_of(config, "dropout"), training.step if step is None else step
     random: AbstractContextManager[None] = nullcontext()
     if training.alone is not None:  # it may draw from global generators
-        random = seeded(int(rng.fold(rng.stream(seed, "torch"), step)))
+        random = rng.seeded(int(rng.fold(rng.stream(seed, "torch"), step)))
     with random, _precision(training), _masks(network, seed, step):
         labels = labels_B if training_mode else None
         return look(network, x_BCHW, labels, training=training_mode, tensors=tensors)

@@ -17,7 +17,6 @@ from ablate.data.tensors import Split, Tensors
 from ablate.errors import AblateError
 from ablate.launch.describe import load
 from ablate.nets.build import build, has_own_parts
-from ablate.nets.own import seeded
 from ablate.plan import own_code
 from ablate.plan.run import key
 from ablate.train.batches import EVAL_BATCH, seed_of
@@ -104,7 +103,7 @@ class Saved:
         """Fix what a network of the user's may draw even in evaluation."""
         if not has_own_parts(self.config):
             return nullcontext()
-        return seeded(int(rng.stream(self.seed("dropout"), "evaluate")))
+        return rng.seeded(int(rng.stream(self.seed("dropout"), "evaluate")))
 
 
 def open_run(directory: Path, found: record.Record, device: str) -> Saved:
@@ -128,7 +127,7 @@ def open_run(directory: Path, found: record.Record, device: str) -> Saved:
             f" {trained_on}, now it is {source.digest})"
         )
     tensors = load({**config, "device": device})
-    with seeded(0):  # torch's layers draw weights of their own, which are replaced here
+    with rng.seeded(0):  # torch's layers draw weights of their own, which are replaced here
         module = build(config, tensors.shape, tensors.classes)
     _check_own_code(directory, found)
     module.to(device, DTYPES[config["precision"]])

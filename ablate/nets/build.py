@@ -47,7 +47,7 @@ def build(config: Mapping[str, Any], shape: tuple[int, int, int], classes: int) 
     network = _NETWORKS[model["name"]]
     if not has_own_parts(config):
         return network(config, shape, classes)
-    with own.seeded(int(rng.stream(seed, "init"))):  # what a constructor may draw from
+    with rng.seeded(int(rng.stream(seed, "init"))):  # what a constructor may draw from
         return network(config, shape, classes)
 
 

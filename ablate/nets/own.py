@@ -9,17 +9,14 @@ each the further values of its group.
 from __future__ import annotations
 
 import inspect
-import random
 from collections.abc import Callable, Mapping
 from typing import Any
 
-import numpy as np
 import torch
 from torch import nn
 
 from ablate import rng
 from ablate.config.targets import locate
-from ablate.config.types import LARGEST
 from ablate.errors import AblateError
 from ablate.nets.dropout import with_own_dropout
 
@@ -54,7 +51,7 @@ def build(
         _materialize(built, shape)
         return built
 
-    with seeded(int(rng.stream(seed, "init"))):
+    with rng.seeded(int(rng.stream(seed, "init"))):
         return _made(make, target, "model._target_")
 
 
@@ -101,38 +98,3 @@ def _materialize(module: Any, shape: tuple[int, int, int]) -> None:
     if isinstance(module, nn.Module) and any(map(nn.parameter.is_lazy, module.parameters())):
         with torch.no_grad():
             module.eval()(torch.zeros(2, *shape))
-
-
-class seeded:  # noqa: N801 (used like a function)
-    """A block in which global generators start from a seed, and are put back after.
-
-    Torch's on every device, Python's and numpy's: whatever a network of the user's may draw from.
-    """
-
-    def __init__(self, seed: int) -> None:
-        self._seed = seed & LARGEST
-
-    def __enter__(self) -> None:
-        devices = range(torch.cuda.device_count()) if torch.cuda.is_available() else []
-        self._fork = torch.random.fork_rng(devices=devices)
-        self._fork.__enter__()
-        self._before = random.getstate(), np.random.get_state()
-        torch.manual_seed(self._seed)
-        random.seed(self._seed)
-        np.random.seed(self._seed % 2**32)
-
-    def __exit__(self, *exception: Any) -> None:
-        random.setstate(self._before[0])
-        np.random.set_state(self._before[1])
-        self._fork.__exit__(*exception)
-
-
-def draws(before: Any) -> bool:
-    """Tell whether Python's or numpy's global generator was drawn from since `drawn_state`."""
-    return bool(drawn_state() != before)
-
-
-def drawn_state() -> Any:
-    """Take down where Python's and numpy's global generators are."""
-    state: Any = np.random.get_state()
-    return random.getstate(), state[0], state[1].tobytes(), state[2:]

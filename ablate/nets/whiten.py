@@ -14,27 +14,18 @@ images are used; here the covariance is about the mean of the patches.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from weakref import WeakKeyDictionary
-
 import torch
 from torch import Tensor, nn
 
-from ablate.data.tensors import Tensors
-
 EPS = 5e-4  # added to the eigenvalues, in units of the pixels' variance
-IMAGES = 5000  # of the training split, its first, that the filters are fitted to
 _PIXELS = 2**18  # at once: k² copies of each are held in float64
 _TIE = 1e-6  # relative: entries of an eigenvector that rounding alone tells apart
-
-# Side -> filters of each data set in use: runs that are trained one after another share it.
-_FOUND: WeakKeyDictionary[Tensors, dict[int, Tensor]] = WeakKeyDictionary()
 
 
 class Whitening(nn.Conv2d):
     """A convolution with fixed filters, stride 1, no padding and a learned bias that starts at 0.
 
-    The filters are zero until `fit` finds them.
+    The filters are zero until they are fitted to images (`covariance`, `filters`).
 
     Args:
         channels: Channels C of an image.
@@ -50,24 +41,6 @@ class Whitening(nn.Conv2d):
         assert self.bias is not None, "a convolution has one unless told otherwise"
         nn.init.zeros_(self.weight)
         nn.init.zeros_(self.bias)
-
-
-@torch.no_grad()
-def fit(networks: Sequence[nn.Module], data: Tensors) -> None:
-    """Fit what whitens in networks of one graph to the training images, in place.
-
-    Args:
-        networks: They may have no such layer, and then nothing is done.
-        data: The data set; its first 5,000 training images count, whatever the seed.
-    """
-    layers = [m for network in networks for m in network.modules() if isinstance(m, Whitening)]
-    if not layers:
-        return
-    known, side = _FOUND.setdefault(data, {}), layers[0].kernel_size[0]
-    if side not in known:
-        known[side] = filters(covariance(data.train.images[:IMAGES], data.std, side))
-    for layer in layers:
-        layer.weight.copy_(known[side].view_as(layer.weight))
 
 
 def covariance(images: Tensor, std: Tensor, side: int) -> Tensor:

@@ -7,6 +7,5 @@ family of rules; a rule's docstring is its card. Optimizers that ask for the los
 """
 
 from ablate.optim.optimizer import Optimizer
-from ablate.optim.rule import Stacked
 
-__all__ = ["Optimizer", "Stacked"]
+__all__ = ["Optimizer"]

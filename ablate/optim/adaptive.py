@@ -4,12 +4,11 @@ from __future__ import annotations
 
 from torch import Tensor
 
-from ablate.axis import Step
+from ablate.axis import Stacked, Step
 from ablate.optim.rule import (
     Coefficients,
     PerRun,
     Rule,
-    Stacked,
     add_product,
     add_quotient,
     decayed,

@@ -7,8 +7,8 @@ import math
 import torch
 from torch import Tensor
 
-from ablate.axis import Step
-from ablate.optim.rule import Coefficients, PerRun, Rule, Stacked, lerp, plus
+from ablate.axis import Stacked, Step
+from ablate.optim.rule import Coefficients, PerRun, Rule, lerp, plus
 
 _A, _B, _C = 3.4445, -4.7750, 2.0315  # of the quintic a·s + b·s³ + c·s⁵
 _SMALLEST = 1e-7  # norm below which a matrix is divided by this instead

@@ -8,11 +8,11 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ablate.axis import Step
+from ablate.axis import Stacked, Step, along
 from ablate.optim import muon
 from ablate.optim.adam import ADAM, ADAMW, NADAM
 from ablate.optim.adaptive import ADADELTA, ADAGRAD, RMSPROP
-from ablate.optim.rule import Coefficients, PerRun, Rule, Stacked
+from ablate.optim.rule import Coefficients, PerRun, Rule
 from ablate.optim.sgd import MOMENTUM, NESTEROV, SGD
 
 RULES = {
@@ -96,8 +96,7 @@ class Optimizer:
         """
         if self._single:
             return {name: float(values_R) for name, values_R in terms_R.items()}
-        shape = (-1, *[1] * (like.dim() - 1))
-        return {name: values_R.to(like.dtype).view(shape) for name, values_R in terms_R.items()}
+        return {name: along(values_R, like) for name, values_R in terms_R.items()}
 
 
 def _names_by_rule(config: Mapping[str, Any], parameters: Stacked) -> dict[Rule, list[str]]:

@@ -11,9 +11,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from ablate.axis import Step
+from ablate.axis import Stacked, Step
 
-Stacked = dict[str, Tensor]  # a parameter's name -> [R, ...]
 PerRun = dict[str, Tensor]  # a coefficient's name -> [R]
 Coefficient = Tensor | float  # what broadcasts over a stacked tensor; a number if R = 1
 Coefficients = Mapping[str, Coefficient]

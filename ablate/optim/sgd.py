@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from torch import Tensor
 
-from ablate.axis import Step
-from ablate.optim.rule import Coefficients, PerRun, Rule, Stacked, decayed, plus
+from ablate.axis import Stacked, Step
+from ablate.optim.rule import Coefficients, PerRun, Rule, decayed, plus
 
 
 def _terms(c: PerRun, count: Step, products: PerRun) -> PerRun:

@@ -50,7 +50,7 @@ def _tried(
     wanted: str, slots: tuple[str, ...], shape: tuple[int, int, int], classes: int
 ) -> str | None:
     from ablate.nets.build import build
-    from ablate.nets.own import seeded
+    from ablate.rng import seeded
 
     config = json.loads(wanted) | {"seed": 0, "seeds": {"init": None}}
     with seeded(0):
@@ -70,7 +70,7 @@ def _try_network(
 ) -> str | None:
     import torch
 
-    from ablate.nets.own import seeded
+    from ablate.rng import seeded
     from ablate.train.batchable import unbatchable
 
     try:
@@ -124,7 +124,7 @@ def _try_augmentation(config: Mapping[str, Any], shape: tuple[int, int, int]) ->
     import torch
 
     from ablate.data.augment import own
-    from ablate.nets.own import seeded
+    from ablate.rng import seeded
 
     augment, target = own(config), config["augment"]["_target_"]
     assert augment is not None, "it is asked for where there is one"

@@ -7,9 +7,7 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-from ablate.axis import Step
-from ablate.optim import Stacked
-from ablate.regularize.sums import along
+from ablate.axis import Stacked, Step, along
 
 
 class Average:

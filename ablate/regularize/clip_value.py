@@ -12,8 +12,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from ablate.optim import Stacked
-from ablate.regularize.sums import along
+from ablate.axis import Stacked, along
 
 
 def clip(gradients: Stacked, limit_R: Tensor) -> Stacked:

@@ -12,7 +12,7 @@ from torch import Tensor
 from torch.func import vmap
 
 from ablate import rng
-from ablate.regularize.sums import along, plus
+from ablate.axis import along, plus
 
 
 def add(x_RBCHW: Tensor, sd_R: Tensor, keys_R: Tensor) -> Tensor:

@@ -11,8 +11,7 @@ from __future__ import annotations
 
 from torch import Tensor
 
-from ablate.optim import Stacked
-from ablate.regularize.sums import pushed, total
+from ablate.axis import Stacked, pushed, total
 
 
 def penalty(weights: Stacked, strength_R: Tensor) -> Tensor:

@@ -13,8 +13,7 @@ import torch
 from torch import Tensor
 
 from ablate import rng
-from ablate.axis import Step, row
-from ablate.data.tensors import channels_last
+from ablate.axis import Step, box_mask, channels_last, row
 from ablate.regularize import cutmix, mixup
 
 
@@ -61,7 +60,7 @@ class Mixing:
         partner_RB = rng.permutation(rng.fold(self._partner_R, step), y_RB.shape[1])
         tables = (self._blend_TR, self._high_TR, self._wide_TR, self._u_TR, self._v_TR)
         blend_R, high_R, wide_R, u_R, v_R = (row(table, step) for table in tables)
-        box_RHW = cutmix.box_mask(u_R, v_R, high_R, wide_R, self._height, self._width)
+        box_RHW = box_mask(u_R, v_R, high_R, wide_R, self._height, self._width)
         weight_RHW = blend_R[:, None, None] * ~box_RHW
         # The box may have been clipped: what counts is the area that stayed.
         area_R = box_RHW.sum((1, 2)).double() / (self._height * self._width)

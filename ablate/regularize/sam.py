@@ -11,8 +11,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from ablate.optim import Stacked
-from ablate.regularize.sums import along, norm
+from ablate.axis import Stacked, along, norm
 
 
 def ascent(gradients: Stacked, rho_R: Tensor) -> Stacked:

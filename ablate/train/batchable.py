@@ -6,8 +6,8 @@ import torch
 from torch import Tensor, nn
 from torch.func import functional_call, vmap
 
-from ablate.nets.own import drawn_state, draws
-from ablate.optim import Stacked
+from ablate import rng
+from ablate.axis import Stacked
 
 
 def unbatchable(module: nn.Module, x_BCHW: Tensor) -> str | None:
@@ -28,10 +28,10 @@ def unbatchable(module: nn.Module, x_BCHW: Tensor) -> str | None:
         out: Tensor = functional_call(module.train(), s, (x_BCHW,))
         return out
 
-    before = drawn_state()
+    before = rng.drawn_state()
     try:
         vmap(apply, randomness="error")(stacked)
-        if draws(before):
+        if rng.draws(before):
             return "it draws from the global generator of Python or numpy"
     # A user's network may fail under vmap in any way; the reason is told, and it is looped.
     except Exception as error:

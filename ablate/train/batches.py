@@ -13,11 +13,10 @@ import torch
 from torch import Tensor
 
 from ablate import rng
-from ablate.axis import Step, row
+from ablate.axis import Stacked, Step, row
 from ablate.config import schema
 from ablate.data.augment import Augmentation, Moment
 from ablate.data.tensors import Tensors
-from ablate.optim import Stacked
 from ablate.regularize import input_noise
 from ablate.regularize.mixing import Mixing
 

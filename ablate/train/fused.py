@@ -11,8 +11,8 @@ import torch
 from torch import Tensor, nn
 from torch.func import functional_call, vmap
 
+from ablate.axis import Stacked
 from ablate.nets.dropout import Dropout
-from ablate.optim import Stacked
 from ablate.regularize.label_smoothing import cross_entropy
 
 Losses = Callable[[Stacked, Stacked, Tensor, Stacked], tuple[Tensor, Tensor]]

@@ -8,8 +8,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from ablate.axis import Stacked
 from ablate.nets.dropout import Dropout
-from ablate.optim import Stacked
 
 _ALIGNMENT = 64  # bytes: matrix kernels may round differently on a slice that is aligned otherwise
 

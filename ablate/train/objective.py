@@ -12,11 +12,10 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ablate.axis import Step
+from ablate.axis import Stacked, Step
 from ablate.config import schema
 from ablate.config.targets import made
 from ablate.errors import AblateError
-from ablate.optim import Stacked
 from ablate.optim.solvers import applied
 from ablate.regularize import clip_norm, clip_value, l1, l2, sam
 from ablate.regularize.label_smoothing import cross_entropy

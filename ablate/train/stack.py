@@ -15,10 +15,8 @@ import torch
 from torch import Tensor, nn
 
 from ablate import rng
-from ablate.axis import Step
+from ablate.axis import Stacked, Step
 from ablate.nets.dropout import Dropout
-from ablate.nets.own import seeded
-from ablate.optim import Stacked
 from ablate.regularize.label_smoothing import cross_entropy
 from ablate.train.fused import Fused, compiled, precision, right
 from ablate.train.looped import adopt, aligned, bindings, named_tensors
@@ -295,7 +293,7 @@ class Stack:
     def _own_randomness(self, r: int) -> AbstractContextManager[None]:
         if not self._random:
             return nullcontext()
-        return seeded(int(rng.fold(rng.stream(self._seeds_R[r], "torch"), self._step)))
+        return rng.seeded(int(rng.fold(rng.stream(self._seeds_R[r], "torch"), self._step)))
 
     def _take_back(self, r: int) -> None:
         """Copy a buffer that the module has bound anew, rather than changed in place."""

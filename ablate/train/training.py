@@ -17,6 +17,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from ablate import rng
 from ablate.axis import Step, row
 from ablate.config import schema
 from ablate.config.effect import LIMITS
@@ -24,8 +25,6 @@ from ablate.data.tensors import Tensors
 from ablate.errors import AblateError
 from ablate.nets.build import build, has_own_parts
 from ablate.nets.init import initialize
-from ablate.nets.own import seeded
-from ablate.nets.whiten import fit
 from ablate.optim import schedule
 from ablate.train.batchable import unbatchable
 from ablate.train.batches import Batches, seed_of
@@ -34,6 +33,7 @@ from ablate.train.cuda_graph import Captured
 from ablate.train.scoring import Scores
 from ablate.train.stack import Stack
 from ablate.train.update import Update
+from ablate.train.whitening import fit
 
 Config = Mapping[str, Any]
 
@@ -99,7 +99,7 @@ class Training:
             torch.backends.cudnn.allow_tf32 = False
         modules = []
         for c in self.configs:
-            with seeded(0):  # torch's layers draw weights of their own, which are drawn anew here
+            with rng.seeded(0):  # torch draws weights for its layers; they are drawn anew here
                 module = build(c, data.shape, data.classes)
             initialize(module, c["init"], seed_of(c, "init"))
             modules.append(module.to(self.device, data.dtype))

@@ -10,9 +10,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ablate.axis import Step
+from ablate.axis import Stacked, Step
 from ablate.config.effect import SOLVERS
-from ablate.optim import Optimizer, Stacked
+from ablate.optim import Optimizer
 from ablate.optim.solvers import exact_hessian, solver
 from ablate.regularize import ema, max_norm, swa
 from ablate.regularize.averaging import Average

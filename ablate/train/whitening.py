@@ -1,0 +1,35 @@
+"""Fits whitening layers to the training images, once for each data set."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from weakref import WeakKeyDictionary
+
+import torch
+from torch import Tensor, nn
+
+from ablate.data.tensors import Tensors
+from ablate.nets.whiten import Whitening, covariance, filters
+
+IMAGES = 5000  # of the training split, its first, that the filters are fitted to
+
+# Side -> filters of each data set in use: runs that are trained one after another share it.
+_FOUND: WeakKeyDictionary[Tensors, dict[int, Tensor]] = WeakKeyDictionary()
+
+
+@torch.no_grad()
+def fit(networks: Sequence[nn.Module], data: Tensors) -> None:
+    """Fit what whitens in networks of one graph to the training images, in place.
+
+    Args:
+        networks: They may have no such layer, and then nothing is done.
+        data: The data set; its first 5,000 training images count, whatever the seed.
+    """
+    layers = [m for network in networks for m in network.modules() if isinstance(m, Whitening)]
+    if not layers:
+        return
+    known, side = _FOUND.setdefault(data, {}), layers[0].kernel_size[0]
+    if side not in known:
+        known[side] = filters(covariance(data.train.images[:IMAGES], data.std, side))
+    for layer in layers:
+        layer.weight.copy_(known[side].view_as(layer.weight))
