@@ -15,6 +15,8 @@ from torch.func import vmap
 from torch.optim import swa_utils
 
 from ablate import rng
+from ablate.config import schema
+from ablate.config.knobs.training import LIMITS
 from ablate.regularize import (
     clip_norm,
     clip_value,
@@ -27,6 +29,7 @@ from ablate.regularize import (
     max_norm,
     mixing,
     mixup,
+    registry,
     sam,
     stochastic_depth,
     swa,
@@ -565,3 +568,18 @@ def test_where_there_is_nothing_to_climb_the_weights_keep_their_bits():
     perturbation = sam.ascent(gradients, along_runs([0.05, 0.0, 0.0]))
     weights = torch.tensor([[-0.0, 0.0], [-0.0, 1.0], [0.0, 0.0]])
     assert same_bits((weights + perturbation["w"])[:2], weights[:2])
+
+
+# -- the registry ----------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "name",
+    [*registry.PENALTIES, *registry.GRADIENT_LIMITS, *registry.WEIGHT_LIMITS, *registry.AVERAGES],
+)
+def test_every_method_of_the_registry_has_a_knob_of_its_name(name):
+    assert f"regularize.{name}" in schema.BY_NAME
+
+
+def test_the_record_counts_what_every_limit_did():
+    assert {*registry.GRADIENT_LIMITS, *registry.WEIGHT_LIMITS} == set(LIMITS)

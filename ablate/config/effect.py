@@ -11,7 +11,6 @@ Reason = Callable[[Config], str | None]
 CONVOLUTIONAL = ("cnn", "lenet5", "vgg", "resnet")
 SOLVERS = ("lbfgs", "newton")
 RATES = ("input", "conv", "dense", "output")
-LIMITS = ("clip_norm", "clip_value", "max_norm")  # on gradients and weights: they may never act
 _AUGMENTATIONS = (
     *("shift", "flip", "crop", "rotate", "scale", "shear", "cutout"),
     *("brightness", "contrast", "_target_"),

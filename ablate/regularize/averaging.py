@@ -3,11 +3,27 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
 from ablate.axis import Stacked, Step, along
+
+
+@dataclass(frozen=True)
+class Weighting:
+    """How much each step counts in an average.
+
+    Attributes:
+        weight_R: For each step, from 0, the weight of that step's tensors in the average, float64
+            [R] in (0, 1].
+        anew_from_R: The step from which on batch norm's running statistics do not fit the average
+            and must be measured anew, int64 [R]; None where they can be averaged like the weights.
+    """
+
+    weight_R: Callable[[Step], Tensor]
+    anew_from_R: Tensor | None = None
 
 
 class Average:
@@ -16,8 +32,7 @@ class Average:
     Args:
         tensors: What is averaged: parameters and buffers, name -> [R, ...]. Floating-point tensors
             are averaged, others copied.
-        weight_R: For each step, from 0, the weight of that step's tensors in the average, float64
-            [R] in (0, 1]: `ema.weight` or `swa.weight` with the runs' strengths filled in.
+        weight_R: As of a `Weighting`.
 
     Attributes:
         average: Like the tensors. It is the whole state: a run's part is ``average[name][r]``.

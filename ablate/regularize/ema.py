@@ -9,10 +9,21 @@ arXiv:1703.01780, section 2; torch's ``get_ema_multi_avg_fn``.
 
 from __future__ import annotations
 
+from functools import partial
+from typing import Final
+
 import torch
 from torch import Tensor
 
 from ablate.axis import Step
+from ablate.regularize.averaging import Weighting
+
+OFF: Final = 0.0
+
+
+def weighting(decay_R: Tensor, steps: int) -> Weighting:
+    """Say how much each step counts, given d of each run; the number of steps is of no account."""
+    return Weighting(partial(weight, decay_R))
 
 
 def weight(decay_R: Tensor, step: Step) -> Tensor:

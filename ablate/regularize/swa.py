@@ -9,9 +9,26 @@ Source: Izmailov et al. 2018, arXiv:1803.05407, algorithm 1, with a cycle of one
 
 from __future__ import annotations
 
+from functools import partial
+from typing import Final
+
 from torch import Tensor
 
 from ablate.axis import Step
+from ablate.regularize.averaging import Weighting
+
+OFF: Final = 1.0  # begins when training is over
+
+
+def weighting(start_R: Tensor, steps: int) -> Weighting:
+    """Say how much each step counts.
+
+    Args:
+        start_R: The share of training after which averaging begins, in [0, 1], float64.
+        steps: Number of all steps.
+    """
+    first_R = (start_R * steps).round().long()
+    return Weighting(partial(weight, first_R), anew_from_R=first_R)
 
 
 def weight(first_R: Tensor, step: Step) -> Tensor:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from ablate.config.effect import LIMITS
+from ablate.config.knobs.training import LIMITS
 from ablate.errors import nearest
 
 SPLITS = ("train", "val", "test")

@@ -14,11 +14,11 @@ from torch import Tensor
 
 from ablate import rng
 from ablate.axis import Stacked, Step, row
-from ablate.config import schema
 from ablate.data.augment import Augmentation, Moment
 from ablate.data.tensors import Tensors
 from ablate.regularize import input_noise
 from ablate.regularize.mixing import Mixing
+from ablate.train.strengths import strengths
 
 Config = Mapping[str, Any]
 
@@ -29,28 +29,6 @@ def seed_of(config: Config, source: str) -> int:
     """Give the seed of one source of randomness: its own where it is pinned, else the run's."""
     pinned = config["seeds"][source]
     return int(config["seed"] if pinned is None else pinned)
-
-
-def strengths(
-    configs: Sequence[Config], name: str, device: torch.device, off: float = 0.0
-) -> Tensor | None:
-    """Gather a regularizer's strength of every run.
-
-    Args:
-        configs: The runs' configurations.
-        name: Its name in the group `regularize`.
-        device: Where it is needed.
-        off: What stands for a run without it.
-
-    Returns:
-        float64 [R], or None where no run has it.
-    """
-    knob = schema.BY_NAME[f"regularize.{name}"]
-    values = [config["regularize"][name] for config in configs]
-    if all(schema.is_off(knob, value) for value in values):
-        return None
-    numbers = [off if schema.is_off(knob, value) else float(value) for value in values]
-    return torch.tensor(numbers, dtype=torch.float64, device=device)
 
 
 class Batches:

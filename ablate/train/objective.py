@@ -1,6 +1,6 @@
 """What is minimized: the loss with its penalties, and the gradient that the optimizer gets.
 
-loss ─ penalties ─> gradient ─ (sam: again, uphill) ─ clip_value ─ clip_norm ─> optimizer
+loss ─ penalties ─> gradient ─ (sam: again, uphill) ─ limits on the gradient ─> optimizer
 """
 
 from __future__ import annotations
@@ -17,14 +17,13 @@ from ablate.config import schema
 from ablate.config.targets import made
 from ablate.errors import AblateError
 from ablate.optim.solvers import applied
-from ablate.regularize import clip_norm, clip_value, l1, l2, sam
+from ablate.regularize import sam
 from ablate.regularize.label_smoothing import cross_entropy
-from ablate.train.batches import strengths
+from ablate.regularize.registry import GRADIENT_LIMITS, PENALTIES
 from ablate.train.stack import Stack
+from ablate.train.strengths import strengths, those_on
 
 Config = Mapping[str, Any]
-
-_METHODS: dict[str, Any] = {"l1": l1, "l2": l2}
 
 
 @dataclass(frozen=True)
@@ -62,18 +61,17 @@ class Objective:
         weights: The parameters that penalties and max-norm act on: matrices and kernels, no biases
             and no norm parameters.
         penalties: Those that are on: name -> strengths [R].
+        limits: Limits on the gradient that are on: name -> limits [R].
     """
 
     def __init__(self, configs: Sequence[Config], stack: Stack) -> None:
         self._stack = stack
         self.weights = {k: p for k, p in stack.parameters.items() if p.dim() > 2}
         device = stack.device
-        found = {name: strengths(configs, name, device) for name in ("l1", "l2")}
-        self.penalties = {name: s for name, s in found.items() if s is not None and self.weights}
+        self.penalties = those_on(configs, PENALTIES, device) if self.weights else {}
         self.own = own_penalty(configs[0])
         self._rho_R = strengths(configs, "sam", device)
-        self._value_R = strengths(configs, "clip_value", device, off=torch.inf)
-        self._norm_R = strengths(configs, "clip_norm", device, off=torch.inf)
+        self.limits = those_on(configs, GRADIENT_LIMITS, device, off=torch.inf)
 
     @property
     def penalized(self) -> bool:
@@ -99,14 +97,10 @@ class Objective:
                 found, self._rho_R, lambda: self._plain(x_RBCHW, target, step, alive)
             )
         gradients, acted = found.gradients, {}
-        for name, clip, limit_R in (
-            ("clip_value", clip_value.clip, self._value_R),
-            ("clip_norm", clip_norm.clip, self._norm_R),
-        ):
-            if limit_R is not None:
-                clipped = clip(gradients, limit_R)
-                acted[name] = _differ(gradients, clipped)
-                gradients = clipped
+        for name, limit_R in self.limits.items():
+            clipped = GRADIENT_LIMITS[name].clip(gradients, limit_R)
+            acted[name] = _differ(gradients, clipped)
+            gradients = clipped
         return replace(found, gradients=gradients, acted=acted)
 
     def _plain(
@@ -115,7 +109,7 @@ class Objective:
         loss_R, right_R, gradients = self._stack.gradients(x_RBCHW, target, step, alive)
         penalty_R: Tensor | None = None
         for name, strength_R in self.penalties.items():
-            method = _METHODS[name]
+            method = PENALTIES[name]
             value_R = method.penalty(self.weights, strength_R)
             penalty_R = value_R if penalty_R is None else penalty_R + value_R
             gradients = method.add_gradient(gradients, self.weights, strength_R)
@@ -137,7 +131,7 @@ class Objective:
             value = cross_entropy(logits_BK, target)
             weights = {name: parameters[name][None] for name in self.weights}
             for name, strength_R in self.penalties.items():
-                value = value + _METHODS[name].penalty(weights, strength_R)[0]
+                value = value + PENALTIES[name].penalty(weights, strength_R)[0]
             return value if self.own is None else value + self.own(parameters)
 
         return objective

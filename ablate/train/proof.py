@@ -20,13 +20,13 @@ from ablate.data.tensors import Tensors
 from ablate.errors import AblateError
 from ablate.nets.dropout import Dropout
 from ablate.nets.whiten import Whitening
+from ablate.regularize.registry import PENALTIES, WEIGHT_LIMITS
 from ablate.train.batches import Batches
 from ablate.train.objective import Objective
 
 Config = Mapping[str, Any]
 
 _NORMS = (torch.nn.modules.batchnorm._NormBase, nn.GroupNorm, nn.LayerNorm)
-_ON_WEIGHTS = ("l1", "l2", "max_norm")
 _STEPS = 50  # that are looked at until an image has changed
 _ENOUGH = 20  # mirror images to expect before their absence is a proof
 
@@ -111,7 +111,7 @@ def prove(config: Config, network: nn.Module, objective: Objective, data: Tensor
     found = acting(config, network)
     faults = [
         f"regularize.{name} touches nothing: the network has no matrix of weights"
-        for name in _ON_WEIGHTS
+        for name in (*PENALTIES, *WEIGHT_LIMITS)
         if f"regularize/{name}" in found and not objective.weights
     ]
     if config["model"]["name"] != "custom":

@@ -20,7 +20,6 @@ from torch import Tensor
 from ablate import rng
 from ablate.axis import Step, row
 from ablate.config import schema
-from ablate.config.effect import LIMITS
 from ablate.data.tensors import Tensors
 from ablate.errors import AblateError
 from ablate.nets.build import build, has_own_parts
@@ -81,8 +80,7 @@ class Training:
         # Steps in which a limit on gradients or weights changed something.
         self._acted = {
             name: torch.zeros(width, dtype=torch.int64, device=self.device)
-            for name in LIMITS
-            if any(c["regularize"][name] is not None for c in configs)
+            for name in self.update.limits
         }
         self._bad_R = torch.full((width,), -1, dtype=torch.int64, device=self.device)
         self._alive_R = torch.ones(width, dtype=torch.bool, device=self.device)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from functools import partial
 from typing import Any
 
 import torch
@@ -14,11 +13,11 @@ from ablate.axis import Stacked, Step
 from ablate.config.effect import SOLVERS
 from ablate.optim import Optimizer
 from ablate.optim.solvers import exact_hessian, solver
-from ablate.regularize import ema, max_norm, swa
 from ablate.regularize.averaging import Average
-from ablate.train.batches import strengths
+from ablate.regularize.registry import AVERAGES, WEIGHT_LIMITS
 from ablate.train.objective import Evaluation, Objective
 from ablate.train.stack import Stack
+from ablate.train.strengths import strengths, those_on
 
 Config = Mapping[str, Any]
 
@@ -49,17 +48,20 @@ class Update:
             self._solver = solver(configs[0]["optimizer"], parameters, self._hessian)
         else:
             self._optimizer = Optimizer([c["optimizer"] for c in configs], stack.parameters)
-        self._limit_R = strengths(configs, "max_norm", stack.device, off=torch.inf)
+        self._limits = those_on(configs, WEIGHT_LIMITS, stack.device, off=torch.inf)
         self.average: Average | None = None
         self.measures_anew: Tensor | None = None
-        decay_R = strengths(configs, "ema", stack.device)
-        start_R = strengths(configs, "swa", stack.device, off=1.0)
-        if decay_R is not None:
-            self.average = Average(self._held, partial(ema.weight, decay_R))
-        elif start_R is not None:
-            first_R = (start_R * steps).round().long()
-            self.average = Average(self._held, partial(swa.weight, first_R))
-            self.measures_anew = first_R if stack.keeps_statistics else None
+        for name, method in AVERAGES.items():  # one of them at most: a plan refuses two
+            strength_R = strengths(configs, name, stack.device, off=method.OFF)
+            if strength_R is not None:
+                weighting = method.weighting(strength_R, steps)
+                self.average = Average(self._held, weighting.weight_R)
+                self.measures_anew = weighting.anew_from_R if stack.keeps_statistics else None
+
+    @property
+    def limits(self) -> tuple[str, ...]:
+        """Names of the limits that are on, on gradients and on weights."""
+        return (*self.objective.limits, *self._limits)
 
     @property
     def searches(self) -> bool:
@@ -90,9 +92,9 @@ class Update:
             self._optimizer.step(found.gradients, lr_R, step + 1)
         else:
             found = self._solve(x_RBCHW, target, float(lr_R), step)
-        if self._limit_R is not None:
-            beyond_R = max_norm.project(self.objective.weights, self._limit_R)
-            found = replace(found, acted=found.acted | {"max_norm": beyond_R})
+        for name, limit_R in self._limits.items():
+            beyond_R = WEIGHT_LIMITS[name].project(self.objective.weights, limit_R)
+            found = replace(found, acted=found.acted | {name: beyond_R})
         if self.average is not None:
             self.average.update(self._held, step)
         return found
