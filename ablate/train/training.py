@@ -7,7 +7,6 @@ drives it asks for one step after another, and may take its state at any step, f
 
 from __future__ import annotations
 
-import json
 import math
 import time
 from collections.abc import Mapping, Sequence
@@ -17,22 +16,16 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ablate import rng
 from ablate.axis import Step, row
 from ablate.config import schema
 from ablate.data.tensors import Tensors
-from ablate.errors import AblateError
-from ablate.nets.build import build, has_own_parts
-from ablate.nets.init import initialize
 from ablate.optim import schedule
-from ablate.train.batchable import unbatchable
-from ablate.train.batches import Batches, seed_of
+from ablate.train.batches import Batches
+from ablate.train.building import build_stack
 from ablate.train.course import Course
 from ablate.train.cuda_graph import Captured
 from ablate.train.scoring import Scores
-from ablate.train.stack import Stack
 from ablate.train.update import Update
-from ablate.train.whitening import fit
 
 Config = Mapping[str, Any]
 
@@ -59,8 +52,7 @@ class Training:
         self.device = data.train.images.device
         self.batch: int = configs[0]["batch_size"]
         self.epochs: int = configs[0]["epochs"]
-        self.alone: str | None = None
-        self.stack = self._build(fused)
+        self.stack, self.alone = build_stack(configs, data, fused=fused)
         self.batches = Batches(configs, data)
         self.epoch_steps, self.steps = self.batches.epoch_steps, self.batches.steps
         self.step = 0
@@ -90,36 +82,6 @@ class Training:
         self._captured = Captured() if captured else None
         self.seconds: list[float] = []
         self._spent = 0.0
-
-    def _build(self, fused: bool) -> Stack:
-        config, data = self.configs[0], self.data
-        if self.device.type == "cuda":  # by default cuDNN rounds what convolutions multiply to tf32
-            torch.backends.cudnn.allow_tf32 = False
-        modules = []
-        for c in self.configs:
-            with rng.seeded(0):  # torch draws weights for its layers; they are drawn anew here
-                module = build(c, data.shape, data.classes)
-            initialize(module, c["init"], seed_of(c, "init"))
-            modules.append(module.to(self.device, data.dtype))
-        fit(modules, data)
-        if not any(p.requires_grad for p in modules[0].parameters()):
-            raise AblateError("the model has no parameter to train")
-        if has_own_parts(config):
-            images, _ = data.batch(torch.arange(min(2, len(data.train)), device=self.device))
-            self.alone = unbatchable(modules[0], images)
-        return Stack(
-            modules,
-            [seed_of(c, "dropout") for c in self.configs],
-            fused=fused and self.alone is None,
-            autocast=torch.bfloat16 if config["precision"] == "bf16" else None,
-            random=self.alone is not None,
-            program=self._program() if config["stack"]["compile"] else None,
-        )
-
-    def _program(self) -> str:
-        """Describe all that the operations of a fused step depend on, widths apart."""
-        graph, data = schema.graph(self.configs[0]), self.data
-        return json.dumps([graph, data.shape, data.classes, str(self.device)], sort_keys=True)
 
     # -- the way through training ------------------------------------------------------------------
 

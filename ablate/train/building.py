@@ -1,0 +1,71 @@
+"""From configurations to a stack: networks built, their weights drawn, whitening fitted."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import torch
+
+from ablate import rng
+from ablate.config import schema
+from ablate.data.tensors import Tensors
+from ablate.errors import AblateError
+from ablate.nets.build import build, has_own_parts
+from ablate.nets.init import initialize
+from ablate.train.batchable import unbatchable
+from ablate.train.batches import seed_of
+from ablate.train.stack import Stack
+from ablate.train.whitening import fit
+
+Config = Mapping[str, Any]
+
+
+def build_stack(
+    configs: Sequence[Config], data: Tensors, *, fused: bool
+) -> tuple[Stack, str | None]:
+    """Make the networks of R runs.
+
+    Args:
+        configs: Resolved configurations that agree on every graph knob.
+        data: Their data set.
+        fused: Whether to apply the networks under vmap; a network that cannot be is looped.
+
+    Returns:
+        The stack, and why its network cannot be fused, or None.
+
+    Raises:
+        AblateError: A network does not build, or has nothing to train.
+    """
+    device = data.train.images.device
+    if device.type == "cuda":  # by default cuDNN rounds what convolutions multiply to tf32
+        torch.backends.cudnn.allow_tf32 = False
+    modules = []
+    for config in configs:
+        with rng.seeded(0):  # torch draws weights for its layers; they are drawn anew here
+            module = build(config, data.shape, data.classes)
+        initialize(module, config["init"], seed_of(config, "init"))
+        modules.append(module.to(device, data.dtype))
+    fit(modules, data)
+    if not any(p.requires_grad for p in modules[0].parameters()):
+        raise AblateError("the model has no parameter to train")
+    first, alone = configs[0], None
+    if has_own_parts(first):
+        images, _ = data.batch(torch.arange(min(2, len(data.train)), device=device))
+        alone = unbatchable(modules[0], images)
+    stack = Stack(
+        modules,
+        [seed_of(c, "dropout") for c in configs],
+        fused=fused and alone is None,
+        autocast=torch.bfloat16 if first["precision"] == "bf16" else None,
+        random=alone is not None,
+        program=_program(first, data) if first["stack"]["compile"] else None,
+    )
+    return stack, alone
+
+
+def _program(config: Config, data: Tensors) -> str:
+    """Describe all that the operations of a fused step depend on, widths apart."""
+    where = str(data.train.images.device)
+    return json.dumps([schema.graph(config), data.shape, data.classes, where], sort_keys=True)
