@@ -19,13 +19,14 @@ if TYPE_CHECKING:
     from ablate.commands.evaluate.evaluate import Evaluation
     from ablate.commands.inspect.page import Inspection
     from ablate.commands.lr_find.page import RangeTest
+    from ablate.record import Record
 
 __version__ = "0.1.0"
 _ONE_AT_A_TIME = Lock()  # Hydra keeps its state in the process
 __all__ = ["AblateError", "evaluate", "inspect", "load", "load_model", "lr_find", "run"]
 
 
-def run(overrides: Sequence[str] = ()) -> dict[str, Any]:
+def run(overrides: Sequence[str] = ()) -> Record:
     """Train one run, as `ablate run` does, or return it if it has been trained.
 
     Args:

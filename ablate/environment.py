@@ -7,9 +7,9 @@ import subprocess
 from dataclasses import dataclass
 from functools import cache
 from importlib.metadata import PackageNotFoundError, version
-from typing import Any
 
 from ablate.errors import AblateError
+from ablate.record import Environment
 
 _PACKAGES = ("ablate-runner", "torch", "torchvision", "numpy", "hydra-core")
 
@@ -55,7 +55,7 @@ def resolved_device(asked: str) -> str:
     return ("cuda" if cuda().count else "cpu") if asked == "auto" else asked
 
 
-def describe(device: str) -> dict[str, Any]:
+def describe(device: str) -> Environment:
     """Describe the machine and the software.
 
     Args:

@@ -148,9 +148,9 @@ def minutes(records: Sequence[record.Record]) -> float:
         if (end := one["timing"].get("finished"))
     )
     total, last = 0.0, times[0][0]
-    for start, end in times:
-        total += max(0.0, (end - max(start, last)).total_seconds())
-        last = max(last, end)
+    for began, ended in times:
+        total += max(0.0, (ended - max(began, last)).total_seconds())
+        last = max(last, ended)
     return total / 60
 
 

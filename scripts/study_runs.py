@@ -27,7 +27,6 @@ from ablate.study.file import read_study
 from ablate.study.study import FILE, Study
 
 REPOSITORY = Path(__file__).resolve().parent.parent
-ENDED = ("finished", "failed", "diverged")
 
 
 @dataclass(frozen=True)
@@ -157,7 +156,8 @@ def _tuning(asked: Study) -> Counter[tuple[str, int]]:
 def _left(
     kind: str, planned: Counter[tuple[str, int]], records: Sequence[record.Record]
 ) -> Iterator[str]:
-    ended = Counter((one["arm"], one["seed"]) for one in records if one["status"] in ENDED)
+    ends = [one for one in records if one["status"] in record.ENDED]
+    ended = Counter((str(one["arm"]), one["seed"]) for one in ends)
     if lacking := (planned - ended).total():
         yield f"{lacking} of {planned.total()} {kind}s have not ended"
     if more := (ended - planned).total():

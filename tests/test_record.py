@@ -19,6 +19,7 @@ import torch
 import ablate
 from ablate import record
 from ablate.errors import AblateError
+from ablate.record.content import json_schema
 
 ABLATE = [str(Path(sys.executable).parent / "ablate"), "run"]
 SMALL = ["model=mlp", "model.hidden=[8]", "epochs=2", "data.train_size=128"]
@@ -62,7 +63,11 @@ def test_a_record_that_cannot_be_written_leaves_the_old_one(tmp_path):
 
 
 @pytest.mark.parametrize(
-    "text", ["", '{"schema": 1', "[]", '{"a": 1}', '{"schema": 99, "key": "", "status": ""}']
+    "text",
+    [
+        *("", '{"schema": 1', "[]", '{"a": 1}', '{"schema": 99, "key": "", "status": "failed"}'),
+        '{"schema": 1, "key": "", "status": "done"}',
+    ],
 )
 def test_a_foreign_or_broken_record_is_named(tmp_path, text):
     (tmp_path / "record.json").write_text(text)
@@ -97,12 +102,90 @@ def test_a_resume_state_that_does_not_read_counts_as_none(tmp_path):
 
 def test_a_kill_between_the_last_record_and_the_weights_is_settled(tmp_path, monkeypatch):
     record.save_state(tmp_path, {"step": 3})
-    monkeypatch.setattr(record, "settle", lambda *a, **k: None)
+    monkeypatch.setattr("ablate.record.checkpoint.settle", lambda *a, **k: None)
     record.finish(tmp_path, {"schema": 1, "key": "", "status": "finished"}, {"w": torch.ones(1)})
     monkeypatch.undo()
     assert record.load_weights(tmp_path) == {"w": torch.ones(1)}
     plain = torch.load(tmp_path / "checkpoint.pt", weights_only=True)
     assert set(plain) == {"w"}
+
+
+# -- the schema ------------------------------------------------------------------------------------
+
+SCHEMA = Path(record.__file__).with_name("record.schema.json")
+KINDS = {"string": str, "boolean": bool, "null": type(None), "object": dict, "array": list}
+
+
+def faults(value, schema, place="record"):
+    """Hold a value against the few words of JSON Schema that are used; no key may be unnamed."""
+    if "const" in schema or "enum" in schema:
+        return [] if value in schema.get("enum", [schema.get("const")]) else [place]
+    kinds = schema.get("type", [])
+    if not any(_is(value, kind) for kind in ([kinds] if isinstance(kinds, str) else kinds)):
+        return [f"{place} is no {kinds}"] if kinds else []
+    if isinstance(value, list):
+        return [f for i, v in enumerate(value) for f in faults(v, schema["items"], f"{place}/{i}")]
+    if not isinstance(value, dict):
+        return []
+    known, others = schema.get("properties"), schema.get("additionalProperties", {})
+    lacking = [f"{place} lacks {name}" for name in schema.get("required", []) if name not in value]
+    if known is not None:
+        lacking += [f"{place}/{name} is unnamed" for name in value if name not in known]
+    parts = {name: (known or {}).get(name, others) for name in value}
+    return lacking + [f for n, s in parts.items() for f in faults(value[n], s, f"{place}/{n}")]
+
+
+def _is(value, kind):
+    if kind in ("integer", "number"):
+        kinds = int if kind == "integer" else (int, float)
+        return isinstance(value, kinds) and not isinstance(value, bool)
+    return isinstance(value, KINDS[kind])
+
+
+def test_the_published_schema_is_that_of_the_types():
+    anew = (
+        'python -c "import json; from ablate.record.content import json_schema; '
+        f'print(json.dumps(json_schema(), indent=1, ensure_ascii=False))" > {SCHEMA} writes it anew'
+    )
+    assert json.loads(SCHEMA.read_text(encoding="utf-8")) == json_schema(), anew
+
+
+@pytest.mark.parametrize(
+    "more",
+    [
+        ["regularize.l2=1e-3", "regularize.clip_norm=1", "dropout.dense=0.5", "norm=batch"],
+        ["optimizer=sgd", "optimizer.lr=1e30"],
+        ["data.val_size=0", "select=last"],
+    ],
+    ids=["finished", "diverged", "nothing held out"],
+)
+def test_the_record_of_a_run_has_the_published_form(monkeypatch, more):
+    written = []
+
+    def write(directory, entry, before=record.write):
+        before(directory, entry)
+        written.append(json.loads((directory / "record.json").read_text()))
+
+    monkeypatch.setattr(record, "write", write)  # that of its beginning, too
+    ablate.run([*SMALL, *more])
+    written.append(json.loads((folder() / "record.json").read_text()))
+    assert written[0]["status"] == "running"
+    assert [fault for one in written for fault in faults(one, json_schema())] == []
+
+
+@pytest.mark.parametrize(
+    ("change", "fault"),
+    [
+        ({"status": "done"}, "record/status"),
+        ({"seed": "3"}, "record/seed is no integer"),
+        ({"metrics": {"val/loss": "low"}}, "record/metrics/val/loss is no ['number', 'null']"),
+        ({"history": [{"epoch": 1}]}, "record/history/0 lacks step"),
+    ],
+)
+def test_the_schema_refuses_what_no_record_holds(change, fault):
+    ablate.run(SMALL)
+    found = json.loads((folder() / "record.json").read_text())
+    assert fault in faults(found | change, json_schema())
 
 
 # -- a run from Python -----------------------------------------------------------------------------

@@ -60,7 +60,8 @@ def installed(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def test_the_wheel_holds_the_package_and_every_configuration(wheel: Path) -> None:
     held = set(zipfile.ZipFile(wheel).namelist())
-    files = [*(ROOT / "ablate").rglob("*.py"), ROOT / "ablate/py.typed"]
+    others = (ROOT / "ablate/py.typed", ROOT / "ablate/record/record.schema.json")
+    files = [*(ROOT / "ablate").rglob("*.py"), *others]
     names = {str(file.relative_to(ROOT)) for file in files}
     # Hydra finds plugins at the top level alone.
     assert {name.removeprefix("ablate/plugins/") for name in names} <= held

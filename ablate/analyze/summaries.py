@@ -18,6 +18,7 @@ from ablate.analyze.frames import knobs_of
 from ablate.analyze.run_measures import metrics_of
 from ablate.analyze.spread import Array
 from ablate.errors import AblateError, nearest
+from ablate.record import Status
 
 _COUNTED = ("n_runs", "n_finished", "n_failed", "n_diverged", "n_unfinished", "n_missing")
 
@@ -143,6 +144,14 @@ def _require(frame: pd.DataFrame, names: Sequence[str]) -> None:
 # -- what an arm is --------------------------------------------------------------------------------
 
 
+_STATES: dict[str, list[Status]] = {
+    "n_finished": ["finished"],
+    "n_failed": ["failed"],
+    "n_diverged": ["diverged"],
+    "n_unfinished": ["running", "interrupted"],
+}
+
+
 def counts(runs: pd.DataFrame) -> pd.DataFrame:
     """Count what became of each arm's runs.
 
@@ -153,12 +162,7 @@ def counts(runs: pd.DataFrame) -> pd.DataFrame:
     grouped = runs.groupby("arm", sort=False)
     ended = {
         name: (runs["status"].isin(states)).groupby(runs["arm"], sort=False).sum()
-        for name, states in (
-            ("n_finished", ["finished"]),
-            ("n_failed", ["failed"]),
-            ("n_diverged", ["diverged"]),
-            ("n_unfinished", ["running", "interrupted"]),
-        )
+        for name, states in _STATES.items()
     }
     table = pd.DataFrame({"n_runs": grouped.size(), **ended}).loc[arms]
     return table.assign(n_missing=_missing(runs))

@@ -2,19 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any
-
 from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
 from ablate.plan.run import Run
+from ablate.record import Record
 
 _SPLITS = ("train", "val", "test")
 
 
-def show_run(run: Run, record: Mapping[str, Any], console: Console) -> None:
+def show_run(run: Run, record: Record, console: Console) -> None:
     """Print the table of one run.
 
     Args:
@@ -43,7 +41,7 @@ def _say(console: Console, text: str) -> None:
     console.print(text, markup=False, highlight=False, soft_wrap=True)
 
 
-def _table(record: Mapping[str, Any]) -> Table:
+def _table(record: Record) -> Table:
     metrics, config = record["metrics"], record["config"]
     seconds = sum(record["timing"]["seconds"])
     cost = f"{record['parameters']:,} parameters · {seconds:.1f} s of training"
@@ -60,8 +58,9 @@ def _table(record: Mapping[str, Any]) -> Table:
     losses, accuracies, errors = (
         [metrics[f"{split}/{name}"] for split in _SPLITS] for name in ("loss", "accuracy", "error")
     )
-    table.add_row("loss", *map(_number, losses), f"{metrics['gap/loss']:+.4f}")
-    points = f"{100 * metrics['gap/accuracy']:+.2f} points"
+    loss, accuracy = metrics["gap/loss"], metrics["gap/accuracy"]
+    table.add_row("loss", *map(_number, losses), "–" if loss is None else f"{loss:+.4f}")
+    points = "–" if accuracy is None else f"{100 * accuracy:+.2f} points"
     table.add_row("accuracy", *map(_percent, accuracies), points)
     table.add_row("error", *map(_percent, errors), "")
     return table

@@ -62,7 +62,7 @@ def _state_page(path: Path) -> tuple[Group, int]:
             continue
         if found is None:  # set aside this very moment
             continue
-        status = found["status"]
+        status: str = found["status"]
         if status == "running" and not record.claimed_elsewhere(folder):
             status = "cut off"
         sweeps.setdefault(folder.parent, Counter())[status] += 1

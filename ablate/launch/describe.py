@@ -37,7 +37,7 @@ def first_record(run: Run) -> record.Record:
     }
 
 
-def environment_of(run: Run, training: Training, slot: int) -> dict[str, Any]:
+def environment_of(run: Run, training: Training, slot: int) -> record.Environment:
     """Describe what a run trains on: machine, software, data, and its place in the stack."""
     source, tensors, stack = data.read(run.config["data"]), training.data, training.stack
     return environment.describe(run.config["device"]) | {
@@ -45,7 +45,11 @@ def environment_of(run: Run, training: Training, slot: int) -> dict[str, Any]:
             "digest": run.digest,
             "shape": list(tensors.shape),
             "classes": list(source.classes),
-            "sizes": {n: len(getattr(tensors, n)) for n in ("train", "val", "test")},
+            "sizes": {
+                "train": len(tensors.train),
+                "val": len(tensors.val),
+                "test": len(tensors.test),
+            },
             "mean": tensors.mean.flatten().tolist(),
             "std": tensors.std.flatten().tolist(),
         },

@@ -15,7 +15,6 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import torch
 
@@ -272,7 +271,7 @@ class _Attempt:
             self._fill(entry, place)
             record.write(directory, entry)
 
-    def _fill(self, entry: dict[str, Any], place: int) -> None:
+    def _fill(self, entry: record.Record, place: int) -> None:
         entry["history"] = self.training.courses[place].history
         # A run's share of its stack's time.
         share = len(self.slots)

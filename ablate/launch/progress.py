@@ -5,8 +5,7 @@ from __future__ import annotations
 import sys
 import time
 from collections import Counter
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Sequence
 
 from tqdm import tqdm
 
@@ -68,8 +67,9 @@ class Progress(Follower):
         text = f"loss {losses[0]:.4f}"
         if history:
             last = history[-1]
-            split = "train" if last["val/accuracy"] is None else "val"
-            text += f" {split} accuracy {100 * last[f'{split}/accuracy']:.1f} %"
+            val = last["val/accuracy"]
+            split, accuracy = ("train", last["train/accuracy"]) if val is None else ("val", val)
+            text += f" {split} accuracy {100 * accuracy:.1f} %"
         return text
 
     def _line(self) -> None:
@@ -131,7 +131,7 @@ class SweepProgress:
         self._bar.update(len(stack.runs))
 
 
-def _errors(records: Sequence[Mapping[str, Any]]) -> str:
+def _errors(records: Sequence[record.Record]) -> str:
     errors = [e for r in records if (e := r["metrics"].get("val/error")) is not None]
     if not errors:
         return ""

@@ -10,6 +10,7 @@ from typing import Any
 from torch import Tensor
 
 from ablate.optim.schedule import Plateau
+from ablate.record import Epoch
 from ablate.regularize.early_stopping import has_stalled
 
 Weights = dict[str, Tensor]
@@ -30,7 +31,7 @@ class Course:
     """
 
     config: Mapping[str, Any]
-    history: list[dict[str, Any]] = field(default_factory=list)
+    history: list[Epoch] = field(default_factory=list)
     best: dict[str, Any] | None = None
     diverged: int | None = None
     stopped: dict[str, Any] | None = None
@@ -49,9 +50,7 @@ class Course:
             return weights
         return None if self.stopped is None else self.stopped["weights"]
 
-    def end_epoch(
-        self, entry: dict[str, Any], bad: int | None, weights: Callable[[], Weights]
-    ) -> None:
+    def end_epoch(self, entry: Epoch, bad: int | None, weights: Callable[[], Weights]) -> None:
         """Take note of an epoch.
 
         Args:
@@ -66,17 +65,17 @@ class Course:
         if bad is not None:
             self.diverged = bad
         elif val is not None:
-            self._compare(entry, weights)
+            self._compare(entry, val, weights)
             if self.config["schedule"]["name"] == "plateau":
                 self.plateau.look(self.config["schedule"], val)
 
-    def _compare(self, entry: dict[str, Any], weights: Callable[[], Weights]) -> None:
-        score = (entry["val/accuracy"], -entry["val/loss"])
+    def _compare(self, entry: Epoch, loss: float, weights: Callable[[], Weights]) -> None:
+        score = (entry["val/accuracy"], -loss)
         if self.best is None or score > (self.best["accuracy"], -self.best["loss"]):
             self.best = {
                 "epoch": entry["epoch"],
                 "accuracy": entry["val/accuracy"],
-                "loss": entry["val/loss"],
+                "loss": loss,
                 "weights": weights() if self.config["select"] == "best" else {},
             }
         patience = self.config["regularize"]["early_stopping"]

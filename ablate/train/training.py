@@ -20,6 +20,7 @@ from ablate.axis import Step, row
 from ablate.config import schema
 from ablate.data.tensors import Tensors
 from ablate.optim import schedule
+from ablate.record import Epoch
 from ablate.train.batches import Batches
 from ablate.train.building import build_stack
 from ablate.train.course import Course
@@ -154,8 +155,8 @@ class Training:
         """Mean training loss of each run in this epoch so far (waits for the device)."""
         place = self.step % self.epoch_steps
         if place == 0:
-            histories = [course.history for course in self.courses]
-            return [h[-1]["train/loss"] if h else math.nan for h in histories]
+            ends = [c.history[-1]["train/loss"] if c.history else None for c in self.courses]
+            return [math.nan if loss is None else loss for loss in ends]
         losses: list[float] = (self._sums["loss"] / place).tolist()
         return losses
 
@@ -168,9 +169,8 @@ class Training:
             val = self.scores.of(self.data.val)
             for r, (course, bad) in enumerate(zip(self.courses, self._bad_R.tolist(), strict=True)):
                 if course.goes_on:
-                    entry = self._entry({name: mean[r] for name, mean in means.items()})
-                    for name in ("loss", "accuracy"):
-                        entry[f"val/{name}"] = None if val is None else val[r][name]
+                    mean = {name: each[r] for name, each in means.items()}
+                    entry = self._entry(mean, None if val is None else val[r])
                     course.end_epoch(entry, bad if bad >= 0 else None, partial(self.stack.slice, r))
         for sums in self._sums.values():
             sums.zero_()
@@ -182,17 +182,21 @@ class Training:
             self._alive_R[r] = course.goes_on
             self._factor_R[r] = course.plateau.factor
 
-    def _entry(self, means: Mapping[str, float]) -> dict[str, Any]:
+    def _entry(self, mean: Mapping[str, float], val: Mapping[str, float] | None) -> Epoch:
         """Write down an epoch of a run, as the record's history has it."""
-        penalized = self.update.objective.penalized
-        return {
+        entry: Epoch = {
             "epoch": self.step // self.epoch_steps,
             "step": self.step,
-            "lr": means["lr"],
-            "train/loss": means["loss"],
-            **({"train/penalty": means["penalty"]} if penalized else {}),
-            "train/accuracy": means["right"] / self.batch,
+            "lr": mean["lr"],
+            "train/loss": mean["loss"],
+            "train/penalty": mean["penalty"],
+            "train/accuracy": mean["right"] / self.batch,
+            "val/loss": None if val is None else val["loss"],
+            "val/accuracy": None if val is None else val["accuracy"],
         }
+        if not self.update.objective.penalized:
+            del entry["train/penalty"]
+        return entry
 
     # -- the end -----------------------------------------------------------------------------------
 

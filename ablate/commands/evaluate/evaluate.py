@@ -128,18 +128,20 @@ def _together(
     return Evaluation(runs, whole, figures, place, faults, single)
 
 
-def _checked(folders: Iterable[Path], path: Path) -> tuple[dict[Path, record.Record], list[str]]:
+def _checked(
+    folders: Iterable[Path], path: Path
+) -> tuple[dict[Path, Mapping[str, Any]], list[str]]:
     """Read of each record what is needed; what cannot be evaluated is told, unless that is all.
 
     Raises:
         AblateError: There is nothing to evaluate.
     """
-    records: dict[Path, record.Record] = {}
+    records: dict[Path, Mapping[str, Any]] = {}
     faults: list[str] = []
     for folder in folders:
         try:
             found = check(folder, record.read_whole(folder))
-            records[folder] = {name: found[name] for name in _NEEDED}
+            records[folder] = {name: part for name, part in found.items() if name in _NEEDED}
         except AblateError as error:
             faults += error.faults
     if not records:

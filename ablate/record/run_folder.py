@@ -1,0 +1,151 @@
+"""A run's folder: its record, written and read, and the claim that lets one process train it."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+from filelock import FileLock, Timeout
+
+from ablate.errors import AblateError, listed
+from ablate.record.content import ENDED, SCHEMA, STATUSES, Record, Status
+from ablate.record.writing import write_json
+
+RECORD: Final = "record.json"
+_LOCK = ".lock"
+
+_PARTS = {
+    **dict.fromkeys(("config", "active", "metrics", "evaluate", "timing", "environment"), dict),
+    "history": list,
+    "seed": int,
+}
+
+
+# -- record.json -----------------------------------------------------------------------------------
+
+
+def write(directory: Path, record: Record) -> None:
+    """Replace a record atomically; numbers that are not finite become null."""
+    write_json(directory / RECORD, record)
+
+
+def read(directory: Path) -> Record | None:
+    """Read a record, or None where there is none.
+
+    Raises:
+        AblateError: The file is no record; it is named.
+    """
+    path = directory / RECORD
+    try:
+        found: Any = json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        return None
+    except (OSError, ValueError) as error:
+        raise AblateError(
+            f"{path} does not read as a record: {error}; delete its folder to train the run anew"
+        ) from error
+    if not isinstance(found, dict) or not {"schema", "key", "status"} <= set(found):
+        raise AblateError(f"{path} is no record of ablate: it lacks schema, key or status")
+    if found["schema"] != SCHEMA:
+        raise AblateError(
+            f"{path} has schema {found['schema']}, this version of ablate reads {SCHEMA}"
+        )
+    if found["status"] not in STATUSES:
+        raise AblateError(
+            f"{path} is no record of ablate: its status is {found['status']!r}, which is none of"
+            f" {listed(STATUSES)}"
+        )
+    record: Record = found  # type: ignore[assignment]
+    return record
+
+
+def read_whole(directory: Path) -> Record | None:
+    """Read a record that has every part that evaluation and analysis take up, or None.
+
+    Raises:
+        AblateError: The file is no record, or it lacks a part; both are named.
+    """
+    found = read(directory)
+    if found is None:
+        return None
+    lacking = [name for name, kind in _PARTS.items() if type(found.get(name)) is not kind]
+    if lacking:
+        raise AblateError(
+            f"{directory / RECORD} is no whole record of ablate: it lacks {', '.join(lacking)}"
+        )
+    return found
+
+
+@dataclass(frozen=True)
+class Standing:
+    """How a run stands, as its record says.
+
+    Attributes:
+        status: As in the record.
+        reason: Why it ended so, or None.
+    """
+
+    status: Status
+    reason: str | None = None
+
+    def has_ended(self, rerun: str) -> bool:
+        """Tell whether the run is to be left alone, given what `rerun` names."""
+        return self.status in ENDED and rerun not in ("all", self.status)
+
+
+def standing(directory: Path) -> Standing | None:
+    """Read how a run stands, or None where there is no record."""
+    found = read(directory)
+    return None if found is None else Standing(found["status"], found.get("reason"))
+
+
+def has_ended(record: Record, rerun: str) -> bool:
+    """Tell whether a recorded run is to be left alone, given what `rerun` names."""
+    return Standing(record["status"]).has_ended(rerun)
+
+
+def find(path: Path) -> list[Path]:
+    """List the folders of all runs below a path (or the path itself), in order."""
+    return sorted(file.parent for file in Path(path).rglob(RECORD))
+
+
+# -- the claim -------------------------------------------------------------------------------------
+
+
+@contextmanager
+def claim(directory: Path, wait: bool = True) -> Iterator[bool]:
+    """Hold a run for this process.
+
+    Args:
+        directory: The run's folder.
+        wait: Whether to wait while another process holds it.
+
+    What a killed holder left half-written is cleared away.
+
+    Yields:
+        Whether the run is held (always, if waiting).
+    """
+    lock = FileLock(directory / _LOCK)
+    try:
+        lock.acquire(timeout=-1 if wait else 0)
+    except Timeout:
+        yield False
+        return
+    try:
+        for draft in directory.glob(".*.part"):  # of a process that was killed while it wrote
+            draft.unlink()
+        yield True
+    finally:
+        lock.release()
+
+
+def claimed_elsewhere(directory: Path) -> bool:
+    """Tell whether another process holds a run right now."""
+    if not (directory / _LOCK).exists():
+        return False
+    with claim(directory, wait=False) as held:
+        return not held
