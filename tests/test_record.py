@@ -62,6 +62,25 @@ def test_a_record_that_cannot_be_written_leaves_the_old_one(tmp_path):
     assert os.listdir(tmp_path) == ["record.json"]
 
 
+def _cut_off(path):
+    with record.replacing(path) as file:
+        file.write(b'{"a"')
+        raise OSError("the disk is full")
+
+
+def test_a_file_is_replaced_whole_or_not_at_all(tmp_path):
+    path = tmp_path / "study.json"
+    record.write_json(path, {"a": 1})
+    with pytest.raises(OSError, match="full"):
+        _cut_off(path)
+    assert json.loads(path.read_text()) == {"a": 1}
+    with record.replacing(path) as file:
+        file.write(b"[2]")
+        assert json.loads(path.read_text()) == {"a": 1}
+    assert json.loads(path.read_text()) == [2]
+    assert os.listdir(tmp_path) == ["study.json"]
+
+
 @pytest.mark.parametrize(
     "text",
     [
