@@ -20,9 +20,10 @@ from rich.console import Console
 
 import ablate
 from ablate import record
+from ablate.commands.requests import trained
 from ablate.commands.show import show_state
 from ablate.errors import AblateError
-from ablate.launch.outcome import Outcome
+from ablate.launch.outcome import FIRST_FAILURE, Outcome
 from ablate.nets.shapes import training_bytes
 from ablate.plan import execution
 from ablate.plan.compose import Composer, bare
@@ -320,10 +321,12 @@ def test_rerun_names_what_is_trained_again(monkeypatch):
     assert len(list(Path("results").rglob("record.1.json"))) == 2
 
 
-def test_fail_fast_stops_at_the_first_failure(capfd):
-    runs, _ = run(*TINY, "optimizer=sgd", "optimizer.lr=1e30", "batch_size=32,64", "fail_fast=true")
-    assert [record.read(r.directory) is None for r in runs].count(True) == 1
-    assert "stopped at the first failure" in capfd.readouterr().err
+def test_fail_fast_stops_at_the_first_failure():
+    words = (*TINY, "optimizer=sgd", "optimizer.lr=1e30", "batch_size=32,64", "fail_fast=true")
+    outcome = trained(Request((*words, "launch=inline"), multirun=True))
+    assert list(outcome.standings.values()).count(None) == 1
+    assert outcome.stop == FIRST_FAILURE
+    assert outcome.status == 1
 
 
 def test_the_python_interface_and_a_sweep_agree_on_keys():

@@ -18,7 +18,7 @@ from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
 from hydra._internal.hydra import Hydra
 from hydra.core.override_parser.overrides_parser import OverridesParser
 
-from ablate import environment, record
+from ablate import record
 from ablate.data.fetch import DownloadError
 from ablate.errors import AblateError
 from ablate.plan import designs
@@ -134,15 +134,10 @@ def planned(
 
 def _with_stacks(made: Plan) -> Plan:
     """Settle the device, once for all runs, and what follows from it."""
-    cells = tuple(replace(cell, run=_on_a_device(cell.run)) for cell in made.cells)
+    cells = tuple(replace(cell, run=cell.run.settled()) for cell in made.cells)
     stacks = tuple(stacks_of([cell.run for cell in cells]))
     how = Execution("inline", 1, None) if made.request.is_single else execution(stacks)
     return replace(made, cells=cells, stacks=stacks, execution=how)
-
-
-def _on_a_device(run: Run) -> Run:
-    device = environment.resolved_device(run.config["device"])
-    return replace(run, config={**run.config, "device": device})
 
 
 # -- runs ------------------------------------------------------------------------------------------

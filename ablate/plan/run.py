@@ -5,10 +5,11 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from ablate import environment
 from ablate.config import schema
 
 
@@ -45,6 +46,11 @@ class Run:
     def directory(self) -> Path:
         """Its own folder."""
         return self.sweep / self.key
+
+    def settled(self) -> Run:
+        """Give the same run with its device resolved: ``cpu`` or ``cuda``."""
+        device = environment.resolved_device(self.config["device"])
+        return replace(self, config={**self.config, "device": device})
 
     @property
     def only_tunes(self) -> bool:

@@ -17,7 +17,6 @@ from pathlib import Path
 from joblib.externals.loky.process_executor import ProcessPoolExecutor, TerminatedWorkerError
 from tqdm import tqdm
 
-from ablate import environment
 from ablate.errors import AblateError, DiskFullError
 from ablate.launch.interruption import Interruption
 from ablate.launch.workers import begin
@@ -45,11 +44,11 @@ def measure_all(left: Sequence[Run], count: int, measure: Measurement) -> list[s
         KeyboardInterrupt: A stop was asked for.
         DiskFullError: There is no space left for a record.
     """
+    left = [run.settled() for run in left]
     config = left[0].config
-    device = environment.resolved_device(config["device"])
-    wanted = measurement.wanted(measure, device)
+    wanted = measurement.wanted(measure, config["device"])
     workers = min(cores(), count)
-    alone = workers == 1 or device == "cuda" or config["launch"] == "inline"
+    alone = workers == 1 or config["device"] == "cuda" or config["launch"] == "inline"
     found = _in_turn(left, wanted) if alone else _by_workers(left, wanted, workers)
     faults: list[str] = []
     with tqdm(total=len(left), desc="measure", unit=" runs", disable=None, leave=False) as bar:
