@@ -7,7 +7,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
-.PHONY: setup run test fast lint clean
+.PHONY: setup run test fast long lint clean
 
 setup: $(READY)
 
@@ -28,10 +28,14 @@ lint: $(READY)
 	$(BIN)/lint-imports
 
 test: lint
-	$(BIN)/pytest -n auto --dist worksteal
+	$(BIN)/pytest -n auto --dist worksteal -m 'not long'
 
 fast: lint
-	$(BIN)/pytest -n auto --dist worksteal -m 'not slow'
+	$(BIN)/pytest -n auto --dist worksteal -m 'not slow and not long'
+
+# What takes too long for every change: run it before a release, and after what touches recovery.
+long: lint
+	$(BIN)/pytest -n auto --dist worksteal -m long
 
 clean:
 	rm -rf $(VENV) build dist .mypy_cache .pytest_cache .ruff_cache .hypothesis

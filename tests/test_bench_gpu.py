@@ -31,7 +31,7 @@ def run(part, out, data):
     return done.stdout, json.loads((out / f"gpu_{part}.json").read_text())
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_all_that_must_hold_of_a_stack_is_tried(tmp_path):
     text, found = run("check", tmp_path, tmp_path)
     verdicts = [value["holds"] for name, value in found.items() if name != "about"]
@@ -52,7 +52,7 @@ def test_steps_are_timed_by_width_and_convolutions_by_shape(tmp_path):
     assert text.count("best") == 2  # in each of two types
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_a_sweep_is_held_against_every_baseline(tmp_path):
     write_mnist(tmp_path, images=400)
     text, found = run("sweep", tmp_path, tmp_path)

@@ -15,7 +15,7 @@ from ablate.train.training import Training
 from tests.configs import config
 
 
-@pytest.mark.slow
+@pytest.mark.long
 @pytest.mark.parametrize("width", [1, 8])
 def test_the_estimate_of_memory_is_within_a_fifth_of_what_training_takes(width):
     # Each in a process of its own, so that neither finds what the other has freed.

@@ -13,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from statsmodels.stats.multitest import multipletests
 
-from ablate.commands.sweep_tables import show_state
+from ablate.commands.show import show_state
 from ablate.errors import AblateError
 from ablate.report import escape, formatting
 from ablate.report.compare import compare

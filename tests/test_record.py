@@ -361,7 +361,7 @@ def test_an_interrupted_run_exits_130_and_goes_on_to_the_same_numbers(number):
     assert numbers(ablate.run(LONG)) == numbers(undisturbed)
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_a_run_killed_ten_times_ends_with_the_bits_of_an_undisturbed_one():
     undisturbed = ablate.run([*LONG, "out=whole"])
     chance = random.Random(0)
@@ -384,7 +384,7 @@ def test_a_run_killed_ten_times_ends_with_the_bits_of_an_undisturbed_one():
     assert not list(folder().glob(".*.part")), "drafts of killed processes are cleaned up"
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_two_processes_on_one_run_train_it_once():
     with start(LONG) as one, start(LONG) as other:
         ends = [p.communicate(timeout=120) for p in (one, other)]

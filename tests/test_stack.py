@@ -422,7 +422,7 @@ def test_a_dropout_that_is_called_twice_in_a_pass_draws_two_masks(data, fused):
     assert share == pytest.approx(0.75, abs=0.05), "0.5 dropped, then half of the rest"
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_compiled_kernels_train_what_the_written_operations_train(data):
     def left(seed, compile_):
         run = five()[0] | {"stack": {"width": "auto", "capture": True, "compile": compile_}}

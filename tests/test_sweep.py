@@ -103,6 +103,7 @@ CELLS = st.lists(
 )
 
 
+@pytest.mark.long
 @given(CELLS)
 def test_cells_are_composed_as_hydra_composes_them(cells):
     request = Request()
@@ -338,7 +339,7 @@ def test_the_python_interface_and_a_sweep_agree_on_keys():
 # -- from the shell --------------------------------------------------------------------------------
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_one_raises_one_diverges_one_is_killed_and_all_others_finish(tmp_path):
     (tmp_path / "mine.py").write_text(MINE)
     status, out, err = done(
@@ -362,7 +363,7 @@ def test_one_raises_one_diverges_one_is_killed_and_all_others_finish(tmp_path):
     assert "Traceback" in log.read_text()
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_a_sweep_killed_again_and_again_ends_with_the_bits_of_an_undisturbed_one():
     assert done("run", "-m", *GRID, "out=whole")[0] == 0
     chance = random.Random(1)
@@ -379,7 +380,7 @@ def test_a_sweep_killed_again_and_again_ends_with_the_bits_of_an_undisturbed_one
     assert not list(Path("results").rglob("record.1.json")), "no run was trained twice"
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_two_launchers_share_a_sweep():
     assert done("run", "-m", *GRID, "out=whole")[0] == 0
     with shell("run", "-m", *GRID) as one, shell("run", "-m", *GRID) as other:
@@ -390,7 +391,7 @@ def test_two_launchers_share_a_sweep():
     assert all(log.count("finished after") + log.count("finished, ") >= 1 for log in logs)
 
 
-@pytest.mark.slow
+@pytest.mark.long
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_a_stopped_sweep_exits_130_and_goes_on(number):
     slow = [*GRID[:-2], "checkpoint.every=30s", "stack.width=4", "epochs=200"]
@@ -406,7 +407,7 @@ def test_a_stopped_sweep_exits_130_and_goes_on(number):
     assert any(r["status"] == "interrupted" for r in records().values())
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_plan_and_show_tell_the_state_of_a_sweep():
     status, out, _ = done("plan", "-m", *TINY, "seed=range(3)", "dropout.dense=0,0.5")
     assert status == 0
@@ -453,7 +454,7 @@ def test_hydras_own_launchers_work_with_the_same_task(launcher):
     assert [r["status"] for r in records().values()] == ["finished", "finished"]
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_submitits_local_executor_trains_a_sweep():
     status, _, err = done(
         *("run", "-m", *TINY, "seed=0,1", "batch_size=32,64", "launch=slurm"),

@@ -92,6 +92,7 @@ def test_the_wheel_brings_the_command(installed: Path) -> None:
     assert (installed / "bin/ablate").is_file()
 
 
+@pytest.mark.long
 def test_an_installed_wheel_trains_a_sweep(installed: Path, tmp_path: Path) -> None:
     start = [sys.executable, "-I", "-c", START, installed]
     words = ("model=mlp", "model.hidden=[8]", "epochs=1", "seed=0,1", "launch=inline")
