@@ -57,7 +57,9 @@ def run(overrides: Sequence[str] = ()) -> Record:
     with _ONE_AT_A_TIME:
         outcome = trained(request)
         found = record.read(outcome.runs[0].directory)
-    if found is None or outcome.status == 130:
+    if outcome.stop is not None and outcome.stop.why != "interrupted":
+        raise AblateError(outcome.stop.told)
+    if found is None or outcome.stop is not None:
         raise KeyboardInterrupt
     return found
 
