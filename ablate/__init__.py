@@ -45,7 +45,7 @@ def run(overrides: Sequence[str] = ()) -> Record:
         >>> record["metrics"]["test/accuracy"]  # doctest: +SKIP
         0.9
     """
-    from ablate import record
+    from ablate import record, streams
     from ablate.commands.requests import trained
     from ablate.plan.request import Request
 
@@ -54,7 +54,7 @@ def run(overrides: Sequence[str] = ()) -> Record:
     request = Request(tuple(overrides))
     if not request.is_single:
         raise AblateError(f"+study={request.study} is many runs, and ablate.run trains one")
-    with _ONE_AT_A_TIME:
+    with _ONE_AT_A_TIME, streams.outliving():
         outcome = trained(request)
         found = record.read(outcome.runs[0].directory)
     if outcome.stop is not None and outcome.stop.why != "interrupted":
@@ -85,10 +85,12 @@ def evaluate(path: str | Path, **settings: Any) -> Evaluation:
         0.02
         >>> found.figures["deletion"].savefig("deletion.pdf")  # doctest: +SKIP
     """
+    from ablate import streams
     from ablate.commands.evaluate.evaluate import evaluate as evaluate_path
     from ablate.measure.evaluation_settings import settings as checked
 
-    return evaluate_path(Path(path), checked(settings))
+    with streams.outliving():
+        return evaluate_path(Path(path), checked(settings))
 
 
 def lr_find(
@@ -112,10 +114,11 @@ def lr_find(
         >>> found = ablate.lr_find(["optimizer=sgd", "mode=grid"])  # doctest: +SKIP
         >>> found.suggestions["over_ten"]  # doctest: +SKIP
     """
+    from ablate import streams
     from ablate.commands.asking import Words
     from ablate.commands.lr_find import page
 
-    with _ONE_AT_A_TIME:
+    with _ONE_AT_A_TIME, streams.outliving():
         return page.find_and_write(Words(overrides, arms, multirun))
 
 
@@ -142,10 +145,11 @@ def inspect(
         >>> found = ablate.inspect(["model=deep_mlp"], arms=arms)  # doctest: +SKIP
         >>> found.layers.groupby(["arm", "layer"])["saturated"].first()  # doctest: +SKIP
     """
+    from ablate import streams
     from ablate.commands.asking import Words
     from ablate.commands.inspect import page
 
-    with _ONE_AT_A_TIME:
+    with _ONE_AT_A_TIME, streams.outliving():
         return page.inspect_and_write(Words(overrides, arms, multirun))
 
 

@@ -8,6 +8,7 @@ from typing import Annotated
 
 import typer
 
+from ablate import streams
 from ablate.errors import AblateError
 
 app = typer.Typer(
@@ -280,12 +281,13 @@ def main() -> None:
     """Run the command line; errors of the user's become one message and an exit status."""
     debug = "--debug" in sys.argv
     arguments = [a for a in sys.argv[1:] if a != "--debug"]
-    try:
-        app(arguments, prog_name="ablate")
-    except AblateError as error:
-        if debug:
-            traceback.print_exception(error)
-        sys.exit(_say(error))
+    with streams.outliving():
+        try:
+            app(arguments, prog_name="ablate")
+        except AblateError as error:
+            if debug:
+                traceback.print_exception(error)
+            sys.exit(_say(error))
 
 
 def _say(error: AblateError) -> int:

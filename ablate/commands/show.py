@@ -12,7 +12,7 @@ from rich.live import Live
 from rich.markup import escape
 from rich.table import Table
 
-from ablate import record
+from ablate import record, streams
 from ablate.commands.sweep_table import Failure, failures
 from ablate.errors import AblateError
 
@@ -37,10 +37,10 @@ def show_state(path: Path, console: Console) -> int:
 
 
 def watch_state(path: Path, console: Console) -> None:
-    """Print the state again and again, in place, until Ctrl-C or until nothing is running."""
+    """Print the state again and again, in place, until Ctrl-C or until nobody reads it."""
     page, _ = _state_page(path)
     with Live(page, console=console, auto_refresh=False) as live, suppress(KeyboardInterrupt):
-        while True:
+        while streams.is_heard():
             page, _ = _state_page(path)
             live.update(page, refresh=True)
             time.sleep(_WATCH)

@@ -18,7 +18,7 @@ from pathlib import Path
 
 import torch
 
-from ablate import record
+from ablate import record, streams
 from ablate.config import schema
 from ablate.errors import raise_if_full
 from ablate.launch.describe import environment_of, first_record, load, now
@@ -86,7 +86,7 @@ def train(work: Work, follow: Follow = unfollowed) -> list[str]:
     if work.threads is not None:
         torch.set_num_threads(work.threads)
     elsewhere: list[str] = []
-    with ExitStack() as held, Interruption() as stop:
+    with streams.outliving(), ExitStack() as held, Interruption() as stop:
         slots: list[int] = []
         for slot, (run, directory) in enumerate(zip(work.runs, work.directories, strict=True)):
             if _is_done(run, directory):

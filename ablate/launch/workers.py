@@ -19,7 +19,7 @@ from dataclasses import replace
 
 from joblib.externals.loky.process_executor import ProcessPoolExecutor, TerminatedWorkerError
 
-from ablate import record
+from ablate import record, streams
 from ablate.launch.describe import first_record
 from ablate.launch.executor import StackEnd
 from ablate.launch.inline import WorkEnd, finish, wait_for, work_of
@@ -166,6 +166,7 @@ def _signal(pid: int) -> None:
 def begin(parent: int) -> None:
     """Begin a worker: it asks the kernel for a SIGTERM should its parent die."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent passes a stop on
+    streams.outlive()
     if platform.system() == "Linux":
         ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
         if os.getppid() != parent:

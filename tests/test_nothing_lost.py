@@ -1,0 +1,174 @@
+"""What the user has is not lost: runs, weights, reports, and files that are none of ours."""
+
+from __future__ import annotations
+
+import io
+import os
+import select
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import ablate
+from ablate import record, streams
+
+ABLATE = str(Path(sys.executable).parent / "ablate")
+TINY = ["model=mlp", "model.hidden=[8]", "data.train_size=128", "epochs=3"]
+LOUD = """
+import logging, sys, torch
+class Net(torch.nn.Linear):
+    def __init__(self):
+        super().__init__(64, 10)
+    def forward(self, x):
+        print("seen"); print("seen", file=sys.stderr); logging.getLogger("mine").warning("seen")
+        return super().forward(x.flatten(1))
+"""
+
+
+@pytest.fixture(autouse=True)
+def _in_its_own_folder(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+
+
+def folder(results="results"):
+    return next(iter(record.find(Path(results))))
+
+
+def content(path):
+    """Give every file below a folder, as bytes by relative path."""
+    return {str(p.relative_to(path)): p.read_bytes() for p in path.rglob("*") if p.is_file()}
+
+
+# -- nobody reads what is printed ------------------------------------------------------------------
+
+
+class _Gone(io.StringIO):
+    """A pipe whose reader went away."""
+
+    def write(self, text=""):
+        raise BrokenPipeError(32, "Broken pipe")
+
+    flush = write
+
+
+class _Watched(_Gone):
+    """A terminal that was closed."""
+
+    def isatty(self):
+        return True
+
+
+def closed():
+    stream = io.StringIO()
+    stream.close()
+    return stream
+
+
+@pytest.mark.parametrize("stream", [None, closed(), _Gone(), _Watched()])
+@pytest.mark.parametrize("own", [False, True])
+def test_a_run_whose_progress_nobody_reads_finishes(stream, own, monkeypatch, tmp_path):
+    (tmp_path / "loud.py").write_text(LOUD)
+    wanted = ["model._target_=loud.Net", "epochs=2"] if own else TINY
+    monkeypatch.setattr(sys, "stderr", stream)
+    monkeypatch.setattr(sys, "stdout", stream)
+    assert ablate.run(wanted)["status"] == "finished"
+    assert sys.stderr is stream
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("stream", [None, _Watched()])
+def test_whatever_looks_at_a_run_needs_no_reader_either(stream, monkeypatch):
+    ablate.run(TINY)
+    monkeypatch.setattr(sys, "stderr", stream)
+    assert len(ablate.lr_find([*TINY, "steps=3"]).suggestions) == 1
+    assert len(ablate.inspect([*TINY, "every=4"]).layers) > 0
+    found = ablate.evaluate("results", samples=None, delete=False, perturb=False, worst=None)
+    assert found.faults == ()
+
+
+def test_what_a_stream_cannot_encode_is_escaped():
+    raw = io.BytesIO()
+    stream = streams.Outliving(io.TextIOWrapper(raw, encoding="ascii"))
+    assert stream.write("8 × 8") == 5
+    stream.flush()
+    assert raw.getvalue() == rb"8 \xd7 8"
+
+
+def test_a_mistake_in_what_is_printed_is_not_hidden():
+    with pytest.raises(TypeError):
+        streams.Outliving(io.StringIO()).write(b"bytes")
+
+
+def shell(line, status="status"):
+    """Let a shell run a line in which $ABLATE is the command; give what ran and its exit status."""
+    env = os.environ | {"ABLATE": ABLATE, "OMP_NUM_THREADS": "1", "RUN": " ".join(TINY)}
+    done = subprocess.run(["bash", "-c", line], env=env, capture_output=True, text=True)
+    return done, Path(status).read_text().strip() if Path(status).exists() else None
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("launch", ["inline", "workers"])
+def test_a_sweep_whose_reader_goes_away_finishes(launch, tmp_path):
+    (tmp_path / "loud.py").write_text(LOUD)
+    sweep = f"run -m model._target_=loud.Net epochs=3 seed=0,1 lr=1,2 launch={launch}"
+    done, status = shell(
+        f"($ABLATE {sweep.replace('lr=', 'optimizer.lr=0.00')} 2>&1; echo $? >status) | head -1"
+    )
+    assert (status, done.stderr) == ("0", "")
+    assert [record.read(d)["status"] for d in record.find(tmp_path)] == ["finished"] * 4
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("how", "told"),
+    [
+        ("2>&-", ""),
+        (">&-", None),
+        (">&- 2>&- <&-", ""),
+        (">/dev/full", None),
+        ("2>/dev/full", ""),
+    ],
+)
+def test_the_runs_decide_the_exit_status_whatever_becomes_of_the_output(how, told, tmp_path):
+    done = shell(f"$ABLATE run $RUN {how}")[0]
+    assert done.returncode == 0
+    lines = [line for line in done.stderr.splitlines() if "epoch" not in line]
+    assert len(lines) <= 1
+    assert "Exception" not in done.stderr
+    assert "Traceback" not in done.stderr
+    assert told is None or done.stderr == told
+    assert record.read(folder())["status"] == "finished"
+
+
+@pytest.mark.slow
+def test_a_closed_standard_output_leaves_the_status_of_the_runs(tmp_path):
+    wrong = "optimizer=sgd optimizer.lr=1e30"
+    for rest, expected in (("", "0"), (wrong, "1")):
+        done, status = shell(f"($ABLATE run $RUN {rest}; echo $? >status) 2>log | head -1")
+        assert (status, done.stderr) == (expected, "")
+        told = Path("log").read_text()
+        assert "Exception" not in told
+        assert "Traceback" not in told
+
+
+def in_a_terminal_that_closes(*arguments):
+    """Run the command in a terminal that closes at its first sign of life; give its status."""
+    leader, follower = os.openpty()
+    # As under nohup, it outlives the terminal's SIGHUP.
+    deaf = "trap '' HUP; exec timeout 60 \"$@\""
+    wanted = ["bash", "-c", deaf, "bash", ABLATE, *arguments]
+    with subprocess.Popen(wanted, stdout=follower, stderr=follower) as process:
+        os.close(follower)
+        assert select.select([leader], [], [], 60)[0], "it says nothing"
+        os.read(leader, 1)
+        os.close(leader)
+        return process.wait()
+
+
+@pytest.mark.slow
+def test_a_terminal_that_closes_ends_no_run_and_ends_a_watch():
+    assert in_a_terminal_that_closes("run", *TINY, "epochs=30") == 0
+    assert record.read(folder())["status"] == "finished"
+    assert in_a_terminal_that_closes("show", "--watch", "results") == 0
