@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import json
 import os
 import select
 import subprocess
@@ -10,9 +11,11 @@ import sys
 from pathlib import Path
 
 import pytest
+import torch
 
 import ablate
 from ablate import record, streams
+from ablate.train import Training
 
 ABLATE = str(Path(sys.executable).parent / "ablate")
 TINY = ["model=mlp", "model.hidden=[8]", "data.train_size=128", "epochs=3"]
@@ -172,3 +175,87 @@ def test_a_terminal_that_closes_ends_no_run_and_ends_a_watch():
     assert in_a_terminal_that_closes("run", *TINY, "epochs=30") == 0
     assert record.read(folder())["status"] == "finished"
     assert in_a_terminal_that_closes("show", "--watch", "results") == 0
+
+
+# -- weights and states ----------------------------------------------------------------------------
+
+
+def fail_at(step, monkeypatch):
+    """Let training fail at a step for a reason outside the network, its state saved before."""
+    real = Training.advance
+
+    def advance(self):
+        if self.step == step:
+            raise OSError("the network drive is away")
+        return real(self)
+
+    monkeypatch.setattr(Training, "advance", advance)
+
+
+def test_rerun_of_a_failed_run_goes_on_from_its_checkpoint_to_the_same_numbers(monkeypatch):
+    whole = ablate.run([*TINY, "out=whole"])
+    often = [*TINY, "checkpoint.every=0.0001s"]
+    with monkeypatch.context() as patch:
+        fail_at(4, patch)
+        assert ablate.run(often)["status"] == "failed"
+    again = ablate.run([*often, "rerun=failed"])
+    assert again["status"] == "finished"
+    assert again["metrics"] == whole["metrics"]
+    log = (folder() / "run.log").read_text()
+    assert "going on from step 4 of 6" in log
+    assert json.loads((folder() / "record.1.json").read_text())["status"] == "failed"
+
+
+def test_a_failed_run_keeps_its_state_while_it_is_left_alone(monkeypatch):
+    often = [*TINY, "checkpoint.every=0.0001s", "save=none"]
+    with monkeypatch.context() as patch:
+        fail_at(4, patch)
+        ablate.run(often)
+        ablate.run(often)
+    assert record.load_state(folder())["step"] == 4
+
+
+def test_rerun_of_all_begins_anew_and_keeps_the_state_of_a_failed_run(monkeypatch):
+    often = [*TINY, "checkpoint.every=0.0001s"]
+    with monkeypatch.context() as patch:
+        fail_at(4, patch)
+        ablate.run(often)
+    ablate.run([*often, "rerun=all"])
+    assert "going on" not in (folder() / "run.log").read_text()
+    kept = torch.load(folder() / "checkpoint.1.pt", weights_only=True)
+    assert kept["resume"]["step"] == 4
+
+
+@pytest.mark.parametrize(
+    ("more", "rerun"), [([], "all"), (["optimizer=sgd", "optimizer.lr=1e30"], "diverged")]
+)
+def test_the_weights_of_a_run_that_is_trained_again_stay_with_its_record(more, rerun):
+    for number in (1, 2):
+        ablate.run([*TINY, *more, "save=all", *([] if number == 1 else [f"rerun={rerun}"])])
+        before = {p.name: p.read_bytes() for p in folder().iterdir() if p.is_file()}
+        ablate.run([*TINY, *more, "save=none", f"rerun={rerun}"])
+        after = {p.name: p.read_bytes() for p in folder().iterdir() if p.is_file()}
+        place = 2 * number - 1
+        for name in ("record.{}.json", "checkpoint.{}.pt", "state.{}.pt"):
+            assert after[name.format(place)] == before[name.replace(".{}", "")]
+        assert "checkpoint.pt" not in after
+    assert ablate.load("results").shape[0] == 1
+
+
+def test_weights_whose_record_was_taken_away_are_not_overwritten():
+    ablate.run(TINY)
+    old = (folder() / "checkpoint.pt").read_bytes()
+    where = folder()
+    (where / "record.json").unlink()
+    ablate.run(TINY)
+    assert (where / "checkpoint.1.pt").read_bytes() == old
+
+
+def test_a_kill_between_two_renamings_loses_neither_weights_nor_record(monkeypatch):
+    ablate.run(TINY)
+    before = content(folder())
+    (folder() / "checkpoint.pt").rename(folder() / "checkpoint.1.pt")  # and then it was killed
+    ablate.run([*TINY, "rerun=all"])
+    after = content(folder())
+    assert after["checkpoint.1.pt"] == before["checkpoint.pt"]
+    assert after["record.1.json"] == before["record.json"]

@@ -101,7 +101,7 @@ def train(work: Work, follow: Follow = unfollowed) -> list[str]:
         # What ended while its lock was waited for needs nothing any more.
         left = [s for s in slots if not _is_done(work.runs[s], work.directories[s])]
         for slot in left:
-            record.set_aside_if_ended(work.directories[slot])
+            record.set_aside_if_ended(work.directories[slot], work.runs[slot].config["rerun"])
         for members in _by_step(work, left):
             _attempt(work, members, stop, follow)
     return elsewhere
@@ -111,7 +111,7 @@ def _is_done(run: Run, directory: Path) -> bool:
     old = record.read(directory)
     if old is None or not record.has_ended(old, run.config["rerun"]):
         return False
-    record.settle(directory, keeps_weights=old["config"]["save"] != "none")
+    record.settle_if_measured(directory, old)
     return True
 
 

@@ -2,6 +2,7 @@
 
 record.json     what the run is and what came out; the old version or the new one, never a part
 checkpoint.pt   while training, the state to go on from; at the end, the selected weights
+record.1.json   what the record was before `rerun` trained the run again; its weights lie beside it
 run.log         what happened, with any traceback
 .hydra/         what Hydra composed
 .lock           held by the process that trains the run, freed by the kernel when it dies
@@ -19,6 +20,7 @@ from ablate.record.checkpoint import (
     save_state,
     set_aside_if_ended,
     settle,
+    settle_if_measured,
 )
 from ablate.record.content import ENDED, SCHEMA, STATUSES, Environment, Epoch, Record, Status
 from ablate.record.run_folder import (
@@ -61,6 +63,7 @@ __all__ = [
     "save_state",
     "set_aside_if_ended",
     "settle",
+    "settle_if_measured",
     "standing",
     "write",
     "write_json",

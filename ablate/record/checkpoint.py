@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import io
 import pickle
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final
 
@@ -84,17 +84,45 @@ def settle(directory: Path, keeps_weights: bool) -> None:
         (directory / CHECKPOINT).unlink(missing_ok=True)
 
 
-def set_aside_if_ended(directory: Path) -> None:
-    """Keep the record of a run that ended and is trained again, as record.1.json, ..."""
+def settle_if_measured(directory: Path, record: Record) -> None:
+    """Settle a run that came to its end; one that failed keeps the state that it can go on from."""
+    if record["status"] in ("finished", "diverged"):
+        settle(directory, keeps_weights=record["config"]["save"] != "none")
+
+
+def set_aside_if_ended(directory: Path, rerun: str) -> None:
+    """Keep what is there of a run that is trained again, as record.1.json, checkpoint.1.pt, ...
+
+    With `rerun=failed` the checkpoint stays in its place: what made a run fail may lie outside it
+    (a killed process, a full memory), and it goes on from there. What diverged would diverge again.
+    Weights without a record (somebody took it away) are kept, too.
+    """
     old = read(directory)
-    if old is None or not has_ended(old, rerun="none"):
+    if old is None:
+        if load_state(directory) is None:
+            _set_aside(directory, (CHECKPOINT, STATE))
         return
+    if not has_ended(old, rerun="none"):
+        return
+    if old["status"] == rerun == "failed":
+        _set_aside(directory, (RECORD,))
+        return
+    settle_if_measured(directory, old)
+    _set_aside(directory, (CHECKPOINT, STATE, RECORD))  # the record last: what it tells of is safe
+
+
+def _set_aside(directory: Path, names: Sequence[str]) -> None:
+    """Rename files of a run, all by the same number, over none that is there."""
+    there = [directory / name for name in names if (directory / name).exists()]
     number = 1
-    while (directory / f"record.{number}.json").exists():
+    while any(_numbered(file, number).exists() for file in (*there, directory / RECORD)):
         number += 1
-    (directory / RECORD).rename(directory / f"record.{number}.json")
-    (directory / CHECKPOINT).unlink(missing_ok=True)
-    (directory / STATE).unlink(missing_ok=True)
+    for file in there:
+        file.rename(_numbered(file, number))
+
+
+def _numbered(file: Path, number: int) -> Path:
+    return file.with_name(f"{file.stem}.{number}{file.suffix}")
 
 
 def has_lost_weights(directory: Path, record: Record) -> bool:
