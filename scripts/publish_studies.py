@@ -25,6 +25,7 @@ from ablate.errors import AblateError
 from ablate.report.compare import Comparison
 from ablate.report.write import write_report
 from ablate.study import study
+from ablate.written import list_of
 from study_index import counted, index, verdicts
 from study_runs import REPOSITORY, Found, found_below
 
@@ -96,6 +97,7 @@ def publish(found: Found, published: Path) -> Comparison:
 def _prune(folder: Path) -> None:
     """Take away what is derivable, and let the page link what stays."""
     page = (folder / "report.md").read_text(encoding="utf-8")
+    (folder / list_of("report")).unlink()  # of a whole report, which this no longer is
     (folder / "report.html").unlink()  # the same again, with all figures inside
     for file in (folder / "tables").glob("*.tex"):
         file.unlink()

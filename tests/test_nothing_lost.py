@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import io
 import json
 import os
@@ -14,8 +15,11 @@ import pytest
 import torch
 
 import ablate
-from ablate import record, streams
+from ablate import record, streams, written
+from ablate.errors import AblateError
+from ablate.report import write
 from ablate.train import Training
+from tests.reports import BASE, LESS, run, write_arms
 
 ABLATE = str(Path(sys.executable).parent / "ablate")
 TINY = ["model=mlp", "model.hidden=[8]", "data.train_size=128", "epochs=3"]
@@ -259,3 +263,202 @@ def test_a_kill_between_two_renamings_loses_neither_weights_nor_record(monkeypat
     after = content(folder())
     assert after["checkpoint.1.pt"] == before["checkpoint.pt"]
     assert after["record.1.json"] == before["record.json"]
+
+
+# -- reports ---------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def runs(tmp_path):
+    write_arms(tmp_path / "runs", {"plain": BASE[:2], "less": LESS[:2]})
+    return tmp_path / "runs"
+
+
+@pytest.fixture
+def quick(monkeypatch):
+    """Draw nothing, which takes the longest of a report."""
+    monkeypatch.setattr(write, "draw", lambda *a: ())
+
+
+def refused(runs, out, told):
+    """Check that a report is refused, by name, and that nothing below the test's folder moved."""
+    before = content(Path.cwd())
+    with pytest.raises(AblateError, match=told) as raised:
+        write.write_report([runs], out=out)
+    assert content(Path.cwd()) == before
+    assert raised.value.status == 2
+    assert len(raised.value.faults) == 1
+
+
+@pytest.mark.usefixtures("quick")
+def test_a_report_replaces_what_a_report_wrote_and_lists_it(runs):
+    first, _ = write.write_report([runs])
+    listed = json.loads((first / "report.files.json").read_text())["files"]
+    assert set(listed) == set(content(first)) - {"report.files.json"}
+    assert all(hashlib.sha256(content(first)[n]).hexdigest() == d for n, d in listed.items())
+    (first / "tables" / "runs.csv").unlink(missing_ok=True)
+    (first / ".DS_Store").write_text("a file manager's")
+    write_arms(runs, {"more": BASE[:2]})
+    again, _ = write.write_report([runs])
+    assert content(again).keys() >= listed.keys()
+    assert sorted(p.name for p in runs.iterdir() if p.name.startswith(".")) == []
+
+
+@pytest.mark.usefixtures("quick")
+@pytest.mark.parametrize("own", ["figures/mine.svg", "notes.txt", "tables/deep/mine.csv"])
+def test_a_report_deletes_no_file_of_the_users(runs, own):
+    out = write.write_report([runs], out="paper")[0]
+    Path(out, own).parent.mkdir(parents=True, exist_ok=True)
+    Path(out, own).write_text("mine")
+    refused(runs, out, f"paper holds {own}, and no report wrote that: .* with --out")
+
+
+@pytest.mark.usefixtures("quick")
+def test_a_report_overwrites_no_page_that_was_edited(runs):
+    out = write.write_report([runs], out="paper")[0]
+    with (out / "report.md").open("a") as page:
+        page.write("my conclusions")
+    refused(runs, out, r"paper holds report.md \(edited since\)")
+
+
+@pytest.mark.usefixtures("quick")
+def test_a_report_follows_no_link_of_the_users(runs):
+    out = write.write_report([runs], out="paper")[0]
+    Path("elsewhere").mkdir()
+    Path("elsewhere/mine.svg").write_text("mine")
+    (out / "figures" / "more").symlink_to(Path("elsewhere").absolute())
+    refused(runs, out, "paper holds figures/more")
+    (out / "figures" / "more").unlink()
+    Path("link").symlink_to("paper")
+    Path("paper/report.md").unlink()
+    assert write.write_report([runs], out="link")[0] == Path("link")
+    assert Path("link").is_symlink()
+    assert Path("paper/report.md").is_file()
+
+
+@pytest.mark.usefixtures("quick")
+@pytest.mark.parametrize("out", [None, "paper"])
+def test_a_report_of_an_earlier_version_stays(runs, out):
+    old, _ = write.write_report([runs], out=out)
+    (old / "report.files.json").unlink()
+    refused(runs, out, "earlier versions .* move or delete it, or name another folder with --out")
+
+
+@pytest.mark.usefixtures("quick")
+def test_a_report_is_not_written_over_or_among_runs(tmp_path):
+    write_arms(tmp_path / "r" / "figures", {"plain": BASE[:2], "less": LESS[:2]})
+    sweep = tmp_path / "r" / "figures"
+    refused(sweep, tmp_path / "r", "r holds runs")
+    refused(sweep, sweep, "figures holds runs")
+    run = record.find(sweep)[0]
+    refused(sweep, run, "is the folder of a run")
+    refused(sweep, run / "mine", "lies among runs")
+    refused(sweep, sweep / "mine", "lies among runs")
+    sweep.rename(tmp_path / "r" / "report")
+    refused(tmp_path / "r", None, "r/report holds runs")
+    assert write.write_report([tmp_path / "r" / "report"])[0] == tmp_path / "r/report/report"
+
+
+@pytest.mark.usefixtures("quick")
+def test_somebody_elses_record_does_not_keep_a_report_away(runs, tmp_path):
+    (tmp_path / "vinyl").mkdir()
+    (tmp_path / "vinyl" / "record.json").write_text('{"artist": "Miles Davis"}')
+    assert write.write_report([runs], out=tmp_path / "paper")[0].is_dir()
+
+
+@pytest.mark.usefixtures("quick")
+def test_the_folder_that_one_stands_in_is_not_replaced(runs, monkeypatch):
+    out = write.write_report([runs], out="paper")[0]
+    monkeypatch.chdir(out)
+    refused(runs, Path.cwd(), "this command runs in it")
+
+
+@pytest.mark.usefixtures("quick")
+@pytest.mark.parametrize("at_once", [True, False])
+def test_a_file_that_comes_in_while_a_report_is_made_stays(runs, at_once, monkeypatch):
+    out = write.write_report([runs], out="paper")[0]
+    before = content(out)
+    real = written.exchange
+
+    def late(one, other):
+        (out / "figures" / "mine.svg").write_text("mine")
+        real(one, other)
+        monkeypatch.setattr(written, "exchange", real)
+
+    monkeypatch.setattr(written, "exchange", late)
+    if not at_once:
+        monkeypatch.setattr(written, "_exchanged_at_once", lambda one, other: False)
+    with pytest.raises(AblateError, match=r"figures/mine\.svg"):
+        write.write_report([runs], out=out)
+    assert content(out) == before | {"figures/mine.svg": b"mine"}
+    assert [p.name for p in out.parent.iterdir() if p.name.startswith(".")] == []
+
+
+@pytest.mark.usefixtures("quick")
+def test_a_full_disk_leaves_the_old_report(runs, monkeypatch):
+    out = write.write_report([runs], out="paper")[0]
+    before = content(out)
+
+    def full(*arguments):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(write, "write_frames", full)
+    with pytest.raises(AblateError, match="the disk is full"):
+        write.write_report([runs], out=out)
+    assert content(out) == before
+    assert sorted(p.name for p in out.parent.iterdir()) == ["paper", "runs"]
+
+
+KILLED = """
+import os, signal, sys
+from ablate import written
+from ablate.report import write
+write.draw = lambda *a: ()
+if sys.argv[1] == "before":
+    write._move_in = lambda *a: os.kill(os.getpid(), signal.SIGKILL)
+else:
+    real = written.exchange
+    written.exchange = lambda *a: (real(*a), os.kill(os.getpid(), signal.SIGKILL))
+write.write_report(["runs"], out="paper")
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("quick")
+@pytest.mark.parametrize("moment", ["before", "after"])
+def test_a_killed_report_leaves_a_whole_one_that_the_next_replaces(runs, moment):
+    out = write.write_report([runs], out="paper")[0]
+    before = content(out)
+    write_arms(runs, {"more": BASE[:2]})
+    killed = subprocess.run([sys.executable, "-c", KILLED, moment])
+    assert killed.returncode == -9
+    assert (content(out) == before) == (moment == "before")
+    assert written.not_ours(out, "report") == []
+    write.write_report([runs], out=out)
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("quick")
+def test_two_reports_at_once_leave_a_whole_one(runs):
+    script = KILLED.replace("sys.argv[1]", "'never'").replace("os.kill", "(lambda *a: 0)")
+    both = [subprocess.Popen([sys.executable, "-c", script]) for _ in range(2)]
+    ends = [process.wait() for process in both]
+    assert 0 in ends
+    assert written.not_ours(Path("paper"), "report") == []
+    assert sorted(p.name for p in runs.parent.iterdir()) == ["paper", "runs"]
+
+
+@pytest.mark.usefixtures("quick")
+def test_a_report_that_is_refused_after_training_leaves_the_runs_and_their_status(
+    monkeypatch, capsys
+):
+    place = Path("results/digits-mlp/report/mine.txt")
+    place.parent.mkdir(parents=True)
+    place.write_text("mine")
+    wanted = ["run", "-m", *TINY, "seed=0,1", "launch=inline", "report=true"]
+    assert run(*wanted, monkeypatch=monkeypatch) == 0
+    said = capsys.readouterr()
+    assert "no report: results/digits-mlp/report holds mine.txt" in said.out
+    assert "Traceback" not in said.err
+    assert len(record.find(Path("results"))) == 2
+    assert place.read_text() == "mine"

@@ -24,7 +24,7 @@ from ablate.report.compare import compare
 from ablate.report.figures import style
 from tests import reports
 from tests.asking import runs_of
-from tests.reports import BASE, LESS, brief, run, write_arms
+from tests.reports import ALIKE, BASE, LESS, brief, run, write_arms
 from tests.test_frames import write_run
 
 
@@ -43,7 +43,7 @@ def troubled(tmp_path_factory):
 
 def test_the_folder_holds_pages_tables_figures_and_frames(plain):
     assert {p.name for p in plain.iterdir()} == {
-        *("report.html", "report.md", "tables", "figures", "frames")
+        *("report.html", "report.md", "report.files.json", "tables", "figures", "frames")
     }
     assert {p.stem for p in (plain / "frames").iterdir()} == {
         "runs",
@@ -210,7 +210,7 @@ def test_an_interrupted_report_leaves_the_old_one_and_no_other(tmp_path, monkeyp
     write_arms(tmp_path / "runs", {"plain": BASE[:2], "less": LESS[:2]})
     folder, _ = write.write_report([tmp_path / "runs"], out=tmp_path / "out" / "report")
     old = (folder / "report.html").read_bytes()
-    (folder / "report.html").write_bytes(old + b"<!-- old -->")
+    write_arms(tmp_path / "runs", {"more": ALIKE[:2], "other": LESS[:2], "third": BASE[:2]})
 
     def stop(report):
         raise KeyboardInterrupt
@@ -219,10 +219,10 @@ def test_an_interrupted_report_leaves_the_old_one_and_no_other(tmp_path, monkeyp
     with pytest.raises(KeyboardInterrupt):
         write.write_report([tmp_path / "runs"], out=folder)
     assert [p.name for p in folder.parent.iterdir()] == ["report"]
-    assert (folder / "report.html").read_bytes().endswith(b"<!-- old -->")
+    assert (folder / "report.html").read_bytes() == old
     monkeypatch.undo()
     write.write_report([tmp_path / "runs"], out=folder)
-    assert (folder / "report.html").read_bytes() == old
+    assert (folder / "report.html").read_bytes() != old
     assert [p.name for p in folder.parent.iterdir()] == ["report"]
 
 

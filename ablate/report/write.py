@@ -4,16 +4,15 @@ report.html, report.md         the report, for a browser and for a repository
 tables/*.csv, tables/*.tex     its tables, for a spreadsheet and for a paper (booktabs)
 figures/*.svg, figures/*.png   its figures
 frames/*.parquet               runs, history, arms, contrasts: the data behind it all, in fractions
+report.files.json              all of these files, by which the next report knows them again
 """
 
 from __future__ import annotations
 
-import os
-import shutil
 from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
+from ablate import record, written
 from ablate.analyze.frames import write_frames
 from ablate.errors import AblateError, raise_if_full
 from ablate.report import pages, tables
@@ -26,7 +25,7 @@ from ablate.report.question import Asked
 from ablate.report.table import latex
 
 FOLDER = "report"
-_PARTS = {"report.html", "report.md", "tables", "figures", "frames"}
+_MOST = 3  # files that are named one by one
 
 
 def write_report(
@@ -37,23 +36,26 @@ def write_report(
     Args:
         paths: Folders of runs, of sweeps, or any above; compared together.
         asked: What the report is to answer.
-        out: Where to; ``report`` in the first of the paths by default. An older report there is
-            replaced.
+        out: Where to; ``report`` in the first of the paths by default. What a report wrote there
+            is replaced, once the new one is whole.
 
     Returns:
         The folder, and what the report says.
 
     Raises:
         AblateError: There is nothing to report, what was asked for is not there, or the folder
-            holds what is no report; nothing was written.
+            holds what no report wrote; nothing was written.
     """
     folder = Path(paths[0]) / FOLDER if out is None else Path(out)
     _require_room(folder)
     comparison = compare(paths, asked)
     report = _made(comparison)
     try:
-        with _replacing(folder) as draft:
+        with written.draft_of(folder.resolve()) as draft:
             _write(report, draft)
+            written.add_list(draft, FOLDER)
+            _require_room(folder)  # making it took a while
+            _move_in(draft, folder)
     except OSError as error:
         raise_if_full(error)
         raise AblateError(f"the report cannot be written to {folder}: {error}") from error
@@ -88,36 +90,84 @@ def _write(report: Report, folder: Path) -> None:
     write_frames(frames, folder / "frames")
 
 
-def _require_room(folder: Path) -> None:
-    """Refuse to replace what is no report: nobody's own files are to vanish.
+def _move_in(draft: Path, folder: Path) -> None:
+    """Let a whole report take the place of an earlier one, which becomes the draft.
 
     Raises:
-        AblateError: The folder is a file, or holds something else.
+        AblateError: A file of somebody's own came in at this very moment; all stays as it was.
     """
-    if folder.is_dir():
-        foreign = sorted(entry.name for entry in folder.iterdir() if entry.name not in _PARTS)
-        if foreign:
-            raise AblateError(
-                f"{folder} holds {foreign[0]}, which is no part of a report: name a folder of its"
-                " own with --out"
-            )
-    elif folder.exists() or folder.is_symlink():
-        raise AblateError(f"{folder} is no folder: name another with --out")
-
-
-@contextmanager
-def _replacing(folder: Path) -> Iterator[Path]:
-    """Let a folder be made beside its place, and move it there when it is whole."""
-    beside = folder.absolute()
-    draft, old = (beside.with_name(f".{beside.name}.{os.getpid()}.{n}") for n in ("part", "old"))
+    place = folder.resolve()  # a link stays a link
+    if not place.is_dir():
+        draft.rename(place)
+        return
+    written.exchange(draft, place)
     try:
-        draft.mkdir(parents=True)
-        yield draft
-        if folder.is_dir():
-            folder.rename(old)
-        draft.rename(folder)
-    finally:
-        for rest in (draft, old):
-            if old.exists() and not folder.exists():
-                old.rename(folder)
-            shutil.rmtree(rest, ignore_errors=True)
+        _require_ours(draft, folder)
+    except AblateError:
+        written.exchange(draft, place)
+        raise
+
+
+# -- what is not replaced --------------------------------------------------------------------------
+
+
+def _require_room(folder: Path) -> None:
+    """Refuse to write where it would cost anyone anything.
+
+    Raises:
+        AblateError: The folder is a file, lies among runs, holds some, or holds what no report
+            wrote.
+    """
+    if (folder.exists() or folder.is_symlink()) and not folder.is_dir():
+        raise AblateError(f"{folder} is no folder: name another with --out")
+    place = folder.resolve()
+    _require_no_runs(folder, place)
+    if place.is_dir():
+        _require_ours(place, folder)
+    if Path.cwd().is_relative_to(place):
+        raise AblateError(
+            f"{folder} would be replaced, and this command runs in it: run it elsewhere, or name"
+            " another folder with --out"
+        )
+
+
+def _require_no_runs(folder: Path, place: Path) -> None:
+    if (place / record.RECORD).exists():
+        raise AblateError(f"{folder} is the folder of a run: name another with --out")
+    if runs := record.find(place):
+        raise AblateError(
+            f"{folder} holds runs ({runs[0].relative_to(place)}): name another folder with --out"
+        )
+    if place.name != FOLDER and (_is_run(place.parent) or any(_runs_in(place.parent))):
+        raise AblateError(
+            f"{folder} lies among runs, where only {place.parent.name}/{FOLDER} is a report's:"
+            " name a folder elsewhere with --out"
+        )
+
+
+def _runs_in(folder: Path) -> Iterator[Path]:
+    return (found.parent for found in folder.glob(f"*/{record.RECORD}") if _is_run(found.parent))
+
+
+def _is_run(folder: Path) -> bool:
+    """Tell whether a folder holds a record of ours; anyone may have a record.json."""
+    try:
+        return record.read(folder) is not None
+    except AblateError:
+        return False
+
+
+def _require_ours(place: Path, folder: Path) -> None:
+    """Check that all files in a place are as a report wrote them; it is called by its folder."""
+    others = written.not_ours(place, FOLDER)
+    if not others:
+        return
+    named = ", ".join(others[:_MOST])
+    more = f" and {len(others) - _MOST} more" if len(others) > _MOST else ""
+    why = ", and no report wrote that"
+    if written.listed(place, FOLDER) is None and "report.md" in others:
+        why = f"; without {written.list_of(FOLDER)} (reports of earlier versions had none) it is"
+        why += " not known whose that is"
+    raise AblateError(
+        f"{folder} holds {named}{more}{why}: move or delete it, or name another folder with --out"
+    )

@@ -1,0 +1,183 @@
+"""Which files of a folder ablate wrote, and which are somebody's own.
+
+Beside what is written lies a list of it, ``<what>.files.json``, with a digest of each file. A file
+that is not listed, or that was edited since, is its owner's: it is never deleted or overwritten.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import hashlib
+import json
+import os
+import platform
+import secrets
+import shutil
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+
+from ablate.errors import AblateError, raise_if_full
+
+_LITTER = {".DS_Store", "Thumbs.db", "desktop.ini"}  # a file manager's, and nobody's work
+_AT_FDCWD, _RENAME_EXCHANGE = -100, 2  # linux/fcntl.h, linux/fs.h
+
+
+def list_of(what: str) -> str:
+    """Name the list of what a command wrote."""
+    return f"{what}.files.json"
+
+
+def add_list(folder: Path, what: str, more: Mapping[str, str] | None = None) -> None:
+    """List all files of a folder that was just written, each safe on the disk.
+
+    Args:
+        folder: Where they lie.
+        what: What they are: ``report``, ``inspect``, ...
+        more: Digests of further files, which are there already.
+    """
+    found = dict(more or {})
+    for file in _files(folder):
+        with file.open("rb+") as opened:
+            os.fsync(opened.fileno())
+        found[file.relative_to(folder).as_posix()] = _digest(file)
+    text = json.dumps({"files": dict(sorted(found.items()))}, indent=1, ensure_ascii=False)
+    (folder / list_of(what)).write_text(f"{text}\n", encoding="utf-8")
+
+
+def listed(folder: Path, what: str) -> dict[str, str] | None:
+    """Read the digests of what was written into a folder; None where no list reads."""
+    try:
+        found = json.loads((folder / list_of(what)).read_text(encoding="utf-8"))["files"]
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
+    return found if isinstance(found, dict) else None
+
+
+def not_ours(folder: Path, what: str) -> list[str]:
+    """Name what is somebody's own in a folder, and say where it was ours and was edited."""
+    ours = listed(folder, what) or {}
+    found = []
+    for file in _files(folder):
+        name = file.relative_to(folder).as_posix()
+        if name == list_of(what) and ours:
+            continue
+        if not _is_listed(file, name, ours):
+            found.append(f"{name} (edited since)" if name in ours else name)
+    return found
+
+
+@contextmanager
+def draft_of(folder: Path) -> Iterator[Path]:
+    """Make an empty folder beside another's place; what is left of it in the end is taken away."""
+    draft = beside(folder, "part")
+    try:
+        draft.mkdir(parents=True)
+        yield draft
+    finally:
+        shutil.rmtree(draft, ignore_errors=True)
+
+
+def beside(folder: Path, kind: str) -> Path:
+    """Name a hidden place beside a folder that no other process will name."""
+    return folder.with_name(f".{folder.name}.{os.getpid()}-{secrets.token_hex(4)}.{kind}")
+
+
+def exchange(one: Path, other: Path) -> None:
+    """Let two folders change places: in one step where the system can, else in three."""
+    if _exchanged_at_once(one, other):
+        return
+    aside = beside(other, "old")
+    other.rename(aside)
+    try:
+        one.rename(other)
+    except OSError:
+        aside.rename(other)
+        raise
+    aside.rename(one)
+
+
+def _exchanged_at_once(one: Path, other: Path) -> bool:
+    """Ask Linux for it: a kill at any moment leaves the one or the other in its place."""
+    call = getattr(ctypes.CDLL(None), "renameat2", None) if platform.system() == "Linux" else None
+    if call is None:
+        return False
+    done: int = call(_AT_FDCWD, os.fsencode(one), _AT_FDCWD, os.fsencode(other), _RENAME_EXCHANGE)
+    return done == 0
+
+
+def require_folder(folder: Path) -> None:
+    """Check that files can be laid into a folder, before anything takes its time.
+
+    Raises:
+        AblateError: A file is in its place.
+    """
+    if (folder.exists() or folder.is_symlink()) and not folder.is_dir():
+        raise AblateError(f"{folder} is a file, and results are to go there: move it away")
+
+
+def put(folder: Path, what: str, write: Callable[[Path], None]) -> None:
+    """Lay files into a folder, in place of those that were written there before.
+
+    A file in their way that is somebody's own is kept beside, as ``name.1.png``, ...
+
+    Args:
+        folder: Where they are to lie; made if need be.
+        what: What they are.
+        write: Writes them, into an empty folder that it is given.
+
+    Raises:
+        AblateError: It cannot be written.
+        DiskFullError: There is no space left; what was there before is still there.
+    """
+    require_folder(folder)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        place = folder.resolve()
+        with draft_of(place / what) as draft:
+            write(draft)
+            _lay(draft, place, what)
+    except OSError as error:
+        raise_if_full(error)
+        raise AblateError(f"{folder} cannot be written: {error}") from error
+
+
+def _lay(draft: Path, place: Path, what: str) -> None:
+    ours = listed(place, what) or {}
+    names = [file.relative_to(draft).as_posix() for file in _files(draft)]
+    for name in names:
+        if (place / name).is_dir() or not _is_listed(place / name, name, ours):
+            set_aside(place / name)
+    kept = {name: digest for name, digest in ours.items() if name not in names}
+    add_list(draft, what, {n: d for n, d in kept.items() if (place / n).is_file()})
+    # The list goes first: a kill among these lets a file count as edited, and be kept.
+    for name in (list_of(what), *names):
+        (draft / name).replace(place / name)
+
+
+def set_aside(file: Path) -> None:
+    """Rename a file that is in the way to ``name.1.png``, or the first number that is free."""
+    number = 1
+    while (aside := file.with_name(f"{file.stem}.{number}{file.suffix}")).exists():
+        number += 1
+    if file.exists() or file.is_symlink():
+        file.rename(aside)
+
+
+def _is_listed(file: Path, name: str, ours: Mapping[str, str]) -> bool:
+    return name in ours and file.is_file() and not file.is_symlink() and _digest(file) == ours[name]
+
+
+def _files(folder: Path) -> list[Path]:
+    """List what is no folder below a folder; a link counts as a file, wherever it leads."""
+    found = [
+        Path(above) / name
+        for above, folders, files in os.walk(folder)
+        for name in (*files, *(f for f in folders if (Path(above) / f).is_symlink()))
+    ]
+    return sorted(file for file in found if file.name not in _LITTER)
+
+
+def _digest(file: Path) -> str:
+    with file.open("rb") as opened:
+        return hashlib.file_digest(opened, "sha256").hexdigest()
