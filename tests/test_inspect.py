@@ -453,7 +453,7 @@ def test_every_file_is_written_and_reads_back():
     names = {path.name for path in found.folder.iterdir()}
     figures = {f"{n}.{e}" for n in ("overview", "activations", "gradients") for e in ("png", "svg")}
     assert names == figures | {
-        "inspect.json",
+        *("inspect.json", "inspect.files.json"),
         *(f"{n}.parquet" for n in ("layers", "weights", "norms")),
     }
     frame = pd.read_parquet(found.folder / "layers.parquet")

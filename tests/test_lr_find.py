@@ -225,7 +225,8 @@ def test_the_test_writes_its_files_and_touches_no_record():
     found = ablate.lr_find([*TINY, "steps=20", "mode=sweep"])
     files = listing(Path("results"))
     folder = f"{record['config']['name']}/lr_find"
-    new = {f"{folder}/lr_find.{ending}" for ending in ("json", "csv", "png", "svg")}
+    endings = ("json", "csv", "png", "svg", "files.json")
+    new = {f"{folder}/lr_find.{ending}" for ending in endings}
     assert set(files) - set(before) == new | {folder}
     assert {k: files[k] for k in before if Path("results", k).is_file()} == {
         k: v for k, v in before.items() if Path("results", k).is_file()

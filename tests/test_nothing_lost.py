@@ -462,3 +462,58 @@ def test_a_report_that_is_refused_after_training_leaves_the_runs_and_their_statu
     assert "Traceback" not in said.err
     assert len(record.find(Path("results"))) == 2
     assert place.read_text() == "mine"
+
+
+# -- what looks at runs ----------------------------------------------------------------------------
+
+
+def test_results_replace_those_of_before_and_no_file_of_the_users():
+    place = Path("results/digits-mlp/lr_find")
+    ablate.lr_find([*TINY, "steps=3"])
+    names = set(content(place))
+    (place / "notes.txt").write_text("mine")
+    (place / "lr_find.csv").write_text("edited")
+    ablate.lr_find([*TINY, "steps=4"])
+    after = content(place)
+    assert set(after) == names | {"notes.txt", "lr_find.1.csv"}
+    assert after["notes.txt"] == b"mine"
+    assert after["lr_find.1.csv"] == b"edited"
+    assert after["lr_find.csv"].count(b"\n") == 5
+    ablate.lr_find([*TINY, "steps=3"])
+    assert set(content(place)) == set(after)
+
+
+def test_results_of_an_earlier_version_are_kept_beside():
+    Path("here").mkdir()
+    Path("here/runs.csv").write_text("old")
+    written.put(Path("here"), "evaluate", lambda folder: (folder / "runs.csv").write_text("new"))
+    files = content(Path("here"))
+    assert (files["runs.csv"], files["runs.1.csv"]) == (b"new", b"old")
+
+
+def test_a_command_that_fails_while_it_writes_leaves_the_results_of_before():
+    def lay(folder):
+        (folder / "a.csv").write_text("new")
+        raise OSError(28, "No space left on device")
+
+    written.put(Path("here"), "inspect", lambda folder: (folder / "a.csv").write_text("old"))
+    before = content(Path("here"))
+    with pytest.raises(AblateError, match="the disk is full"):
+        written.put(Path("here"), "inspect", lay)
+    assert content(Path("here")) == before
+
+
+def test_a_file_in_the_place_of_results_is_told_before_anything_is_computed():
+    ablate.run(TINY)
+    sweep = folder().parent
+    for place in (sweep / "lr_find", folder() / "inspect", folder() / "evaluate"):
+        place.write_text("mine")
+        what = place.name
+        call = {
+            "lr_find": lambda: ablate.lr_find(TINY),
+            "inspect": lambda: ablate.inspect(TINY),
+            "evaluate": lambda: ablate.evaluate(folder()),
+        }[what]
+        with pytest.raises(AblateError, match=f"{what} is a file"):
+            call()
+        assert place.read_text() == "mine"

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any
 import pandas as pd
 from tqdm import tqdm
 
-from ablate import drawing, record
+from ablate import drawing, record, written
 from ablate.analyze import frames
 from ablate.commands.evaluate import pictures
 from ablate.errors import AblateError, DiskFullError, raise_if_full
@@ -30,6 +30,7 @@ from ablate.measure.saved import Saved, check, open_run
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
+FOLDER = "evaluate"
 _NEEDED = ("key", "seed", "config", "active")  # of a record; its history is long
 _OF_ALL = ("calibration", "deletion", "correlation", "perturbation")  # compared over runs
 
@@ -74,6 +75,7 @@ def evaluate(path: Path, wanted: Settings) -> Evaluation:
     records, faults = _checked([path] if single else record.find(path), path)
     if idle := applies(wanted, records.values()):
         raise AblateError(*idle)
+    written.require_folder(_place(path, wanted.split))
     known = frames.read(path).runs
     arms = {} if single else dict(zip(known["key"], known["arm"], strict=True))
     done: list[_Done] = []
@@ -156,6 +158,7 @@ def _one(folder: Path, wanted: Settings, say: Say) -> tuple[Found, dict[str, Fig
         if not held:
             raise AblateError(f"{folder} is trained or evaluated by another process right now")
         entry = check(folder, record.read_whole(folder))  # as it is now that nobody else writes it
+        written.require_folder(_place(folder, wanted.split))
         saved = open_run(folder, entry, wanted.device)
         found = measure(saved, wanted, say)
         say("pictures")
@@ -190,15 +193,17 @@ def _worst(saved: Saved, found: Found, split: str) -> Any:
 
 
 def _place(folder: Path, split: str) -> Path:
-    return folder / "evaluate" / ("" if split == "test" else split)
+    return folder / FOLDER / ("" if split == "test" else split)
 
 
 def _write(place: Path, tables: Mapping[str, pd.DataFrame], figures: Mapping[str, Figure]) -> None:
-    place.mkdir(parents=True, exist_ok=True)
-    for name, frame in tables.items():
-        frame.to_csv(place / f"{name}.csv", index=False)
-    for name, figure in figures.items():
-        drawing.save(figure, place, name)
+    def lay(folder: Path) -> None:
+        for name, frame in tables.items():
+            frame.to_csv(folder / f"{name}.csv", index=False)
+        for name, figure in figures.items():
+            drawing.save(figure, folder, name)
+
+    written.put(place, FOLDER, lay)
 
 
 def _numbers(entries: Mapping[str, Any], prefix: str = "") -> dict[str, float]:

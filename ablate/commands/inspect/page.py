@@ -14,7 +14,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from ablate import drawing
+from ablate import drawing, written
 from ablate.analyze.frames import write_frames
 from ablate.commands.asking import Asked, Words
 from ablate.commands.inspect import pictures
@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 Row = Mapping[str, Any]
+FOLDER = "inspect"
 _MOST = 4  # runs whose tables fit side by side
 _ABOUT = ["arm", "key", "seed", "moment", "step", "mode"]
 
@@ -56,20 +57,25 @@ class Inspection:
 
 def write(inspected: Inspected) -> Inspection:
     """Write what was found: of one run into its folder, of several into their sweep's."""
-    asked = inspected.asked
-    several = len(asked.runs) > 1
-    home = asked.runs[0].sweep if several else asked.runs[0].directory
-    folder = home / "inspect"
-    folder.mkdir(parents=True, exist_ok=True)
     made = frames(inspected)
-    write_frames(made, folder)
     text = json.dumps(_content(inspected), indent=1, allow_nan=False, ensure_ascii=False)
-    (folder / "inspect.json").write_text(text, encoding="utf-8")
     figures = pictures.draw(inspected.seen)
-    for name, figure in figures.items():
-        drawing.save(figure, folder, name)
+
+    def lay(folder: Path) -> None:
+        write_frames(made, folder)
+        (folder / "inspect.json").write_text(text, encoding="utf-8")
+        for name, figure in figures.items():
+            drawing.save(figure, folder, name)
+
+    folder = _folder(inspected.asked)
+    written.put(folder, FOLDER, lay)
     failures = tuple(inspected.failures)
     return Inspection(**made, figures=figures, folder=folder, failures=failures)
+
+
+def _folder(asked: Asked) -> Path:
+    several = len(asked.runs) > 1
+    return (asked.runs[0].sweep if several else asked.runs[0].directory) / FOLDER
 
 
 def frames(inspected: Inspected) -> dict[str, pd.DataFrame]:
@@ -219,6 +225,7 @@ def _count(value: int) -> str:
 
 def command(asked: Asked, console: Console) -> int:
     """Serve `ablate inspect`; return the exit status."""
+    written.require_folder(_folder(asked))
     inspected = inspect(asked)
     found = write(inspected)
     show(inspected, found.folder, console)
@@ -227,4 +234,6 @@ def command(asked: Asked, console: Console) -> int:
 
 def inspect_and_write(words: Words) -> Inspection:
     """Serve `ablate.inspect`."""
-    return write(inspect(checked(words)))
+    asked = checked(words)
+    written.require_folder(_folder(asked))
+    return write(inspect(asked))

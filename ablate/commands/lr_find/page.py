@@ -15,7 +15,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from ablate import drawing
+from ablate import drawing, written
 from ablate.commands.asking import Asked, Words
 from ablate.commands.lr_find import text_plot
 from ablate.commands.lr_find.curves import find
@@ -25,6 +25,7 @@ from ablate.measure.lr_range import Curve
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
+FOLDER = "lr_find"
 _MOST = 6  # curves that a terminal can tell apart
 
 
@@ -49,25 +50,32 @@ class RangeTest:
 
 def write(asked: Asked, curves: Sequence[Curve]) -> RangeTest:
     """Write what was found below `<out>/<name>/lr_find/`, in place of an earlier test."""
-    folder = asked.runs[0].sweep / "lr_find"
-    folder.mkdir(parents=True, exist_ok=True)
     rows = [
         pd.DataFrame({"arm": c.name, "lr": c.lr, "loss": c.loss, "smoothed": c.smoothed})
         for c in curves
     ]
     frame = pd.concat(rows, ignore_index=True)
-    frame.to_csv(folder / "lr_find.csv", index=False)
     content = {
         "settings": dict(asked.settings),
         "note": REPLACED,
         "arms": [_entry(asked, number, curve) for number, curve in enumerate(curves)],
     }
     text = json.dumps(content, indent=1, allow_nan=False, ensure_ascii=False)
-    (folder / "lr_find.json").write_text(text, encoding="utf-8")
     made = draw(curves, str(asked.settings["mode"]))
-    drawing.save(made, folder, "lr_find")
+
+    def lay(folder: Path) -> None:
+        frame.to_csv(folder / "lr_find.csv", index=False)
+        (folder / "lr_find.json").write_text(text, encoding="utf-8")
+        drawing.save(made, folder, "lr_find")
+
+    folder = _folder(asked)
+    written.put(folder, FOLDER, lay)
     found = [{"arm": curve.name, **_suggested(curve)} for curve in curves]
     return RangeTest(frame, pd.DataFrame(found).astype(_TYPES), made, folder)
+
+
+def _folder(asked: Asked) -> Path:
+    return asked.runs[0].sweep / FOLDER
 
 
 _TYPES = dict.fromkeys(("steepest", "over_ten", "lowest", "diverged"), "float64")
@@ -200,6 +208,7 @@ def _draw_curve(axis: Any, curve: Curve, look: dict[str, Any], mode: str) -> Non
 
 def command(asked: Asked, console: Console) -> int:
     """Serve `ablate lr-find`; return the exit status."""
+    written.require_folder(_folder(asked))
     curves = find(asked)
     show(asked, curves, write(asked, curves).folder, console)
     return 0
@@ -208,4 +217,5 @@ def command(asked: Asked, console: Console) -> int:
 def find_and_write(words: Words) -> RangeTest:
     """Serve `ablate.lr_find`."""
     asked = checked(words)
+    written.require_folder(_folder(asked))
     return write(asked, find(asked))
