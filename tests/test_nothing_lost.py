@@ -16,7 +16,9 @@ import torch
 
 import ablate
 from ablate import record, streams, written
+from ablate.data import fetch
 from ablate.errors import AblateError
+from ablate.launch import study
 from ablate.report import write
 from ablate.train import Training
 from tests.reports import BASE, LESS, run, write_arms
@@ -517,3 +519,38 @@ def test_a_file_in_the_place_of_results_is_told_before_anything_is_computed():
         with pytest.raises(AblateError, match=f"{what} is a file"):
             call()
         assert place.read_text() == "mine"
+
+
+# -- files of the user's where runs and data lie ---------------------------------------------------
+
+
+def test_a_run_clears_away_its_own_drafts_alone(tmp_path):
+    (tmp_path / ".record.json.99.part").write_text("{")
+    (tmp_path / ".film.part").write_text("mine")
+    with record.claim(tmp_path):
+        assert sorted(content(tmp_path)) == [".film.part", ".lock"]
+
+
+def test_a_study_overwrites_no_study_json_of_the_users(tmp_path):
+    for old, kept in (("{", True), ('{"my": 1}', True), ("", True)):
+        Path("study.json").write_text(old)
+        study._keep_foreign(Path("study.json").absolute())
+        assert Path("study.json").exists() != kept
+    ours = json.dumps({"name": "s", "question": "?", "arms": {}})
+    Path("study.json").write_text(ours)
+    study._keep_foreign(Path("study.json").absolute())
+    assert Path("study.json").read_text() == ours
+    assert len(list(Path().glob("study.*.json"))) == 3
+
+
+def test_fetching_overwrites_no_file_that_is_there(tmp_path, monkeypatch):
+    (tmp_path / "train_32x32.mat").write_text("mine")
+
+    def served(file, place):
+        (place / file.place).write_text("fetched")
+        (tmp_path / file.place).write_text("came in meanwhile")
+
+    monkeypatch.setattr(fetch, "_first_that_works", served)
+    fetch.download("svhn", tmp_path)
+    assert (tmp_path / "train_32x32.mat").read_text() == "mine"
+    assert (tmp_path / "test_32x32.mat").read_text() == "came in meanwhile"

@@ -78,6 +78,8 @@ def download(name: str, root: Path) -> None:
             for file in missing:
                 _first_that_works(file, Path(folder))
             for file in missing:
+                if (root / file.place).exists():
+                    continue  # somebody laid it there meanwhile
                 os.replace(Path(folder) / Path(file.place).name, root / file.place)
     except _FAILURES as error:
         wanted = ", ".join(Path(file.place).name for file in missing)

@@ -11,8 +11,6 @@ What record.json holds is declared in `content` and published as record.schema.j
 """
 
 from ablate.record.checkpoint import (
-    CHECKPOINT,
-    STATE,
     finish,
     has_lost_weights,
     load_state,
@@ -24,7 +22,9 @@ from ablate.record.checkpoint import (
 )
 from ablate.record.content import ENDED, SCHEMA, STATUSES, Environment, Epoch, Record, Status
 from ablate.record.run_folder import (
+    CHECKPOINT,
     RECORD,
+    STATE,
     Standing,
     claim,
     claimed_elsewhere,

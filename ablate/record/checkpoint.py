@@ -6,16 +6,12 @@ import io
 import pickle
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, Final
+from typing import Any
 
 from ablate.errors import AblateError
 from ablate.record.content import Record
-from ablate.record.run_folder import RECORD, has_ended, read, write
+from ablate.record.run_folder import CHECKPOINT, RECORD, STATE, WEIGHTS, has_ended, read, write
 from ablate.record.writing import replacing
-
-CHECKPOINT: Final = "checkpoint.pt"
-STATE: Final = "state.pt"
-_WEIGHTS = ".weights.pt"  # complete, but not yet in the checkpoint's place
 
 
 def save_state(directory: Path, state: Mapping[str, Any]) -> None:
@@ -69,7 +65,7 @@ def finish(
         state: The last training state, to keep it as state.pt.
     """
     if weights is not None:
-        _save(directory / _WEIGHTS, dict(weights))
+        _save(directory / WEIGHTS, dict(weights))
     if state is not None:
         _save(directory / STATE, {"resume": dict(state)})
     write(directory, record)
@@ -78,8 +74,8 @@ def finish(
 
 def settle(directory: Path, keeps_weights: bool) -> None:
     """Finish what a kill right after the last record may have left undone."""
-    if (directory / _WEIGHTS).exists():
-        (directory / _WEIGHTS).replace(directory / CHECKPOINT)
+    if (directory / WEIGHTS).exists():
+        (directory / WEIGHTS).replace(directory / CHECKPOINT)
     elif not keeps_weights:
         (directory / CHECKPOINT).unlink(missing_ok=True)
 
@@ -128,7 +124,7 @@ def _numbered(file: Path, number: int) -> Path:
 def has_lost_weights(directory: Path, record: Record) -> bool:
     """Tell whether a finished run was to keep its weights, and they are no longer there."""
     kept = record["config"].get("save") != "none"
-    there = any((directory / name).is_file() for name in (CHECKPOINT, _WEIGHTS))
+    there = any((directory / name).is_file() for name in (CHECKPOINT, WEIGHTS))
     return record["status"] == "finished" and kept and not there
 
 

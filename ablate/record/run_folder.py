@@ -16,6 +16,9 @@ from ablate.record.content import ENDED, SCHEMA, STATUSES, Record, Status
 from ablate.record.writing import write_json
 
 RECORD: Final = "record.json"
+CHECKPOINT: Final = "checkpoint.pt"
+STATE: Final = "state.pt"
+WEIGHTS: Final = ".weights.pt"  # complete, but not yet in the checkpoint's place
 _LOCK = ".lock"
 
 _PARTS = {
@@ -136,8 +139,9 @@ def claim(directory: Path, wait: bool = True) -> Iterator[bool]:
         yield False
         return
     try:
-        for draft in directory.glob(".*.part"):  # of a process that was killed while it wrote
-            draft.unlink()
+        for name in (RECORD, CHECKPOINT, STATE, WEIGHTS):
+            for draft in directory.glob(f".{name}.*.part"):  # of a process that was killed
+                draft.unlink()
         yield True
     finally:
         lock.release()

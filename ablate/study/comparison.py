@@ -6,15 +6,17 @@ report takes question, claims and baseline. A study that tunes is two plans, one
 
 from __future__ import annotations
 
+import json
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
+from pathlib import Path
 from typing import Any
 
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.errors import HydraException
 
-from ablate import record
+from ablate import record, written
 from ablate.config import files
 from ablate.errors import AblateError
 from ablate.launch.execute import execute, outcome_of
@@ -177,7 +179,20 @@ def _write(
         "command": list(comparison.request.overrides),
         "runs": [run.key for run in comparison.reported.runs],
     }
+    _keep_foreign(folder / FILE)
     record.write_json(folder / FILE, told)
+
+
+def _keep_foreign(file: Path) -> None:
+    """Move a file of that name aside that no study wrote."""
+    try:
+        found = json.loads(file.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        return
+    except ValueError:
+        found = None
+    if not (isinstance(found, dict) and {"name", "question", "arms"} <= set(found)):
+        written.set_aside(file)
 
 
 def _require_free(study: Study, overrides: Sequence[str]) -> None:
