@@ -18,9 +18,9 @@ import ablate
 from ablate import record, streams, written
 from ablate.data import fetch
 from ablate.errors import AblateError
-from ablate.launch import study
 from ablate.report import write
-from ablate.train import Training
+from ablate.study import comparison
+from ablate.train.training import Training
 from tests.reports import BASE, LESS, run, write_arms
 
 ABLATE = str(Path(sys.executable).parent / "ablate")
@@ -534,11 +534,11 @@ def test_a_run_clears_away_its_own_drafts_alone(tmp_path):
 def test_a_study_overwrites_no_study_json_of_the_users(tmp_path):
     for old, kept in (("{", True), ('{"my": 1}', True), ("", True)):
         Path("study.json").write_text(old)
-        study._keep_foreign(Path("study.json").absolute())
+        comparison._keep_foreign(Path("study.json").absolute())
         assert Path("study.json").exists() != kept
     ours = json.dumps({"name": "s", "question": "?", "arms": {}})
     Path("study.json").write_text(ours)
-    study._keep_foreign(Path("study.json").absolute())
+    comparison._keep_foreign(Path("study.json").absolute())
     assert Path("study.json").read_text() == ours
     assert len(list(Path().glob("study.*.json"))) == 3
 

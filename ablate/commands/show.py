@@ -39,8 +39,9 @@ def show_state(path: Path, console: Console) -> int:
 def watch_state(path: Path, console: Console) -> None:
     """Print the state again and again, in place, until Ctrl-C or until nobody reads it."""
     page, _ = _state_page(path)
+    on_a_terminal = console.is_terminal  # no longer, once it is closed; nothing is written then
     with Live(page, console=console, auto_refresh=False) as live, suppress(KeyboardInterrupt):
-        while streams.is_heard():
+        while streams.is_heard() and console.is_terminal == on_a_terminal:
             page, _ = _state_page(path)
             live.update(page, refresh=True)
             time.sleep(_WATCH)
