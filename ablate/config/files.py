@@ -6,8 +6,6 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-from omegaconf import OmegaConf
-
 _HERE = Path(__file__).resolve().parents[1]
 STUDIES = "study"  # a folder of conf/ that is no group: what a study sets, it sets by itself
 CONF = _HERE / "conf" if (_HERE / "conf").is_dir() else _HERE.parent / "conf"
@@ -26,24 +24,20 @@ def groups() -> dict[str, tuple[str, ...]]:
 @cache
 def option(group: str, name: str) -> dict[str, Any]:
     """Read one option's file: its knobs, by their names inside the group, and its defaults."""
-    values = OmegaConf.to_container(OmegaConf.load(CONF / group / f"{name}.yaml"))
-    assert isinstance(values, dict), "an option is a mapping"
-    return {str(key): value for key, value in values.items()}
+    return _read(CONF / group / f"{name}.yaml")
 
 
 @cache
 def top() -> dict[str, Any]:
     """Read the knobs outside the groups, and their defaults."""
-    values = OmegaConf.to_container(OmegaConf.load(CONF / "config.yaml"))
-    assert isinstance(values, dict), "a configuration is a mapping"
-    return {str(key): value for key, value in values.items() if key not in ("defaults", "hydra")}
+    values = _read(CONF / "config.yaml")
+    return {key: value for key, value in values.items() if key not in ("defaults", "hydra")}
 
 
 @cache
 def chosen() -> dict[str, str]:
     """Read which option of each group is the default, in the order of conf/config.yaml."""
-    values = OmegaConf.to_container(OmegaConf.load(CONF / "config.yaml"))
-    assert isinstance(values, dict), "a configuration is a mapping"
+    values = _read(CONF / "config.yaml")
     entries = [entry for entry in values["defaults"] if isinstance(entry, dict)]
     pairs = [(group, option) for entry in entries for group, option in entry.items()]
     return {group: option for group, option in pairs if not group.startswith("override ")}
@@ -54,3 +48,12 @@ def owners(knob: str) -> list[str]:
     group, _, name = knob.partition(".")
     options = groups().get(group, ())
     return [f"{group}={choice}" for choice in options if name in option(group, choice)]
+
+
+def _read(file: Path) -> dict[str, Any]:
+    # Help lists options and reads none; OmegaConf takes longer to import than all else of it.
+    from omegaconf import OmegaConf
+
+    values = OmegaConf.to_container(OmegaConf.load(file))
+    assert isinstance(values, dict), "a file of conf/ is a mapping"
+    return {str(key): value for key, value in values.items()}

@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
-from ablate.config.types import Choice, Type
+from ablate.config.types import Choice, Flag, Type
 from ablate.errors import listed, nearest
 
 Config = Mapping[str, Any]  # nested: config["optimizer"]["lr"]
@@ -63,12 +63,14 @@ class Knob:
     @property
     def legal(self) -> str:
         """What values are legal, in words."""
-        parts = [str(self.type), *self.words] + (["null"] if self.null else [])
-        return listed(parts) if not isinstance(self.type, Choice) else self._choices()
+        parts = self._choices or [str(self.type)]
+        return listed([*parts, *self.words, *(["null"] if self.null else [])])
 
-    def _choices(self) -> str:
-        assert isinstance(self.type, Choice)
-        return listed([*self.type.words, *self.words] + (["null"] if self.null else []))
+    @property
+    def _choices(self) -> list[str]:
+        if isinstance(self.type, Flag):
+            return ["true", "false"]
+        return [*self.type.words] if isinstance(self.type, Choice) else []
 
     def fault(self, value: Any) -> str | None:
         """Say what is wrong with a value, or None if it is legal."""
@@ -78,8 +80,8 @@ class Knob:
             return None
         if self.type.admits(value):
             return None
-        choices = [*getattr(self.type, "words", ()), *self.words]
-        hint = nearest(str(value), choices) if isinstance(value, str) else ""
+        choices = [*self._choices, *self.words]
+        hint = nearest(value, choices) if isinstance(value, str) else ""
         return f"{self.name}={shown(value)} is not legal: it takes {self.legal}{hint}"
 
 
