@@ -86,11 +86,10 @@ def evaluate(path: str | Path, **settings: Any) -> Evaluation:
         >>> found.figures["deletion"].savefig("deletion.pdf")  # doctest: +SKIP
     """
     from ablate import streams
-    from ablate.commands.evaluate.evaluate import evaluate as evaluate_path
-    from ablate.measure.evaluation_settings import settings as checked
+    from ablate.commands.evaluate import serve
 
     with streams.outliving():
-        return evaluate_path(Path(path), checked(settings))
+        return serve.evaluate(path, settings)
 
 
 def lr_find(
@@ -116,10 +115,10 @@ def lr_find(
     """
     from ablate import streams
     from ablate.commands.asking import Words
-    from ablate.commands.lr_find import page
+    from ablate.commands.lr_find import serve
 
     with _ONE_AT_A_TIME, streams.outliving():
-        return page.find_and_write(Words(overrides, arms, multirun))
+        return serve.lr_find(Words(overrides, arms, multirun))
 
 
 def inspect(
@@ -147,10 +146,10 @@ def inspect(
     """
     from ablate import streams
     from ablate.commands.asking import Words
-    from ablate.commands.inspect import page
+    from ablate.commands.inspect import serve
 
     with _ONE_AT_A_TIME, streams.outliving():
-        return page.inspect_and_write(Words(overrides, arms, multirun))
+        return serve.inspect(Words(overrides, arms, multirun))
 
 
 def load(path: str | Path, *, all_knobs: bool = False) -> pd.DataFrame:

@@ -9,6 +9,8 @@ from typing import Annotated
 import typer
 
 from ablate import streams
+from ablate.config.knobs.looking import EVALUATE, INSPECT, LR_FIND
+from ablate.config.settings import described
 from ablate.errors import AblateError
 
 app = typer.Typer(
@@ -189,27 +191,23 @@ def data(
     raise typer.Exit(fetch_and_verify(name, root))
 
 
-_EVALUATE_HELP = """
+_EVALUATE_HELP = f"""
 Evaluate a saved run again, or all finished runs below a path.
 
-Everything that applies to a run is measured; SETTINGS are `name=value`. By default:
+\b
+    ablate evaluate results/digits-cnn            all runs of a sweep
+    ablate evaluate results/digits-cnn views=8 samples=50
+    ablate evaluate results/digits-cnn augment=shift augment.flip=0.5
+
+Everything that applies to a run is measured. SETTINGS are `name=value`; their defaults:
 
 \b
-    views=4       average over 4 views of each image, made by the run's own
-                  augmentation, or by augment=shift, augment.flip=0.5, ...
-    samples=10    Monte-Carlo dropout: 10 sub-networks
-    delete=true   accuracy as hidden units are deleted, chosen draws=3 times, and
-                  how alike they are; scaled: those left make up for the deleted
-    perturb=true  accuracy on shifted, rotated and noisy images
-    worst=24      images of highest loss, in a picture
-    split=test    the images: test or val
-    device=auto   or cpu, cuda
+{described(EVALUATE)}
 
-More views, samples and draws say it more exactly; views=none, samples=none, worst=none,
-delete=false and perturb=false leave a part out. Always measured: calibration, with a temperature
-fitted on the validation images, and confusion. Results: `evaluate` in the record, whose metrics
-stay as they are; curves and pictures in the run's folder/evaluate/, of several runs also in
-path/evaluate/. Exit status 1: some of several runs could not be evaluated.
+More views, samples and draws say it more exactly; none and false leave a part out. Always measured:
+calibration, with a temperature fitted on the validation images, and confusion. Results: `evaluate`
+in the record, whose metrics stay as they are; curves and pictures in the run's folder/evaluate/, of
+several runs also in path/evaluate/. Exit status 1: some of several runs could not be evaluated.
 """
 
 
@@ -219,9 +217,9 @@ def evaluate(
     settings: Annotated[list[str] | None, typer.Argument(help="name=value, any number")] = None,
 ) -> None:
     """Evaluate saved runs again."""
-    from ablate.commands.evaluate import page
+    from ablate.commands.evaluate.serve import serve
 
-    raise typer.Exit(page.command(path, settings or []))
+    raise typer.Exit(serve(path, settings or []))
 
 
 _Arms = Annotated[
@@ -232,7 +230,7 @@ _Arms = Annotated[
     ),
 ]
 
-_LR_FIND_HELP = """
+_LR_FIND_HELP = f"""
 Learning-rate range test: the loss against the rate, and which rate to begin with.
 
 \b
@@ -240,20 +238,24 @@ Learning-rate range test: the loss against the rate, and which rate to begin wit
     ablate lr-find optimizer=sgd mode=grid    constant rates, all trained at once
     ablate lr-find -m norm=none,batch         arms in one picture
 
-Settings, among the OVERRIDES of `ablate run`: mode=sweep|grid, low=1e-6, high=10, steps=100,
-points=25 (rates of a grid), smoothing=0.9 (of a sweep). Results: out/name/lr_find/.
+Settings, among the OVERRIDES of `ablate run`, and their defaults:
+
+\b
+{described(LR_FIND)}
+
+Results: out/name/lr_find/.
 """
 
 
 @app.command("lr-find", context_settings=_PASS_ON, options_metavar=_USAGE, help=_LR_FIND_HELP)
 def lr_find(context: typer.Context, arm: _Arms = None) -> None:
     """Test which learning rates train."""
-    from ablate.commands import looking
+    from ablate.commands.lr_find.serve import serve
 
-    raise typer.Exit(looking.serve("lr_find", context.command_path, context.args, arm or ()))
+    raise typer.Exit(serve(context.command_path, context.args, arm or ()))
 
 
-_INSPECT_HELP = """
+_INSPECT_HELP = f"""
 Activations and gradients, layer by layer, at the start and after training.
 
 \b
@@ -263,18 +265,21 @@ Activations and gradients, layer by layer, at the start and after training.
     ablate inspect model=deep_mlp train=false --arm "init=normal init.std=0.01" \\
         --arm "init=normal init.std=1" --arm init=xavier_normal
 
-Settings, among the OVERRIDES of `ablate run`: every=N (steps), images=256 (of the training split,
-looked at), train=false (the initial weights alone). Results: the run's folder/inspect/, of several
-runs out/name/inspect/.
+Settings, among the OVERRIDES of `ablate run`, and their defaults:
+
+\b
+{described(INSPECT)}
+
+Results: the run's folder/inspect/, of several runs out/name/inspect/.
 """
 
 
 @app.command(context_settings=_PASS_ON, options_metavar=_USAGE, help=_INSPECT_HELP)
 def inspect(context: typer.Context, arm: _Arms = None) -> None:
     """Look at the layers of runs."""
-    from ablate.commands import looking
+    from ablate.commands.inspect.serve import serve
 
-    raise typer.Exit(looking.serve("inspect", context.command_path, context.args, arm or ()))
+    raise typer.Exit(serve(context.command_path, context.args, arm or ()))
 
 
 def main() -> None:

@@ -23,12 +23,14 @@ from torch import nn
 
 import ablate
 from ablate import metrics, record
-from ablate.commands.evaluate import page, pictures
+from ablate.commands.evaluate import pictures, serve
+from ablate.config.knobs.looking import EVALUATE
+from ablate.config.settings import of_values, of_words
 from ablate.errors import AblateError
 from ablate.measure import calibration, mistakes, perturbations
 from ablate.measure.deletion import Correlation, HiddenLayers
 from ablate.measure.ensembles import SubNetworks, divergence, ensemble, entropy
-from ablate.measure.evaluation_settings import parse, settings
+from ablate.measure.evaluate_settings import resolved
 from ablate.measure.saved import open_run
 from ablate.nets.build import build
 from ablate.nets.dropout import Dropout
@@ -358,23 +360,25 @@ def test_strengths_of_shifts_are_whole_pixels_each_once():
 
 
 def test_settings_are_parsed_with_defaults_where_nothing_is_said():
-    wanted = settings(parse(["views=8", "samples=none", "delete=scaled", "augment.flip=0.5"]))
+    wanted = resolved(
+        of_words(EVALUATE, ["views=8", "samples=none", "delete=scaled", "augment.flip=0.5"])
+    )
     assert (wanted.views, wanted.samples, wanted.split) == (8, None, "test")
     assert (wanted.delete, wanted.scaled, wanted.perturb) == (True, True, True)
     own = {"shift": 0.1, "flip": 0, "test_views": 1}
     expected = {"shift": 0.1, "flip": 0.5, "test_views": 8}
     assert wanted.augmentation({"augment": own}) == expected
-    assert settings({"views": None, "delete": False}).views is None
+    assert resolved(of_values(EVALUATE, {"views": None, "delete": False})).views is None
 
 
 def test_everything_wrong_with_the_settings_is_told_together():
     words = ["views=0", "samples=0", "viws=3", "augment=shft", "augment.flip=2", "split=train"]
     with pytest.raises(AblateError) as told:
-        settings(parse(words))
+        resolved(of_words(EVALUATE, words))
     faults = told.value.faults
     assert len(faults) == 6
     text = "\n".join(faults)
-    assert "views=0 is not legal: it takes a whole number ≥ 2 or none" in text
+    assert "views=0 is not legal: it takes a whole number ≥ 2, none or null" in text
     assert "samples=0 is not legal" in text
     assert "did you mean 'views'?" in text
     assert "did you mean 'shift'?" in text
@@ -398,7 +402,7 @@ def test_everything_wrong_with_the_settings_is_told_together():
 )
 def test_a_wrong_setting_is_named(words, told):
     with pytest.raises(AblateError, match=told.replace("?", r"\?").replace("[", r"\[")):
-        settings(parse(words))
+        resolved(of_words(EVALUATE, words))
 
 
 # -- saved runs ------------------------------------------------------------------------------------
@@ -595,7 +599,7 @@ def test_the_worst_images_can_be_left_out(results):
     assert "worst" not in found.figures
     assert "worst" not in found.frames
     assert not list((folder / "evaluate").glob("worst.*"))
-    assert settings(parse(["worst=none"])).worst is None
+    assert resolved(of_words(EVALUATE, ["worst=none"])).worst is None
 
 
 def test_arms_are_drawn_side_by_side_beside_the_runs(results, monkeypatch):
@@ -778,7 +782,7 @@ def done(*arguments):
 def test_a_run_is_shown_in_80_columns(results, capsys, monkeypatch):
     monkeypatch.setenv("COLUMNS", "80")
     folder = folders(results)[0]
-    assert page.command(str(folder), ["draws=1", "samples=2"]) == 0
+    assert serve.serve(str(folder), ["draws=1", "samples=2"]) == 0
     out = capsys.readouterr().out
     assert max(map(len, out.splitlines())) <= 80
     for words in ("as trained", "views averaged", "sub-networks, mean", "temperature", "rotate"):

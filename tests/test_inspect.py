@@ -23,10 +23,10 @@ import ablate
 from ablate import record
 from ablate.commands.asking import Words
 from ablate.commands.inspect import pictures, request
+from ablate.commands.inspect.look import look as look_at
 from ablate.commands.inspect.page import frames, show
 from ablate.errors import AblateError
 from ablate.launch.describe import load
-from ablate.measure import inspection
 from ablate.measure.layers import layers_of
 from ablate.measure.observe import fixed_batch, observe, of_training
 from ablate.measure.signals import BINS, flat, look, norm, signals
@@ -58,7 +58,7 @@ def network(*layers, init="he_normal", **values):
 
 def looked(words, arms=()):
     """Look at runs without drawing them."""
-    return frames(inspection.inspect(request.checked(Words(words, arms))))
+    return frames(look_at(request.checked(Words(words, arms))))
 
 
 def trained(*, fused=False, **changes):
@@ -414,7 +414,7 @@ def test_looks_on_the_way_end_where_the_recorded_run_ends():
 
 def test_a_course_is_drawn_where_there_are_looks_on_the_way():
     words = [*TINY, "every=3", "dropout.dense=0.2"]
-    seen = inspection.inspect(request.checked(Words(words))).seen
+    seen = look_at(request.checked(Words(words))).seen
     figures = pictures.draw(seen)
     assert set(figures) == {"overview", "activations", "gradients", "course"}
     lines = [axis.get_lines() for axis in figures["course"].axes]
@@ -426,7 +426,7 @@ def test_a_course_is_drawn_where_there_are_looks_on_the_way():
 def test_a_deep_tanh_network_reproduces_the_textbook_picture():
     arms = ["init=normal init.std=0.01", "init=normal init.std=1", "init=xavier_normal"]
     words = Words(["model=deep_mlp", "train=false"], arms)
-    inspected = inspection.inspect(request.checked(words))
+    inspected = look_at(request.checked(words))
     found = frames(inspected)
     rows = found["layers"][found["layers"]["kind"] == "activation"]
     sd = rows.pivot(index="layer", columns="arm", values="sd").to_numpy()
@@ -469,10 +469,11 @@ def test_every_file_is_written_and_reads_back():
 @pytest.mark.parametrize(("asked", "told"), [(64, False), (500, True)])
 def test_fewer_images_than_were_asked_for_are_told(asked, told):
     words = Words([*TINY, "train=false", f"images={asked}"])
-    inspected = inspection.inspect(request.checked(words))
+    asked_for = request.checked(words)
+    inspected = look_at(asked_for)
     console = Console(width=100)
     with console.capture() as page:
-        show(inspected, Path("here"), console)
+        show(asked_for, inspected, Path("here"), console)
     assert inspected.images == min(asked, 96)
     assert ("images=500 is more than there are: 96 were looked at" in page.get()) == told
 
@@ -489,8 +490,10 @@ def test_a_run_that_diverged_is_told_and_its_weights_are_looked_at():
     [
         (["every=0"], "every=0 is not legal: it takes a whole number ≥ 1"),
         (["images=1"], "images=1 is not legal"),
-        (["inspect.evry=3"], "there is no setting, knob or group inspect.evry; did you mean"),
-        (["every=3", "train=false"], "every=3 touches nothing with train=false"),
+        (["inspect.evry=3"], "there is no setting inspect.evry; did you mean 'every'?"),
+        (["every=3", "train=false"], "every=3 touches nothing: train=false"),
+        (["evry=3"], "there is no setting, knob or group evry; did you mean 'every'?"),
+        (["every=2", "inspect.every=3"], "every is set twice"),
         (["save=none"], "save=none keeps no weights to look at"),
         (["seed=0,1"], "names several values"),
     ],

@@ -18,11 +18,12 @@ from hypothesis import strategies as st
 
 import ablate
 from ablate.commands.asking import Words
-from ablate.commands.lr_find import curves as lr_runs
 from ablate.commands.lr_find import page, request, text_plot
+from ablate.commands.lr_find.find import find
 from ablate.errors import AblateError
 from ablate.launch.describe import load
-from ablate.measure import lr_range
+from ablate.measure import lr_curves, lr_range
+from ablate.measure.lr_tested import REPLACED
 from ablate.optim.optimizer import RULES
 from ablate.regularize.label_smoothing import cross_entropy
 from ablate.train.training import Training
@@ -70,7 +71,7 @@ def test_on_a_quadratic_a_grid_diverges_first_above_two_over_the_largest_curvatu
     # Within 3 % of the limit a component grows too slowly to be told from one that stands.
     assume(np.abs(np.log(lr / limit)).min() > 0.03)
     end, _ = lr_range.grid(quadratic(curvature, points), torch.tensor(lr), 300)
-    curve = lr_runs.grid_curve("", lr, end)
+    curve = lr_curves.grid_curve("", lr, end)
     assert curve.diverged == lr[lr > limit][0]
     assert np.isnan(end[lr > limit]).all()
     first = sum(curvature) / 2
@@ -155,7 +156,7 @@ def test_a_loss_that_only_rises_or_is_nowhere_finite_suggests_nothing():
 
 
 def curves(words):
-    return lr_runs.find(request.checked(words))
+    return find(request.checked(words))
 
 
 def plain_loop(overrides, lr):
@@ -265,8 +266,8 @@ def test_every_fault_of_a_request_is_told_at_once():
         (["optimizer=lbfgs"], "optimizer=lbfgs searches its own steps"),
         (["optimizer=newton", "model=mlp", "model.hidden=[]"], "optimizer=newton searches"),
         (["low=1", "high=0.1"], "low=1 is not below high=0.1"),
-        (["points=7"], "points touches nothing with mode=sweep"),
-        (["mode=grid", "smoothing=0.5"], "smoothing touches nothing with mode=grid"),
+        (["points=7"], "points=7 touches nothing: mode=sweep"),
+        (["mode=grid", "smoothing=0.5"], "smoothing=0.5 touches nothing: mode=grid"),
         (["mode=sweep,grid"], "names several values: mode takes one"),
         (["steps=1"], "steps=1 is not legal"),
     ],
@@ -301,7 +302,7 @@ def test_the_command_prints_its_suggestions_or_what_is_wrong(arguments, status):
     assert all(len(line) <= 80 for line in done.stdout.splitlines())
     if status == 0:
         assert "norm=batch" in done.stdout
-        assert request.REPLACED in done.stdout
+        assert REPLACED in done.stdout
     else:
         assert "did you mean 'grid'?" in done.stderr
         assert "steps=0" in done.stderr

@@ -19,7 +19,7 @@ from ablate.analyze.frames import read
 from ablate.analyze.run_measures import better, metrics_of
 from ablate.commands.asking import Words
 from ablate.commands.evaluate import pictures
-from ablate.commands.inspect import page as inspection_page
+from ablate.commands.inspect import serve as inspecting
 from ablate.commands.requests import trained
 from ablate.errors import AblateError
 from ablate.measure import finished
@@ -133,7 +133,7 @@ def test_the_numbers_are_those_of_evaluate_and_inspect(results, monkeypatch):
     assert frame["evaluate/correlation/mean"].to_dict() == pytest.approx(units.mean().to_dict())
     words = Words(("model=mlp", "model.hidden=[8,6]", "model.activation=tanh", "augment=shift"))
     rest = ("name=mine", "dropout.dense=0.5", "images=30", *SMALL)
-    looked = inspection_page.inspect_and_write(Words((*words.overrides, *rest)))
+    looked = inspecting.inspect(Words((*words.overrides, *rest)))
     key = looked.layers["key"][0]
     assert frame.loc[key, "arm"] == "dropped", "it was recorded by the study"
     for moment in after_training.MOMENTS:
@@ -430,7 +430,7 @@ WRONG: dict[str, tuple[dict[str, Any], str]] = {
     "a wrong value": ({"measure": {"evaluate": ["samples=1"]}}, "samples=1 is not legal"),
     "a wrong look": ({"measure": {"inspect": ["images=1"]}}, "images=1 is not legal"),
     "a look on the way": ({"measure": {"inspect": ["every=5"]}}, "at both ends alone"),
-    "an override": ({"measure": {"inspect": ["epochs=5"]}}, "is no setting of `ablate inspect`"),
+    "an override": ({"measure": {"inspect": ["epochs=5"]}}, "there is no setting epochs"),
     "no measure": (
         {"measure": None} | claimed("evaluate/plain/error"),
         "the study lacks measure: {evaluate: [...]}",

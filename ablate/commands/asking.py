@@ -8,33 +8,19 @@ from __future__ import annotations
 
 import shlex
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from hydra.core.override_parser.overrides_parser import OverridesParser
-from hydra.errors import HydraException
-
 from ablate.analyze import naming
+from ablate.commands.requests import parser, planned, request_of, trained
 from ablate.config import files, schema
-from ablate.config.knob import Knob
-from ablate.config.types import Real
-from ablate.errors import AblateError, nearest
+from ablate.config.settings import Settings, of_words
+from ablate.errors import AblateError, DiskFullError
+from ablate.plan.execution import stacks_of
 from ablate.plan.request import Request
 from ablate.plan.run import Run
-
-
-@dataclass(frozen=True)
-class Setting:
-    """A setting of a command.
-
-    Attributes:
-        knob: Its name, type and help.
-        default: Its value where none is given.
-    """
-
-    knob: Knob
-    default: Any
+from ablate.plan.stacks import Stack
 
 
 @dataclass(frozen=True)
@@ -73,17 +59,23 @@ class Asked:
     names: tuple[str, ...]
 
 
-def ask(
-    command: str,
-    settings: Sequence[Setting],
-    words: Words,
-    contradictions: Callable[[Asked], list[str]],
-) -> Asked:
+def words_of(command: str, arguments: list[str], arms: Sequence[str]) -> Words:
+    """Sort the words of a command line: settings and overrides, Hydra's flags, and arms.
+
+    Args:
+        command: As it was called.
+        arguments: Of the command line.
+        arms: Further overrides, the words of an arm each.
+    """
+    request = request_of(parser(command).parse_intermixed_args(arguments))
+    return Words(request.overrides, arms, request.multirun, request.config_name, request.config_dir)
+
+
+def ask(settings: Settings, words: Words, contradictions: Callable[[Asked], list[str]]) -> Asked:
     """Check a request, and plan its runs.
 
     Args:
-        command: Name of the command's settings, ``lr_find`` or ``inspect``.
-        settings: Those that it has.
+        settings: Those of the command.
         words: The command line.
         contradictions: Lists what does not go together in a request that is sound otherwise.
 
@@ -92,42 +84,17 @@ def ask(
     """
     if isinstance(words.overrides, str) or isinstance(words.arms, str):
         raise AblateError("overrides and arms are lists of text")
-    values, rest, faults = divided(command, settings, words.overrides)
+    given = of_words(settings, words.overrides, beside=[*schema.BY_NAME, *files.groups()])
+    faults = list(given.faults)
     requests = [
-        Request((*rest, *more), words.config_name, words.config_dir, words.multirun)
+        Request((*given.rest, *more), words.config_name, words.config_dir, words.multirun)
         for more in _split(words.arms, faults)
     ]
     runs = _planned(requests, faults)
-    asked = Asked(values, tuple(requests), tuple(runs), tuple(named(runs)))
+    asked = Asked(given.values, tuple(requests), tuple(runs), tuple(named(runs)))
     if found := faults or contradictions(asked):
         raise AblateError(*found)
     return asked
-
-
-def divided(
-    command: str, settings: Sequence[Setting], words: Sequence[str]
-) -> tuple[dict[str, Any], list[str], list[str]]:
-    """Part a command's own settings from the overrides.
-
-    Returns:
-        The value of each setting; the overrides; what is wrong with the settings.
-    """
-    known = {setting.knob.name: setting.knob for setting in settings}
-    values = {setting.knob.name: setting.default for setting in settings}
-    rest, faults = [], []
-    for word in words:
-        name, sign, _ = word.partition("=")
-        own = name.removeprefix(f"{command}.")
-        if sign and own in known:
-            value, fault = _value(known[own], word.removeprefix(f"{command}."))
-            faults += [] if fault is None else [fault]
-            values[own] = value
-        elif own != name or (sign and _is_unknown(name)):
-            legal = [*known] if own != name else [*known, *schema.BY_NAME, *files.groups()]
-            faults.append(f"there is no setting, knob or group {name}{nearest(own, legal)}")
-        else:
-            rest.append(word)
-    return values, rest, faults
 
 
 def named(runs: Sequence[Run]) -> list[str]:
@@ -146,25 +113,6 @@ def named(runs: Sequence[Run]) -> list[str]:
     ]
 
 
-def _value(knob: Knob, word: str) -> tuple[Any, str | None]:
-    try:
-        override = OverridesParser.create().parse_override(word)
-    except HydraException:
-        return None, f"'{word}' is no setting: it takes {knob.name}=value, {knob.legal}"
-    if override.is_sweep_override():
-        return None, f"{word} names several values: {knob.name} takes one, {knob.legal}"
-    value = override.value()
-    fault = knob.fault(value)
-    if fault is None and isinstance(knob.type, Real) and isinstance(value, int):
-        return float(value), None
-    return value, fault
-
-
-def _is_unknown(name: str) -> bool:
-    """Tell whether a plain word names nothing; what has dots or signs, Hydra's check tells of."""
-    return name.isidentifier() and name not in schema.BY_NAME and name not in files.groups()
-
-
 def _split(texts: Sequence[str], faults: list[str]) -> list[list[str]]:
     """Cut each arm's text into words, as a shell does; without arms there is one, of no words."""
     found = []
@@ -178,8 +126,6 @@ def _split(texts: Sequence[str], faults: list[str]) -> list[list[str]]:
 
 def _planned(requests: Sequence[Request], faults: list[str]) -> list[Run]:
     """Plan the runs of all requests, each run once; add what is wrong to the faults."""
-    from ablate.commands.requests import planned
-
     runs: dict[str, Run] = {}
     for request in requests:
         try:
@@ -189,3 +135,28 @@ def _planned(requests: Sequence[Request], faults: list[str]) -> list[Run]:
             continue
         runs |= {str(run.directory): run for run in found}
     return list(runs.values())
+
+
+# -- the way to training ---------------------------------------------------------------------------
+
+
+def train(asked: Asked) -> None:
+    """Train the runs of a request that are not recorded; how each ended is in its record.
+
+    Raises:
+        DiskFullError: There is no space left for a record.
+        KeyboardInterrupt: A stop was asked for.
+    """
+    for request in asked.requests:
+        stop = trained(request).stop
+        if stop is not None and stop.why == "disk full":
+            raise DiskFullError(stop.told)
+        if stop is not None and stop.why == "interrupted":
+            raise KeyboardInterrupt
+
+
+def named_stacks(asked: Asked) -> Iterator[tuple[Stack, list[str]]]:
+    """Group the runs of a request into stacks; give each with what its runs are called."""
+    called = {id(run): name for run, name in zip(asked.runs, asked.names, strict=True)}
+    for stack in stacks_of(asked.runs):
+        yield stack, [called[id(run)] for run in stack.runs]

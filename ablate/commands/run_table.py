@@ -6,6 +6,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
+from ablate.commands.printing import percent, say
 from ablate.plan.run import Run
 from ablate.record import Record
 
@@ -26,19 +27,14 @@ def show_run(run: Run, record: Record, console: Console) -> None:
         for name, value in record["metrics"].items():
             if name.startswith("acted/") and value == 0:
                 knob = f"regularize.{name.removeprefix('acted/')}"
-                _say(console, f"note: {knob} never acted: its limit was not reached in any step")
+                say(console, f"note: {knob} never acted: its limit was not reached in any step")
     elif status in ("interrupted", "running"):
         reason = record["reason"] or "it was left while it ran, here or in another process"
-        _say(console, f"{status}: {reason}; the same command goes on from there")
+        say(console, f"{status}: {reason}; the same command goes on from there")
     else:
-        _say(console, f"{status}: {record['reason']}")
-        _say(console, f"rerun={status} trains it again; run.log tells more")
-    _say(console, f"record: {run.directory}")
-
-
-def _say(console: Console, text: str) -> None:
-    """Print text as it is: what a user named may look like markup."""
-    console.print(text, markup=False, highlight=False, soft_wrap=True)
+        say(console, f"{status}: {record['reason']}")
+        say(console, f"rerun={status} trains it again; run.log tells more")
+    say(console, f"record: {run.directory}")
 
 
 def _table(record: Record) -> Table:
@@ -61,14 +57,10 @@ def _table(record: Record) -> Table:
     loss, accuracy = metrics["gap/loss"], metrics["gap/accuracy"]
     table.add_row("loss", *map(_number, losses), "–" if loss is None else f"{loss:+.4f}")
     points = "–" if accuracy is None else f"{100 * accuracy:+.2f} points"
-    table.add_row("accuracy", *map(_percent, accuracies), points)
-    table.add_row("error", *map(_percent, errors), "")
+    table.add_row("accuracy", *map(percent, accuracies), points)
+    table.add_row("error", *map(percent, errors), "")
     return table
 
 
 def _number(value: float | None) -> str:
     return "–" if value is None else f"{value:.4f}"
-
-
-def _percent(value: float | None) -> str:
-    return "–" if value is None else f"{100 * value:.2f} %"

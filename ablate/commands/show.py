@@ -13,6 +13,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from ablate import record, streams
+from ablate.commands.printing import say
 from ablate.commands.sweep_table import Failure, failures
 from ablate.errors import AblateError
 
@@ -32,7 +33,7 @@ def show_state(path: Path, console: Console) -> int:
     console.print(page)
     for group in _identical(path):
         note = f"note: {', '.join(group)} have bit-identical losses on every seed that they share"
-        console.print(note, markup=False, highlight=False, soft_wrap=True)
+        say(console, note)
     return status
 
 

@@ -9,6 +9,7 @@ from rich.console import Console, Group
 from rich.markup import escape
 from rich.table import Table
 
+from ablate.commands.printing import say
 from ablate.errors import AblateError
 from ablate.launch.outcome import Outcome
 from ablate.plan.run import Run
@@ -53,7 +54,7 @@ def report_sweep(runs: Sequence[Run], console: Console) -> None:
         told = f"no report: {'; '.join(error.faults)}"
     else:
         told = f"report: {folder}/report.html"
-    console.print(told, markup=False, highlight=False, soft_wrap=True)
+    say(console, told)
 
 
 def reported(runs: Sequence[Run]) -> list[Run]:

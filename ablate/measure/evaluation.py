@@ -11,7 +11,8 @@ from torch import Tensor
 
 from ablate.data.tensors import Split
 from ablate.measure import calibration, deletion, ensembles, mistakes, perturbations
-from ablate.measure.evaluation_settings import Settings, has_dropout, transformations
+from ablate.measure.applicability import has_dropout, transformations
+from ablate.measure.evaluate_settings import EvaluateSettings
 from ablate.measure.saved import Saved
 
 Say = Callable[[str], object]
@@ -30,7 +31,7 @@ class Found:
     frames: dict[str, pd.DataFrame] = field(default_factory=dict)
 
 
-def measure(saved: Saved, wanted: Settings, say: Say = lambda kind: None) -> Found:
+def measure(saved: Saved, wanted: EvaluateSettings, say: Say = lambda kind: None) -> Found:
     """Measure all that was asked for and that applies.
 
     Args:
@@ -67,7 +68,7 @@ def measure(saved: Saved, wanted: Settings, say: Say = lambda kind: None) -> Fou
 
 
 def _add_classes(
-    found: Found, saved: Saved, wanted: Settings, log_NK: Tensor, split: Split
+    found: Found, saved: Saved, wanted: EvaluateSettings, log_NK: Tensor, split: Split
 ) -> None:
     counts_KK = mistakes.confusion(log_NK, split.labels)
     confused = mistakes.most_confused(counts_KK, saved.classes)
@@ -84,7 +85,7 @@ def _add_classes(
 
 
 def _add_calibration(
-    found: Found, saved: Saved, wanted: Settings, log_NK: Tensor, split: Split
+    found: Found, saved: Saved, wanted: EvaluateSettings, log_NK: Tensor, split: Split
 ) -> None:
     """Measure calibration, and what a temperature makes of it where other images can fit one."""
     entry: dict[str, Any] = {"temperature": None, "limited": None, "before": _faith(log_NK, split)}
@@ -115,7 +116,9 @@ def _add_samples(found: Found, saved: Saved, count: int, log_NK: Tensor, split: 
     )
 
 
-def _add_units(found: Found, saved: Saved, wanted: Settings, log_NK: Tensor, split: Split) -> None:
+def _add_units(
+    found: Found, saved: Saved, wanted: EvaluateSettings, log_NK: Tensor, split: Split
+) -> None:
     layers = deletion.hidden_layers(saved)
     if not layers.units:  # softmax regression: it was asked for, and there is nothing to delete
         found.entries |= {"deletion": None, "correlation": None}

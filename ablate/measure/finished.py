@@ -12,7 +12,9 @@ from dataclasses import dataclass
 from typing import Any
 
 from ablate import record
-from ablate.measure.evaluation_settings import Settings, has_dropout, transformations
+from ablate.measure.applicability import has_dropout, transformations
+from ablate.measure.evaluate_settings import EvaluateSettings
+from ablate.measure.recording import add_evaluation, writing
 from ablate.plan.run import Run
 
 
@@ -25,7 +27,7 @@ class Wanted:
         inspect: Settings of `ablate inspect` (``images``, ``train``), or None.
     """
 
-    evaluate: Settings | None
+    evaluate: EvaluateSettings | None
     inspect: Mapping[str, Any] | None
 
 
@@ -46,7 +48,6 @@ def measure_run(run: Run, wanted: Wanted) -> None:
         AblateError: It cannot be measured: its weights or its data are not what they were.
         DiskFullError: There is no space left for the record.
     """
-    from ablate.commands.evaluate.evaluate import with_found, writing
     from ablate.measure import evaluation, inspection
     from ablate.measure.saved import check, open_run
 
@@ -56,8 +57,7 @@ def measure_run(run: Run, wanted: Wanted) -> None:
         lacking = lacks(entry, wanted)
         if "evaluate" in lacking and (how := wanted.evaluate) is not None:
             found = evaluation.measure(open_run(folder, entry, how.device), how)
-            entry = with_found(entry, how.split, found)
-            record.write(folder, entry)
+            entry = add_evaluation(folder, entry, how.split, found.entries)
         if "inspect" in lacking and (look := wanted.inspect) is not None:
             seen = inspection.at_both_ends(run, look["images"], look["train"])
             record.write(folder, {**entry, "inspect": seen})
@@ -88,7 +88,7 @@ def names_of_layers(run: Run) -> set[str]:
     return known | layers | ({"correlation/mean"} if units else set())
 
 
-def _evaluated(found: record.Record, how: Settings) -> bool:
+def _evaluated(found: record.Record, how: EvaluateSettings) -> bool:
     """Tell whether a record holds all that these settings measure of it, measured by them."""
     entries = found["evaluate"].get(how.split, {})
     views, dropout, deletion = (entries.get(kind) for kind in ("views", "dropout", "deletion"))
@@ -103,7 +103,7 @@ def _evaluated(found: record.Record, how: Settings) -> bool:
     return "plain" in entries and (not how.perturb or "perturbation" in entries)
 
 
-def _is_of(deletion: Mapping[str, Any] | None, how: Settings) -> bool:
+def _is_of(deletion: Mapping[str, Any] | None, how: EvaluateSettings) -> bool:
     return deletion is None or (deletion["draws"], deletion["scaled"]) == (how.draws, how.scaled)
 
 

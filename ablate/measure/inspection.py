@@ -1,9 +1,8 @@
-"""`ablate inspect`: signal statistics of runs, at the start, on the way and after training.
+"""Signal statistics of runs: at the start, on the way and after training.
 
 At the start the initial weights are looked at, and one step is taken for the size of its update.
-After training, the weights are those of the run's record; what is not recorded yet is trained as
-`ablate run` would. With ``every=N`` training is gone through here, step by step, with the numbers
-that a recorded run has, and recorded nowhere.
+After training, the weights are those of the run's record. With ``every=N`` training is gone through
+here, step by step, with the numbers that a recorded run has, and recorded nowhere.
 
 Looked at are training images, always the same, as evaluation sees them; gradients are those of the
 mean cross entropy alone. The update is the optimizer's own, with everything that acts in the step.
@@ -20,17 +19,13 @@ from torch import Tensor
 from tqdm import tqdm
 
 from ablate import record
-from ablate.commands.asking import Asked
-from ablate.commands.requests import trained
 from ablate.errors import AblateError
 from ablate.launch.describe import load
 from ablate.measure.layers import differs
 from ablate.measure.observe import fixed_batch, observe, update_ratios
 from ablate.measure.signals import OF_LAYERS, OF_WEIGHTS, Look
-from ablate.plan.execution import stacks_of
 from ablate.plan.run import Run
 from ablate.plan.stacks import Stack
-from ablate.train.memory import keep_freed_memory
 from ablate.train.training import Training
 
 
@@ -58,49 +53,38 @@ class Seen:
 
 @dataclass
 class Inspected:
-    """All looks of a request.
+    """All looks at some runs.
 
     Attributes:
-        asked: The request.
-        seen: The looks, run by run.
-        failures: Runs that ended otherwise than finished, and how.
         images: Training images that were looked at: as many as asked for, or as the smallest
             training split has.
+        seen: The looks, run by run.
+        failures: Runs that ended otherwise than finished, and how.
     """
 
-    asked: Asked
+    images: int
     seen: list[Seen] = field(default_factory=list)
     failures: list[str] = field(default_factory=list)
-    images: int = field(init=False)
-
-    def __post_init__(self) -> None:
-        self.images = self.asked.settings["images"]
 
 
-def inspect(asked: Asked) -> Inspected:
-    """Look at the runs of a request.
+def inspect_stack(
+    stack: Stack, names: Sequence[str], settings: Mapping[str, Any], into: Inspected
+) -> None:
+    """Look at the runs of a stack.
+
+    Args:
+        stack: The runs. Those that are looked at after training, by their records, have ended.
+        names: What each is called.
+        settings: Those of `ablate inspect`.
+        into: Takes what is seen.
 
     Raises:
         AblateError: A run that was finished before kept no weights.
-        KeyboardInterrupt: A stop was asked for.
     """
-    keep_freed_memory()
-    by_record = asked.settings["train"] and asked.settings["every"] is None
-    if by_record:
-        for request in asked.requests:
-            if (stop := trained(request).stop) is not None:
-                raise KeyboardInterrupt(stop.told)
-    called = {id(run): name for run, name in zip(asked.runs, asked.names, strict=True)}
-    inspected = Inspected(asked)
-    for stack in stacks_of(asked.runs):
-        names = [called[id(run)] for run in stack.runs]
-        watch = _Watch(stack, names, asked.settings, inspected)
-        watch.on_the_way()
-        if by_record:
-            watch.recorded()
-    order = {name: place for place, name in enumerate(asked.names)}
-    inspected.seen.sort(key=lambda seen: order[seen.name])
-    return inspected
+    watch = _Watch(stack, names, settings, into)
+    watch.on_the_way()
+    if settings["train"] and settings["every"] is None:
+        watch.recorded()
 
 
 def at_both_ends(run: Run, images: int, trained: bool) -> dict[str, Any]:
@@ -120,7 +104,7 @@ def at_both_ends(run: Run, images: int, trained: bool) -> dict[str, Any]:
         AblateError: It is not finished, or kept no weights.
     """
     settings = {"images": images, "every": None, "train": trained}
-    inspected = Inspected(Asked(settings, (), (run,), (run.key,)))
+    inspected = Inspected(images)
     watch = _Watch(Stack((run,), fused=False, why=""), [run.key], settings, inspected)
     watch.start()
     if trained:

@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from ablate import data
 from ablate.analyze import after_training
+from ablate.config.knobs.looking import EVALUATE, INSPECT
+from ablate.config.settings import of_words
 from ablate.errors import AblateError, nearest
+from ablate.measure.applicability import may_drop, transformations
+from ablate.measure.evaluate_settings import EvaluateSettings, resolved
+from ablate.measure.finished import Wanted, names_of_layers
 from ablate.plan import data_checks
 from ablate.plan.run import Run
 from ablate.study.study import Measurement, Study
-
-if TYPE_CHECKING:
-    from ablate.measure.evaluation_settings import Settings
-    from ablate.measure.finished import Wanted
 
 Fault = Callable[[str, str], None]
 
@@ -71,17 +72,12 @@ def wanted(measure: Measurement, device: str = "cpu") -> Wanted:
     Raises:
         AblateError: A setting is wrong; every fault is told.
     """
-    from ablate.commands.asking import divided
-    from ablate.commands.inspect.request import SETTINGS
-    from ablate.measure.evaluation_settings import parse, settings
-    from ablate.measure.finished import Wanted
-
     how = look = None
     if measure.evaluate is not None:
-        how = settings({"device": device} | parse(measure.evaluate))
+        how = resolved(of_words(EVALUATE, measure.evaluate), device)
     if measure.inspect is not None:
-        look, rest, faults = divided("inspect", SETTINGS, measure.inspect)
-        faults += [f"{word} is no setting of `ablate inspect`" for word in rest]
+        given = of_words(INSPECT, measure.inspect)
+        look, faults = given.values, list(given.faults)
         if look["every"] is not None:
             faults.append(f"every={look['every']}: a study's runs are looked at at both ends alone")
         if faults:
@@ -151,7 +147,7 @@ def names(asked: Wanted) -> list[str]:
     return found
 
 
-def _kinds(how: Settings) -> dict[str, bool]:
+def _kinds(how: EvaluateSettings) -> dict[str, bool]:
     """Say of each kind of measurement whether these settings make it."""
     made = {
         "views": how.views is not None,
@@ -189,8 +185,6 @@ def unfit(study: Study, runs: Sequence[Run]) -> list[str]:
 
 
 def _idle(asked: Wanted, runs: Sequence[Run]) -> list[str]:
-    from ablate.measure.evaluation_settings import may_drop, transformations
-
     how, faults = asked.evaluate, []
     if any(run.config["save"] == "none" for run in runs):
         faults.append("save=none keeps no weights to measure")
@@ -208,9 +202,6 @@ def _idle(asked: Wanted, runs: Sequence[Run]) -> list[str]:
 
 def _lacking(metric: str, run: Run, asked: Wanted) -> str | None:
     """Say why a run will not have a metric that is measured, or None."""
-    from ablate.measure.evaluation_settings import may_drop, transformations
-    from ablate.measure.finished import names_of_layers
-
     how, parts = asked.evaluate, metric.split("/")
     if how is not None and parts[0] == "evaluate":
         if "dropout" in parts and not may_drop(run.config):

@@ -10,8 +10,7 @@ runs together into `<path>/evaluate/`.
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -22,9 +21,11 @@ from tqdm import tqdm
 from ablate import drawing, record, written
 from ablate.analyze import frames
 from ablate.commands.evaluate import pictures
-from ablate.errors import AblateError, DiskFullError, raise_if_full
+from ablate.errors import AblateError, DiskFullError
+from ablate.measure.applicability import touch_nothing
+from ablate.measure.evaluate_settings import EvaluateSettings
 from ablate.measure.evaluation import Found, Say, measure
-from ablate.measure.evaluation_settings import Settings, applies
+from ablate.measure.recording import add_evaluation, writing
 from ablate.measure.saved import Saved, check, open_run
 
 if TYPE_CHECKING:
@@ -60,7 +61,7 @@ class Evaluation:
     single: bool = False
 
 
-def evaluate(path: Path, wanted: Settings) -> Evaluation:
+def evaluate(path: Path, wanted: EvaluateSettings) -> Evaluation:
     """Evaluate a run, or all runs below a path.
 
     Args:
@@ -73,7 +74,7 @@ def evaluate(path: Path, wanted: Settings) -> Evaluation:
     """
     single = (path / record.RECORD).is_file()
     records, faults = _checked([path] if single else record.find(path), path)
-    if idle := applies(wanted, records.values()):
+    if idle := touch_nothing(wanted, records.values()):
         raise AblateError(*idle)
     written.require_folder(_place(path, wanted.split))
     known = frames.read(path).runs
@@ -112,7 +113,11 @@ class _Done:
 
 
 def _together(
-    path: Path, wanted: Settings, done: Sequence[_Done], single: bool, faults: tuple[str, ...]
+    path: Path,
+    wanted: EvaluateSettings,
+    done: Sequence[_Done],
+    single: bool,
+    faults: tuple[str, ...],
 ) -> Evaluation:
     rows = [{"path": str(d.folder), **d.about, **_numbers(d.entries)} for d in done]
     names = dict.fromkeys(name for d in done for name in d.frames)
@@ -152,7 +157,7 @@ def _checked(
     return records, faults
 
 
-def _one(folder: Path, wanted: Settings, say: Say) -> tuple[Found, dict[str, Figure]]:
+def _one(folder: Path, wanted: EvaluateSettings, say: Say) -> tuple[Found, dict[str, Figure]]:
     """Evaluate a run and write down what was found, while no other process may train it."""
     with writing(folder), record.claim(folder, wait=False) as held:
         if not held:
@@ -164,25 +169,8 @@ def _one(folder: Path, wanted: Settings, say: Say) -> tuple[Found, dict[str, Fig
         say("pictures")
         figures = pictures.of_run(found.frames, _worst(saved, found, wanted.split), saved.classes)
         _write(_place(folder, wanted.split), found.frames, figures)
-        record.write(folder, with_found(entry, wanted.split, found))
+        add_evaluation(folder, entry, wanted.split, found.entries)
     return found, figures
-
-
-def with_found(entry: record.Record, split: str, found: Found) -> record.Record:
-    """Add what was found of a split to a record; kinds that were not measured now stay."""
-    before = entry["evaluate"]
-    of_split = {**before.get(split, {}), **found.entries}
-    return {**entry, "evaluate": {**before, split: of_split}}
-
-
-@contextmanager
-def writing(folder: Path) -> Iterator[None]:
-    """Say in the user's words what the system refuses of a run's folder."""
-    try:
-        yield
-    except OSError as error:
-        raise_if_full(error)
-        raise AblateError(f"{folder} cannot be read or written: {error}") from error
 
 
 def _worst(saved: Saved, found: Found, split: str) -> Any:

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from math import isfinite, nan
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from rich import box
@@ -13,7 +11,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from ablate.measure.evaluation_settings import parse, settings
+from ablate.commands.printing import percent, say
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -38,34 +36,6 @@ _OF_ARMS = {  # column -> head
 }
 
 
-def command(path: str, words: Sequence[str]) -> int:
-    """Evaluate, print what was found, and on standard error what could not be evaluated.
-
-    Args:
-        path: A run's folder, a sweep's, or any above.
-        words: Settings, as on the command line.
-
-    Returns:
-        The exit status: 0 if everything was evaluated, 1 if some runs could not be, 130 if it was
-        interrupted.
-
-    Raises:
-        AblateError: Nothing could be evaluated, or a setting is wrong.
-    """
-    wanted = settings(parse(words))  # before anything slow is imported
-    try:
-        from ablate.commands.evaluate.evaluate import evaluate
-
-        found = evaluate(Path(path), wanted)
-    except KeyboardInterrupt:
-        print("ablate: interrupted; runs that were done are recorded", file=sys.stderr)
-        return 130
-    show(found, Console())
-    for fault in found.faults:
-        print(f"ablate: not evaluated: {fault}", file=sys.stderr)
-    return 1 if found.faults else 0
-
-
 def show(found: Evaluation, console: Console) -> None:
     """Print an evaluation.
 
@@ -74,8 +44,7 @@ def show(found: Evaluation, console: Console) -> None:
         console: Where to.
     """
     (_show_run if found.single else _show_arms)(found, console)
-    place = f"curves and pictures: {found.folder}"
-    console.print(place, markup=False, highlight=False, soft_wrap=True)
+    say(console, f"curves and pictures: {found.folder}")
 
 
 def _show_run(found: Evaluation, console: Console) -> None:
@@ -89,7 +58,7 @@ def _show_run(found: Evaluation, console: Console) -> None:
             table.add_row(name, *_cells(row, prefix))
     if "calibration/temperature" in row and isfinite(row.get("calibration/after/ece", nan)):
         tempered = f"temperature {row['calibration/temperature']:.2f}"
-        error = _percent(row["plain/error"])
+        error = percent(row["plain/error"])
         table.add_row(tempered, error, *_cells(row, "calibration/after", ("loss", "ece", "brier")))
     console.print(table)
     for line in (*_sub_networks(row), *_curves(found.frames)):
@@ -98,7 +67,7 @@ def _show_run(found: Evaluation, console: Console) -> None:
 
 def _cells(row: Mapping[str, Any], prefix: str, names: tuple[str, ...] = _MEASURES) -> list[str]:
     values = {name: row[f"{prefix}/{name}"] for name in names}
-    return [_percent(v) if n in ("error", "ece") else f"{v:.4f}" for n, v in values.items()]
+    return [percent(v) if n in ("error", "ece") else f"{v:.4f}" for n, v in values.items()]
 
 
 def _sub_networks(row: Mapping[str, Any]) -> list[str]:
@@ -179,7 +148,3 @@ def _cell(name: str, value: float) -> str:
     if not isfinite(value):
         return "–"
     return f"{value if name == 'calibration/temperature' else 100 * value:.2f}"
-
-
-def _percent(value: float) -> str:
-    return f"{100 * value:.2f} %"

@@ -16,11 +16,11 @@ from rich.table import Table
 
 from ablate import drawing, written
 from ablate.analyze.frames import write_frames
-from ablate.commands.asking import Asked, Words
+from ablate.commands.asking import Asked
 from ablate.commands.inspect import pictures
 from ablate.commands.inspect.pictures import MOMENTS
-from ablate.commands.inspect.request import checked
-from ablate.measure.inspection import Inspected, Seen, inspect
+from ablate.commands.printing import say
+from ablate.measure.inspection import Inspected, Seen
 from ablate.measure.signals import flat
 
 if TYPE_CHECKING:
@@ -55,10 +55,10 @@ class Inspection:
     failures: tuple[str, ...] = ()
 
 
-def write(inspected: Inspected) -> Inspection:
+def write(asked: Asked, inspected: Inspected) -> Inspection:
     """Write what was found: of one run into its folder, of several into their sweep's."""
     made = frames(inspected)
-    text = json.dumps(_content(inspected), indent=1, allow_nan=False, ensure_ascii=False)
+    text = json.dumps(_content(asked, inspected), indent=1, allow_nan=False, ensure_ascii=False)
     figures = pictures.draw(inspected.seen)
 
     def lay(folder: Path) -> None:
@@ -67,13 +67,13 @@ def write(inspected: Inspected) -> Inspection:
         for name, figure in figures.items():
             drawing.save(figure, folder, name)
 
-    folder = _folder(inspected.asked)
+    folder = folder_of(asked)
     written.put(folder, FOLDER, lay)
     failures = tuple(inspected.failures)
     return Inspection(**made, figures=figures, folder=folder, failures=failures)
 
 
-def _folder(asked: Asked) -> Path:
+def folder_of(asked: Asked) -> Path:
     several = len(asked.runs) > 1
     return (asked.runs[0].sweep if several else asked.runs[0].directory) / FOLDER
 
@@ -96,42 +96,36 @@ def _frame(inspected: Inspected, part: str) -> pd.DataFrame:
     return frame.astype(dict.fromkeys(numbers, "float64"))
 
 
-def _content(inspected: Inspected) -> dict[str, Any]:
+def _content(asked: Asked, inspected: Inspected) -> dict[str, Any]:
     looks = [
         _about(seen)
         | {"signals": {n: v if math.isfinite(v) else None for n, v in flat(seen.found).items()}}
         for seen in inspected.seen
     ]
-    settings = dict(inspected.asked.settings)
-    return {"settings": settings, "images": inspected.images, "looks": looks}
+    return {"settings": dict(asked.settings), "images": inspected.images, "looks": looks}
 
 
 # -- the terminal ----------------------------------------------------------------------------------
 
 
-def show(inspected: Inspected, folder: Path, console: Console) -> None:
+def show(asked: Asked, inspected: Inspected, folder: Path, console: Console) -> None:
     """Print tables: of one run all statistics, of several their deviations and gradients."""
     seen = [s for s in inspected.seen if s.mode != "eval" and s.moment in MOMENTS]
     names = list(dict.fromkeys(s.name for s in seen))
     for moment, told in MOMENTS.items():
         looks = [s for s in seen if s.moment == moment]
         for title, table in _tables(looks, len(names) > 1) if looks else ():
-            _say(console, f"{title}, {told}")
+            say(console, f"{title}, {told}")
             console.print(table)
     lines = [f"not finished: {failure}" for failure in inspected.failures]
     if len(names) > _MOST:
         lines.append(f"the first {_MOST} of {len(names)} arms; the figures and files have all")
-    if inspected.images < (wanted := inspected.asked.settings["images"]):
+    if inspected.images < (wanted := asked.settings["images"]):
         lines.append(f"images={wanted} is more than there are: {inspected.images} were looked at")
     both = any(s.mode == "eval" for s in inspected.seen)
     lines.append("in training mode" + (" (the frames hold evaluation mode, too)" if both else ""))
     for line in (*lines, f"written: {folder}"):
-        _say(console, line)
-
-
-def _say(console: Console, text: str) -> None:
-    """Print text as it is: what a user named may look like markup."""
-    console.print(text, markup=False, highlight=False, soft_wrap=True)
+        say(console, line)
 
 
 def _tables(looks: Sequence[Seen], several: bool) -> list[tuple[str, Table]]:
@@ -218,22 +212,3 @@ def _count(value: int) -> str:
     if value < 10_000:
         return str(value) if value else "–"
     return f"{value / 1000:.0f}k" if value < 1_000_000 else f"{value / 1e6:.3g}M"
-
-
-# -- the command -----------------------------------------------------------------------------------
-
-
-def command(asked: Asked, console: Console) -> int:
-    """Serve `ablate inspect`; return the exit status."""
-    written.require_folder(_folder(asked))
-    inspected = inspect(asked)
-    found = write(inspected)
-    show(inspected, found.folder, console)
-    return 1 if inspected.failures else 0
-
-
-def inspect_and_write(words: Words) -> Inspection:
-    """Serve `ablate.inspect`."""
-    asked = checked(words)
-    written.require_folder(_folder(asked))
-    return write(inspect(asked))

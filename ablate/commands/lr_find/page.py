@@ -16,11 +16,11 @@ from rich.markup import escape
 from rich.table import Table
 
 from ablate import drawing, written
-from ablate.commands.asking import Asked, Words
+from ablate.commands.asking import Asked
 from ablate.commands.lr_find import text_plot
-from ablate.commands.lr_find.curves import find
-from ablate.commands.lr_find.request import REPLACED, checked
+from ablate.commands.printing import say
 from ablate.measure.lr_range import Curve
+from ablate.measure.lr_tested import REPLACED
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -68,13 +68,13 @@ def write(asked: Asked, curves: Sequence[Curve]) -> RangeTest:
         (folder / "lr_find.json").write_text(text, encoding="utf-8")
         drawing.save(made, folder, "lr_find")
 
-    folder = _folder(asked)
+    folder = folder_of(asked)
     written.put(folder, FOLDER, lay)
     found = [{"arm": curve.name, **_suggested(curve)} for curve in curves]
     return RangeTest(frame, pd.DataFrame(found).astype(_TYPES), made, folder)
 
 
-def _folder(asked: Asked) -> Path:
+def folder_of(asked: Asked) -> Path:
     return asked.runs[0].sweep / FOLDER
 
 
@@ -131,7 +131,7 @@ def show(asked: Asked, curves: Sequence[Curve], folder: Path, console: Console) 
     if len(curves) > _MOST:
         console.print(f"the first {_MOST} arms are drawn; lr_find.png has all", highlight=False)
     for line in (REPLACED, f"written: {folder}"):
-        console.print(line, markup=False, highlight=False, soft_wrap=True)
+        say(console, line)
 
 
 def _rate(value: float | None) -> str:
@@ -201,21 +201,3 @@ def _draw_curve(axis: Any, curve: Curve, look: dict[str, Any], mode: str) -> Non
         if rate is not None and curve.lr[0] <= rate:
             loss = np.interp(math.log(rate), np.log(curve.lr), curve.smoothed)
             axis.plot([rate], [loss], color=colour, **mark)
-
-
-# -- the command -----------------------------------------------------------------------------------
-
-
-def command(asked: Asked, console: Console) -> int:
-    """Serve `ablate lr-find`; return the exit status."""
-    written.require_folder(_folder(asked))
-    curves = find(asked)
-    show(asked, curves, write(asked, curves).folder, console)
-    return 0
-
-
-def find_and_write(words: Words) -> RangeTest:
-    """Serve `ablate.lr_find`."""
-    asked = checked(words)
-    written.require_folder(_folder(asked))
-    return write(asked, find(asked))

@@ -1,0 +1,58 @@
+"""Serves `ablate inspect` and `ablate.inspect`: ask, train, look, write, print."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from rich.console import Console
+
+from ablate import written
+from ablate.commands.asking import Asked, Words, words_of
+from ablate.commands.inspect.request import checked
+from ablate.commands.interrupted import until_interrupted
+
+if TYPE_CHECKING:
+    from ablate.commands.inspect.page import Inspection
+    from ablate.measure.inspection import Inspected
+
+
+def serve(command: str, arguments: list[str], arms: Sequence[str]) -> int:
+    """Serve `ablate inspect`.
+
+    Args:
+        command: As it was called.
+        arguments: Of the command line: settings and overrides, and Hydra's flags.
+        arms: Further overrides, the words of an arm each.
+
+    Returns:
+        The exit status.
+
+    Raises:
+        AblateError: The request is wrong; nothing was started.
+    """
+    words = words_of(command, arguments, arms)
+    return until_interrupted(lambda: _serve(words))
+
+
+def inspect(words: Words) -> Inspection:
+    """Serve `ablate.inspect`."""
+    return _looked(words)[-1]
+
+
+def _serve(words: Words) -> int:
+    asked, inspected, found = _looked(words)
+    from ablate.commands.inspect.page import show
+
+    show(asked, inspected, found.folder, Console())
+    return 1 if inspected.failures else 0
+
+
+def _looked(words: Words) -> tuple[Asked, Inspected, Inspection]:
+    asked = checked(words)  # a wrong request is refused before anything heavy is loaded
+    from ablate.commands.inspect import page
+    from ablate.commands.inspect.look import look
+
+    written.require_folder(page.folder_of(asked))
+    inspected = look(asked)
+    return asked, inspected, page.write(asked, inspected)

@@ -1,0 +1,25 @@
+"""How a command ends when a stop is asked for."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable
+
+from ablate.launch.interruption import INTERRUPTED
+
+
+def until_interrupted(work: Callable[[], int], told: str = "interrupted") -> int:
+    """Do a command's work; where it is interrupted, say so on standard error.
+
+    Args:
+        work: Does it, and returns the exit status.
+        told: What is said.
+
+    Returns:
+        The exit status.
+    """
+    try:
+        return work()
+    except KeyboardInterrupt:
+        print(f"ablate: {told}", file=sys.stderr)
+        return INTERRUPTED

@@ -1,0 +1,42 @@
+"""Puts the runs of a request through the range test."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import replace
+
+from tqdm import tqdm
+
+from ablate.commands.asking import Asked, named_stacks
+from ablate.measure.lr_curves import curves
+from ablate.measure.lr_range import Curve
+from ablate.plan.execution import stacks_of
+from ablate.plan.run import Run
+from ablate.plan.stacks import Stack
+from ablate.train.memory import keep_freed_memory
+
+
+def find(asked: Asked) -> list[Curve]:
+    """Run the range test of a request; give a curve a run, in the order of the request."""
+    keep_freed_memory()
+    of_name: dict[str, Curve] = {}
+    total = asked.settings["steps"] * len(asked.runs)
+    # At most: a sweep ends early, and stacks of several runs have steps in common.
+    with tqdm(total=total, desc="lr-find", unit=" steps", disable=None, leave=False) as bar:
+        for stack, names in _stacks(asked):
+            for curve in curves(stack, names, asked.settings, bar.update):
+                of_name[curve.name] = curve
+    return [of_name[name] for name in asked.names]
+
+
+def _stacks(asked: Asked) -> Iterator[tuple[Stack, list[str]]]:
+    """Group the runs of a sweep into stacks; in a grid each run is a stack of its own rates."""
+    if asked.settings["mode"] == "sweep":
+        yield from named_stacks(asked)
+        return
+    for run, name in zip(asked.runs, asked.names, strict=True):
+        yield replace(_of_copies(run, asked.settings["points"]), runs=(run,)), [name]
+
+
+def _of_copies(run: Run, count: int) -> Stack:
+    return stacks_of([replace(run, key=f"{run.key}-{number}") for number in range(count)])[0]

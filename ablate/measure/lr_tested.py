@@ -1,0 +1,22 @@
+"""A run as the range test trains it."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any, Final
+
+from ablate.config import files
+from ablate.plan.run import Run, key
+
+REPLACED: Final = "optimizer.lr, schedule and warm-up are replaced by the rates of the test"
+
+
+def tested(run: Run, epochs: int) -> Run:
+    """Give a run as the test trains it: what sets the rate, and the length, are the test's own."""
+    config: dict[str, Any] = {
+        **run.config,
+        "epochs": epochs,
+        "schedule": files.option("schedule", "constant"),
+        "optimizer": {**run.config["optimizer"], "lr": 1.0},
+    }
+    return replace(run, config=config, key=key(config, run.digest))
