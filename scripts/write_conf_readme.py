@@ -1,4 +1,4 @@
-"""Writes conf/README.md, the page of every knob, from ablate/schema.py and the files in conf/.
+"""Writes conf/README.md, the page of every knob, from ablate/config/ and the files in conf/.
 
 python scripts/write_conf_readme.py            writes it
 python scripts/write_conf_readme.py --print    prints it
@@ -10,7 +10,9 @@ import sys
 from collections.abc import Iterable, Iterator, Sequence
 
 from ablate.config import files, schema
+from ablate.config.knobs.looking import EVALUATE, INSPECT, LR_FIND
 from ablate.config.schema import BY_NAME, KNOBS, Knob, shown
+from ablate.config.settings import Settings
 from ablate.config.types import Choice
 
 INTRO = """\
@@ -52,6 +54,7 @@ def page() -> str:
     parts += [_group(group, default) for group, default in chosen.items()]
     parts.append("\n".join(["## The run\n", *_table(run), ""]))
     parts.append("\n".join(["## Execution and labels\n", *_table(around), ""]))
+    parts += [_settings(settings) for settings in (EVALUATE, INSPECT, LR_FIND)]
     return "\n".join(parts)
 
 
@@ -92,6 +95,22 @@ def _table(knobs: Sequence[Knob]) -> Iterator[str]:
         kind = knob.place if knob.role == "result" else knob.role
         cells = (f"`{knob.name}`", _help(knob), _takes(knob), _defaults(knob), off, kind)
         yield f"| {' | '.join(cells)} |".replace("|  |", "| |")
+
+
+def _settings(settings: Settings) -> str:
+    lines = [
+        f"## Settings of `ablate {settings.command}`",
+        "",
+        "| setting | what it does | takes | default |",
+        "|---|---|---|---|",
+    ]
+    for setting in settings.each:
+        knob, default = setting.knob, setting.default
+        # A default that is not legal stands for nothing until the setting is given.
+        shown_default = "" if knob.fault(default) else f"`{shown(default)}`"
+        cells = (f"`{knob.name}`", _help(knob), _takes(knob), shown_default)
+        lines.append(f"| {' | '.join(cells)} |".replace("|  |", "| |"))
+    return "\n".join([*lines, ""])
 
 
 def _help(knob: Knob) -> str:

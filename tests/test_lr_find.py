@@ -240,6 +240,23 @@ def test_the_test_writes_its_files_and_touches_no_record():
     assert found.figure.axes[0].get_xlabel() == "learning rate"
 
 
+def test_a_later_test_replaces_files_whole_under_who_reads_them(monkeypatch):
+    monkeypatch.setattr(page.drawing, "save", lambda *_: [])
+    asked = request.checked(Words(TINY))
+    x = np.logspace(-3, 0, 5)
+    first, second = (lr_range.Curve(asked.names[0], x, y, y, None) for y in (x, 2 * x))
+    folder = page.write(asked, [first]).folder
+    names = ("lr_find.json", "lr_find.csv")
+    before = {name: (folder / name).read_bytes() for name in names}
+    readers = {name: (folder / name).open("rb") for name in names}
+    page.write(asked, [second])
+    for name, reader in readers.items():
+        with reader:
+            assert reader.read() == before[name]
+        assert (folder / name).read_bytes() != before[name]
+    assert {path.name for path in folder.iterdir()} == set(names)
+
+
 def test_a_diverged_rate_is_missing_in_the_frame_and_null_in_the_file():
     settings = ["mode=grid", "points=3", "steps=20", "low=1e-2", "high=1e30"]
     found = ablate.lr_find([*TINY, "optimizer=sgd", *settings])
