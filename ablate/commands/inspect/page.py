@@ -74,6 +74,7 @@ def write(asked: Asked, inspected: Inspected) -> Inspection:
 
 
 def folder_of(asked: Asked) -> Path:
+    """Name the folder that the results go to."""
     several = len(asked.runs) > 1
     return (asked.runs[0].sweep if several else asked.runs[0].directory) / FOLDER
 

@@ -75,6 +75,7 @@ def write(asked: Asked, curves: Sequence[Curve]) -> RangeTest:
 
 
 def folder_of(asked: Asked) -> Path:
+    """Name the folder that the results go to."""
     return asked.runs[0].sweep / FOLDER
 
 
