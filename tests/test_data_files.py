@@ -6,6 +6,9 @@ import builtins
 import gzip
 import pickle
 import re
+import subprocess
+import sys
+from importlib.util import spec_from_file_location
 from pathlib import Path
 
 import numpy as np
@@ -17,7 +20,6 @@ from torchvision import datasets
 from torchvision.datasets.utils import calculate_md5
 
 from ablate import data
-from ablate.data import cifar, idx, svhn
 from ablate.data.tensors import to_device
 from ablate.errors import AblateError
 from tests.files import (
@@ -79,6 +81,50 @@ def test_digits_are_those_of_scikit_learn():
     )
     assert source.shape == (1, 8, 8)
     assert source.classes == tuple("0123456789")
+
+
+def test_digits_are_read_without_importing_scikit_learn():
+    code = (
+        "import sys; from ablate import data; data.read({'name': 'digits'});"
+        " print(sorted({'sklearn', 'torch', 'PIL', 'scipy', 'pandas'} & set(sys.modules)))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout == "[]\n"
+
+
+@pytest.fixture
+def bare_sklearn(tmp_path, monkeypatch):
+    """A package of that name without its data; returns the place of the missing file."""
+    (tmp_path / "sklearn").mkdir()
+    (tmp_path / "sklearn" / "__init__.py").write_text("")
+    spec = spec_from_file_location("sklearn", tmp_path / "sklearn" / "__init__.py")
+    monkeypatch.setattr("ablate.data.digits.find_spec", lambda name: spec)
+    data.forget()
+    yield tmp_path / "sklearn" / "datasets" / "data" / "digits.csv.gz"
+    data.forget()
+
+
+def test_digits_that_scikit_learn_came_without_are_told_with_their_place(bare_sklearn):
+    with pytest.raises(AblateError, match="is not there") as caught:
+        data.read({"name": "digits"})
+    assert str(bare_sklearn) in str(caught.value)
+
+
+@pytest.mark.parametrize("content", [b"", b"no gzip", gzip.compress(b"a,b\n"), gzip.compress(b"")])
+@pytest.mark.filterwarnings("ignore:loadtxt")
+def test_damaged_digits_are_told_with_their_place(content, bare_sklearn):
+    bare_sklearn.parent.mkdir(parents=True)
+    bare_sklearn.write_bytes(content)
+    with pytest.raises(AblateError, match="does not read") as caught:
+        data.read({"name": "digits"})
+    assert str(bare_sklearn) in str(caught.value)
+
+
+def test_digits_without_scikit_learn_are_told(monkeypatch):
+    monkeypatch.setattr("ablate.data.digits.find_spec", lambda name: None)
+    data.forget()
+    with pytest.raises(AblateError, match="scikit-learn, which is not installed"):
+        data.read({"name": "digits"})
 
 
 def test_digits_need_no_files(tmp_path, monkeypatch):
@@ -455,18 +501,27 @@ def test_a_file_that_may_not_be_read_is_not_called_damaged(name, tmp_path, monke
     assert "delete" not in str(caught.value)
 
 
-def test_presence_takes_every_file(tmp_path):
-    for name, writer in WRITERS.items():
-        root = tmp_path / name
-        assert not data.present(name, root)
-        writer(root)
-        assert data.present(name, root)
-    (tmp_path / "mnist" / RAW / "train-labels-idx1-ubyte.gz").unlink()
-    (tmp_path / "cifar10" / BATCHES / "data_batch_5").unlink()
-    (tmp_path / "svhn" / "train_32x32.mat").unlink()
-    assert not idx.present("mnist", tmp_path / "mnist")
-    assert not cifar.present("cifar10", tmp_path / "cifar10")
-    assert not svhn.present(tmp_path / "svhn")
+@pytest.mark.parametrize(
+    ("name", "file"),
+    [
+        ("mnist", f"{RAW}/train-labels-idx1-ubyte.gz"),
+        ("cifar10", f"{BATCHES}/data_batch_5"),
+        ("cifar100", "cifar-100-python/test"),
+        ("svhn", "train_32x32.mat"),
+    ],
+)
+def test_a_set_is_at_hand_when_every_file_is_there(name, file, tmp_path):
+    config = {"name": name, "root": str(tmp_path / name)}
+    assert not data.is_at_hand(config)
+    WRITERS[name](tmp_path / name)
+    assert data.is_at_hand(config)
+    (tmp_path / name / file).unlink()
+    assert not data.is_at_hand(config)
+
+
+@pytest.mark.parametrize("config", [{"name": "digits"}, {"name": "folder", "root": "nowhere"}])
+def test_a_set_that_nobody_publishes_never_waits_for_a_download(config):
+    assert data.is_at_hand(config)
 
 
 # -- on the device --------------------------------------------------------------------------------

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import numpy as np
@@ -12,6 +13,7 @@ from torch.utils.data import IterableDataset, TensorDataset
 
 from ablate import data
 from ablate.data import own
+from ablate.data.reading import selection
 from ablate.errors import AblateError
 from tests.files import draw
 
@@ -156,7 +158,8 @@ def test_the_root_and_further_values_are_passed_on():
 
 def test_only_foreign_values_of_the_configuration_are_passed_on():
     config = {"name": "custom", "_target_": "a.B", "root": None, "train_size": 3, "level": 4}
-    assert data.arguments(config) == {"level": 4}
+    settings = json.loads(selection(config).settings)
+    assert settings == {"_target_": "a.B", "level": 4}
 
 
 def test_a_class_in_the_working_directory_is_found_by_its_path(tmp_path, monkeypatch):

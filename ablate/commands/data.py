@@ -8,7 +8,7 @@ from rich.table import Table
 
 from ablate import data
 from ablate.data import fetch
-from ablate.data.splits import sizes
+from ablate.data.registry import DATASETS
 from ablate.errors import AblateError, listed, nearest
 
 
@@ -26,22 +26,23 @@ def fetch_and_verify(name: str, root: str | None) -> int:
         AblateError: There is no such data set, or a file is damaged.
         DownloadError: A file could not be fetched.
     """
-    if name not in data.FETCHED:
-        own = "it is your own data set" if name in ("folder", "custom") else "there is no such set"
-        reason = "it ships inside scikit-learn" if name == "digits" else own
+    fetched = [each.name for each in DATASETS.values() if each.published is not None]
+    if name not in fetched:
+        known = DATASETS.get(name)
+        reason = "there is no such set" if known is None else known.unpublished
         raise AblateError(
             f"there is nothing to fetch for '{name}': {reason}; what can be fetched is"
-            f" {listed(data.FETCHED)}{nearest(name, data.FETCHED)}"
+            f" {listed(fetched)}{nearest(name, fetched)}"
         )
     home = data.home(root)
     source = data.read({"name": name, "root": root})
-    checked = fetch.checksums(name, home)
+    checked = fetch.checksums(DATASETS[name], home)
     wrong = [path for path, sound in checked.items() if not sound]
     if wrong:
         raise AblateError(
             *(f"{path} has another checksum than the published file" for path in wrong)
         )
-    split = sizes(name, {part: len(p.labels) for part, p in source.parts.items()})
+    split = data.sizes(name, {part: len(p.labels) for part, p in source.parts.items()})
     table = Table(title=escape(f"{name} in {home}"), title_justify="left", show_header=False)
     table.add_row("images", " × ".join(str(n) for n in source.shape))
     table.add_row("classes", str(len(source.classes)))

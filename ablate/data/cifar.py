@@ -9,15 +9,16 @@ from __future__ import annotations
 
 import io
 import pickle
-import tarfile
 import zlib
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from ablate.data.dataset import Dataset, File
 from ablate.data.source import Array, Part, Source, content, damaged
 from ablate.errors import AblateError
 
@@ -26,6 +27,7 @@ from ablate.errors import AblateError
 class Layout:
     """Where a set lies and how its batches name things."""
 
+    published: str  # torchvision's class
     folder: str
     archive: str
     train: tuple[str, ...]
@@ -34,30 +36,6 @@ class Layout:
     labels: str
     names: str
     classes: int
-
-
-LAYOUTS = {
-    "cifar10": Layout(
-        folder="cifar-10-batches-py",
-        archive="cifar-10-python.tar.gz",
-        train=tuple(f"data_batch_{i}" for i in range(1, 6)),
-        test=("test_batch",),
-        meta="batches.meta",
-        labels="labels",
-        names="label_names",
-        classes=10,
-    ),
-    "cifar100": Layout(
-        folder="cifar-100-python",
-        archive="cifar-100-python.tar.gz",
-        train=("train",),
-        test=("test",),
-        meta="meta",
-        labels="fine_labels",
-        names="fine_label_names",
-        classes=100,
-    ),
-}
 
 
 class _ArraysOnly(pickle.Unpickler):
@@ -74,27 +52,35 @@ class _ArraysOnly(pickle.Unpickler):
         raise pickle.UnpicklingError(f"it asks for {module}.{name}")
 
 
-def present(name: str, root: Path) -> bool:
-    """Tell whether the set is there, unpacked or as an archive."""
-    layout = LAYOUTS[name]
+def _files(layout: Layout, root: Path) -> list[Path]:
+    """Find the batches, and the names of the classes if they are there; else the archive."""
     folder = root / layout.folder
-    unpacked = all((folder / file).is_file() for file in (*layout.train, *layout.test))
-    return unpacked or (root / layout.archive).is_file()
+    batches = [folder / file for file in (*layout.train, *layout.test)]
+    if not all(path.is_file() for path in batches):
+        return [root / layout.archive]
+    meta = folder / layout.meta
+    return [*batches, meta] if meta.is_file() else batches
 
 
-def read(name: str, root: Path) -> Source:
-    """Read all batches of a set.
-
-    Raises:
-        AblateError: A file is damaged; it is named.
-    """
-    layout = LAYOUTS[name]
+def _read(layout: Layout, root: Path, settings: Mapping[str, Any]) -> Source:
     files = _Files(root, layout)
     parts = {
         "train": _join([_batch(files, file) for file in layout.train]),
         "test": _join([_batch(files, file) for file in layout.test]),
     }
     return Source(parts, _class_names(files))
+
+
+def _published(layout: Layout) -> list[File]:
+    """List the archive, and what it unpacks to."""
+    from torchvision import datasets  # keeps addresses and checksums up to date; slow to import
+
+    cls: Any = getattr(datasets, layout.published)
+    unpacked = [*cls.train_list, *cls.test_list, (cls.meta["filename"], cls.meta["md5"])]
+    return [
+        File(layout.archive, cls.tgz_md5, (cls.url,)),
+        *(File(f"{layout.folder}/{file}", md5) for file, md5 in unpacked),
+    ]
 
 
 class _Files:
@@ -122,6 +108,8 @@ class _Files:
         return content(path) if path.is_file() else None
 
     def _unpack(self, wanted: set[str]) -> dict[str, bytes]:
+        import tarfile  # with it come bz2 and lzma, which reading unpacked files does not need
+
         packed: dict[str, bytes] = {}
         raw = io.BytesIO(content(self.archive))
         try:
@@ -184,3 +172,42 @@ def _join(parts: list[Part]) -> Part:
         np.concatenate([part.images for part in parts]),
         np.concatenate([part.labels for part in parts]),
     )
+
+
+def _dataset(name: str, layout: Layout) -> Dataset:
+    return Dataset(
+        name,
+        partial(_read, layout),
+        partial(_files, layout),
+        published=partial(_published, layout),
+    )
+
+
+CIFAR10 = _dataset(
+    "cifar10",
+    Layout(
+        published="CIFAR10",
+        folder="cifar-10-batches-py",
+        archive="cifar-10-python.tar.gz",
+        train=tuple(f"data_batch_{i}" for i in range(1, 6)),
+        test=("test_batch",),
+        meta="batches.meta",
+        labels="labels",
+        names="label_names",
+        classes=10,
+    ),
+)
+CIFAR100 = _dataset(
+    "cifar100",
+    Layout(
+        published="CIFAR100",
+        folder="cifar-100-python",
+        archive="cifar-100-python.tar.gz",
+        train=("train",),
+        test=("test",),
+        meta="meta",
+        labels="fine_labels",
+        names="fine_label_names",
+        classes=100,
+    ),
+)

@@ -13,15 +13,11 @@ import sys
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext, redirect_stderr
-from dataclasses import dataclass
-from http.client import HTTPException
 from pathlib import Path
-from typing import Any
 
-from ablate.data import cifar, idx, svhn
+from ablate.data.dataset import Dataset, File
 from ablate.errors import AblateError
 
-_FAILURES = (OSError, RuntimeError, ValueError, HTTPException)  # of torchvision and of urllib
 _PATIENCE = 30.0  # seconds without a byte until a server counts as silent
 
 
@@ -31,69 +27,47 @@ class DownloadError(AblateError):
     status = 1
 
 
-@dataclass(frozen=True)
-class File:
-    """One file to fetch: its addresses, its place below the root, its MD5 checksum."""
-
-    urls: tuple[str, ...]
-    place: str
-    md5: str
-
-
-def files(name: str) -> tuple[File, ...]:
-    """List what a data set is made of."""
-    from torchvision import datasets
-
-    if name in idx.FOLDERS:
-        cls: Any = getattr(datasets, idx.FOLDERS[name])
-        folder = f"{idx.FOLDERS[name]}/raw"
-        return tuple(
-            File(tuple(f"{mirror}{file}" for mirror in cls.mirrors), f"{folder}/{file}", md5)
-            for file, md5 in cls.resources
-        )
-    if name in cifar.LAYOUTS:
-        cls = {"cifar10": datasets.CIFAR10, "cifar100": datasets.CIFAR100}[name]
-        return (File((cls.url,), cls.filename, cls.tgz_md5),)
-    split_list = datasets.SVHN.split_list
-    return tuple(
-        File((split_list[part][0],), split_list[part][1], split_list[part][2])
-        for part in svhn.FILES
-    )
-
-
-def download(name: str, root: Path) -> None:
+def download(dataset: Dataset, root: Path) -> None:
     """Fetch what is missing of a data set into its root, with a progress bar, and verify it.
 
     Raises:
         DownloadError: A file could not be fetched or is not what it should be; nothing is kept.
     """
-    missing = [file for file in files(name) if not _there(name, root, file)]
-    place = (root / missing[0].place).parent if missing else root
+    missing = dataset.missing(root)
+    files = [file for file in _published(dataset) if root / file.place in missing]
+    place = missing[0].parent if missing else root
     try:
         with (
             _directory(place),
             tempfile.TemporaryDirectory(prefix=".fetch-", dir=place) as folder,
             _timeout(),
         ):
-            for file in missing:
+            for file in files:
                 _first_that_works(file, Path(folder))
-            for file in missing:
+            for file in files:
                 if (root / file.place).exists():
                     continue  # somebody laid it there meanwhile
                 os.replace(Path(folder) / Path(file.place).name, root / file.place)
-    except _FAILURES as error:
-        wanted = ", ".join(Path(file.place).name for file in missing)
+    except _failures() as error:
+        wanted = ", ".join(path.name for path in missing)
         raise DownloadError(
-            f"data={name} needs {wanted} in {place}, and the download failed ({error}); with a"
-            f" network, `ablate data {name}` fetches it; without one, lay the files there, or name"
-            " another place with data.root=DIR or the environment variable ABLATE_DATA"
+            f"data={dataset.name} needs {wanted} in {place}, and the download failed ({error});"
+            f" with a network, `ablate data {dataset.name}` fetches it; without one, lay the files"
+            " there, or name another place with data.root=DIR or the environment variable"
+            " ABLATE_DATA"
         ) from error
 
 
-def _there(name: str, root: Path, file: File) -> bool:
-    if name in idx.FOLDERS:
-        return idx.find(name, root, Path(file.place).name.removesuffix(".gz")) is not None
-    return (root / file.place).is_file()
+def _failures() -> tuple[type[Exception], ...]:
+    """List what torchvision and urllib raise."""
+    from http.client import HTTPException  # slow to import, and planning imports this module
+
+    return OSError, RuntimeError, ValueError, HTTPException
+
+
+def _published(dataset: Dataset) -> list[File]:
+    assert dataset.published is not None, "what cannot be fetched is never missing"
+    return list(dataset.published())
 
 
 def _first_that_works(file: File, folder: Path) -> None:
@@ -106,7 +80,7 @@ def _first_that_works(file: File, folder: Path) -> None:
             with _bars_on_a_terminal_only():
                 download_url(url, str(folder), filename=Path(file.place).name, md5=file.md5)
             return
-        except _FAILURES as error:
+        except _failures() as error:
             reasons.append(f"{url}: {error}")
     raise RuntimeError("; ".join(reasons))
 
@@ -138,20 +112,14 @@ def _timeout() -> Iterator[None]:
         socket.setdefaulttimeout(before)
 
 
-def checksums(name: str, root: Path) -> dict[Path, bool]:
+def checksums(dataset: Dataset, root: Path) -> dict[Path, bool]:
     """Compare the files that lie below a root with their published checksums.
 
     Returns:
         For each file with a published checksum that is there: whether it agrees. (An unpacked idx
         file has none; reading it checks its form.)
     """
-    from torchvision import datasets
     from torchvision.datasets.utils import check_md5
 
-    known = {root / file.place: file.md5 for file in files(name)}
-    if name in cifar.LAYOUTS:
-        cls: Any = {"cifar10": datasets.CIFAR10, "cifar100": datasets.CIFAR100}[name]
-        folder = root / cls.base_folder
-        listed = [*cls.train_list, *cls.test_list, (cls.meta["filename"], cls.meta["md5"])]
-        known |= {folder / file: md5 for file, md5 in listed}
+    known = {root / file.place: file.md5 for file in _published(dataset)}
     return {path: check_md5(path, md5) for path, md5 in known.items() if path.is_file()}

@@ -11,13 +11,18 @@ is kept. All grey is read as one channel, anything else as RGB, without transpar
 from __future__ import annotations
 
 import os
+from collections.abc import Mapping
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from PIL import Image, ImageOps
 
+from ablate.data.dataset import Dataset
 from ablate.data.source import Array, Part, Source
 from ablate.errors import AblateError
+
+if TYPE_CHECKING:
+    from PIL import Image
 
 EXTENSIONS = (
     *(".jpg", ".jpeg", ".png", ".ppm", ".bmp", ".pgm"),
@@ -30,15 +35,15 @@ _TOLD = 5  # broken images in one message
 _WANTED = "data=folder takes a directory that holds one directory of images a class"
 
 
-def read(root: Path, image_size: int) -> Source:
+def _read(root: Path, settings: Mapping[str, Any]) -> Source:
     """Decode every image.
 
     Raises:
         AblateError: An image does not decode; the first few such are named.
     """
-    files, classes = _files(root)
+    files, classes = _labelled(root)
     paths = [path for part in files.values() for path, _ in part]
-    images = iter(_images(paths, image_size, _all_grey(paths)))
+    images = iter(_images(paths, settings["image_size"], _all_grey(paths)))
     parts = {
         name: Part(
             np.stack([next(images) for _ in part]), np.array([label for _, label in part], np.int64)
@@ -48,7 +53,17 @@ def read(root: Path, image_size: int) -> Source:
     return Source(parts, classes)
 
 
-def _files(root: Path) -> tuple[dict[str, list[tuple[Path, int]]], tuple[str, ...]]:
+def _files(root: Path) -> list[Path]:
+    """List all images.
+
+    Raises:
+        AblateError: They do not lie as the module's docstring says.
+    """
+    files, _ = _labelled(root)
+    return [path for part in files.values() for path, _ in part]
+
+
+def _labelled(root: Path) -> tuple[dict[str, list[tuple[Path, int]]], tuple[str, ...]]:
     if not root.is_dir():
         raise AblateError(
             f"data.root={root} is {'a file' if root.exists() else 'not there'}: {_WANTED}"
@@ -117,6 +132,8 @@ def _image_files(directory: Path) -> list[Path]:
 
 
 def _all_grey(paths: list[Path]) -> bool:
+    from PIL import Image  # only to decode: planning, which knows the folder, starts without
+
     for path in paths:
         try:
             with Image.open(path) as image:
@@ -145,6 +162,8 @@ def _images(paths: list[Path], size: int, grey: bool) -> list[Array]:
 
 
 def _image(path: Path, size: int, grey: bool) -> Array:
+    from PIL import Image, ImageOps
+
     with Image.open(path) as opened:
         image = _eight_bits(ImageOps.exif_transpose(opened)).convert("L" if grey else "RGB")
     image = ImageOps.fit(image, (size, size), Image.Resampling.BILINEAR)
@@ -154,6 +173,8 @@ def _image(path: Path, size: int, grey: bool) -> Array:
 
 def _eight_bits(image: Image.Image) -> Image.Image:
     """Bring what `convert` would clip or warn about to a mode that it converts faithfully."""
+    from PIL import Image
+
     if image.mode == "P" and image.has_transparency_data:
         return image.convert("RGBA")
     if image.mode == "F":
@@ -164,3 +185,8 @@ def _eight_bits(image: Image.Image) -> Image.Image:
     if values.min() < 0 or values.max() > _WHITE_16:
         raise ValueError("its pixels have more than 16 bits; 8 or 16 bits are read")
     return Image.fromarray((values >> 8).astype(np.uint8))
+
+
+FOLDER = Dataset(
+    "folder", _read, _files, settings=("image_size",), unpublished="it is your own data set"
+)

@@ -10,55 +10,52 @@ from __future__ import annotations
 
 import gzip
 import zlib
+from collections.abc import Mapping
+from fractions import Fraction
+from functools import partial
 from math import prod
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
+from ablate.data.dataset import Dataset, File
 from ablate.data.source import Array, Part, Source, content, damaged
 from ablate.errors import AblateError
 
-FOLDERS = {"mnist": "MNIST", "fashion_mnist": "FashionMNIST", "kmnist": "KMNIST"}
-FILES = {
+_STEMS = {
     "train": ("train-images-idx3-ubyte", "train-labels-idx1-ubyte"),
     "test": ("t10k-images-idx3-ubyte", "t10k-labels-idx1-ubyte"),
 }
-_CLOTHES = (
-    *("T-shirt", "trouser", "pullover", "dress", "coat"),
-    *("sandal", "shirt", "sneaker", "bag", "ankle boot"),
-)
-_KANA = ("o", "ki", "su", "tsu", "na", "ha", "ma", "ya", "re", "wo")
 
 
-def present(name: str, root: Path) -> bool:
-    """Tell whether all four files are there, compressed or not."""
-    return all(find(name, root, stem) for stems in FILES.values() for stem in stems)
+def _files(folder: str, root: Path) -> list[Path]:
+    """Find each of the four files: unpacked if it is there so, else compressed."""
+    raw = root / folder / "raw"
+    stems = [stem for pair in _STEMS.values() for stem in pair]
+    return [raw / stem if (raw / stem).is_file() else raw / f"{stem}.gz" for stem in stems]
 
 
-def read(name: str, root: Path) -> Source:
-    """Read the four files of a set.
-
-    Raises:
-        AblateError: A file is damaged; it is named.
-    """
-    parts = {part: _part(name, root, *stems) for part, stems in FILES.items()}
+def _read(folder: str, classes: tuple[str, ...], root: Path, settings: Mapping[str, Any]) -> Source:
+    files = iter(_files(folder, root))
+    parts = {part: _part(next(files), next(files)) for part in _STEMS}
     shapes = {part.images.shape[1:] for part in parts.values()}
     if len(shapes) > 1:
-        raise AblateError(f"{root / FOLDERS[name]}: training and test images differ in size")
-    names = {"fashion_mnist": _CLOTHES, "kmnist": _KANA}
-    return Source(parts, names.get(name, tuple(str(digit) for digit in range(10))))
+        raise AblateError(f"{root / folder}: training and test images differ in size")
+    return Source(parts, classes)
 
 
-def find(name: str, root: Path, stem: str) -> Path | None:
-    """Find one file of a set, unpacked if it is there so, else compressed; None if neither is."""
-    raw = root / FOLDERS[name] / "raw"
-    return next((path for path in (raw / stem, raw / f"{stem}.gz") if path.is_file()), None)
+def _published(folder: str) -> list[File]:
+    from torchvision import datasets  # keeps addresses and checksums up to date; slow to import
+
+    cls: Any = getattr(datasets, folder)
+    return [
+        File(f"{folder}/raw/{file}", md5, tuple(f"{mirror}{file}" for mirror in cls.mirrors))
+        for file, md5 in cls.resources
+    ]
 
 
-def _part(name: str, root: Path, images_stem: str, labels_stem: str) -> Part:
-    images_file, labels_file = find(name, root, images_stem), find(name, root, labels_stem)
-    assert images_file is not None, "present() was asked first"
-    assert labels_file is not None, "present() was asked first"
+def _part(images_file: Path, labels_file: Path) -> Part:
     images, labels = _array(images_file, dimensions=3), _array(labels_file, dimensions=1)
     if len(images) != len(labels):
         raise damaged(labels_file, f"it holds {len(labels)} labels for {len(images)} images")
@@ -85,3 +82,25 @@ def _array(path: Path, dimensions: int) -> Array:
     if len(raw) != header + prod(shape.tolist()):
         raise damaged(path, f"{header + prod(shape.tolist())} bytes expected, {len(raw)} found")
     return np.frombuffer(raw, np.uint8, offset=header).reshape(shape)
+
+
+def _dataset(name: str, folder: str, classes: tuple[str, ...]) -> Dataset:
+    return Dataset(
+        name,
+        partial(_read, folder, classes),
+        partial(_files, folder),
+        published=partial(_published, folder),
+        val_share=Fraction(1, 12),  # 5,000 of 60,000
+    )
+
+
+MNIST = _dataset("mnist", "MNIST", tuple(str(digit) for digit in range(10)))
+FASHION_MNIST = _dataset(
+    "fashion_mnist",
+    "FashionMNIST",
+    (
+        *("T-shirt", "trouser", "pullover", "dress", "coat"),
+        *("sandal", "shirt", "sneaker", "bag", "ankle boot"),
+    ),
+)
+KMNIST = _dataset("kmnist", "KMNIST", ("o", "ki", "su", "tsu", "na", "ha", "ma", "ya", "re", "wo"))

@@ -19,6 +19,8 @@ from typing import Any
 
 import numpy as np
 
+from ablate.config.targets import locate
+from ablate.data.dataset import Dataset
 from ablate.data.source import Array, Part, Source
 from ablate.errors import AblateError
 
@@ -122,3 +124,13 @@ def _pixels(image: Any) -> Array:
         pixels = np.asarray(image)
     pixels = pixels[None] if pixels.ndim == 2 else pixels
     return pixels if pixels.dtype == np.uint8 else pixels.astype(np.float32)
+
+
+def _read(root: Path, settings: Mapping[str, Any]) -> Source:
+    arguments = {name: value for name, value in settings.items() if name != "_target_"}
+    return read(locate(settings["_target_"], "data._target_"), arguments, root)
+
+
+CUSTOM = Dataset(
+    "custom", _read, files=None, settings=("_target_",), unpublished="it is your own data set"
+)

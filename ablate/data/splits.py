@@ -11,23 +11,17 @@ Source: Tijdeman 1980, "The chairman assignment problem" (that such an order exi
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from fractions import Fraction
 from heapq import heappop, heappush
 
 import numpy as np
 
+from ablate.data.registry import DATASETS
 from ablate.data.source import Array, Part, Source
 from ablate.errors import AblateError
 
-# Share of the training set that validates, where the set has its own test set: 5,000 images of the
-# MNIST-like sets' 60,000 and of CIFAR's 50,000.
-_VAL_SHARE = {
-    "mnist": Fraction(1, 12),
-    "fashion_mnist": Fraction(1, 12),
-    "kmnist": Fraction(1, 12),
-}
-_VAL_SHARE_ELSEWHERE = Fraction(1, 10)
 _FIFTH = Fraction(1, 5)  # of everything: validation, and test, where the files fix neither
 
 
@@ -81,7 +75,7 @@ def _by_earliest_end(first: Array, last: Array, tie: Array) -> Array:
 
 def sizes(
     name: str,
-    counts: dict[str, int],
+    counts: Mapping[str, int],
     train_size: int | None = None,
     val_size: int | None = None,
 ) -> Sizes:
@@ -112,7 +106,7 @@ def sizes(
             )
         left = pool
     else:
-        share = _FIFTH if "test" not in counts else _VAL_SHARE.get(name, _VAL_SHARE_ELSEWHERE)
+        share = _FIFTH if "test" not in counts else DATASETS[name].val_share
         val = int(total * share) if val_size is None else val_size
         left = pool - val
         if left < 1:

@@ -8,29 +8,33 @@ Source: Netzer et al. 2011, "Reading digits in natural images with unsupervised 
 from __future__ import annotations
 
 import io
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
+from ablate.data.dataset import Dataset, File
 from ablate.data.source import Part, Source, content, damaged
 
-FILES = {"train": "train_32x32.mat", "test": "test_32x32.mat"}
+_FILES = {"train": "train_32x32.mat", "test": "test_32x32.mat"}
 _ZERO = 10  # how the files label a zero
 
 
-def present(root: Path) -> bool:
-    """Tell whether both files are there."""
-    return all((root / file).is_file() for file in FILES.values())
+def _files(root: Path) -> list[Path]:
+    return [root / file for file in _FILES.values()]
 
 
-def read(root: Path) -> Source:
-    """Read both files.
-
-    Raises:
-        AblateError: A file is damaged; it is named.
-    """
-    parts = {part: _part(root / file) for part, file in FILES.items()}
+def _read(root: Path, settings: Mapping[str, Any]) -> Source:
+    parts = {part: _part(root / file) for part, file in _FILES.items()}
     return Source(parts, tuple(str(digit) for digit in range(10)))
+
+
+def _published() -> list[File]:
+    from torchvision import datasets  # keeps addresses and checksums up to date; slow to import
+
+    published = [datasets.SVHN.split_list[part] for part in _FILES]
+    return [File(file, md5, (url,)) for url, file, md5, *_ in published]
 
 
 def _part(path: Path) -> Part:
@@ -52,3 +56,6 @@ def _part(path: Path) -> Part:
     if (labels != stored).any() or labels.min() < 0 or labels.max() > _ZERO:
         raise damaged(path, f"its labels are not whole numbers from 1 to {_ZERO}")
     return Part(images, labels % _ZERO)
+
+
+SVHN = Dataset("svhn", _read, _files, published=_published)

@@ -13,14 +13,6 @@ from ablate.errors import nearest
 from ablate.nets import shapes
 from ablate.plan.run import sweep_name
 
-# What an option cannot do without, though its file names no value.
-_NEEDED = {
-    ("data", "folder"): "root",
-    ("data", "custom"): "_target_",
-    ("model", "custom"): "_target_",
-    ("norm", "custom"): "_target_",
-}
-
 
 def sound_names(config: Mapping[str, Any]) -> set[str]:
     """Name the values that are legal."""
@@ -32,14 +24,12 @@ def illegal(config: Mapping[str, Any], explicit: Set[str]) -> list[str]:
     """List values that are not legal, and names that are no knob's."""
     faults = _needs(config, explicit)
     for name, value, knob in schema.entries(config):
-        group = name.partition(".")[0]
+        group, _, part = name.partition(".")
         if knob is None:
             if not schema.is_argument(config, name):
                 faults.append(f"there is no knob {name}{nearest(name, BY_NAME)}")
             continue
-        missing = (
-            value is None and _NEEDED.get((group, _option(config, group))) == name[len(group) + 1 :]
-        )
+        missing = value is None and part in needed(config, group)
         fault = None if missing else knob.fault(value)
         faults += [fault] if fault else []
     return faults
@@ -47,13 +37,21 @@ def illegal(config: Mapping[str, Any], explicit: Set[str]) -> list[str]:
 
 def _needs(config: Mapping[str, Any], explicit: Set[str]) -> list[str]:
     faults = []
-    for (group, option), part in _NEEDED.items():
-        knob = BY_NAME[f"{group}.{part}"]
-        if _option(config, group) != option or schema.get(config, knob.name) is not None:
+    for knob in [BY_NAME[f"{g}.{part}"] for g in schema.OPTIONS for part in needed(config, g)]:
+        if schema.get(config, knob.name) is not None:
             continue
         if knob.name not in explicit or knob.null:  # else its own fault has been told
-            faults.append(f"{group}={option} needs {knob.name}=... ({knob.type})")
+            option = _option(config, knob.group)
+            faults.append(f"{knob.group}={option} needs {knob.name}=... ({knob.type})")
     return faults
+
+
+def needed(config: Mapping[str, Any], group: str) -> list[str]:
+    """Name what a group's option cannot do without: the values that its file leaves to be given."""
+    option = _option(config, group)
+    if option not in files.groups().get(group, ()):
+        return []
+    return [part for part, value in files.option(group, option).items() if value == "???"]
 
 
 def _option(config: Mapping[str, Any], group: str) -> str:

@@ -12,22 +12,15 @@ from ablate.config.schema import shown
 from ablate.data.source import Source
 from ablate.errors import AblateError
 from ablate.nets import shapes
-from ablate.plan.checks import count, model_is_sound
+from ablate.plan.checks import count, model_is_sound, needed
 
 
 def knows_its_data(config: Mapping[str, Any], sound: Set[str]) -> bool:
     """Tell whether the values that name the data set are all legal."""
     values = config["data"]
-    needed = {"folder": "root", "custom": "_target_"}.get(values["name"])
-    if needed is not None and values.get(needed) is None:
+    if any(values.get(name) is None for name in needed(config, "data")):
         return False
     return all(name in sound for name in schema.flatten(values, "data."))
-
-
-def is_at_hand(values: Mapping[str, Any]) -> bool:
-    """Tell whether reading a data set downloads nothing."""
-    name = values["name"]
-    return name not in data.FETCHED or data.present(name, data.home(values.get("root")))
 
 
 def against_the_data(

@@ -64,7 +64,7 @@ def _read(
     """Read the data set and check against it; a request that is wrong anyway downloads nothing."""
     if not data_checks.knows_its_data(config, sound):
         return None
-    if found and not data_checks.is_at_hand(config["data"]):
+    if found and not data.is_at_hand(config["data"]):
         return None
     try:
         source = data.read(config["data"])

@@ -4,15 +4,13 @@ from __future__ import annotations
 
 from typing import Final
 
-from ablate.config import effect
+from ablate.config import effect, files
 from ablate.config.knob import Knob
 from ablate.config.knobs.network import TARGET
 from ablate.config.types import Choice, Flag, Text, Whole
 
-DATASETS = (
-    *("digits", "mnist", "fashion_mnist", "kmnist", "cifar10", "cifar100", "svhn"),
-    *("folder", "custom"),
-)
+# Their files name the data sets: `ablate.data.registry`, which reads them, lies above this package.
+DATASETS = files.groups()["data"]
 EXECUTORS: Final = {  # a word of `launch` -> the class of `ablate.launch` that it names
     "inline": "ablate.launch.inline.Inline",
     "workers": "ablate.launch.workers.Workers",
