@@ -196,9 +196,9 @@ def load_model(path: str | Path) -> nn.Module:
         >>> model(images).argmax(-1)  # doctest: +SKIP
     """
     from ablate import record
+    from ablate.data.tensors import DTYPES
     from ablate.nets.build import build
     from ablate.nets.dropout import with_torch_dropout
-    from ablate.train.training import DTYPES
 
     found = record.read(Path(path))
     if found is None or found["status"] not in ("finished", "diverged"):

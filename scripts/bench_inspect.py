@@ -23,7 +23,7 @@ import torch
 from ablate import environment
 from ablate.commands.asking import Words
 from ablate.commands.inspect.request import checked
-from ablate.launch.describe import load
+from ablate.data import load
 from ablate.measure.observe import fixed_batch, observe, update_ratios
 from ablate.train.memory import keep_freed_memory
 from ablate.train.training import Training

@@ -19,7 +19,7 @@ from pathlib import Path
 import torch
 
 from ablate import environment
-from ablate.launch.describe import load
+from ablate.data import load
 from ablate.nets.dropout import with_own_dropout
 from ablate.train.memory import keep_freed_memory
 from ablate.train.training import Training

@@ -9,8 +9,8 @@ from typing import Any
 import torch
 
 from ablate.config import effect, files, schema
+from ablate.data import load
 from ablate.data.tensors import Split
-from ablate.launch.describe import load
 from ablate.train.training import Training
 from tests.configs import config
 

@@ -11,7 +11,7 @@ import pytest
 import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from ablate.launch.describe import load
+from ablate.data import load
 from ablate.train.training import Training
 from tests.configs import config
 from tests.techniques import TECHNIQUES, begun, ended, runs, same, trained

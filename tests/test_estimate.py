@@ -6,7 +6,7 @@ import pytest
 import torch
 from joblib.externals.loky.process_executor import ProcessPoolExecutor
 
-from ablate.launch.describe import load
+from ablate.data import load
 from ablate.launch.estimate import measure
 from ablate.plan.run import Run, key
 from ablate.plan.stacks import Stack

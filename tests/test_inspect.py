@@ -25,8 +25,8 @@ from ablate.commands.asking import Words
 from ablate.commands.inspect import pictures, request
 from ablate.commands.inspect.look import look as look_at
 from ablate.commands.inspect.page import frames, show
+from ablate.data import load
 from ablate.errors import AblateError
-from ablate.launch.describe import load
 from ablate.measure.layers import layers_of
 from ablate.measure.observe import fixed_batch, observe, of_training
 from ablate.measure.signals import BINS, flat, look, norm, signals

@@ -242,7 +242,7 @@ def test_a_run_leaves_the_record_that_it_returns():
 def test_the_metrics_are_those_of_the_saved_weights():
     found = ablate.run([*SMALL, "select=best"])
     model = ablate.load_model(folder())
-    from ablate.launch.describe import load
+    from ablate.data import load
 
     data = load(found["config"])
     for name in ("train", "val", "test"):

@@ -7,7 +7,7 @@ import torch
 from torch import nn
 
 from ablate import rng
-from ablate.launch.describe import load
+from ablate.data import load
 from ablate.nets.build import build
 from ablate.nets.dropout import Dropout
 from ablate.nets.init import initialize

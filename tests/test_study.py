@@ -12,10 +12,10 @@ import yaml
 from scipy import stats
 
 import ablate
-from ablate import data, record
+from ablate import record
 from ablate.analyze import frames, run_measures
+from ablate.data import loading
 from ablate.errors import AblateError
-from ablate.launch import describe
 from ablate.plan.request import Request
 from ablate.report.compare import compare
 from ablate.study import metric_names, study
@@ -591,7 +591,7 @@ def test_a_poisoned_test_split_changes_no_choice(monkeypatch: pytest.MonkeyPatch
         return {arm: values["tuned"] for arm, values in told["arms"].items()}
 
     clean = choices("clean")
-    split = data.split
+    split = loading.split
 
     def poisoned(*arguments: Any) -> dict[str, Any]:
         parts = dict(split(*arguments))
@@ -599,13 +599,13 @@ def test_a_poisoned_test_split_changes_no_choice(monkeypatch: pytest.MonkeyPatch
         parts["test"] = type(test)(test.images, (test.labels + 1) % 10)
         return parts
 
-    monkeypatch.setattr(data, "split", poisoned)
-    describe._load.cache_clear()
+    monkeypatch.setattr(loading, "split", poisoned)
+    loading._load.cache_clear()
     assert choices("poisoned") == clean
     clean_error, poisoned_error = (
         ablate.load(f"results/{name}")["test/error"].mean() for name in ("clean", "poisoned")
     )
-    describe._load.cache_clear()
+    loading._load.cache_clear()
     assert poisoned_error > clean_error, "the poison was there"
 
 

@@ -18,8 +18,8 @@ from torch import Tensor
 
 from ablate.config import files, schema
 from ablate.config.knob import Knob
+from ablate.data import load
 from ablate.errors import AblateError
-from ablate.launch.describe import load
 from ablate.plan.request import Request
 from ablate.plan.run import Run
 from ablate.train.training import Training

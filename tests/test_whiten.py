@@ -16,9 +16,9 @@ from torch.utils.flop_counter import FlopCounterMode
 
 import ablate
 from ablate.config import schema
+from ablate.data import load
 from ablate.data.tensors import Split, Tensors
 from ablate.errors import AblateError
-from ablate.launch.describe import load
 from ablate.measure.observe import of_training
 from ablate.nets import shapes
 from ablate.nets.build import build

@@ -1,4 +1,4 @@
-"""Data sets: where they lie, how they are read, and how they are split.
+"""Data sets: where they lie, how they are read, how they are split and brought onto a device.
 
 `registry` holds them all and says how to add one. Nothing here imports torch, Pillow or
 scikit-learn before it is needed, since every command imports this package.
@@ -6,6 +6,7 @@ scikit-learn before it is needed, since every command imports this package.
 
 from __future__ import annotations
 
+from ablate.data.loading import load
 from ablate.data.reading import forget, home, is_at_hand, read
 from ablate.data.source import Part, Source
 from ablate.data.splits import Sizes, sizes, split
@@ -17,6 +18,7 @@ __all__ = [
     "forget",
     "home",
     "is_at_hand",
+    "load",
     "read",
     "sizes",
     "split",

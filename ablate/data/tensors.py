@@ -11,6 +11,8 @@ from torch import Tensor
 
 from ablate.data.source import Part
 
+DTYPES = {"fp32": torch.float32, "bf16": torch.float32, "fp64": torch.float64}  # of the weights
+
 
 @dataclass(frozen=True)
 class Split:

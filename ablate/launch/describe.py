@@ -2,18 +2,14 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Mapping
 from datetime import UTC, datetime
-from functools import lru_cache
-from typing import Any
-
-import torch
+from typing import TYPE_CHECKING
 
 from ablate import data, environment, record
-from ablate.data.tensors import Tensors, to_device
 from ablate.plan.run import Run
-from ablate.train.training import DTYPES, Training
+
+if TYPE_CHECKING:
+    from ablate.train.training import Training
 
 
 def first_record(run: Run) -> record.Record:
@@ -55,28 +51,6 @@ def environment_of(run: Run, training: Training, slot: int) -> record.Environmen
         },
         "stack": {"width": stack.width, "slot": slot, "fused": stack.fused},
     }
-
-
-def load(config: Mapping[str, Any]) -> Tensors:
-    """Bring a configuration's data set onto its device, split and ready; the last one is kept."""
-    wanted = {name: config[name] for name in ("data", "device", "precision")}
-    # The digest tells apart what a relative path meant in another working directory.
-    return _load(json.dumps(wanted, sort_keys=True), data.read(config["data"]).digest)
-
-
-@lru_cache(maxsize=1)
-def _load(wanted: str, digest: str) -> Tensors:
-    config = json.loads(wanted)
-    source, values = data.read(config["data"]), config["data"]
-    counts = {name: len(part.labels) for name, part in source.parts.items()}
-    sizes = data.sizes(values["name"], counts, values.get("train_size"), values.get("val_size"))
-    return to_device(
-        data.split(source, sizes),
-        len(source.classes),
-        values.get("image_size"),
-        torch.device(config["device"]),
-        DTYPES[config["precision"]],
-    )
 
 
 def now() -> str:

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import torch
 from joblib.externals.loky.process_executor import ProcessPoolExecutor
 
-from ablate.launch.describe import load
+from ablate import data
 from ablate.plan.execution import Execution
 from ablate.plan.stacks import Stack, graph_of
 from ablate.train.memory import keep_freed_memory, peak
@@ -78,7 +78,8 @@ def measure(stack: Stack, threads: int | None) -> tuple[float, int, int]:
     cuda = config["device"] == "cuda"
     if cuda:
         torch.cuda.reset_peak_memory_stats()
-    training = Training([run.config for run in stack.runs], load(config), fused=stack.fused)
+    tensors = data.load(config)
+    training = Training([run.config for run in stack.runs], tensors, fused=stack.fused)
     for _ in range(min(_WARM, training.steps)):
         training.advance()
     if cuda:

@@ -18,10 +18,10 @@ from pathlib import Path
 
 import torch
 
-from ablate import record, streams
+from ablate import data, record, streams
 from ablate.config import schema
 from ablate.errors import raise_if_full
-from ablate.launch.describe import environment_of, first_record, load, now
+from ablate.launch.describe import environment_of, first_record, now
 from ablate.launch.interruption import Interruption
 from ablate.plan.run import Run
 from ablate.train.memory import keep_freed_memory
@@ -184,7 +184,7 @@ class _Attempt:
         began = time.perf_counter()
         config = self.runs[0].config
         with _deterministic(bool(config["deterministic"])):
-            tensors = load(config)
+            tensors = data.load(config)
             configs = [self.work.runs[slot].config for slot in self.standing]
             self.training = Training(configs, tensors, fused=self.work.fused)
             self._restore()

@@ -18,9 +18,8 @@ from typing import Any
 from torch import Tensor
 from tqdm import tqdm
 
-from ablate import record
+from ablate import data, record
 from ablate.errors import AblateError
-from ablate.launch.describe import load
 from ablate.measure.layers import differs
 from ablate.measure.observe import fixed_batch, observe, update_ratios
 from ablate.measure.signals import OF_LAYERS, OF_WEIGHTS, Look
@@ -139,7 +138,8 @@ class _Watch:
         self.runs, self.names, self.into = stack.runs, names, into
         self.every, self.train = settings["every"], settings["train"]
         configs = [run.config for run in stack.runs]
-        self.training = Training(configs, load(configs[0]), fused=stack.fused)
+        tensors = data.load(configs[0])
+        self.training = Training(configs, tensors, fused=stack.fused)
         self.batch = fixed_batch(self.training.data, settings["images"])
         into.images = min(into.images, len(self.batch[0]))
         own = self.training.alone is not None

@@ -9,8 +9,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from ablate import data
 from ablate.data.tensors import Tensors
-from ablate.launch.describe import load
 from ablate.measure.lr_range import Curve, Numbers, Step, grid, rising, smooth, sweep
 from ablate.measure.lr_tested import tested
 from ablate.plan.stacks import Stack
@@ -30,7 +30,7 @@ def curves(
         settings: Those of `ablate lr-find`.
         tick: Called at each step.
     """
-    tensors = load(stack.runs[0].config)
+    tensors = data.load(stack.runs[0].config)
     steps = settings["steps"]
     epoch_steps = len(tensors.train) // stack.runs[0].config["batch_size"]
     configs = [tested(run, -(-steps // epoch_steps)).config for run in stack.runs]

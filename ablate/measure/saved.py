@@ -13,14 +13,12 @@ from torch import Tensor, nn
 
 from ablate import data, record, rng
 from ablate.config import schema
-from ablate.data.tensors import Split, Tensors
+from ablate.data.tensors import DTYPES, Split, Tensors
 from ablate.errors import AblateError
-from ablate.launch.describe import load
 from ablate.nets.build import build, has_own_parts
 from ablate.plan import own_code
 from ablate.plan.run import key
 from ablate.train.batches import EVAL_BATCH, seed_of
-from ablate.train.training import DTYPES
 
 # Both get the number of a part of a split, [B, C, H, W] as it is stored.
 See = Callable[[Tensor, int], Tensor]  # those images -> what the network is given
@@ -126,7 +124,7 @@ def open_run(directory: Path, found: record.Record, device: str) -> Saved:
             f"{directory}: the data have changed since it was trained (their digest was"
             f" {trained_on}, now it is {source.digest})"
         )
-    tensors = load({**config, "device": device})
+    tensors = data.load({**config, "device": device})
     with rng.seeded(0):  # torch's layers draw weights of their own, which are replaced here
         module = build(config, tensors.shape, tensors.classes)
     _check_own_code(directory, found)

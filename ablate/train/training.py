@@ -30,8 +30,6 @@ from ablate.train.update import Update
 
 Config = Mapping[str, Any]
 
-DTYPES = {"fp32": torch.float32, "bf16": torch.float32, "fp64": torch.float64}  # of the weights
-
 
 class Training:
     """R runs of one graph, at one step.

@@ -17,8 +17,8 @@ from typing import Any
 
 import torch
 
+from ablate.data import load
 from ablate.data.tensors import Tensors
-from ablate.launch.describe import load
 from gpu.tools import Bench
 
 _TARGET, _SURE = 0.94, 0.939  # mean accuracy, and the lower end of its interval

@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ablate.launch.describe import load
+from ablate.data import load
 from ablate.nets.shapes import training_bytes
 from gpu.convolutions import WAYS, Convolution
 from gpu.tools import Bench, least_bytes, worst

@@ -15,8 +15,8 @@ import torch
 import torch.multiprocessing as processes
 from torch import nn
 
+from ablate.data import load
 from ablate.data.tensors import Tensors
-from ablate.launch.describe import load
 from ablate.train.training import Training
 from contenders import Step, by_hand, network, with_loader
 from gpu.tools import Bench, exact_convolutions, least_bytes

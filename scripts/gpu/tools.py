@@ -14,8 +14,8 @@ from typing import Any
 import torch
 
 from ablate import environment
+from ablate.data import load
 from ablate.data.tensors import Tensors
-from ablate.launch.describe import load
 from ablate.nets.shapes import layers
 from ablate.train.training import Training
 from contenders import configuration
