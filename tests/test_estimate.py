@@ -6,7 +6,7 @@ import pytest
 import torch
 from joblib.externals.loky.process_executor import ProcessPoolExecutor
 
-from ablate.data import load
+from ablate.data import facts, load
 from ablate.launch.estimate import measure
 from ablate.plan.run import Run, key
 from ablate.plan.stacks import Stack
@@ -31,7 +31,8 @@ def test_the_estimate_of_memory_is_within_a_fifth_of_what_training_takes(width):
 def _stack(width):
     changes = {"model": "mlp", "model.hidden": [1024, 1024], "epochs": 2}
     configs = [config(seed=seed, **changes) for seed in range(width)]
-    runs = [Run(made, "digest", key(made, "digest"), (1, 8, 8), 10) for made in configs]
+    digest = facts({"name": "digits"}).digest
+    runs = [Run(made, digest, key(made, digest), (1, 8, 8), 10) for made in configs]
     return Stack(tuple(runs), width > 1, "")
 
 

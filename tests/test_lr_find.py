@@ -20,8 +20,8 @@ import ablate
 from ablate.commands.asking import Words
 from ablate.commands.lr_find import page, request, text_plot
 from ablate.commands.lr_find.find import find
-from ablate.errors import AblateError
 from ablate.data import load
+from ablate.errors import AblateError
 from ablate.measure import lr_curves, lr_range
 from ablate.measure.lr_tested import REPLACED
 from ablate.optim.optimizer import RULES

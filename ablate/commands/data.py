@@ -8,6 +8,7 @@ from rich.table import Table
 
 from ablate import data
 from ablate.data import fetch
+from ablate.data.fact_cache import facts_of
 from ablate.data.registry import DATASETS
 from ablate.errors import AblateError, listed, nearest
 
@@ -42,7 +43,8 @@ def fetch_and_verify(name: str, root: str | None) -> int:
         raise AblateError(
             *(f"{path} has another checksum than the published file" for path in wrong)
         )
-    split = data.sizes(name, {part: len(p.labels) for part, p in source.parts.items()})
+    facts = facts_of(source)
+    split = data.sizes(name, facts.counts)
     table = Table(title=escape(f"{name} in {home}"), title_justify="left", show_header=False)
     table.add_row("images", " × ".join(str(n) for n in source.shape))
     table.add_row("classes", str(len(source.classes)))

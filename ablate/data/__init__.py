@@ -6,15 +6,18 @@ scikit-learn before it is needed, since every command imports this package.
 
 from __future__ import annotations
 
+from ablate.data.fact_cache import Facts, facts, forget
 from ablate.data.loading import load
-from ablate.data.reading import forget, home, is_at_hand, read
+from ablate.data.reading import home, is_at_hand, read
 from ablate.data.source import Part, Source
 from ablate.data.splits import Sizes, sizes, split
 
 __all__ = [
+    "Facts",
     "Part",
     "Sizes",
     "Source",
+    "facts",
     "forget",
     "home",
     "is_at_hand",

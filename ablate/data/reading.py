@@ -13,6 +13,7 @@ from typing import Any
 from ablate.config import schema
 from ablate.data import fetch
 from ablate.data.dataset import Dataset
+from ablate.data.file_state import FileState, file_state
 from ablate.data.registry import DATASETS
 from ablate.data.source import Source
 from ablate.errors import AblateError
@@ -39,6 +40,28 @@ class Selection:
     def dataset(self) -> Dataset:
         """The data set."""
         return DATASETS[self.name]
+
+    def state(self) -> FileState | None:
+        """Give the state of the files; None where they are not known, or not all there.
+
+        Raises:
+            AblateError: They do not lie as the data set needs them.
+        """
+        files = self.dataset.files
+        return None if files is None else file_state(files(self.root))
+
+
+@dataclass(frozen=True)
+class Reading:
+    """What was read.
+
+    Attributes:
+        source: The images and labels.
+        state: The state of their files just before; None where it is not known.
+    """
+
+    source: Source
+    state: FileState | None
 
 
 def user_cache() -> Path:
@@ -77,23 +100,20 @@ def read(config: Mapping[str, Any]) -> Source:
         AblateError: Files are damaged or are not what is needed.
         DownloadError: Files are missing and could not be fetched.
     """
-    return _reading(selection(config))
+    return reading(selection(config)).source
 
 
 @lru_cache(maxsize=4)
-def _reading(wanted: Selection) -> Source:
+def reading(wanted: Selection) -> Reading:
     """Read what is selected, as `read` does."""
     dataset, root = wanted.dataset, wanted.root
     if dataset.published is not None and root.exists() and not root.is_dir():
         raise AblateError(f"data.root={root} is a file: the directory of the data is needed")
     if dataset.missing(root):
         fetch.download(dataset, root)
-    return dataset.read(root, json.loads(wanted.settings))
-
-
-def forget() -> None:
-    """Forget what was read: files may have changed since the last request."""
-    _reading.cache_clear()
+    # Asked for before the files are read: of a file that changes meanwhile it is then out of date.
+    state = wanted.state()
+    return Reading(dataset.read(root, json.loads(wanted.settings)), state)
 
 
 def is_at_hand(config: Mapping[str, Any]) -> bool:

@@ -78,7 +78,7 @@ def measure(stack: Stack, threads: int | None) -> tuple[float, int, int]:
     cuda = config["device"] == "cuda"
     if cuda:
         torch.cuda.reset_peak_memory_stats()
-    tensors = data.load(config)
+    tensors = data.load(config, stack.runs[0].digest)
     training = Training([run.config for run in stack.runs], tensors, fused=stack.fused)
     for _ in range(min(_WARM, training.steps)):
         training.advance()

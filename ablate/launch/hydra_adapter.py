@@ -50,6 +50,7 @@ def hand_over(plan: Plan) -> Outcome:
     """Let Hydra bring a plan about, by the sweeper and the launcher that its request names."""
     request, stop = plan.request, None
     _SEARCHED.clear()
+    _run_of.cache_clear()  # the data may have changed since an earlier request, and keys with them
     with hydra_session(request) as hydra:
         bring = hydra.multirun if request.multirun else hydra.run
         try:

@@ -184,7 +184,7 @@ class _Attempt:
         began = time.perf_counter()
         config = self.runs[0].config
         with _deterministic(bool(config["deterministic"])):
-            tensors = data.load(config)
+            tensors = data.load(config, self.runs[0].digest)
             configs = [self.work.runs[slot].config for slot in self.standing]
             self.training = Training(configs, tensors, fused=self.work.fused)
             self._restore()

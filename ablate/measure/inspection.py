@@ -138,7 +138,7 @@ class _Watch:
         self.runs, self.names, self.into = stack.runs, names, into
         self.every, self.train = settings["every"], settings["train"]
         configs = [run.config for run in stack.runs]
-        tensors = data.load(configs[0])
+        tensors = data.load(configs[0], stack.runs[0].digest)
         self.training = Training(configs, tensors, fused=stack.fused)
         self.batch = fixed_batch(self.training.data, settings["images"])
         into.images = min(into.images, len(self.batch[0]))

@@ -30,7 +30,7 @@ def curves(
         settings: Those of `ablate lr-find`.
         tick: Called at each step.
     """
-    tensors = data.load(stack.runs[0].config)
+    tensors = data.load(stack.runs[0].config, stack.runs[0].digest)
     steps = settings["steps"]
     epoch_steps = len(tensors.train) // stack.runs[0].config["batch_size"]
     configs = [tested(run, -(-steps // epoch_steps)).config for run in stack.runs]

@@ -9,7 +9,6 @@ from typing import Any
 from ablate import data
 from ablate.config import schema
 from ablate.config.schema import shown
-from ablate.data.source import Source
 from ablate.errors import AblateError
 from ablate.nets import shapes
 from ablate.plan.checks import count, model_is_sound, needed
@@ -24,13 +23,13 @@ def knows_its_data(config: Mapping[str, Any], sound: Set[str]) -> bool:
 
 
 def against_the_data(
-    config: Mapping[str, Any], source: Source, sound: Set[str], explicit: Set[str]
+    config: Mapping[str, Any], facts: data.Facts, sound: Set[str], explicit: Set[str]
 ) -> list[str]:
-    """List what does not fit the data set that was read."""
+    """List what does not fit the data set."""
     if "batch_size" not in sound:
         return []
     try:
-        size = sizes(config, source)
+        size = sizes(config, facts)
     except AblateError as error:
         return list(error.faults)
     faults = []
@@ -44,7 +43,7 @@ def against_the_data(
         faults.append("norm=batch needs at least 2 training images")
     if size.val == 0:
         faults += _without_validation(config)
-    _, height, width = shape_of(config, source)
+    _, height, width = shape_of(config, facts)
     faults += _far_shifts(config, sound, min(height, width))
     if config["model"]["name"] != "custom" and model_is_sound(config, sound):
         faults += _network(config, height, width)
@@ -117,15 +116,16 @@ def _network(config: Mapping[str, Any], height: int, width: int) -> list[str]:
     return []
 
 
-def shape_of(config: Mapping[str, Any], source: Source) -> tuple[int, int, int]:
+def shape_of(config: Mapping[str, Any], facts: data.Facts) -> tuple[int, int, int]:
     """Give channels, height and width of an image as the network sees it."""
-    channels, height, width = source.shape
+    channels, height, width = facts.shape
     side = config["data"].get("image_size")
     return channels, side or height, side or width
 
 
-def sizes(config: Mapping[str, Any], source: Source) -> data.Sizes:
+def sizes(config: Mapping[str, Any], facts: data.Facts) -> data.Sizes:
     """Work out how many images each split gets."""
-    counts = {name: len(part.labels) for name, part in source.parts.items()}
     values = config["data"]
-    return data.sizes(values["name"], counts, values.get("train_size"), values.get("val_size"))
+    return data.sizes(
+        values["name"], facts.counts, values.get("train_size"), values.get("val_size")
+    )

@@ -14,7 +14,6 @@ from ablate.config import files, schema
 from ablate.config.effect import SOLVERS
 from ablate.config.types import ListOf, Real, Text
 from ablate.data.fetch import DownloadError
-from ablate.data.source import Source
 from ablate.errors import AblateError
 from ablate.nets.gains import gain_of
 from ablate.plan import checks, data_checks, own_code
@@ -46,35 +45,35 @@ def resolve(contents: Contents, explicit: Set[str], earlier: Sequence[str] = ())
     found += checks.unwritable(config)
     if config["device"] == "cuda":
         found += environment.lacks_cuda()
-    source = _read(config, sound, explicit, found)
+    facts = _facts(config, sound, explicit, found)
     if found:
         raise AblateError(*found)
-    assert source is not None, "a data set that does not read is a fault"
-    config = _canonical(config, source)
-    shape, classes = data_checks.shape_of(config, source), len(source.classes)
+    assert facts is not None, "a data set that does not read is a fault"
+    config = _canonical(config, facts)
+    shape, classes = data_checks.shape_of(config, facts), len(facts.classes)
     alone = own_code.try_out(config, shape, classes)
     data_checks.check_newton(config, shape, classes)
-    identity = key(config, source.digest, own_code.digests(config))
-    return Run(config, source.digest, identity, shape, classes, alone)
+    identity = key(config, facts.digest, own_code.digests(config))
+    return Run(config, facts.digest, identity, shape, classes, alone)
 
 
-def _read(
+def _facts(
     config: Mapping[str, Any], sound: Set[str], explicit: Set[str], found: list[str]
-) -> Source | None:
-    """Read the data set and check against it; a request that is wrong anyway downloads nothing."""
+) -> data.Facts | None:
+    """Look at the data set and check against it; a wrong request downloads nothing."""
     if not data_checks.knows_its_data(config, sound):
         return None
     if found and not data.is_at_hand(config["data"]):
         return None
     try:
-        source = data.read(config["data"])
+        facts = data.facts(config["data"])
     except DownloadError:
         raise
     except AblateError as error:
         found += error.faults
         return None
-    found += data_checks.against_the_data(config, source, sound, explicit)
-    return source
+    found += data_checks.against_the_data(config, facts, sound, explicit)
+    return facts
 
 
 def _without_foreign_defaults(config: dict[str, Any], explicit: Set[str]) -> dict[str, Any]:
@@ -93,7 +92,7 @@ def _without_foreign_defaults(config: dict[str, Any], explicit: Set[str]) -> dic
 # -- one form for equal runs -----------------------------------------------------------------------
 
 
-def _canonical(config: Mapping[str, Any], source: Source) -> dict[str, Any]:
+def _canonical(config: Mapping[str, Any], facts: data.Facts) -> dict[str, Any]:
     """Bring legal values to one form."""
     new = {k: dict(v) if isinstance(v, Mapping) else v for k, v in config.items()}
     for name, value, knob in schema.entries(config):
@@ -108,7 +107,7 @@ def _canonical(config: Mapping[str, Any], source: Source) -> dict[str, Any]:
     if new["init"].get("gain") == "auto":
         new["init"]["gain"] = _gain(new)
     new["name"] = sweep_name(new)
-    _canonical_sizes(new, source)
+    _canonical_sizes(new, facts)
     return new
 
 
@@ -119,16 +118,16 @@ def _gain(config: Mapping[str, Any]) -> float:
     return gain / gain_of("relu") if he else gain
 
 
-def _canonical_sizes(new: dict[str, Any], source: Source) -> None:
+def _canonical_sizes(new: dict[str, Any], facts: data.Facts) -> None:
     """Write a size that is the data set's own anyway as null, and a full batch as its number."""
-    wanted, values = data_checks.sizes(new, source), new["data"]
+    wanted, values = data_checks.sizes(new, facts), new["data"]
     if new["batch_size"] == "full" or new["batch_size"] > wanted.train:  # a default, of few images
         new["batch_size"] = wanted.train
     for name, number in (("val_size", wanted.val), ("train_size", wanted.train)):
-        default = data_checks.sizes({"data": values | {name: None}}, source)
+        default = data_checks.sizes({"data": values | {name: None}}, facts)
         if number == getattr(default, name.removesuffix("_size")):
             values[name] = None
-    _, height, width = source.shape
+    _, height, width = facts.shape
     if values["name"] != "folder" and values.get("image_size") == height == width:
         values["image_size"] = None
 

@@ -107,7 +107,7 @@ def of_equal_steps(study: Study, cells: Sequence[Cell], firsts: Sequence[Run]) -
 
 def _steps(run: Run) -> tuple[int, int]:
     """Give a run's epochs, and the steps of one."""
-    sizes = data_checks.sizes(run.config, data.read(run.config["data"]))
+    sizes = data_checks.sizes(run.config, data.facts(run.config["data"]))
     return run.config["epochs"], sizes.train // run.config["batch_size"]
 
 

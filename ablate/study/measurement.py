@@ -218,4 +218,4 @@ def _lacking(metric: str, run: Run, asked: Wanted) -> str | None:
 
 
 def _validates(run: Run) -> bool:
-    return data_checks.sizes(run.config, data.read(run.config["data"])).val > 0
+    return data_checks.sizes(run.config, data.facts(run.config["data"])).val > 0
