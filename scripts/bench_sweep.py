@@ -1,11 +1,15 @@
-"""What a sweep costs: ours beside Hydra's basic launcher and beside one plain script a run.
+"""What a sweep costs: ours beside Hydra's basic launcher and a script a run; and what starting costs.
 
-    python scripts/bench_sweep.py [--seeds N]
+    python scripts/bench_sweep.py [--part sweep|start] [--seeds N]
 
 dropout {0, 0.25, 0.5} x norm {none, batch} x seeds on digits, once with a small network and once
 with the default one. All contenders run the installed command or a script, from nothing to the last
 record, one after another on the same cores; start-up is included. The scripts' time is that of one
 script of each kind, times the number of runs.
+
+What it costs to start is told as a ratio to `import torch`, taken in turn with it: what a command
+takes for help, for a refusal, for a plan of 1,000 cells, where everything asked for is finished, for
+a run of a single step, and for each further run of a sweep.
 """
 
 from __future__ import annotations
@@ -16,6 +20,7 @@ import sys
 import tempfile
 import time
 from pathlib import Path
+from statistics import median
 
 from ablate import environment
 
@@ -66,10 +71,18 @@ print(accuracy)
 def main() -> None:
     """Print all comparisons."""
     parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--part", choices=("sweep", "start"))
     parser.add_argument("--seeds", type=int, default=10)
-    seeds: int = parser.parse_args().seeds
+    options = parser.parse_args()
     about = environment.describe("cpu")
     print(f"{about['device']}, {about['threads']} cores, torch {about['versions']['torch']}")
+    if options.part != "start":
+        _compare_sweeps(options.seeds)
+    if options.part != "sweep":
+        _compare_starts()
+
+
+def _compare_sweeps(seeds: int) -> None:
     print(f"{6 * seeds} runs: {' '.join(GRID)} seed=range({seeds}), 30 epochs of digits\n")
     for name, knobs in NETWORKS.items():
         ours = _sweep(GRID, f"seed=range({seeds})", *knobs)
@@ -81,10 +94,48 @@ def main() -> None:
         print(
             f"  a plain script a run             {scripts:7.1f} s   {scripts / ours:.2f} times ours"
         )
-    # Runs of a single step: all but start-up is launching and recording.
-    tiny = ("model=mlp", "model.hidden=[8]", "data.train_size=64", "epochs=1", "launch=inline")
-    few, many = (_sweep((), f"seed=range({count})", *tiny) for count in (10, 110))
-    print(f"launching and recording, a run beyond the first ten: {10 * (many - few):.1f} ms")
+
+
+# -- what it costs to start ------------------------------------------------------------------------
+
+# Of a single step: all but the start is launching and recording.
+TINY = ("model=mlp", "model.hidden=[8]", "data.train_size=64", "epochs=1", "launch=inline")
+FEW, MANY, TURNS = 10, 110, 5
+
+
+def _compare_starts() -> None:
+    """Take everything in turn, and print medians and ratios of the medians."""
+    with tempfile.TemporaryDirectory() as folder:
+        finished = ("-m", *TINY, "seed=range(60)", f"out={folder}/finished")
+        subprocess.run([COMMAND, "run", *finished], check=True, capture_output=True)
+        words = {
+            "import torch": [sys.executable, "-c", "import torch"],
+            "ablate --help": [COMMAND, "--help"],
+            "a wrong override, refused": [COMMAND, "run", "epohcs=3"],
+            "a plan of 1,000 cells": [COMMAND, "plan", "-m", *TINY, "seed=range(1000)"],
+            "60 runs, all finished": [COMMAND, "run", *finished],
+            "a run of a single step": [COMMAND, "run", *TINY, "rerun=all", f"out={folder}/one"],
+            f"{FEW} such runs": [COMMAND, "run", "-m", *TINY, f"seed=range({FEW})"],
+            f"{MANY} such runs": [COMMAND, "run", "-m", *TINY, f"seed=range({MANY})"],
+        }
+        seconds: dict[str, list[float]] = {name: [] for name in words}
+        for turn in range(TURNS):
+            for name, command in words.items():
+                place = [f"out={folder}/{turn}"] if name.endswith("such runs") else []
+                start = time.perf_counter()
+                subprocess.run([*command, *place], check=False, capture_output=True)
+                seconds[name].append(time.perf_counter() - start)
+    told = {name: median(some) for name, some in seconds.items()}
+    unit = told["import torch"]
+    print(f"\nstarting, medians of {TURNS} turns")
+    for name, value in told.items():
+        print(f"  {name:27} {value:6.2f} s   {value / unit:5.2f} times import torch")
+    further = (told[f"{MANY} such runs"] - told[f"{FEW} such runs"]) / (MANY - FEW)
+    ratio = further / unit
+    print(f"  {'each further run':27} {1000 * further:6.1f} ms  {ratio:5.4f} times import torch")
+
+
+# -- sweeps ----------------------------------------------------------------------------------------
 
 
 def _sweep(grid: tuple[str, ...], *knobs: str) -> float:
