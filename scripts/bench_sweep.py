@@ -1,4 +1,4 @@
-"""What a sweep costs: ours beside Hydra's basic launcher and a script a run; and what starting costs.
+"""What a sweep costs, beside Hydra's basic launcher and a script a run; and what starting costs.
 
     python scripts/bench_sweep.py [--part sweep|start] [--seeds N]
 
@@ -8,8 +8,8 @@ record, one after another on the same cores; start-up is included. The scripts' 
 script of each kind, times the number of runs.
 
 What it costs to start is told as a ratio to `import torch`, taken in turn with it: what a command
-takes for help, for a refusal, for a plan of 1,000 cells, where everything asked for is finished, for
-a run of a single step, and for each further run of a sweep.
+takes for help, for a refusal, for a plan of 1,000 cells, for a request of which everything is
+finished, for a run of a single step, and for each further run of a sweep.
 """
 
 from __future__ import annotations
