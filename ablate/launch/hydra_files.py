@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -39,7 +40,7 @@ def _leave(cell: Planned, hydra: str) -> None:
     folder = cell.run.directory / ".hydra"
     folder.mkdir(parents=True, exist_ok=True)
     for name, text in (
-        ("config.yaml", _yaml(cell.contents)),
+        ("config.yaml", "".join(_section(n, json.dumps(v)) for n, v in cell.contents.items())),
         ("hydra.yaml", hydra),
         ("overrides.yaml", _yaml(list(cell.overrides))),
     ):
@@ -74,6 +75,12 @@ def _filled(template: str, cell: Planned) -> str:
     for name, value in zip(_OF_A_RUN, values, strict=True):
         template = template.replace(f"'@{name}@'", json.dumps(value))
     return template
+
+
+@lru_cache(maxsize=1024)
+def _section(name: str, value: str) -> str:
+    """Write a part of a configuration, given as JSON; most runs of a sweep share most parts."""
+    return _yaml({name: json.loads(value)})
 
 
 def _yaml(value: Any) -> str:

@@ -35,12 +35,37 @@ def replacing(path: Path) -> Iterator[IO[bytes]]:
 def write_json(path: Path, value: Any) -> None:
     """Replace a JSON file atomically; numbers that are not finite become null.
 
+    Laid out for a reader: a name a line; below it a group of knobs, an epoch or a metric a line.
+
     Raises:
         TypeError: JSON has no such value; the old file stays.
     """
-    text = json.dumps(_finite(value), indent=1, allow_nan=False, ensure_ascii=False)
+    try:
+        text = _laid_out(value)
+    except ValueError:
+        text = _laid_out(_finite(value))
     with replacing(path) as file:
         file.write(text.encode())
+
+
+_DEEPEST = 2  # level whose entries get lines of their own
+
+
+def _laid_out(value: Any, level: int = 1) -> str:
+    """Write a value; below the deepest level on one line, by json's own fast encoder.
+
+    Raises:
+        ValueError: A number is not finite.
+    """
+    if level > _DEEPEST or not value or not isinstance(value, dict | list):
+        return json.dumps(value, allow_nan=False, ensure_ascii=False)
+    if isinstance(value, dict):
+        entries = [f"{json.dumps(str(k))}: {_laid_out(v, level + 1)}" for k, v in value.items()]
+    else:
+        entries = [_laid_out(entry, level + 1) for entry in value]
+    first, last = "{}" if isinstance(value, dict) else "[]"
+    inner = "\n" + " " * level
+    return f"{first}{inner}{f',{inner}'.join(entries)}{inner[:-1]}{last}"
 
 
 def _finite(value: Any) -> Any:
