@@ -163,16 +163,9 @@ def report(
     CSV and LaTeX, figures/ SVG and PNG, frames/ parquet. An arm is named as the report names it:
     --baseline "dropout.dense=0.0 norm=none".
     """
-    from rich.console import Console
+    from ablate.commands.report import serve
 
-    from ablate.report.question import Asked
-    from ablate.report.terminal import show_comparison
-    from ablate.report.write import write_report
-
-    folder, comparison = write_report(paths, Asked(baseline=baseline, metric=metric), out)
-    console = Console()
-    show_comparison(comparison, console)
-    console.print(f"report: {folder}/report.html", markup=False, highlight=False, soft_wrap=True)
+    serve(paths, baseline, metric, out)
 
 
 @app.command()

@@ -1,76 +1,312 @@
-"""What is measured of a network's logits, for every run of a stack at once."""
+"""Every metric that runs can be compared by: its name, its better side, its unit, its source.
+
+Whatever names, checks, ranks or prints a metric asks this table: frames, study files, reports.
+To add one that training records, compute it (`ablate.train.quality.measure` for one of each split,
+`Training._metrics` for any other) and give it a line here: in `OF_A_SPLIT`, or in `_metrics`.
+
+train|val|test/<q>    loss (mean negative log likelihood, nats), accuracy, error, ece (expected
+                      calibration error), brier (Brier score), on the selected weights
+gap/<q>               accuracy: training less test; loss: test less training
+epochs_to_best        epoch of the lowest validation error
+acted/<limit>         share of steps in which a limit acted: clipping, the max-norm
+
+These follow from the record, those of the error from its validation split alone, so that none of
+them can be used to choose by the test set:
+
+epochs_to_target      first epoch whose validation error is at most a target
+seconds               of training alone
+images_per_second     training images passed, over these seconds
+parameters            weights and biases
+val/error_lowest      lowest validation error of any epoch
+val/error_area        area under that error's curve, as its mean height: low where learning is fast
+val/error_spread      its standard deviation over the last quarter of the epochs: stability
+
+`ablate evaluate`, or a study's `measure`, measures these of the test images after training
+(``evaluate/val/...`` of the validation images), where <q> is ``error``, ``loss``, ``ece`` or
+``brier``:
+
+evaluate/plain/<q>                 the network as it was trained: dropout by weight scaling
+evaluate/views/<q>                 probabilities averaged over views of each image
+evaluate/dropout/<mean>/<q>        averaged over sampled sub-networks: ``arithmetic``, ``geometric``
+evaluate/dropout/agreement/<mean>  share of images that this mean decides as weight scaling does
+evaluate/dropout/divergence/<mean> KL(this mean ‖ weight scaling), nats
+evaluate/dropout/entropy           of the arithmetic mean, nats; ``information``: how much of it the
+                                   choice of the sub-network accounts for
+evaluate/calibration/temperature   fitted on validation; ``after/<q>``, but for the error, with it
+evaluate/deletion/50/error         with 50 % of each hidden layer's units deleted (10, 20, ... 90),
+                                   a mean over draws
+evaluate/deletion/error_area       that curve's mean height from 0 to 90 %
+evaluate/correlation/1             mean |r| between units of hidden layer 1, 2, ...; ``mean`` of all
+evaluate/perturbation/shift/error  mean over its strengths; ``rotate`` and ``noise`` too
+
+And `ablate inspect`, or a study's `measure`, these of training images in training mode, at the
+``start`` (initial weights) and the ``end``:
+
+inspect/start/activation_std/1     standard deviation of hidden layer 1, 2, ...; ``last``;
+                                   ``ratio``: the last layer's over the first's
+inspect/start/saturated/1          share of outputs near an end of the activation's range; ``last``;
+                                   ``mean`` over hidden layers
+inspect/start/dead/mean            share of units that are the same for every image, likewise
+inspect/start/gradient_norm/1      norm of the loss's gradient by weight matrix 1, 2, ...; ``last``:
+                                   the output layer's; ``ratio``: the first's over the last's (near
+                                   1 too where signal and gradient vanish alike: the product stays)
+
+A hidden layer is an activation's output, or a recurrent layer's states; in a network without such
+modules the output of each convolution and linear layer but the last. What cannot be told (the
+saturation of a relu, a ratio to 0) is missing.
+"""
 
 from __future__ import annotations
 
-import math
-from collections.abc import Sequence
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from typing import Final, Literal
 
-import torch
-from torch import Tensor
+from ablate.errors import listed, nearest
 
-ECE_BINS = 15
+Side = Literal["lower", "higher"]
+Kind = Literal["recorded", "derived", "evaluate", "inspect"]
+
+PRIMARY: Final = "test/error"  # what runs are compared by where nobody says otherwise
+TARGET: Final = "epochs_to_target"
+LAYER: Final = "<layer>"  # in a name: stands for the number of any layer, 1, 2, ...
 
 
-def measure(logits_RNK: Tensor, labels_N: Tensor) -> dict[str, Tensor]:
-    """Measure a split.
+# -- units -----------------------------------------------------------------------------------------
 
-    Args:
-        logits_RNK: Logits of all its images.
-        labels_N: Their labels, int64.
+
+@dataclass(frozen=True)
+class Unit:
+    """How a number is written.
+
+    Attributes:
+        scale: What the recorded number is multiplied by.
+        decimals: Digits after the point; None writes three digits in all, or none after it.
+        name: Of a value: ``%``, ``s`` or nothing.
+        difference: Of a difference: ``points`` where a value is in %.
+        signed: Whether a difference bears a sign; a ratio, which takes its place, does not.
+        tiny: Whether a value may be tiny or huge, and is written with three significant digits.
+    """
+
+    scale: float
+    decimals: int | None
+    name: str
+    difference: str
+    signed: bool = True
+    tiny: bool = False
+
+
+FRACTION: Final = Unit(100, 2, "%", "points")
+POINTS: Final = Unit(100, 2, "points", "points")  # a difference of fractions
+LOSS: Final = Unit(1, 4, "", "")  # in nats; of a Brier score without a unit
+EPOCHS: Final = Unit(1, 1, "", "")
+SECONDS: Final = Unit(1, None, "s", "s")
+PLAIN: Final = Unit(1, None, "", "")
+DECIMAL: Final = Unit(1, 3, "", "")
+TINY: Final = Unit(1, None, "", "", tiny=True)
+
+
+# -- metrics ---------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Metric:
+    """A number that every run has, or may have.
+
+    Attributes:
+        name: As in frames, study files and `ablate report --metric`: parts with slashes between
+            them, and no dot, which would make a knob of it.
+        better: Which side is better; None where the question decides. A gap has no better side: it
+            shrinks with less overfitting and with less fitting alike.
+        unit: How it is written.
+        kind: Where it comes from: ``recorded`` by training, ``derived`` from the record, or
+            measured after training, by ``evaluate`` or ``inspect``.
+        label: Its name in a sentence; by default made from the name: ``test error``.
+        no_claim: Why nothing can be claimed by it, as the end of a sentence.
+    """
+
+    name: str
+    better: Side | None
+    unit: Unit
+    kind: Kind = "recorded"
+    label: str = ""
+    no_claim: str | None = None
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "label", self.label or _in_words(self.name))
+
+    @property
+    def is_after_training(self) -> bool:
+        """Whether it is measured after training, by a command or for a study."""
+        return self.kind in ("evaluate", "inspect")
+
+    @property
+    def is_of_a_layer(self) -> bool:
+        """Whether it is of one layer by its number, of which there may be many."""
+        return self.is_after_training and self.pattern != self.name
+
+    @property
+    def pattern(self) -> str:
+        """Its name in this table, with ``<layer>`` in place of a layer's number."""
+        head, _, last = self.name.rpartition("/")
+        return f"{head}/{LAYER}" if self.is_after_training and last.isdecimal() else self.name
+
+    @property
+    def place(self) -> str:
+        """The split, or the moment of an inspection, that it is measured of; of others nothing."""
+        return self._divided[0]
+
+    @property
+    def path(self) -> str:
+        """Its name without the place: ``error``, ``dropout/entropy``, ``dead/mean``."""
+        return self._divided[1]
+
+    @property
+    def group(self) -> str:
+        """The first part of its path: of `ablate evaluate`, what it measures or leaves out."""
+        return self.path.partition("/")[0]
+
+    @property
+    def _divided(self) -> tuple[str, str]:
+        first, _, rest = self.name.partition("/")
+        place, _, path = rest.partition("/")
+        if self.kind == "inspect" or (self.kind == "evaluate" and place in SPLITS):
+            return place, path
+        if self.kind == "evaluate":
+            return "test", rest
+        return (first, rest) if first in SPLITS else ("", self.name)
+
+
+def _in_words(name: str) -> str:
+    first, _, rest = name.partition("/")
+    if first == "gap":
+        return f"{rest} gap"
+    words = name.replace("_", " ") if first == "inspect" else name
+    return words.replace("/", " ")
+
+
+# -- the table -------------------------------------------------------------------------------------
+
+SPLITS: Final = ("train", "val", "test")
+MOMENTS: Final = ("start", "end")
+LIMITS: Final = ("clip_norm", "clip_value", "max_norm")
+
+OF_A_SPLIT: Final[dict[str, tuple[Side, Unit]]] = {  # recorded of each split
+    "loss": ("lower", LOSS),
+    "accuracy": ("higher", FRACTION),
+    "error": ("lower", FRACTION),
+    "ece": ("lower", FRACTION),
+    "brier": ("lower", LOSS),
+}
+
+_Row = tuple[str, Side | None, Unit]
+_JUDGED: Final = ("error", "loss", "ece", "brier")  # an accuracy would say the error once more
+_MEANS: Final = ("arithmetic", "geometric")
+
+_EVALUATED: Final[tuple[_Row, ...]] = (
+    *((f"plain/{q}", *OF_A_SPLIT[q]) for q in _JUDGED),
+    *((f"views/{q}", *OF_A_SPLIT[q]) for q in _JUDGED),
+    *((f"dropout/{mean}/{q}", *OF_A_SPLIT[q]) for mean in _MEANS for q in _JUDGED),
+    *((f"dropout/agreement/{mean}", None, FRACTION) for mean in _MEANS),
+    *((f"dropout/divergence/{mean}", None, DECIMAL) for mean in _MEANS),
+    ("dropout/entropy", None, DECIMAL),
+    ("dropout/information", None, DECIMAL),
+    ("calibration/temperature", None, DECIMAL),
+    *((f"calibration/after/{q}", *OF_A_SPLIT[q]) for q in _JUDGED if q != "error"),
+    *((f"deletion/{percent}/error", "lower", FRACTION) for percent in range(10, 100, 10)),
+    ("deletion/error_area", "lower", FRACTION),
+    (f"correlation/{LAYER}", None, DECIMAL),
+    ("correlation/mean", None, DECIMAL),
+    *((f"perturbation/{way}/error", "lower", FRACTION) for way in ("shift", "rotate", "noise")),
+)
+_INSPECTED: Final[tuple[_Row, ...]] = (
+    *((f"activation_std/{part}", None, TINY) for part in (LAYER, "last", "ratio")),
+    *((f"saturated/{part}", None, FRACTION) for part in (LAYER, "last", "mean")),
+    ("dead/mean", None, FRACTION),
+    *((f"gradient_norm/{part}", None, TINY) for part in (LAYER, "last", "ratio")),
+)
+_SAME_FOR_EVERY_SEED: Final = (
+    "it is the same for every seed of an arm, so that nothing can be tested"
+)
+
+
+def _recorded() -> Iterator[Metric]:
+    for split in SPLITS:
+        for name, (better, unit) in OF_A_SPLIT.items():
+            yield Metric(f"{split}/{name}", better, unit)
+    yield Metric("gap/accuracy", None, POINTS)
+    yield Metric("gap/loss", None, LOSS)
+    yield Metric("epochs_to_best", None, EPOCHS, label="epochs to the best")
+    for limit in LIMITS:
+        yield Metric(f"acted/{limit}", None, FRACTION)
+
+
+def _derived() -> Iterator[Metric]:
+    yield Metric(TARGET, "lower", EPOCHS, "derived", "epochs to the target")
+    yield Metric("seconds", "lower", SECONDS, "derived", "training time")
+    yield Metric("images_per_second", "higher", PLAIN, "derived", "images per second")
+    yield Metric("parameters", None, PLAIN, "derived", no_claim=_SAME_FOR_EVERY_SEED)
+    yield Metric("val/error_lowest", "lower", FRACTION, "derived", "lowest val error")
+    yield Metric("val/error_area", "lower", FRACTION, "derived", "area under the val error")
+    yield Metric("val/error_spread", "lower", FRACTION, "derived", "spread of the last val errors")
+
+
+def _after_training() -> Iterator[Metric]:
+    for row in _EVALUATED:
+        yield _evaluated("evaluate", *row)
+    for row in _EVALUATED:
+        if not row[0].startswith("calibration/"):  # its temperature is fitted on validation
+            yield _evaluated("evaluate/val", *row)
+    for moment in MOMENTS:
+        for path, better, unit in _INSPECTED:
+            yield Metric(f"inspect/{moment}/{path}", better, unit, "inspect")
+
+
+def _evaluated(start: str, path: str, better: Side | None, unit: Unit) -> Metric:
+    return Metric(f"{start}/{path}", better, unit, "evaluate")
+
+
+METRICS: Final[dict[str, Metric]] = {
+    metric.name: metric for metric in (*_recorded(), *_derived(), *_after_training())
+}
+
+
+def find(name: str) -> Metric | None:
+    """Find a metric by its name, in which any number may stand for ``<layer>``."""
+    if (metric := METRICS.get(name)) is not None:
+        return None if LAYER in name else metric
+    head, _, last = name.rpartition("/")
+    pattern = METRICS.get(f"{head}/{LAYER}")
+    if pattern is None or not re.fullmatch("[1-9][0-9]*", last):
+        return None
+    return replace(pattern, name=name, label=pattern.label.replace(LAYER, last))
+
+
+def metric_of(name: str) -> Metric:
+    """Describe a metric; one that this table lacks is a plain number, and neither side is better.
+
+    A record may hold more than this table knows, if another version or a loop of the user's own
+    wrote it.
+    """
+    return find(name) or Metric(name, None, PLAIN)
+
+
+def refused(name: str) -> str | None:
+    """Say why no run can have a metric of this name.
 
     Returns:
-        float64 [R] each: ``loss`` (mean cross entropy in nats), ``accuracy``, ``error`` and ``ece``
-        as fractions, ``brier`` (mean squared distance of the probabilities from the label's, in
-        [0, 2]; Brier 1950).
+        The end of a sentence that begins with the name, with the nearest legal one, or with the
+        legal ones where none is near; None where the metric is known.
+
+    Example:
+        >>> refused("test/eror")
+        "no run records it; did you mean 'test/error'?"
     """
-    logits_RNK = logits_RNK.double()
-    log_RNK = logits_RNK.log_softmax(-1)
-    loss_R = -log_RNK.gather(-1, labels_N.expand(len(log_RNK), -1)[..., None]).mean((-2, -1))
-    confidence_RN, guess_RN = log_RNK.max(-1)
-    right_RN = (guess_RN == labels_N).double()
-    accuracy_R = right_RN.mean(-1)
-    ece_R = calibration_error(confidence_RN.exp(), right_RN)
-    p_RNK = log_RNK.exp()
-    right_p_RN = p_RNK.gather(-1, labels_N.expand(len(p_RNK), -1)[..., None])[..., 0]
-    brier_R = (p_RNK.square().sum(-1) + 1 - 2 * right_p_RN).mean(-1)
-    return {
-        "loss": loss_R,
-        "accuracy": accuracy_R,
-        "error": 1 - accuracy_R,
-        "ece": ece_R,
-        "brier": brier_R,
-    }
-
-
-def averaged(logits: Sequence[Tensor]) -> Tensor:
-    """Average the probabilities of several views of the same images.
-
-    Args:
-        logits: Logits [R, N, K] of each view.
-
-    Returns:
-        Logarithms of the mean probabilities, [R, N, K]; of a single view its logits as they are.
-    """
-    if len(logits) == 1:
-        return logits[0]
-    logs = torch.stack([each.double().log_softmax(-1) for each in logits])
-    return logs.logsumexp(0) - math.log(len(logits))
-
-
-def calibration_error(confidence_RN: Tensor, right_RN: Tensor) -> Tensor:
-    """Work out the expected calibration error over 15 equal bins of confidence.
-
-    Args:
-        confidence_RN: Largest probability an image, in (0, 1].
-        right_RN: Whether the guess is right, 0 or 1.
-
-    Returns:
-        [R]: mean over images of |mean confidence - accuracy| of its bin.
-
-    Source: Guo et al. 2017, arXiv:1706.04599, equation 3; bins (a, b].
-    """
-    bin_RN = (confidence_RN * ECE_BINS).ceil().long().clamp(1, ECE_BINS) - 1
-    gap_RK = torch.zeros(len(bin_RN), ECE_BINS, dtype=torch.float64, device=bin_RN.device)
-    # A diverged run's NaN would be an illegal bin; its result is NaN all the same.
-    gap_RK.scatter_add_(-1, bin_RN.clamp(0, ECE_BINS - 1), confidence_RN - right_RN)
-    return gap_RK.abs().sum(-1) / confidence_RN.shape[-1]
+    if find(name) is not None:
+        return None
+    if hint := nearest(name, (known.replace(LAYER, "1") for known in METRICS)):
+        return f"no run records it{hint}"
+    legal = [known for known, metric in METRICS.items() if not metric.is_after_training]
+    after = "what `ablate evaluate` and `ablate inspect` measure"
+    return f"no run records it: it is one of {listed([*legal, after])}"

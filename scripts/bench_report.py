@@ -23,6 +23,7 @@ from pathlib import Path
 from typing import Any
 
 from ablate.config import files, schema
+from ablate.metrics import OF_A_SPLIT
 
 ABLATE = Path(sys.executable).parent / "ablate"
 FAILED = 0.01  # of the runs
@@ -99,7 +100,7 @@ def _record(
     measured = {
         f"{split}/{name}": error * factor
         for split, factor in (("train", 0.5), ("val", 0.9), ("test", 1.0))
-        for name in ("loss", "accuracy", "error", "ece", "brier")
+        for name in OF_A_SPLIT
     }
     gaps = {"gap/accuracy": error / 2, "gap/loss": error / 2, "epochs_to_best": epochs - 3}
     return {

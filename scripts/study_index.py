@@ -12,7 +12,7 @@ from ablate.report.compare import Comparison
 from ablate.report.escape import markdown
 from ablate.report.formatting import interval, p_value, written
 from ablate.report.result import Line
-from ablate.report.wording import compared_with, measured, unit_of_change, what
+from ablate.report.wording import compared_with, statistic_of, unit_of_change, what
 from ablate.study import study
 from study_runs import Found
 
@@ -101,11 +101,11 @@ def _section(found: Found, comparison: Comparison) -> Iterator[str]:
 
 
 def _rows(found: Found, comparison: Comparison) -> Iterator[list[str]]:
-    judged = {comparison.asked.words[claim][0]: line for claim, line in comparison.claimed}
+    judged = {claim.words: line for claim, line in comparison.claimed}
     for claim in found.asked.claims:
-        line = judged.get(claim.claim)
+        line = judged.get(claim.words)
         told = [NOT_JUDGED, *[""] * 7] if line is None else _judged(line)
-        yield [markdown(text) for text in (claim.claim, *told, claim.source)]
+        yield [markdown(text) for text in (claim.words, *told, claim.source)]
 
 
 def _judged(line: Line) -> list[str]:
@@ -115,7 +115,7 @@ def _judged(line: Line) -> list[str]:
     return [
         str(line.verdict),
         " ".join(one for one in (written(line.delta, unit, signed=True), name, bounds) if one),
-        measured(line),
+        statistic_of(line),
         line.arm,
         compared_with(line, what(line).against),
         written(line.margin, unit),

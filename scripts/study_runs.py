@@ -22,9 +22,9 @@ from ablate.config import schema
 from ablate.errors import AblateError
 from ablate.plan.request import name_of
 from ablate.study import study
-from ablate.study.comparison import described
 from ablate.study.file import read_study
-from ablate.study.study import FILE, Study
+from ablate.study.study import Study
+from ablate.study.study_json import FILE, described
 
 REPOSITORY = Path(__file__).resolve().parent.parent
 

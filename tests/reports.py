@@ -13,7 +13,7 @@ from ablate.report import pages, write
 from ablate.report.compare import compare
 from ablate.report.explore import explore
 from ablate.report.provenance import origin
-from ablate.report.question import Asked
+from ablate.report.question import Question
 from ablate.report.tables import tables
 from ablate.report.terminal import show_comparison
 from tests.test_frames import write_run
@@ -50,12 +50,12 @@ def terminal(show, *arguments, width=80):
 
 
 def brief(*paths, **asked):
-    return terminal(show_comparison, compare(paths, Asked(**asked), brief=True))
+    return terminal(show_comparison, compare(paths, Question(**asked), brief=True))
 
 
 def page(*paths, **asked):
     """Compose the Markdown page without its figures and without its backslashes."""
-    comparison = compare(paths, Asked(**asked))
+    comparison = compare(paths, Question(**asked))
     found = explore(comparison)
     made = tables(comparison, found.anova)
     report = pages.Report(comparison, found, origin(comparison), made, ())

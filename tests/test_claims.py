@@ -13,8 +13,8 @@ from ablate.analyze import caveats
 from ablate.report import write
 from ablate.report.compare import compare
 from ablate.report.formatting import MINUS
-from ablate.study.comparison import described
 from ablate.study.file import read_study
+from ablate.study.study_json import described
 from tests.reports import brief, page, write_arms
 
 ARMS = ("plain", "less", "alike", "wide")

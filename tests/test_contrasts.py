@@ -12,8 +12,8 @@ from statsmodels.stats.multitest import multipletests
 from statsmodels.stats.power import TTestPower
 
 from ablate.analyze import caveats, contrasts, factors, frames, summaries, verdicts
-from ablate.analyze.verdicts import Claim
 from ablate.errors import AblateError
+from ablate.study.claim import Claim
 from tests import reference
 from tests.test_frames import write_run, write_sweep
 

@@ -16,8 +16,8 @@ from statsmodels.stats.weightstats import DescrStatsW, ttost_ind, ttost_paired
 
 from ablate.analyze import estimates, resampling, verdicts
 from ablate.analyze.spread import differences, has_spread, pooled_sd, sd
-from ablate.analyze.verdicts import Claim
 from ablate.errors import AblateError
+from ablate.study.claim import Claim
 from scripts import simulate_statistics as simulations
 from tests import reference
 

@@ -22,7 +22,7 @@ from sklearn import metrics as sklearn_metrics
 from torch import nn
 
 import ablate
-from ablate import metrics, record
+from ablate import record
 from ablate.commands.evaluate import pictures, serve
 from ablate.config.knobs.looking import EVALUATE
 from ablate.config.settings import of_values, of_words
@@ -35,6 +35,7 @@ from ablate.measure.saved import open_run
 from ablate.nets.build import build
 from ablate.nets.dropout import Dropout
 from ablate.nets.resnet import Residual
+from ablate.train.quality import measure
 from tests import reference
 from tests.configs import config
 
@@ -231,7 +232,7 @@ def test_the_curve_holds_the_calibration_error(images, classes, seed):
     right = (guess == labels).tolist()
     assert curve["images"].sum() == images
     assert gaps.sum() == pytest.approx(reference.calibration_error(confidence.tolist(), right))
-    assert gaps.sum() == pytest.approx(float(metrics.measure(log[None], labels)["ece"]))
+    assert gaps.sum() == pytest.approx(float(measure(log[None], labels)["ece"]))
 
 
 # -- mistakes --------------------------------------------------------------------------------------

@@ -21,6 +21,7 @@ from ablate.analyze import frames, naming, run_measures
 from ablate.config import schema
 from ablate.errors import AblateError
 from ablate.launch.describe import first_record
+from ablate.metrics import metric_of
 from ablate.plan.run import Run
 from tests.configs import config
 
@@ -453,7 +454,7 @@ def test_metrics_are_listed_if_some_run_has_them(tmp_path):
     ],
 )
 def test_the_better_side_of_a_metric(metric, side):
-    assert run_measures.better(metric) == side
+    assert metric_of(metric).better == side
 
 
 def test_epochs_to_a_target_are_the_same_added_as_read(tmp_path):

@@ -15,11 +15,12 @@ from statsmodels.stats.multitest import multipletests
 
 from ablate.commands.show import show_state
 from ablate.errors import AblateError
+from ablate.metrics import FRACTION
 from ablate.report import escape, formatting
 from ablate.report.compare import compare
-from ablate.report.question import Asked
-from ablate.study.comparison import described
+from ablate.report.question import Question
 from ablate.study.file import read_study
+from ablate.study.study_json import described
 from tests import reports
 from tests.reports import ALIKE, BASE, LESS, NASTY, brief, metrics, page, terminal, write_arms
 from tests.test_frames import write_run
@@ -168,8 +169,8 @@ def test_without_a_finished_run_the_arm_at_rest_is_no_baseline(tmp_path):
     assert found.baseline == "b"
     assert "plain has no finished run" in found.notes[0]
     with pytest.raises(AblateError, match="no finished run has the metric"):
-        compare([tmp_path], Asked(metric="other"))
-    assert compare([tmp_path], Asked(baseline="plain")).baseline == "plain"
+        compare([tmp_path], Question(metric="other"))
+    assert compare([tmp_path], Question(baseline="plain")).baseline == "plain"
 
 
 def test_a_single_run_is_reported_without_a_comparison(tmp_path):
@@ -243,7 +244,7 @@ def test_no_text_breaks_a_line_or_leaves_its_cell(text):
 
 @given(st.floats(-1, 1))
 def test_a_number_is_read_back_within_its_last_digit(value):
-    text = formatting.written(value, formatting.unit_of("test/error"), signed=True)
+    text = formatting.written(value, FRACTION, signed=True)
     assert float(text.replace(formatting.MINUS, "-")) == pytest.approx(100 * value, abs=0.00501)
 
 
@@ -254,7 +255,7 @@ def test_no_p_is_told_as_zero(p):
 
 
 def test_a_zero_bears_no_sign_and_nothing_is_a_dash():
-    unit = formatting.unit_of("test/error")
+    unit = FRACTION
     assert formatting.written(-1e-9, unit, signed=True) == "0.00"
     assert formatting.written(float("nan"), unit) == "–"
     assert formatting.ranges([0, 1, 2, 5]) == "0 to 2, 5"
@@ -301,7 +302,7 @@ def test_a_tuned_arm_is_marked_and_told_how(tmp_path):
 
 def test_the_command_line_wins_over_the_study_and_says_what_that_costs(tmp_path):
     write_study(tmp_path)
-    found = compare([tmp_path], Asked(baseline="alike"))
+    found = compare([tmp_path], Question(baseline="alike"))
     assert found.baseline == "alike"
     assert found.asked.claims == ()
     assert "claims are against plain" in found.notes[0]

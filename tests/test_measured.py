@@ -14,18 +14,18 @@ from scipy import stats
 
 import ablate
 from ablate import record
-from ablate.analyze import after_training
 from ablate.analyze.frames import read
-from ablate.analyze.run_measures import better, metrics_of
+from ablate.analyze.run_measures import metrics_of
 from ablate.commands.asking import Words
 from ablate.commands.evaluate import pictures
 from ablate.commands.inspect import serve as inspecting
 from ablate.commands.requests import trained
 from ablate.errors import AblateError
-from ablate.measure import finished
+from ablate.measure import after_training, finished
+from ablate.metrics import METRICS, MOMENTS, metric_of
 from ablate.plan.request import Request
 from ablate.report.compare import compare
-from ablate.report.formatting import titled, unit_of, written
+from ablate.report.formatting import titled, written
 from ablate.report.write import write_report
 from tests import reports
 from tests.asking import runs_of, train_all
@@ -102,14 +102,9 @@ def watched(monkeypatch: pytest.MonkeyPatch, end: int | None = None) -> list[str
 
 
 def test_every_number_measured_has_a_name_that_is_listed_and_every_listed_one_is_there(results):
-    given = {name for name in ablate.load(results) if after_training.is_measured(name)}
-    of_test = [f"evaluate/{name}" for names in after_training.EVALUATED.values() for name in names]
-    looks = [
-        f"inspect/{m}/{name}" for m in after_training.MOMENTS for name in after_training.INSPECTED
-    ]
-    listed = [*of_test, *looks]
-    assert all(sum(after_training.matches(one, name) for name in listed) == 1 for one in given)
-    assert all(any(after_training.matches(one, name) for one in given) for name in listed)
+    given = [name for name in ablate.load(results) if name.startswith(("evaluate/", "inspect/"))]
+    listed = {name for name, one in METRICS.items() if one.is_after_training and one.place != "val"}
+    assert {metric_of(name).pattern for name in given} == listed
     assert not any("." in name for name in given), "a dot makes a knob of it"
 
 
@@ -136,7 +131,7 @@ def test_the_numbers_are_those_of_evaluate_and_inspect(results, monkeypatch):
     looked = inspecting.inspect(Words((*words.overrides, *rest)))
     key = looked.layers["key"][0]
     assert frame.loc[key, "arm"] == "dropped", "it was recorded by the study"
-    for moment in after_training.MOMENTS:
+    for moment in MOMENTS:
         mine = frame.loc[key].filter(like=f"inspect/{moment}/")
         layers, weights = (
             f[(f["moment"] == moment) & (f["mode"] != "eval")]
@@ -157,7 +152,7 @@ def test_curves_become_a_height_and_means_leave_out_what_is_missing():
         "correlation": {"a": {"correlation": 0.5}, "b": {"correlation": None}},
         "perturbation": {"shift": {"strength": [0, 1, 2], "accuracy": [1, 0.5, 0.25]}},
     }
-    found = after_training.measured(
+    found = after_training.numbers(
         {"evaluate": {"test": entries, "val": {"plain": {"error": 0.5}}}}
     )
     # Errors 0.1, 0.2 and 0.8 at 0, 0.1 and 0.5: (0.1 · 0.15 + 0.4 · 0.5) / 0.5.
@@ -209,15 +204,16 @@ def test_records_without_measurements_have_none_and_poisoned_ones_are_told(tmp_p
 
 
 def test_metrics_have_units_sides_and_words():
-    assert better("evaluate/deletion/50/error") == "lower"
-    assert better("evaluate/correlation/mean") is None
+    assert metric_of("evaluate/deletion/50/error").better == "lower"
+    assert metric_of("evaluate/correlation/mean").better is None
     assert titled("evaluate/dropout/arithmetic/error") == "evaluate dropout arithmetic error, %"
     assert titled("inspect/start/saturated/mean") == "inspect start saturated mean, %"
     assert titled("inspect/end/gradient_norm/1") == "inspect end gradient norm 1"
-    assert written(1.234e-9, unit_of("inspect/start/activation_std/ratio")) == "1.23e\u221209"
-    assert written(0.25, unit_of("inspect/start/activation_std/ratio"), signed=True) == "+0.25"
-    assert unit_of("evaluate/dropout/agreement/geometric").name == "%"
-    assert written(0.0421, unit_of("evaluate/correlation/1"), signed=True) == "+0.042"
+    ratio = metric_of("inspect/start/activation_std/ratio").unit
+    assert written(1.234e-9, ratio) == "1.23e\u221209"
+    assert written(0.25, ratio, signed=True) == "+0.25"
+    assert metric_of("evaluate/dropout/agreement/geometric").unit.name == "%"
+    assert written(0.0421, metric_of("evaluate/correlation/1").unit, signed=True) == "+0.042"
 
 
 # -- a study ---------------------------------------------------------------------------------------
@@ -329,7 +325,7 @@ def test_workers_measure_as_this_process_does(results, monkeypatch, capfd):
     for folder, found in before.items():
         again = record.read(folder)
         for name in ("evaluate", "inspect"):
-            mine, its = after_training.measured({name: again[name]}), after_training.measured(found)
+            mine, its = after_training.numbers({name: again[name]}), after_training.numbers(found)
             assert mine == pytest.approx({n: its[n] for n in mine}, rel=1e-4)
             assert mine
 
@@ -445,7 +441,14 @@ WRONG: dict[str, tuple[dict[str, Any], str]] = {
         "no measurement gives evaluate/dropout/arithmetic/error with samples=none",
     ),
     "another split": (claimed("evaluate/val/plain/error"), "no measurement gives evaluate/val/"),
-    "a primary metric": ({"metric": "inspect/start/nothing"}, "no measurement gives inspect/"),
+    "a primary metric": (
+        {"metric": "inspect/start/nothing"},
+        "the metric inspect/start/nothing: no run records it",
+    ),
+    "a layer that is no number": (
+        claimed("inspect/end/activation_std/<layer>"),
+        "the metric inspect/end/activation_std/<layer>: no run records it",
+    ),
     "no such layer": (claimed("inspect/end/activation_std/3"), "its network has no such layer"),
     "no such hidden layer": (claimed("evaluate/correlation/3"), "its network has no such layer"),
     "no ends": (

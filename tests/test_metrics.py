@@ -1,149 +1,199 @@
-"""Loss, accuracy and calibration, held against torch, scikit-learn, a plain loop and arithmetic."""
+"""The registry of metrics: what it says of each, and that whatever names a metric asks it alone."""
 
 from __future__ import annotations
 
-import math
+import io
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
-import torch.nn.functional as F
-from hypothesis import given
-from hypothesis import strategies as st
-from scipy.special import softmax
-from sklearn.calibration import calibration_curve
-from sklearn.metrics import accuracy_score, log_loss
+import yaml
+from rich.console import Console
 
-from ablate.metrics import ECE_BINS, averaged, calibration_error, measure
-from tests import reference
+from ablate import metrics
+from ablate.analyze import frames
+from ablate.analyze.contrasts import contrasts
+from ablate.analyze.run_measures import metrics_of
+from ablate.commands.run_table import show_run
+from ablate.errors import AblateError
+from ablate.metrics import FRACTION, LOSS, METRICS, OF_A_SPLIT, PLAIN, Metric, find, metric_of
+from ablate.plan.request import Request
+from ablate.report import tables
+from ablate.report.compare import compare
+from ablate.study.file import read_study
+from ablate.train.quality import measure
+from tests import reports
+from tests.asking import runs_of
+from tests.test_frames import write_run
 
-SIZES = {"runs": st.integers(1, 4), "images": st.integers(1, 60), "classes": st.integers(2, 10)}
-
-
-def logits_and_labels(runs, images, classes, dtype=torch.float64):
-    generator = torch.Generator().manual_seed(100 * images + classes)
-    logits_RNK = 3 * torch.randn(runs, images, classes, generator=generator, dtype=dtype)
-    return logits_RNK, torch.randint(classes, (images,), generator=generator)
-
-
-@given(**SIZES)
-def test_the_loss_is_torchs_cross_entropy(runs, images, classes):
-    logits_RNK, labels_N = logits_and_labels(runs, images, classes)
-    expected = torch.stack([F.cross_entropy(logits_NK, labels_N) for logits_NK in logits_RNK])
-    torch.testing.assert_close(measure(logits_RNK, labels_N)["loss"], expected)
+TOP5 = Metric("test/top5", "higher", FRACTION)
+ENERGY = Metric("joules", "lower", PLAIN, label="energy")
 
 
-@given(**SIZES)
-def test_loss_accuracy_and_error_agree_with_scikit_learn(runs, images, classes):
-    logits_RNK, labels_N = logits_and_labels(runs, images, classes)
-    found = measure(logits_RNK, labels_N)
-    for r, logits_NK in enumerate(logits_RNK.numpy()):
-        guesses, all_classes = logits_NK.argmax(-1), range(classes)
-        loss = log_loss(labels_N, softmax(logits_NK, -1), labels=all_classes)
-        assert float(found["loss"][r]) == pytest.approx(loss)
-        assert float(found["accuracy"][r]) == pytest.approx(accuracy_score(labels_N, guesses))
-        assert float(found["error"][r]) == pytest.approx(1 - accuracy_score(labels_N, guesses))
+# -- the table -------------------------------------------------------------------------------------
 
 
-@given(**SIZES)
-def test_the_calibration_error_agrees_with_a_loop_over_the_bins(runs, images, classes):
-    logits_RNK, labels_N = logits_and_labels(runs, images, classes)
-    found = measure(logits_RNK, labels_N)["ece"]
-    for r, logits_NK in enumerate(logits_RNK.numpy()):
-        confidence = softmax(logits_NK, -1).max(-1).tolist()
-        right = (logits_NK.argmax(-1) == labels_N.numpy()).tolist()
-        assert float(found[r]) == pytest.approx(reference.calibration_error(confidence, right))
+def test_no_name_has_a_dot_and_each_stands_under_its_own():
+    assert all("." not in name and metric.name == name for name, metric in METRICS.items())
 
 
-def test_the_calibration_error_agrees_with_scikit_learns_curve():
-    generator = np.random.default_rng(0)
-    confidence = generator.uniform(0, 1, 2000)
-    right = (generator.uniform(0, 1, 2000) < confidence**2).astype(float)
-    accuracy, mean = calibration_curve(right, confidence, n_bins=ECE_BINS)
-    counts, _ = np.histogram(confidence, ECE_BINS, (0, 1))
-    expected = (counts / 2000 * np.abs(accuracy - mean)).sum()
-    found = calibration_error(torch.tensor(confidence)[None], torch.tensor(right)[None])
-    assert found.tolist() == pytest.approx([expected])
+@pytest.mark.parametrize(
+    ("name", "place", "path", "group"),
+    [
+        ("test/error", "test", "error", "error"),
+        ("val/error_area", "val", "error_area", "error_area"),
+        ("seconds", "", "seconds", "seconds"),
+        ("gap/loss", "", "gap/loss", "gap"),
+        ("evaluate/plain/error", "test", "plain/error", "plain"),
+        ("evaluate/val/dropout/entropy", "val", "dropout/entropy", "dropout"),
+        ("inspect/start/dead/mean", "start", "dead/mean", "dead"),
+    ],
+)
+def test_a_name_says_what_it_is_measured_of(name, place, path, group):
+    metric = metric_of(name)
+    assert (metric.place, metric.path, metric.group) == (place, path, group)
 
 
-def test_there_are_fifteen_bins():
-    assert ECE_BINS == 15
+def test_any_number_stands_for_a_layer_and_nothing_else():
+    third = metric_of("inspect/end/gradient_norm/3")
+    assert third == Metric("inspect/end/gradient_norm/3", None, metrics.TINY, "inspect")
+    assert third.label == "inspect end gradient norm 3"
+    assert third.is_of_a_layer
+    assert third.pattern in METRICS
+    for wrong in ("0", "03", "-1", "x", "", "<layer>", "1/2"):
+        assert find(f"inspect/end/gradient_norm/{wrong}") is None
+    assert not metric_of("inspect/end/gradient_norm/last").is_of_a_layer
+    assert not metric_of("evaluate/deletion/50/error").is_of_a_layer
 
 
-# -- by hand ---------------------------------------------------------------------------------------
+def test_an_unknown_name_is_refused_with_the_nearest():
+    assert metrics.refused("test/eror") == "no run records it; did you mean 'test/error'?"
+    wrong = metrics.refused("inspect/start/gradient_nrm/1")
+    assert wrong == "no run records it; did you mean 'inspect/start/gradient_norm/1'?"
+    assert metrics.refused("inspect/start/gradient_norm/12") is None
+    far = str(metrics.refused("zzz"))
+    assert far.startswith("no run records it: it is one of train/loss, train/accuracy, train/er")
+    assert far.endswith("val/error_spread or what `ablate evaluate` and `ablate inspect` measure")
 
 
-def error_of(confidence, right):
-    both = torch.tensor([confidence, right], dtype=torch.float64)
-    return float(calibration_error(both[:1], both[1:]))
+def test_what_the_table_lacks_is_a_plain_number():
+    assert metric_of("own/score") == Metric("own/score", None, PLAIN, label="own score")
 
 
-def test_faults_of_one_bin_cancel_and_those_of_two_bins_add():
-    # 0.90 and 0.92 share the bin (0.867, 0.933]: |1.82 - 1| / 2.
-    assert error_of([0.90, 0.92], [1.0, 0.0]) == pytest.approx(0.41)
-    # 0.50 and 0.90 lie apart: (|0.5 - 1| + |0.9 - 0|) / 2.
-    assert error_of([0.50, 0.90], [1.0, 0.0]) == pytest.approx(0.70)
+def test_what_is_measured_of_a_split_is_what_the_table_lists():
+    found = measure(torch.zeros(1, 2, 3), torch.tensor([0, 1]))
+    assert list(found) == list(OF_A_SPLIT)
 
 
-def test_a_confidence_on_an_edge_belongs_to_the_bin_below():
-    # 0.2 is the upper edge of the third bin, where 0.15 lies: |0.35 - 1| / 2.
-    assert error_of([0.15, 0.2], [1.0, 0.0]) == pytest.approx(0.325)
-    assert error_of([0.95, 1.0], [1.0, 0.0]) == pytest.approx(0.475)
-
-
-def test_certainty_that_is_always_right_is_calibrated():
-    found = measure(torch.tensor([[[200.0, 0.0], [0.0, 200.0]]]), torch.tensor([0, 1]))
-    assert {name: float(value) for name, value in found.items()} == pytest.approx(
-        {"loss": 0, "accuracy": 1, "error": 0, "ece": 0, "brier": 0}
+def test_the_table_imports_nothing_heavy():
+    code = (
+        "import sys, ablate.metrics, ablate.study.claim, ablate.measure.after_training\n"
+        "print({'torch', 'numpy', 'pandas', 'scipy', 'statsmodels'} & set(sys.modules))"
     )
+    found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert found.stdout.strip() == "set()"
 
 
-def test_a_network_that_knows_nothing_has_the_loss_log_k():
-    found = measure(torch.zeros(2, 10, 4), torch.zeros(10, dtype=torch.int64))
-    assert found["loss"].tolist() == pytest.approx([math.log(4)] * 2)
-    # All guess the first class, which is right, at the confidence 1/4.
-    assert found["accuracy"].tolist() == [1, 1]
-    assert found["ece"].tolist() == pytest.approx([0.75] * 2)
+# -- whoever asks it -------------------------------------------------------------------------------
 
 
-# -- robustness ------------------------------------------------------------------------------------
+@pytest.fixture
+def more(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Register two metrics that no version records."""
+    for metric in (TOP5, ENERGY):
+        monkeypatch.setitem(METRICS, metric.name, metric)
 
 
-@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
-def test_low_precision_logits_are_measured_in_double_precision(dtype):
-    logits_RNK, labels_N = logits_and_labels(2, 50, 5, dtype)
-    found, exact = measure(logits_RNK, labels_N), measure(logits_RNK.double(), labels_N)
-    for name, value in found.items():
-        assert value.dtype == torch.float64
-        assert torch.equal(value, exact[name])
+def write_top5(folder: Path) -> None:
+    for arm, base in (("plain", 0.90), ("wide", 0.95)):
+        for seed in range(4):
+            numbers = {"test/error": 0.1, "test/top5": base + seed / 100, "joules": 9.0 + seed}
+            rate = {"dropout.dense": 0.5 * (arm == "wide"), "seed": seed}
+            write_run(folder, rate, study="s", arm=arm, metrics=numbers)
 
 
-def test_enormous_logits_have_a_finite_loss():
-    found = measure(torch.tensor([[[1e4, 0.0, -1e4]]]), torch.tensor([2]))
-    assert float(found["loss"]) == pytest.approx(2e4)
+@pytest.mark.usefixtures("more")
+def test_a_metric_with_a_line_in_the_table_is_framed_compared_and_shown(tmp_path):
+    write_top5(tmp_path)
+    runs = frames.load(tmp_path)
+    assert {"test/top5", "joules"} <= set(metrics_of(runs))
+    found = contrasts(runs, np.random.default_rng(0), primary="test/top5").set_index("metric")
+    assert found.loc["test/top5", "delta"] == pytest.approx(0.05)
+    assert found.loc["test/top5", "change"] == "better"
+    table = tables.compared(compare([tmp_path], reports.Question(metric="test/top5")))
+    assert table.heads[1:3] == ("test top5, %", "Δ, points [uncorrected]")
+    assert table.rows[1][2].text.startswith("+5.00")
+    every = tables.tables(compare([tmp_path]), None)["metrics"]
+    assert {"test top5, %", "energy"} <= set(every.heads)
 
 
-@pytest.mark.parametrize("bad", [torch.nan, torch.inf])
-def test_a_diverged_run_measures_nan_and_leaves_its_mates_alone(bad):
-    logits_RNK, labels_N = logits_and_labels(3, 20, 4)
-    sound = measure(logits_RNK, labels_N)
-    logits_RNK[1] = bad
-    found = measure(logits_RNK, labels_N)
-    assert math.isnan(found["loss"][1])
-    assert math.isnan(found["ece"][1])
-    for name in sound:
-        assert torch.equal(found[name][[0, 2]], sound[name][[0, 2]])
+@pytest.mark.usefixtures("more")
+def test_a_metric_with_a_line_in_the_table_can_be_claimed_by(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    claim = {"claim": "x", "arm": "dropped", "direction": "higher", "metric": "test/top5"}
+    asked: dict[str, Any] = {
+        "question": "Is it?",
+        "source": "a test",
+        "fixed": ["model=mlp"],
+        "arms": {"plain": [], "dropped": ["dropout.dense=0.5"]},
+        "seeds": 2,
+        "metric": "joules",
+        "claims": [claim],
+    }
+    Path("mine.yaml").write_text(yaml.safe_dump(asked, sort_keys=False), encoding="utf-8")
+    (found,) = read_study("mine.yaml").claims
+    assert (found.metric, found.against) == ("test/top5", "plain")
 
 
-def test_the_brier_score_is_the_squared_distance_of_probabilities_from_the_label():
-    logits = torch.tensor([[[0.0, 0.0], [math.log(3), 0.0]]])
-    found = measure(logits, torch.tensor([0, 1]))
-    # (1/2, 1/2) against (1, 0): 1/4 + 1/4; (3/4, 1/4) against (0, 1): 9/16 + 9/16
-    assert float(found["brier"]) == pytest.approx((1 / 2 + 9 / 8) / 2)
+@pytest.mark.usefixtures("more")
+def test_a_report_by_a_metric_with_a_line_in_the_table_is_written(tmp_path, monkeypatch, capsys):
+    write_top5(tmp_path)
+    assert reports.run("report", tmp_path, "--metric", "test/top5", monkeypatch=monkeypatch) == 0
+    assert "test top5, %" in capsys.readouterr().out
 
 
-def test_several_views_are_averaged_as_probabilities():
-    one, other = torch.randn(2, 3, 4, 5, generator=torch.Generator().manual_seed(0)).double()
-    mean = (one.softmax(-1) + other.softmax(-1)) / 2
-    assert torch.allclose(averaged([one, other]).exp(), mean)
-    assert averaged([one]) is one
+def test_a_report_by_an_unknown_metric_is_refused_before_anything_is_read(
+    tmp_path, monkeypatch, capsys
+):
+    folder = tmp_path / "absent"
+    assert reports.run("report", folder, "--metric", "test/eror", monkeypatch=monkeypatch) == 2
+    said = capsys.readouterr().err
+    assert "--metric test/eror: no run records it; did you mean 'test/error'?" in said
+
+
+def test_a_metric_that_runs_lack_is_refused_with_those_that_they_have(tmp_path):
+    write_run(tmp_path, {"seed": 0}, metrics={"test/error": 0.1})
+    with pytest.raises(AblateError, match=r"no finished run has the metric test/loss: it is"):
+        compare([tmp_path], reports.Question(metric="test/loss"))
+
+
+def test_a_run_is_shown_in_the_units_of_its_metrics(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (run,) = runs_of(Request(("model=mlp",)))
+    of_splits = {f"{split}/{name}": 0.25 for split in metrics.SPLITS for name in OF_A_SPLIT}
+    gaps = {"gap/loss": -0.5, "gap/accuracy": 0.125}
+    record = {
+        "status": "finished",
+        "seed": 3,
+        "config": {"name": "mine"},
+        "history": [{}],
+        "parameters": 1234,
+        "timing": {"seconds": [1.5]},
+        "metrics": of_splits | gaps | {"val/loss": None},
+    }
+    console = Console(file=io.StringIO(), width=100)
+    show_run(run, record, console)
+    rows = [line.split() for line in console.file.getvalue().splitlines()]
+    cells = {row[1]: [cell for cell in row[2:] if cell != "│"] for row in rows if len(row) > 2}
+    assert cells["loss"] == ["0.2500", "–", "0.2500", "\u22120.5000"]
+    assert cells["accuracy"] == [*["25.00", "%"] * 3, "+12.50", "points"]
+    assert cells["error"] == ["25.00", "%"] * 3
+
+
+def test_a_loss_and_its_gap_are_written_alike():
+    assert metric_of("gap/loss").unit == metric_of("test/loss").unit == LOSS
+    assert metric_of("gap/loss").better is None

@@ -15,8 +15,8 @@ import study_runs
 from ablate.analyze.verdicts import VERDICTS
 from ablate.errors import AblateError
 from ablate.study import study
-from ablate.study.comparison import described
 from ablate.study.file import read_study
+from ablate.study.study_json import described
 from publish_studies import INDEX, PUBLISHED, main
 from study_index import NOT_JUDGED, minutes
 from study_runs import REPOSITORY, NotWholeError, found_below, read_runs

@@ -14,9 +14,8 @@ from scipy import stats
 from torch.func import vmap
 from torch.optim import swa_utils
 
-from ablate import rng
+from ablate import metrics, rng
 from ablate.config import schema
-from ablate.config.knobs.training import LIMITS
 from ablate.regularize import (
     clip_norm,
     clip_value,
@@ -581,5 +580,5 @@ def test_every_method_of_the_registry_has_a_knob_of_its_name(name):
     assert f"regularize.{name}" in schema.BY_NAME
 
 
-def test_the_record_counts_what_every_limit_did():
-    assert {*registry.GRADIENT_LIMITS, *registry.WEIGHT_LIMITS} == set(LIMITS)
+def test_how_often_each_limit_acts_is_a_metric():
+    assert {*registry.GRADIENT_LIMITS, *registry.WEIGHT_LIMITS} == set(metrics.LIMITS)

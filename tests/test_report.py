@@ -253,7 +253,8 @@ def test_the_command_writes_where_it_says_and_prints_the_short_version(
 
 
 WRONG = {
-    "--metric=test/eror": ["test/eror", "test/accuracy", "did you mean 'test/error'"],
+    "--metric=test/eror": ["--metric test/eror", "did you mean 'test/error'"],
+    "--metric=top5": ["--metric top5", "it is one of", "test/accuracy"],
     "--baseline=plane": ["plane", "less", "did you mean 'plain'"],
 }
 

@@ -14,7 +14,7 @@ from ablate import record
 from ablate.analyze import frames
 from ablate.analyze.contrasts import contrasts
 from ablate.analyze.run_measures import metrics_of
-from ablate.analyze.verdicts import VERDICTS, Claim
+from ablate.analyze.verdicts import VERDICTS
 from ablate.plan.request import Request
 from ablate.report.compare import compare
 from ablate.study import study
@@ -90,21 +90,17 @@ def test_a_shipped_study_trains_and_every_claim_gets_a_verdict(name: str) -> Non
     asked = read_study(name)
     frame = frames.read([Path("results", name)]).runs
     assert {asked.metric, *(claim.metric for claim in asked.claims)} <= set(metrics_of(frame))
-    claims = [
-        Claim(c.arm, c.metric, c.direction, c.margin, c.against, c.against_metric, c.statistic)
-        for c in asked.claims
-    ]
     table = contrasts(
         frame,
         np.random.default_rng(0),
         baseline=asked.baseline.name,
-        metrics=[claim.metric for claim in claims],
+        metrics=[claim.metric for claim in asked.claims],
         primary=asked.metric,
         margin=asked.margin,
-        claims=claims,
+        claims=asked.claims,
     )
     judged = table[table["family"] == "claims"]
-    assert len(judged) == len(claims)
+    assert len(judged) == len(asked.claims)
     assert set(judged["verdict"]) <= set(VERDICTS)
     assert (judged["n"] == 2).all()
 

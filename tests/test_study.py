@@ -16,9 +16,10 @@ from ablate import record
 from ablate.analyze import frames, run_measures
 from ablate.data import loading
 from ablate.errors import AblateError
+from ablate.metrics import METRICS
 from ablate.plan.request import Request
 from ablate.report.compare import compare
-from ablate.study import metric_names, study
+from ablate.study import study
 from ablate.study.file import read_study
 from tests.asking import runs_of, train_all
 from tests.reports import run
@@ -430,12 +431,10 @@ def test_claims_are_read_as_the_readme_shows_them() -> None:
 def test_the_metrics_that_are_known_are_those_that_runs_have() -> None:
     runs, _ = train_all(Request((f"+study={written()}", "regularize.clip_norm=1")))
     there = run_measures.metrics_of(frames.read([runs[0].sweep], target=0.99).runs)
-    assert set(there) - set(metric_names.recorded()) == {"parameters"}
-    assert [name for name in there if metric_names.known_metric(name)] == ["parameters"]
-    lacking = set(metric_names.recorded()) - set(there)
+    known = {name for name, metric in METRICS.items() if not metric.is_after_training}
     # Of two other limits, and of five epochs.
-    assert lacking <= {"acted/clip_value", "acted/max_norm", "val/error_spread"}
-    assert metric_names.known_metric("inspect/anything") is None
+    assert known - set(there) == {"acted/clip_value", "acted/max_norm", "val/error_spread"}
+    assert set(there) <= known
 
 
 @pytest.mark.parametrize("name", study.shipped())
@@ -573,7 +572,7 @@ def test_claims_of_every_kind_are_judged_in_the_report() -> None:
     assert len(found.claimed) == 6
     runs = found.runs.set_index(["arm", "seed"])
     test, train = (runs[f"{split}/error"] for split in ("test", "train"))
-    lines = {found.asked.words[claim][0]: line for claim, line in found.claimed}
+    lines = {claim.words: line for claim, line in found.claimed}
     assert lines["As wide"].delta == pytest.approx(test["dropped"].std() / test["plain"].std())
     assert lines["As good"].verdict == "supported"
     assert lines["Worse unseen"].delta == pytest.approx((test - train)["plain"].mean())

@@ -48,10 +48,11 @@ import pandas as pd
 
 from ablate.analyze import verdicts
 from ablate.analyze.pair_estimates import BESIDE, COSTLY, DIFFERENCE, estimated
-from ablate.analyze.pairs import Compared, Pair, pairs_of
-from ablate.analyze.run_measures import better, metrics_of
-from ablate.analyze.verdicts import EQUIVALENT, Claim
+from ablate.analyze.pairs import Pair, pairs_of
+from ablate.analyze.run_measures import metrics_of
 from ablate.errors import AblateError, nearest
+from ablate.metrics import PRIMARY, metric_of
+from ablate.study.claim import EQUIVALENT, Claim, Compared
 
 _FIRST = (
     *("arm", "baseline", "metric", "primary", "against_metric", "statistic"),
@@ -70,7 +71,7 @@ def contrasts(
     *,
     baseline: str | None = None,
     metrics: Sequence[str] | None = None,
-    primary: str = "test/error",
+    primary: str = PRIMARY,
     margin: float | None = None,
     claims: Sequence[Claim] = (),
 ) -> pd.DataFrame:
@@ -256,7 +257,7 @@ def _change(statistic: str, delta: float, metric: str) -> str | None:
     if np.isnan(delta) or delta == none:
         return None
     side = "lower" if delta < none else "higher"
-    good = better(metric) if statistic == "mean" else None
+    good = metric_of(metric).better if statistic == "mean" else None
     if good is None:
         return side
     return "better" if side == good else "worse"

@@ -12,13 +12,14 @@ from statsmodels.formula.api import ols
 from statsmodels.stats.anova import anova_lm
 
 from ablate.errors import AblateError, listed
+from ablate.metrics import PRIMARY
 
 BLOCK = "seed (block)"
 RESIDUAL = "residual"
 _COLUMNS = {"df": "df", "sum_sq": "sum_sq", "F": "f", "PR(>F)": "p"}
 
 
-def anova(runs: pd.DataFrame, factors: Sequence[str], metric: str = "test/error") -> pd.DataFrame:
+def anova(runs: pd.DataFrame, factors: Sequence[str], metric: str = PRIMARY) -> pd.DataFrame:
     """Analyze the variance of a factorial sweep: main effects, two-way interactions, seed as block.
 
     Type II sums of squares: each main effect beside all other main effects, each interaction beside

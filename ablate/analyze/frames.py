@@ -7,7 +7,7 @@ arm                 as recorded, else named by what varies (`ablate.analyze.nami
 seed, replicate     the seed; with it any pinned source, which is what pairs runs of two arms
 status, reason      as recorded
 <knob>              each that varies, seeds and all (``optimizer.lr``); a list as text
-<measure>           ``test/error``, ... (`ablate.analyze.run_measures`), float64, fractions
+<measure>           ``test/error``, ... (`ablate.metrics`), float64, fractions
 parameters          weights and biases; with it `epochs_done`, both missing before training began
 test_images         images in the test set
 data_digest, commit, dirty, hardware    what it was trained on and with

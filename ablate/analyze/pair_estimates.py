@@ -11,8 +11,8 @@ import numpy as np
 
 from ablate.analyze import estimates, resampling, spread_tests, verdicts
 from ablate.analyze.pairs import Pair
-from ablate.analyze.run_measures import better
 from ablate.analyze.spread import Array, differences, pooled_sd, sd
+from ablate.metrics import metric_of
 
 DIFFERENCE = ("delta", "ci_low", "ci_high", "p")
 BESIDE = (
@@ -59,7 +59,7 @@ def estimated(
             found |= _ratio(x, y, paired, margin[rows])
         else:
             found |= _paired(x, y) if paired else _unpaired(x, y)
-            found |= _sizes(x, y, [better(pairs[i].what.metric) for i in rows])
+            found |= _sizes(x, y, [metric_of(pairs[i].what.metric).better for i in rows])
             if dear:
                 found |= _costly(x, y, paired, margin[rows], family[rows], rng)
         for name, numbers in found.items():

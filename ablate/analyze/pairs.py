@@ -4,41 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
 
 from ablate.analyze.spread import Array
-
-
-class Compared(NamedTuple):
-    """What is compared: a metric of an arm with a metric of another, or of the same.
-
-    Attributes:
-        arm: Its name.
-        metric: What is measured of it.
-        against: The other arm: the baseline, unless a claim names another.
-        against_metric: What is measured of that one; nearly always the same.
-        statistic: ``mean`` over seeds, or ``spread``: the standard deviation over them.
-    """
-
-    arm: str
-    metric: str
-    against: str
-    against_metric: str
-    statistic: str = "mean"
-
-    @property
-    def both_ways(self) -> frozenset[Compared]:
-        """The same comparison, seen from each of its sides."""
-        other = (self.against, self.against_metric, self.arm, self.metric, self.statistic)
-        return frozenset({self, Compared(*other)})
-
-    def is_to(self, baseline: str) -> bool:
-        """Tell whether this is what every arm is compared by: the mean, with the baseline's."""
-        alike = self.against_metric == self.metric and self.statistic == "mean"
-        return alike and self.against == baseline
+from ablate.study.claim import Compared
 
 
 @dataclass(frozen=True)

@@ -1,20 +1,6 @@
-"""Measures of one run: what its record holds, and what follows from its history.
+"""Measures of one run: what its record holds, and what follows from it.
 
-Recorded (`ablate.metrics`): loss (mean negative log likelihood in nats), accuracy, error, expected
-calibration error `ece` and Brier score, of each split; the gaps between training and test; the
-best epoch `epochs_to_best`. Worked out here, all on the validation split, so that none of them can
-be used to choose by the test set:
-
-`val/error_lowest`    lowest error of any epoch
-`val/error_area`      area under the error's curve, as its mean height: low where learning is fast
-`val/error_spread`    standard deviation of the error over the last quarter of the epochs: stability
-`epochs_to_target`    first epoch whose error is at most a target
-`images_per_second`   training images passed, over seconds of training alone
-
-Names with a slash are measured of a split; all columns of the runs frame that `metrics_of` lists
-can be compared between arms, `parameters` among them, though seeds agree on that and test nothing.
-What is measured after training (``evaluate/...``, ``inspect/...``) is listed in
-`ablate.analyze.after_training`.
+What each is called, and what it is, is listed in `ablate.metrics`.
 """
 
 from __future__ import annotations
@@ -26,15 +12,13 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from scipy.integrate import trapezoid
 
-from ablate.analyze.after_training import measured
+from ablate.measure import after_training
+from ablate.metrics import TARGET, find
 
 if TYPE_CHECKING:
     import pandas as pd
 
 Entry = Mapping[str, Any]  # of a record's history: one epoch
-
-UNSPLIT = ("epochs_to_best", "epochs_to_target", "seconds", "images_per_second", "parameters")
-_LOWER = ("loss", "error", "ece", "brier", "error_lowest", "error_area", "error_spread")
 
 
 def measure(found: Mapping[str, Any], target: float | None = None) -> dict[str, float]:
@@ -53,32 +37,23 @@ def measure(found: Mapping[str, Any], target: float | None = None) -> dict[str, 
     return {
         **{name: _number(value) for name, value in metrics.items()},
         "epochs_to_best": _number(best),
-        **({} if target is None else {"epochs_to_target": epochs_to(history, target)}),
+        **({} if target is None else {TARGET: epochs_to(history, target)}),
         "val/error_lowest": lowest(history),
         "val/error_area": area(history),
         "val/error_spread": spread(history),
         "seconds": seconds,
         "images_per_second": _images(found) / seconds if seconds > 0 else math.nan,
-        **{name: _number(value) for name, value in measured(found).items()},
+        **{name: _number(value) for name, value in after_training.numbers(found).items()},
     }
 
 
 def metrics_of(runs: pd.DataFrame) -> list[str]:
-    """List the columns of a runs frame that hold a measure of which some run has a value."""
-    named = [name for name in runs if "/" in str(name) or name in UNSPLIT]
-    return [str(name) for name in named if runs[name].notna().any()]
+    """List the columns of a runs frame that hold a metric of which some run has a value.
 
-
-def better(metric: str) -> str | None:
-    """Say which way is better: ``lower``, ``higher``, or None where the question decides.
-
-    A gap has no better side: it shrinks with less overfitting and with less fitting alike.
+    A slash makes a metric of a column: a record may hold some that this version does not know.
     """
-    leaf = metric.rpartition("/")[2]
-    if leaf in _LOWER or metric in ("seconds", "epochs_to_target"):
-        return None if metric.startswith("gap/") else "lower"
-    higher = leaf == "accuracy" and not metric.startswith("gap/")
-    return "higher" if higher or metric == "images_per_second" else None
+    named = [name for name in map(str, runs) if "/" in name or find(name) is not None]
+    return [name for name in named if runs[name].notna().any()]
 
 
 # -- from the history ------------------------------------------------------------------------------

@@ -18,6 +18,7 @@ from ablate.analyze.frames import knobs_of
 from ablate.analyze.run_measures import metrics_of
 from ablate.analyze.spread import Array
 from ablate.errors import AblateError, nearest
+from ablate.metrics import PRIMARY
 from ablate.record import Status
 
 _COUNTED = ("n_runs", "n_finished", "n_failed", "n_diverged", "n_unfinished", "n_missing")
@@ -38,7 +39,7 @@ def arms(runs: pd.DataFrame, metrics: Sequence[str] | None = None) -> pd.DataFra
         ``n_finished``, ``n_failed``, ``n_diverged``, ``n_unfinished`` and ``n_missing`` (the
         replicates that arms with which it shares some have, and it has not).
     """
-    some = metrics_of(runs) or ["test/error"]  # no run has ended: the counts are all there is
+    some = metrics_of(runs) or [PRIMARY]  # no run has ended: the counts are all there is
     wanted = some if metrics is None else list(metrics)
     if not metrics_of(runs):
         runs = runs.reindex(columns=[*dict.fromkeys([*runs, *wanted])])
@@ -73,7 +74,7 @@ def curves(history: pd.DataFrame, metric: str = "val/error") -> pd.DataFrame:
     return summarize(history, ["arm", "epoch"], metric)
 
 
-def cells(runs: pd.DataFrame, factors: Sequence[str], metric: str = "test/error") -> pd.DataFrame:
+def cells(runs: pd.DataFrame, factors: Sequence[str], metric: str = PRIMARY) -> pd.DataFrame:
     """Summarize a metric over all finished runs of each combination of knobs: a factorial's cells.
 
     Returns:
@@ -83,7 +84,7 @@ def cells(runs: pd.DataFrame, factors: Sequence[str], metric: str = "test/error"
     return summarize(finished, list(factors), metric)
 
 
-def dose_response(runs: pd.DataFrame, knob: str, metric: str = "test/error") -> pd.DataFrame:
+def dose_response(runs: pd.DataFrame, knob: str, metric: str = PRIMARY) -> pd.DataFrame:
     """Summarize a metric at each value of a numeric knob, apart for each setting of the others.
 
     Args:

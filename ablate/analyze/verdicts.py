@@ -21,7 +21,6 @@ Of the spread over seeds what is judged is the logarithm of a ratio, and its δ 
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
 from typing import Final
 
 import numpy as np
@@ -29,72 +28,14 @@ from numpy.typing import NDArray
 from scipy import stats
 from statsmodels.stats.power import TTestIndPower, TTestPower
 
-from ablate.analyze.pairs import Compared
 from ablate.analyze.spread import Array, has_spread, one_may_be_constant, standing_in, varies
-from ablate.errors import AblateError, listed, nearest
+from ablate.study.claim import EQUIVALENT
 
 ALPHA: Final = 0.05
 POWER: Final = 0.8
-EQUIVALENT: Final = "equivalent"
-DIRECTIONS: Final = ("lower", "higher", "differs", EQUIVALENT)
-STATISTICS: Final = ("mean", "spread")
 VERDICTS: Final = ("supported", "refuted", "equivalent", "inconclusive")
 _MOST_SEEDS = 2**20
 _LARGEST_EFFECT = 100.0  # standard deviations; two seeds show it, and nothing overflows
-
-
-@dataclass(frozen=True)
-class Claim:
-    """What is claimed of an arm.
-
-    Attributes:
-        arm: Its name.
-        metric: What is compared.
-        direction: ``lower`` or ``higher`` than the other, ``differs``, or ``equivalent``.
-        margin: The smallest difference that matters, δ > 0, in the metric's unit; of spread a ratio
-            > 1; None for any.
-        against: The other arm; None is the baseline, or with `against_metric` the same arm.
-        against_metric: What is measured of that one; None is the same metric.
-        statistic: Which is compared over seeds: the ``mean``, or the ``spread``, which is their
-            standard deviation, as a ratio.
-
-    Raises:
-        AblateError: The direction, the statistic or the margin is not legal.
-
-    Example:
-        >>> Claim("dropout.dense=0.5", "test/error", "lower", margin=0.001).direction
-        'lower'
-    """
-
-    arm: str
-    metric: str = "test/error"
-    direction: str = "differs"
-    margin: float | None = None
-    against: str | None = None
-    against_metric: str | None = None
-    statistic: str = "mean"
-
-    def __post_init__(self) -> None:
-        place = f"the claim of {self.arm} on {self.metric}"
-        faults = []
-        for name, legal in (("direction", DIRECTIONS), ("statistic", STATISTICS)):
-            if (given := getattr(self, name)) not in legal:
-                hint = nearest(given, legal)
-                faults.append(f"{place}: the {name} is {listed(legal)}, not {given}{hint}")
-        least = 1 if self.statistic == "spread" else 0
-        if self.margin is not None and not least < self.margin < math.inf:
-            faults.append(f"{place}: the smallest effect is a number > {least}, not {self.margin}")
-        if self.margin is None and self.direction == EQUIVALENT:
-            faults.append(f"{place}: equivalent needs a margin, the smallest difference to matter")
-        if faults:
-            raise AblateError(*faults)
-
-    def compared(self, baseline: str) -> Compared:
-        """Say what is compared with what, where the baseline is this."""
-        own = baseline if self.against_metric is None else self.arm
-        against = own if self.against is None else self.against
-        other = self.metric if self.against_metric is None else self.against_metric
-        return Compared(self.arm, self.metric, against, other, self.statistic)
 
 
 def verdict(

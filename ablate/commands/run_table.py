@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from ablate.commands.printing import percent, say
+from ablate.commands.printing import say
+from ablate.metrics import SPLITS, metric_of
 from ablate.plan.run import Run
 from ablate.record import Record
+from ablate.report.formatting import NONE, written
 
-_SPLITS = ("train", "val", "test")
+_SHOWN = ("loss", "accuracy", "error")
 
 
 def show_run(run: Run, record: Record, console: Console) -> None:
@@ -48,19 +52,18 @@ def _table(record: Record) -> Table:
         caption_justify="left",
     )
     table.add_column("")
-    for split in _SPLITS:
+    for split in SPLITS:
         table.add_column(split, justify="right")
     table.add_column("gap, train to test", justify="right")
-    losses, accuracies, errors = (
-        [metrics[f"{split}/{name}"] for split in _SPLITS] for name in ("loss", "accuracy", "error")
-    )
-    loss, accuracy = metrics["gap/loss"], metrics["gap/accuracy"]
-    table.add_row("loss", *map(_number, losses), "–" if loss is None else f"{loss:+.4f}")
-    points = "–" if accuracy is None else f"{100 * accuracy:+.2f} points"
-    table.add_row("accuracy", *map(percent, accuracies), points)
-    table.add_row("error", *map(percent, errors), "")
+    for name in _SHOWN:
+        of_splits = [_told(metrics, f"{split}/{name}") for split in SPLITS]
+        gap = f"gap/{name}"
+        table.add_row(name, *of_splits, _told(metrics, gap, signed=True) if gap in metrics else "")
     return table
 
 
-def _number(value: float | None) -> str:
-    return "–" if value is None else f"{value:.4f}"
+def _told(metrics: Mapping[str, float | None], name: str, signed: bool = False) -> str:
+    unit, value = metric_of(name).unit, metrics[name]
+    if value is None:
+        return NONE
+    return f"{written(value, unit, signed)} {unit.name}".rstrip()

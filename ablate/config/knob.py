@@ -36,8 +36,6 @@ class Knob:
             ``epochs`` (some epochs on).
         switches: Whether turning it on adds operations, so that runs in which it is on and runs
             in which it is off do not share a stack.
-        limit: Whether it bounds something and so may never act; then the record counts the steps in
-            which it did (`acted/<name>`).
     """
 
     name: str
@@ -53,7 +51,6 @@ class Knob:
     source: str = ""
     acts_after: str = "start"
     switches: bool = False
-    limit: bool = False
 
     @property
     def group(self) -> str:

@@ -18,7 +18,7 @@ import torch
 from scipy.optimize import brentq
 from torch import Tensor
 
-from ablate.metrics import ECE_BINS
+from ablate.train.quality import ECE_BINS
 
 RANGE: Final = (0.01, 100.0)  # of the temperature
 

@@ -31,10 +31,10 @@ from torch import Tensor, nn
 from ablate import rng
 from ablate.config.targets import locate
 from ablate.data.tensors import Split
-from ablate.measure.ensembles import measured
 from ablate.measure.saved import Saved
 from ablate.nets.layers import Function
 from ablate.nets.recurrent import Layer
+from ablate.train.quality import measure_one
 
 Change = Callable[[str, Tensor], Tensor]  # a layer's name and its output -> its output from now on
 
@@ -170,14 +170,14 @@ def measure(
     """
     rows: list[dict[str, Any]] = []
     for draw in range(draws):
-        rows.append({"draw": draw, "share": 0.0, **measured(plain_NK, split.labels)})
+        rows.append({"draw": draw, "share": 0.0, **measure_one(plain_NK, split.labels)})
         for share in SHARES:
             kept = {
                 name: _kept(saved.seed("dropout"), name, units, share, draw, scaled)
                 for name, units in layers.units.items()
             }
             with layers.changed(partial(_times, kept)):
-                found = measured(saved.logits(split), split.labels)
+                found = measure_one(saved.logits(split), split.labels)
             rows.append({"draw": draw, "share": share, **found})
     return pd.DataFrame(rows)
 

@@ -27,11 +27,12 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from ablate import metrics, rng
+from ablate import rng
 from ablate.data.tensors import Split
 from ablate.measure.saved import Saved
 from ablate.nets.dropout import Dropout
 from ablate.train.batches import EVAL_BATCH, Batches
+from ablate.train.quality import measure_one
 
 
 @dataclass(frozen=True)
@@ -205,7 +206,7 @@ def compared(found: Ensemble, scaled_NK: Tensor, labels_N: Tensor) -> dict[str, 
     right_N = found.arithmetic_NK.argmax(-1) == labels_N
     return {
         **{
-            name: measured(logits, labels_N)
+            name: measure_one(logits, labels_N)
             for name, logits in (means | {"scaling": log_NK}).items()
         },
         "agreement": {
@@ -216,11 +217,6 @@ def compared(found: Ensemble, scaled_NK: Tensor, labels_N: Tensor) -> dict[str, 
         "entropy": _by_outcome(found.entropy_N, right_N),
         "information": _by_outcome(found.information_N, right_N),
     }
-
-
-def measured(logits_NK: Tensor, labels_N: Tensor) -> dict[str, float]:
-    """Measure logits or log probabilities as `ablate.metrics.measure` does, for one run."""
-    return {k: float(v[0]) for k, v in metrics.measure(logits_NK[None], labels_N).items()}
 
 
 def _by_outcome(values_N: Tensor, right_N: Tensor) -> dict[str, float | None]:

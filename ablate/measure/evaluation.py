@@ -14,6 +14,7 @@ from ablate.measure import calibration, deletion, ensembles, mistakes, perturbat
 from ablate.measure.applicability import has_dropout, transformations
 from ablate.measure.evaluate_settings import EvaluateSettings
 from ablate.measure.saved import Saved
+from ablate.train.quality import measure_one
 
 Say = Callable[[str], object]
 
@@ -45,7 +46,7 @@ def measure(saved: Saved, wanted: EvaluateSettings, say: Say = lambda kind: None
     say("plain")
     split, found = saved.split(wanted.split), Found()
     log_NK = saved.logits(split).log_softmax(-1)
-    found.entries["plain"] = ensembles.measured(log_NK, split.labels)
+    found.entries["plain"] = measure_one(log_NK, split.labels)
     found.frames["predictions"] = mistakes.predictions(log_NK, split.labels, saved.classes)
     _add_classes(found, saved, wanted, log_NK, split)
     _add_calibration(found, saved, wanted, log_NK, split)
@@ -54,7 +55,7 @@ def measure(saved: Saved, wanted: EvaluateSettings, say: Say = lambda kind: None
         say("views")
         views_NK = ensembles.views(saved, split, augment)
         how = {"views": wanted.views, "augment": transformations(augment)}
-        found.entries["views"] = how | ensembles.measured(views_NK, split.labels)
+        found.entries["views"] = how | measure_one(views_NK, split.labels)
     if wanted.samples and has_dropout(saved.record):
         say("sub-networks")
         _add_samples(found, saved, wanted.samples, log_NK, split)
@@ -103,7 +104,7 @@ def _add_calibration(
 
 def _faith(log_NK: Tensor, split: Split) -> dict[str, float]:
     """Measure what a temperature can change."""
-    measured = ensembles.measured(log_NK, split.labels)
+    measured = measure_one(log_NK, split.labels)
     return {name: measured[name] for name in ("ece", "loss", "brier")}
 
 

@@ -71,7 +71,7 @@ def names_of_layers(run: Run) -> set[str]:
     """
     import torch
 
-    from ablate.analyze.after_training import of_look
+    from ablate.measure.after_training import of_look
     from ablate.measure.deletion import hidden_layers_of
     from ablate.measure.inspection import written
     from ablate.measure.signals import look

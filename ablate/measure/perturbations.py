@@ -17,9 +17,9 @@ from ablate.config import files
 from ablate.data.augment import Augmentation, Moment
 from ablate.data.tensors import Split
 from ablate.data.transforms import pixels
-from ablate.measure.ensembles import measured
 from ablate.measure.saved import Saved, See
 from ablate.regularize import input_noise
+from ablate.train.quality import measure_one
 
 UNITS: Final = {
     "shift": "largest shift, pixels",
@@ -56,10 +56,10 @@ def measure(saved: Saved, split: Split, plain_NK: Tensor) -> pd.DataFrame:
     """
     rows: list[dict[str, Any]] = []
     for kind, values in strengths(min(saved.data.shape[1:])).items():
-        rows.append({"kind": kind, "strength": 0.0, **measured(plain_NK, split.labels)})
+        rows.append({"kind": kind, "strength": 0.0, **measure_one(plain_NK, split.labels)})
         for strength in values:
             logits_NK = saved.logits(split, perturbed(saved, kind, strength))
-            found = measured(logits_NK, split.labels)
+            found = measure_one(logits_NK, split.labels)
             rows.append({"kind": kind, "strength": strength, **found})
     return pd.DataFrame(rows)
 

@@ -18,12 +18,13 @@ import pandas as pd
 from ablate.analyze import caveats, frames
 from ablate.analyze.contrasts import baseline_of, compared, contrasts, to_baseline
 from ablate.analyze.frames import Frames
-from ablate.analyze.run_measures import better, metrics_of
+from ablate.analyze.run_measures import metrics_of
 from ablate.analyze.summaries import arms, counts
-from ablate.analyze.verdicts import Claim
 from ablate.errors import AblateError, listed, nearest
-from ablate.report.question import METRIC, Asked, as_last_asked, completed, judgeable
+from ablate.metrics import PRIMARY, metric_of
+from ablate.report.question import Question, as_last_asked, completed, judgeable
 from ablate.report.result import LOST, Line, line_of
+from ablate.study.claim import Claim
 
 Paths = Sequence[str | Path]
 
@@ -63,7 +64,7 @@ class Comparison:
         identical: Groups of arms that are the same to the last bit.
     """
 
-    asked: Asked
+    asked: Question
     paths: tuple[str, ...]
     frames: Frames
     metric: str
@@ -125,7 +126,7 @@ class Comparison:
         """
         if len(self.lines) <= most:
             return list(self.lines)
-        side = better(self.metric)
+        side = metric_of(self.metric).better
 
         def place(line: Line) -> float:
             if side is None:
@@ -141,7 +142,7 @@ class Comparison:
         """Say which arms `foremost` chose, as the end of a caption; nothing where it chose all."""
         if (count := len(self.lines)) <= most:
             return ""
-        which = "best" if better(self.metric) else "furthest from it"
+        which = "best" if metric_of(self.metric).better else "furthest from it"
         return f" Of {count} arms, the baseline and the {most - 1} {which} are shown."
 
 
@@ -156,7 +157,7 @@ def _rows(found: pd.DataFrame) -> list[dict[str, Any]]:
     return [row | {"what": what} for what, row in rows]
 
 
-def compare(paths: Paths, asked: Asked | None = None, *, brief: bool = False) -> Comparison:
+def compare(paths: Paths, asked: Question | None = None, *, brief: bool = False) -> Comparison:
     """Read runs and compare their arms.
 
     Args:
@@ -169,13 +170,13 @@ def compare(paths: Paths, asked: Asked | None = None, *, brief: bool = False) ->
     """
     read, other = as_last_asked(frames.read(paths))
     _require_finished(read.runs, paths)
-    whole, swapped = completed(asked or Asked(), read.runs)
+    whole, swapped = completed(asked or Question(), read.runs)
     short = []
     if whole.target is not None:
         read = frames.with_target(read, whole.target)
         short = caveats.short_of_target(read.runs, whole.target)
     whole, open_ = judgeable(whole, read.runs)
-    metric = whole.metric or METRIC
+    metric = whole.metric or PRIMARY
     _require_metric(read.runs, metric)
     baseline, moved = _baseline(read.runs, whole.baseline)
     claimed = [n for c in whole.claims for n in (c.metric, c.against_metric) if n is not None]

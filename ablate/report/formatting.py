@@ -3,87 +3,24 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
 from typing import Any, Final
 
 from ablate.config import schema
+from ablate.metrics import Unit, metric_of
 
 NONE: Final = "–"  # what cannot be known
 MINUS: Final = "\u2212"
-_FRACTIONS: Final = (
-    *("accuracy", "error", "ece", "error_lowest", "error_area", "error_spread"),
-    *("acted", "agreement", "saturated", "dead"),
-)
-_SPOKEN: Final = {
-    "epochs_to_best": "epochs to the best",
-    "epochs_to_target": "epochs to the target",
-    "seconds": "training time",
-    "images_per_second": "images per second",
-    "val/error_lowest": "lowest val error",
-    "val/error_area": "area under the val error",
-    "val/error_spread": "spread of the last val errors",
-}
-
-
-@dataclass(frozen=True)
-class Unit:
-    """How a metric is written.
-
-    Attributes:
-        scale: What its recorded number is multiplied by.
-        decimals: Digits after the point; None writes three digits in all, or none after it.
-        name: Of a value: ``%``, ``s`` or nothing.
-        difference: Of a difference: ``points`` where a value is in %.
-        signed: Whether a difference bears a sign; a ratio, which takes its place, does not.
-        tiny: Whether a value may be tiny or huge, and is written with three significant digits.
-    """
-
-    scale: float
-    decimals: int | None
-    name: str
-    difference: str
-    signed: bool = True
-    tiny: bool = False
-
-
 RATIO: Final = Unit(1, 2, "", "", signed=False)
 
 
-def unit_of(metric: str) -> Unit:
-    """Tell how a metric is written."""
-    parts = metric.split("/")
-    first, leaf = parts[0], parts[-1]
-    if any(part in _FRACTIONS for part in parts):
-        return Unit(100, 2, "points" if first == "gap" else "%", "points")
-    if first == "inspect":
-        return Unit(1, None, "", "", tiny=True)
-    if leaf in ("loss", "brier"):
-        return Unit(1, 4, "", "")
-    if first == "evaluate":
-        return Unit(1, 3, "", "")
-    if metric.startswith("epochs_to"):
-        return Unit(1, 1, "", "")
-    return Unit(1, None, "s" if metric == "seconds" else "", "s" if metric == "seconds" else "")
-
-
-def spoken(metric: str) -> str:
-    """Name a metric in a sentence: ``test error``, ``accuracy gap``."""
-    if metric in _SPOKEN:
-        return _SPOKEN[metric]
-    split, _, leaf = metric.partition("/")
-    if split == "inspect":
-        metric = metric.replace("_", " ")
-    return f"{leaf} gap" if split == "gap" else metric.replace("/", " ")
-
-
-def titled(metric: str, difference: bool = False) -> str:
+def titled(name: str, difference: bool = False) -> str:
     """Name a metric with its unit: ``test error, %``."""
-    unit = unit_of(metric)
-    name = unit.difference if difference else unit.name
-    return f"{spoken(metric)}{', ' if name else ''}{name}"
+    metric = metric_of(name)
+    unit = metric.unit.difference if difference else metric.unit.name
+    return f"{metric.label}{', ' if unit else ''}{unit}"
 
 
-def written(value: float, unit: Unit, signed: bool = False) -> str:
+def written(value: float | None, unit: Unit, signed: bool = False) -> str:
     """Write a number in its unit, without its name; NaN as a dash."""
     if value is None or math.isnan(value):
         return NONE

@@ -7,8 +7,7 @@ from dataclasses import dataclass, replace
 from math import nan
 from typing import Any
 
-from ablate.analyze.pairs import Compared
-from ablate.analyze.verdicts import EQUIVALENT
+from ablate.study.claim import EQUIVALENT, Compared
 
 LOST = {
     "n_missing": "missing",

@@ -8,10 +8,9 @@ from typing import Any
 
 import pandas as pd
 
-from ablate.analyze.after_training import is_of_a_layer
 from ablate.analyze.contrasts import to_baseline
 from ablate.analyze.run_measures import metrics_of
-from ablate.analyze.verdicts import Claim
+from ablate.metrics import metric_of
 from ablate.report.compare import COST, Comparison, records
 from ablate.report.formatting import (
     MINUS,
@@ -21,14 +20,21 @@ from ablate.report.formatting import (
     p_value,
     plus_minus,
     titled,
-    unit_of,
     written,
 )
 from ablate.report.result import LOST, Line
 from ablate.report.table import Cell, Table
-from ablate.report.wording import compared_with, judged, judged_arm, measured, unit_of_change, what
+from ablate.report.wording import (
+    compared_with,
+    judged,
+    judged_arm,
+    statistic_of,
+    unit_of_change,
+    what,
+)
+from ablate.study.claim import Claim
 
-_SECONDS = unit_of(COST)
+_SECONDS = metric_of(COST).unit
 _ALONE = "[uncorrected]"
 
 
@@ -103,7 +109,7 @@ def _counter(word: str) -> Callable[[Line], Cell]:
 
 def _delta_head(metric: str) -> str:
     """Name the difference; its interval may leave out 0 where the corrected p finds nothing."""
-    name = unit_of(metric).difference
+    name = metric_of(metric).unit.difference
     return f"Δ{f', {name}' if name else ''} {_ALONE}"
 
 
@@ -118,7 +124,7 @@ def _delta(line: Line, space: str) -> Cell:
 
 
 def _mean(line: Line, metric: str, space: str = " ") -> str:
-    text = plus_minus(line.mean, line.low, line.high, unit_of(metric))
+    text = plus_minus(line.mean, line.low, line.high, metric_of(metric).unit)
     if line.n == 1:
         return f"{text}{space}(one seed)"
     return f"{text}{space}(no spread)" if line.n > 1 and math.isnan(line.low) else text
@@ -150,7 +156,7 @@ def claims(comparison: Comparison, brief: bool = False) -> Table:
     """
     claimed = comparison.claimed
     columns: dict[str, Callable[[Claim, Line], Cell]] = {
-        "claim": lambda claim, _: Cell(comparison.asked.words.get(claim, ("", ""))[0]),
+        "claim": lambda claim, _: Cell(claim.words),
         "arm": lambda claim, _: Cell(claim.arm),
         "direction": lambda claim, _: Cell(claim.direction),
         "against": lambda _, line: Cell(compared_with(line, what(line).against)),
@@ -159,7 +165,7 @@ def claims(comparison: Comparison, brief: bool = False) -> Table:
         f"Δ {_ALONE}": lambda _, line: _with_unit(line) if brief else _delta(line, " "),
         "p Holm": lambda _, line: Cell(p_value(line.p_holm), line.p_holm),
         "verdict": lambda _, line: Cell(judged(line)),
-        "source": lambda claim, _: Cell(comparison.asked.words.get(claim, ("", ""))[1]),
+        "source": lambda claim, _: Cell(claim.source),
     }
     quiet = {"arm", "direction", "against", "metric", "δ", "source"} if brief else set()
     if all(what(line).is_to(comparison.baseline) for _, line in claimed):
@@ -179,7 +185,7 @@ def _with_unit(line: Line) -> Cell:
 
 def _compared_by(line: Line) -> str:
     if what(line).statistic == "spread":
-        return f"{measured(line)}, ratio"
+        return f"{statistic_of(line)}, ratio"
     return titled(what(line).metric, difference=True)
 
 
@@ -193,7 +199,7 @@ def _smallest(claim: Claim, line: Line) -> Cell:
 
 def _every_metric(comparison: Comparison) -> Table:
     every = metrics_of(comparison.runs)
-    metrics = [name for name in every if not is_of_a_layer(name)]
+    metrics = [name for name in every if not metric_of(name).is_of_a_layer]
     by_metric = {metric: comparison.of(metric) for metric in metrics}
     rows = tuple(
         (Cell(arm), *(Cell(_mean(f[arm], m), f[arm].mean) for m, f in by_metric.items()))
@@ -224,7 +230,7 @@ _TESTS = {
 
 def _beside(comparison: Comparison) -> Table:
     """Tell what pairing gained, how large effects are, and what else tests them."""
-    found, unit = comparison.contrasts, unit_of(comparison.metric)
+    found, unit = comparison.contrasts, metric_of(comparison.metric).unit
     mine = to_baseline(found[found["metric"] == comparison.metric], comparison.baseline)
     columns: dict[str, tuple[str, Callable[[float], str]]] = {
         "sd": ("sd", lambda value: written(value, unit)),

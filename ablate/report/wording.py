@@ -6,20 +6,12 @@ import math
 from collections import Counter
 from collections.abc import Sequence
 
-from ablate.analyze.pairs import Compared
-from ablate.analyze.verdicts import ALPHA, EQUIVALENT, VERDICTS, Claim
+from ablate.analyze.verdicts import ALPHA, VERDICTS
+from ablate.metrics import POINTS, Unit, metric_of
 from ablate.report.compare import Comparison
-from ablate.report.formatting import (
-    RATIO,
-    Unit,
-    interval,
-    p_value,
-    plus_minus,
-    spoken,
-    unit_of,
-    written,
-)
+from ablate.report.formatting import RATIO, interval, p_value, plus_minus, written
 from ablate.report.result import Line
+from ablate.study.claim import EQUIVALENT, Claim, Compared
 
 _MOST = 3  # arms that the verdict names
 _SELECTED = {"last": "those of the last epoch", "best": "those of the best validation accuracy"}
@@ -32,8 +24,7 @@ def verdict(comparison: Comparison) -> str:
         return _alone(comparison)
     if comparison.claimed:
         return _of_claims(comparison)
-    metric = comparison.metric
-    against = f"from {comparison.baseline} in {spoken(metric)}"
+    against = f"from {comparison.baseline} in {metric_of(comparison.metric).label}"
     tested = [line for line in lines if not math.isnan(line.p_holm)]
     if not tested:
         few = all(line.pairs < 2 for line in lines)
@@ -56,11 +47,12 @@ def verdict(comparison: Comparison) -> str:
 
 
 def _alone(comparison: Comparison) -> str:
-    line, unit = comparison.lines[comparison.baseline], unit_of(comparison.metric)
+    line, metric = comparison.lines[comparison.baseline], metric_of(comparison.metric)
+    unit = metric.unit
     mean = plus_minus(line.mean, line.low, line.high, unit)
     over = f"{line.n} seeds" if line.n != 1 else "one seed, so without an interval"
     return (
-        f"There is one arm, so nothing is compared: its {spoken(comparison.metric)} is"
+        f"There is one arm, so nothing is compared: its {metric.label} is"
         f" {mean}{f' {unit.name}' if unit.name else ''} over {over}."
     )
 
@@ -95,13 +87,13 @@ def _stated(claim: Claim, line: Line, to_baseline: bool) -> str:
     """Say what is claimed of an arm; with whom it is compared, unless that was said of all."""
     verb, link = _STATED[claim.direction]
     other = compared_with(line, "" if to_baseline else what(line).against)
-    return f"{verb} in {measured(line)}{f' {link} {other}' if other else ''}"
+    return f"{verb} in {statistic_of(line)}{f' {link} {other}' if other else ''}"
 
 
-def measured(line: Line) -> str:
+def statistic_of(line: Line) -> str:
     """Name what is compared: ``test error``, ``the spread of test error``."""
     spread = "the spread of " if what(line).statistic == "spread" else ""
-    return f"{spread}{spoken(what(line).metric)}"
+    return f"{spread}{metric_of(what(line).metric).label}"
 
 
 def compared_with(line: Line, name: str) -> str:
@@ -114,7 +106,7 @@ def compared_with(line: Line, name: str) -> str:
     asked = what(line)
     if asked.metric == asked.against_metric:
         return name
-    other = spoken(asked.against_metric)
+    other = metric_of(asked.against_metric).label
     return f"its {other}" if asked.arm == asked.against else f"{asked.against} in {other}"
 
 
@@ -126,7 +118,7 @@ def what(line: Line) -> Compared:
 
 def unit_of_change(line: Line) -> Unit:
     """Tell how the difference of an arm is written; of spread it is a ratio."""
-    return RATIO if what(line).statistic == "spread" else unit_of(what(line).metric)
+    return RATIO if what(line).statistic == "spread" else metric_of(what(line).metric).unit
 
 
 def _found(line: Line) -> str:
@@ -262,7 +254,7 @@ def _of_the_test_set(comparison: Comparison, selects: Sequence[str]) -> list[str
     images = sorted(comparison.runs["test_images"].dropna().unique().tolist())
     if not math.isnan(error) and images:
         of = " or ".join(f"{count:,}" for count in images)
-        points = written(error, unit_of("gap/accuracy"))
+        points = written(error, POINTS)
         found.append(
             f"Intervals are over seeds, on this split and this test set of {of} images. The test"
             f" set's own sampling error, √(e(1 - e)/n), is {points} points at the baseline's mean:"

@@ -21,7 +21,7 @@ from ablate.report.explore import explore
 from ablate.report.figures import draw
 from ablate.report.pages import Report
 from ablate.report.provenance import origin
-from ablate.report.question import Asked
+from ablate.report.question import Question
 from ablate.report.table import latex
 
 FOLDER = "report"
@@ -29,7 +29,7 @@ _MOST = 3  # files that are named one by one
 
 
 def write_report(
-    paths: Paths, asked: Asked | None = None, out: str | Path | None = None
+    paths: Paths, asked: Question | None = None, out: str | Path | None = None
 ) -> tuple[Path, Comparison]:
     """Compare runs, and write the report of it.
 

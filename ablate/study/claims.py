@@ -4,14 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from ablate.errors import listed, nearest
-from ablate.study.metric_names import TARGET, known_metric
-from ablate.study.study import Statement
-
-if TYPE_CHECKING:
-    from ablate.analyze.pairs import Compared
+from ablate.errors import nearest
+from ablate.metrics import TARGET, metric_of, refused
+from ablate.study.claim import Claim, Compared, faults_of
 
 _KEYS = (
     *("claim", "arm", "against", "metric", "against_metric", "statistic", "direction"),
@@ -44,7 +41,7 @@ class Claims:
     line: Callable[[str], int]
     _told: dict[frozenset[Compared], int] = field(default_factory=dict)
 
-    def read(self, given: Any) -> tuple[Statement, ...]:
+    def read(self, given: Any) -> tuple[Claim, ...]:
         """Read the list of claims."""
         if not isinstance(given, list) or not given:
             self.fault("claims", "claims is a list of at least one")
@@ -53,45 +50,43 @@ class Claims:
         return tuple(claim for claim in read if claim is not None)
 
     def known(self, path: str, metric: str) -> None:
-        """Check that runs have a metric of this name."""
-        if (why := known_metric(metric)) is not None:
+        """Check that runs have a metric of this name, by which something can be claimed."""
+        if (why := refused(metric) or metric_of(metric).no_claim) is not None:
             self.fault(path, f"the metric {metric}: {why}")
         if metric == TARGET and self.target is None:
             self.fault(
                 path, f"the metric {TARGET} needs a target at the study's top (target: 0.05)"
             )
 
-    def _claim(self, path: str, value: Any) -> Statement | None:
+    def _claim(self, path: str, value: Any) -> Claim | None:
         if not isinstance(value, dict) or not {"claim", "arm", "direction"} <= set(value):
             self.fault(path, "a claim has claim (in words), arm and direction")
             return None
         for key in set(value) - set(_KEYS):
             self.fault(path, f"there is no key {key} in a claim{nearest(str(key), _KEYS)}")
-        from ablate.analyze.verdicts import DIRECTIONS, STATISTICS  # statsmodels takes a second
+        what = self._compared(value)
+        margin = self._margin(path, value, what.metric)
+        faults = faults_of(value["direction"], what.statistic, margin)
+        for key, fault in faults.items():
+            self.fault(f"{path}.{key}", fault)
+        self._check(path, what, value)
+        if faults:
+            return None
+        return Claim(
+            *(what.arm, what.metric, str(value["direction"]), margin),
+            *(what.against, what.against_metric, what.statistic),
+            words=str(value["claim"]),
+            source=str(value.get("source", self.source)),
+            line=self.line(path),
+        )
 
+    def _compared(self, value: Mapping[str, Any]) -> Compared:
+        """Read what a claim compares; what it leaves out is the study's metric, or its baseline."""
         arm, metric = str(value["arm"]), str(value.get("metric", self.metric))
         other = str(value.get("against_metric", metric))
         default = arm if other != metric or not self.arms else self.arms[0]
-        claim = Statement(
-            claim=str(value["claim"]),
-            arm=arm,
-            metric=metric,
-            direction=self._word(path, "direction", value["direction"], DIRECTIONS),
-            margin=self._margin(path, value, metric),
-            source=str(value.get("source", self.source)),
-            against=str(value.get("against", default)),
-            against_metric=other,
-            statistic=self._word(path, "statistic", value.get("statistic", "mean"), STATISTICS),
-            line=self.line(path),
-        )
-        self._check(path, claim, value)
-        return claim
-
-    def _word(self, path: str, key: str, given: Any, legal: Sequence[str]) -> str:
-        if given not in legal:
-            hint = nearest(str(given), legal)
-            self.fault(f"{path}.{key}", f"{key}={given} is not legal: {listed(legal)}{hint}")
-        return str(given)
+        statistic = str(value.get("statistic", "mean"))
+        return Compared(arm, metric, str(value.get("against", default)), other, statistic)
 
     def _margin(self, path: str, value: Mapping[str, Any], metric: str) -> float | None:
         """Read a claim's margin: the study's is of the means of its primary metric alone."""
@@ -101,30 +96,26 @@ class Claims:
             self.margin if "margin" not in value and metric == self.metric and not spread else own
         )
 
-    def _check(self, path: str, claim: Statement, value: Mapping[str, Any]) -> None:
+    def _check(self, path: str, what: Compared, value: Mapping[str, Any]) -> None:
         """Check what a claim compares, and that it is claimed once."""
-        from ablate.analyze.pairs import Compared
-
-        self.known(f"{path}.metric", claim.metric)
-        if claim.against_metric != claim.metric:
-            self.known(f"{path}.against_metric", claim.against_metric)
-        if claim.direction == "equivalent" and claim.margin is None and value.get("margin") is None:
-            self.fault(f"{path}.direction", "equivalent needs a margin: what is no difference")
-        sides = (claim.arm, claim.metric, claim.against, claim.against_metric)
-        what = Compared(*sides, claim.statistic)
-        lost = [key for key in ("arm", "against") if getattr(claim, key) not in self.arms]
+        self.known(f"{path}.metric", what.metric)
+        if what.against_metric != what.metric:
+            self.known(f"{path}.against_metric", what.against_metric)
+        lost = [key for key in ("arm", "against") if getattr(what, key) not in self.arms]
         for key in lost if self.arms else ():
-            name = getattr(claim, key)
+            name = getattr(what, key)
             hint = nearest(name, self.arms)
             self.fault(f"{path}.{key}", f"the claim names the arm {name}: there is none{hint}")
         if lost:
             return
+        line = self.line(path)
         if len(what.both_ways) == 1:
-            self.fault(f"{path}.arm", self._with_itself(claim, value))
-        elif (line := self._told.setdefault(what.both_ways, claim.line)) != claim.line:
-            self.fault(path, f"the claim compares the same as that of line {line}")
+            self.fault(f"{path}.arm", _with_itself(what.arm, value))
+        elif (other := self._told.setdefault(what.both_ways, line)) != line:
+            self.fault(path, f"the claim compares the same as that of line {other}")
 
-    def _with_itself(self, claim: Statement, value: Mapping[str, Any]) -> str:
-        if "against" in value or "against_metric" in value:
-            return f"the claim compares {claim.arm} with itself"
-        return f"the claim names {claim.arm}, which is the baseline: say against which arm"
+
+def _with_itself(arm: str, value: Mapping[str, Any]) -> str:
+    if "against" in value or "against_metric" in value:
+        return f"the claim compares {arm} with itself"
+    return f"the claim names {arm}, which is the baseline: say against which arm"

@@ -6,26 +6,24 @@ report takes question, claims and baseline. A study that tunes is two plans, one
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
-from pathlib import Path
+from dataclasses import dataclass, replace
 from typing import Any
 
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.errors import HydraException
 
-from ablate import record, written
-from ablate.config import files
+from ablate import record
 from ablate.errors import AblateError
 from ablate.launch.execute import execute, outcome_of
 from ablate.launch.outcome import Outcome, Stop, stops
 from ablate.measure.finished import Wanted, lacks
+from ablate.metrics import metric_of
 from ablate.plan.planning import Plan, Planned, plan
 from ablate.plan.request import Cell, Request, name_of
 from ablate.plan.run import Run
-from ablate.study import measurement
+from ablate.study import measurement, study_json
 from ablate.study.cells import (
     Choice,
     check_arms,
@@ -36,7 +34,7 @@ from ablate.study.cells import (
     of_tuning,
 )
 from ablate.study.file import read_study
-from ablate.study.study import FILE, Measurement, Study
+from ablate.study.study import Measurement, Study
 
 
 @dataclass(frozen=True)
@@ -172,27 +170,14 @@ def _planned(found: Study, request: Request, cells: Sequence[Cell], whole: bool 
 def _write(
     comparison: Comparison, choices: Mapping[str, Choice], unmeasured: Sequence[str]
 ) -> None:
-    folder = comparison.reported.runs[0].sweep
-    folder.mkdir(parents=True, exist_ok=True)
-    told = described(comparison.study, choices) | {
-        "unmeasured": list(unmeasured),
-        "command": list(comparison.request.overrides),
-        "runs": [run.key for run in comparison.reported.runs],
-    }
-    _keep_foreign(folder / FILE)
-    record.write_json(folder / FILE, told)
-
-
-def _keep_foreign(file: Path) -> None:
-    """Move a file of that name aside that no study wrote."""
-    try:
-        found = json.loads(file.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        return
-    except ValueError:
-        found = None
-    if not (isinstance(found, dict) and {"name", "question", "arms"} <= set(found)):
-        written.set_aside(file)
+    study_json.write(
+        comparison.reported.runs[0].sweep,
+        comparison.study,
+        choices,
+        command=comparison.request.overrides,
+        runs=[run.key for run in comparison.reported.runs],
+        unmeasured=unmeasured,
+    )
 
 
 def _require_free(study: Study, overrides: Sequence[str]) -> None:
@@ -239,39 +224,6 @@ def _bears_its_names(run: Run, found: record.Record | None) -> bool:
     return found is None or (found["study"], found["arm"]) == (run.study, run.arm)
 
 
-def described(study: Study, choices: Mapping[str, Choice]) -> dict[str, Any]:
-    """Write a study down as its report needs it, with what was tuned."""
-    return {
-        "name": study.name,
-        "file": None if study.file.parent == files.CONF / files.STUDIES else str(study.file),
-        "question": study.question,
-        "source": study.source,
-        "fixed": list(study.fixed),
-        "metric": study.metric,
-        "margin": study.margin,
-        "target": study.target,
-        "equal": study.equal,
-        "baseline": study.baseline.name,
-        "arms": {
-            arm.name: {
-                "overrides": list(arm.overrides),
-                "seeds": list(study.seeds_of(arm)),
-                "tuned": choices.get(arm.name, {}),
-                "grid": dict(arm.grid or {}),
-                "on the grid's edge": _on_edge(study.grid_of(arm), choices.get(arm.name, {})),
-            }
-            for arm in study.arms
-        },
-        "tuning": None if study.tuning is None else asdict(study.tuning),
-        "measure": None if study.measure is None else asdict(study.measure),
-        "claims": [asdict(claim) for claim in study.claims],
-    }
-
-
-def _on_edge(grid: Mapping[str, Sequence[str]], choice: Choice) -> list[str]:
-    return [name for name, value in choice.items() if value in (grid[name][0], grid[name][-1])]
-
-
 # -- tuning ----------------------------------------------------------------------------------------
 
 
@@ -285,7 +237,7 @@ def tuned(study: Study, planned: Sequence[Planned]) -> dict[str, Choice] | Stop:
     """
     assert study.tuning is not None, "it is asked for where something is tuned"
     metric = study.tuning.metric
-    sign = -1 if metric == "val/accuracy" else 1
+    sign = -1 if metric_of(metric).better == "higher" else 1
     chosen: dict[str, Choice] = {}
     for arm in study.arms:
         settings = grid(study, arm)

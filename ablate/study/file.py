@@ -11,6 +11,7 @@ import yaml
 
 from ablate.config.knobs.run import DESIGNS
 from ablate.errors import AblateError, listed, nearest
+from ablate.metrics import PRIMARY
 from ablate.plan import designs
 from ablate.plan.request import Overrides
 from ablate.study import measurement
@@ -65,7 +66,7 @@ class _Reader:
                 self._fault("", f"the study lacks {key}")
         arms, seeds = self._arms(), self._seeds("seeds", self.values.get("seeds", [0]))
         arms = self._baseline_first(arms)
-        metric = self._text("metric", "test/error")
+        metric = self._text("metric", PRIMARY)
         claims = self._claims(arms, metric)
         study = Study(
             name=self.file.stem,

@@ -6,13 +6,13 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from ablate import data
-from ablate.analyze import after_training
 from ablate.config.knobs.looking import EVALUATE, INSPECT
 from ablate.config.settings import of_words
 from ablate.errors import AblateError, nearest
 from ablate.measure.applicability import may_drop, transformations
 from ablate.measure.evaluate_settings import EvaluateSettings, resolved
 from ablate.measure.finished import Wanted, names_of_layers
+from ablate.metrics import LAYER, METRICS, MOMENTS, metric_of
 from ablate.plan import data_checks
 from ablate.plan.run import Run
 from ablate.study.study import Measurement, Study
@@ -20,7 +20,7 @@ from ablate.study.study import Measurement, Study
 Fault = Callable[[str, str], None]
 
 _COMMANDS = ("evaluate", "inspect")
-_OFF = {  # kind of measurement -> the setting of `ablate evaluate` that leaves it out
+_OFF = {  # group of metrics -> the setting of `ablate evaluate` that leaves it out
     "views": "views=none",
     "dropout": "samples=none",
     "deletion": "delete=false",
@@ -105,59 +105,61 @@ def check_names(values: Mapping[str, Any], study: Study, fault: Fault) -> None:
         some = {f"claims.{number}.{key}": given.get(key) for key in ("metric", "against_metric")}
         named |= {path: str(name) for path, name in some.items() if name is not None}
     for path, name in named.items():
-        if why := unmeasured(name, study.measure):
+        if why := why_not_measured(name, study.measure):
             fault(path, why)
 
 
-def unmeasured(metric: str, measure: Measurement | None) -> str | None:
+def why_not_measured(name: str, measure: Measurement | None) -> str | None:
     """Say why no measurement of a study gives a metric, or None if one does.
 
     Args:
-        metric: A metric; what training records is no concern of measurements.
+        name: A metric; what training records is no concern of measurements.
         measure: What the study measures, or None; its settings are sound.
     """
-    if not after_training.is_measured(metric):
+    metric = metric_of(name)
+    if not metric.is_after_training:
         return None
-    command = metric.partition("/")[0]
-    if measure is None or getattr(measure, command) is None:
-        return f"{metric} is measured after training: the study lacks measure: {{{command}: [...]}}"
+    if measure is None or getattr(measure, metric.kind) is None:
+        return (
+            f"{name} is measured after training: the study lacks measure: {{{metric.kind}: [...]}}"
+        )
     asked = wanted(measure)
     given = names(asked)
-    if any(after_training.matches(metric, name) for name in given):
+    if metric.pattern in given:
         return None
-    on = {} if asked.evaluate is None else _kinds(asked.evaluate)
-    off = [word for kind, word in _OFF.items() if not on.get(kind, True) and f"/{kind}/" in metric]
-    left_out = f" with {off[0]}" if off else ""
-    spelled = [name.replace("<layer>", "1") for name in given]
-    return f"no measurement gives {metric}{left_out}{nearest(metric, spelled)}"
+    how = asked.evaluate
+    is_off = metric.kind == "evaluate" and how is not None and not _measures(how, metric.group)
+    left_out = f" with {_OFF[metric.group]}" if is_off else ""
+    spelled = [one.replace(LAYER, "1") for one in given]
+    return f"no measurement gives {name}{left_out}{nearest(name, spelled)}"
 
 
 def names(asked: Wanted) -> list[str]:
     """List the metrics that are measured; ``<layer>`` stands for the number of any layer."""
-    found: list[str] = []
-    if (how := asked.evaluate) is not None:
-        start = "evaluate" if how.split == "test" else f"evaluate/{how.split}"
-        kinds = [kind for kind, is_on in _kinds(how).items() if is_on]
-        found += [f"{start}/{name}" for kind in kinds for name in after_training.EVALUATED[kind]]
-    if (look := asked.inspect) is not None:
-        moments = after_training.MOMENTS if look["train"] else after_training.MOMENTS[:1]
-        found += [
-            f"inspect/{moment}/{name}" for moment in moments for name in after_training.INSPECTED
-        ]
-    return found
+    how, look = asked.evaluate, asked.inspect
+    moments = () if look is None else MOMENTS if look["train"] else MOMENTS[:1]
+    evaluated = [
+        metric.name
+        for metric in METRICS.values()
+        if metric.kind == "evaluate"
+        and how is not None
+        and metric.place == how.split
+        and _measures(how, metric.group)
+    ]
+    looked = [m.name for m in METRICS.values() if m.kind == "inspect" and m.place in moments]
+    return [*evaluated, *looked]
 
 
-def _kinds(how: EvaluateSettings) -> dict[str, bool]:
-    """Say of each kind of measurement whether these settings make it."""
-    made = {
+def _measures(how: EvaluateSettings, group: str) -> bool:
+    """Tell whether an evaluation by these settings measures a group of metrics."""
+    switched = {
         "views": how.views is not None,
         "dropout": how.samples is not None,
-        "calibration": how.split == "test",  # a temperature is fitted on validation
         "deletion": how.delete,
         "correlation": how.delete,
         "perturbation": how.perturb,
     }
-    return {kind: made.get(kind, True) for kind in after_training.EVALUATED}
+    return bool(switched.get(group, True))
 
 
 # -- runs ------------------------------------------------------------------------------------------
@@ -177,7 +179,8 @@ def unfit(study: Study, runs: Sequence[Run]) -> list[str]:
     place = f"{study.file}, line {study.measure.line}"
     faults = [f"{place}: {told}" for told in _idle(asked, list(arms.values()))]
     for claim in study.claims:
-        sides = {(claim.metric, claim.arm), (claim.against_metric, claim.against)}
+        what = claim.compared(study.baseline.name)
+        sides = {(what.metric, what.arm), (what.against_metric, what.against)}
         for metric, arm in sorted(sides):
             if why := _lacking(metric, arms[arm], asked):
                 faults.append(f"{study.file}, line {claim.line}: {arm} has no {metric}: {why}")
@@ -200,19 +203,19 @@ def _idle(asked: Wanted, runs: Sequence[Run]) -> list[str]:
     return faults
 
 
-def _lacking(metric: str, run: Run, asked: Wanted) -> str | None:
+def _lacking(name: str, run: Run, asked: Wanted) -> str | None:
     """Say why a run will not have a metric that is measured, or None."""
-    how, parts = asked.evaluate, metric.split("/")
-    if how is not None and parts[0] == "evaluate":
-        if "dropout" in parts and not may_drop(run.config):
+    metric, how = metric_of(name), asked.evaluate
+    if metric.kind == "evaluate" and how is not None:
+        if metric.group == "dropout" and not may_drop(run.config):
             return "no dropout acts in it"
-        if "views" in parts and not transformations(how.augmentation(run.config)):
+        if metric.group == "views" and not transformations(how.augmentation(run.config)):
             return "it does not augment"
-        if "calibration" in parts and not _validates(run):
+        if metric.group == "calibration" and not _validates(run):
             return "data.val_size is 0"
-    of_layers = "correlation/mean" if "deletion" in parts else "/".join(parts[-2:])
-    looked = parts[0] == "inspect" or {"correlation", "deletion"} & set(parts)
-    if looked and of_layers not in names_of_layers(run):
+    of_units = metric.kind == "evaluate" and metric.group in ("correlation", "deletion")
+    of_layers = "correlation/mean" if metric.group == "deletion" else metric.path
+    if (of_units or metric.kind == "inspect") and of_layers not in names_of_layers(run):
         return "its network has no such layer, or one of another kind"
     return None
 

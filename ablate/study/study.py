@@ -30,7 +30,7 @@ A study file is YAML:
         direction: lower
       - claim: It makes units less alike
         arm: dropout
-        metric: evaluate/correlation/mean                  # see `ablate.analyze.after_training`
+        metric: evaluate/correlation/mean                  # see `ablate.metrics`
         direction: lower
 
 An arm's `tune` takes the place of the study's knobs, with as many settings. `margin` too may differ
@@ -58,9 +58,9 @@ from pathlib import Path
 from ablate.config import files
 from ablate.errors import AblateError, nearest
 from ablate.plan.request import Overrides
+from ablate.study.claim import Claim
 
 EQUAL = ("epochs", "steps")
-FILE = "study.json"  # beside a study's runs: what it asked, and what was tuned
 SCALES = ("quick", "full")
 
 
@@ -84,42 +84,13 @@ class Arm:
 
 
 @dataclass(frozen=True)
-class Statement:
-    """What is claimed of an arm.
-
-    Attributes:
-        claim: In words.
-        arm: Which arm.
-        metric: Which of its metrics.
-        direction: ``lower``, ``higher``, ``differs`` or ``equivalent``.
-        margin: The smallest difference that matters, or None; of spread a ratio.
-        source: Who claims it.
-        against: Which arm it is compared with; mostly the baseline.
-        against_metric: Which metric of that one; mostly the same.
-        statistic: ``mean`` or ``spread`` over seeds.
-        line: Where it stands in the file.
-    """
-
-    claim: str
-    arm: str
-    metric: str
-    direction: str
-    margin: float | None
-    source: str
-    against: str
-    against_metric: str
-    statistic: str = "mean"
-    line: int = 0
-
-
-@dataclass(frozen=True)
 class Tuning:
     """Nuisance knobs that are chosen for each arm, on the validation split.
 
     Attributes:
         knobs: Knob -> its values, in the order of the grid.
         seeds: Seeds of the tuning runs; none of them is reported.
-        metric: What is minimized (an accuracy is maximized).
+        metric: What is brought to its better side.
     """
 
     knobs: Mapping[str, tuple[str, ...]]
@@ -175,7 +146,7 @@ class Study:
     target: float | None
     tuning: Tuning | None
     equal: str
-    claims: tuple[Statement, ...]
+    claims: tuple[Claim, ...]
     lines: Mapping[str, int] = field(default_factory=dict)
     measure: Measurement | None = None
 

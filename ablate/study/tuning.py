@@ -8,14 +8,13 @@ from typing import Any
 
 from ablate.config.schema import shown
 from ablate.errors import listed
-from ablate.study.metric_names import OF_A_SPLIT
+from ablate.metrics import METRICS
 from ablate.study.study import Arm, Tuning
 
 Grid = dict[str, tuple[str, ...]]
 Fault = Callable[[str, str], None]
 
 FIRST_SEED = 1_000_000  # far from any seed that is reported
-_METRICS = tuple(f"val/{name}" for name in OF_A_SPLIT)
 
 
 def read_values(path: str, values: Any, fault: Fault) -> tuple[str, ...]:
@@ -70,9 +69,10 @@ def read_tuning(
     for arm in arms:
         _check_arm(arm, knobs, fault)
     metric = str(given.get("metric", "val/error"))
-    if metric not in _METRICS:
-        legal = listed(_METRICS)
-        fault("tune.metric", f"tune.metric={metric}: validation (val/...) alone may tune: {legal}")
+    legal = [m.name for m in METRICS.values() if m.place == "val" and m.kind == "recorded"]
+    if metric not in legal:
+        told = f"tune.metric={metric}: validation (val/...) alone may tune: {listed(legal)}"
+        fault("tune.metric", told)
     return Tuning(knobs, tuple(chosen), metric)
 
 

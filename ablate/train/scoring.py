@@ -7,9 +7,9 @@ from contextlib import contextmanager
 
 import torch
 
-from ablate import metrics
 from ablate.data.tensors import Split, Tensors
 from ablate.train.batches import EVAL_BATCH, Batches
+from ablate.train.quality import averaged, measure
 from ablate.train.stack import Stack
 from ablate.train.update import Update
 
@@ -57,8 +57,8 @@ class Scores:
                 for x, apart in self._batches.views(images, part)
             ]
             start = part * EVAL_BATCH
-            logits_RNK[:, start : start + len(images)] = metrics.averaged(views)
-        found = metrics.measure(logits_RNK, split.labels)
+            logits_RNK[:, start : start + len(images)] = averaged(views)
+        found = measure(logits_RNK, split.labels)
         columns = {name: values.tolist() for name, values in found.items()}
         return [{name: column[r] for name, column in columns.items()} for r in range(width)]
 
@@ -68,7 +68,7 @@ class Scores:
         with self.in_place(0):
             self.of(Split(train.images[:some], train.labels[:some]))
         sizes = (self._stack.width, len(train), self._data.classes)
-        metrics.measure(train.images.new_zeros(sizes, dtype=torch.float64), train.labels)
+        measure(train.images.new_zeros(sizes, dtype=torch.float64), train.labels)
 
     def _measure_statistics(self, step: int) -> None:
         """Take batch norm's statistics anew where the weights are a mean of several steps'."""

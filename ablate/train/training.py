@@ -19,6 +19,7 @@ from torch import Tensor
 from ablate.axis import Step, row
 from ablate.config import schema
 from ablate.data.tensors import Tensors
+from ablate.metrics import OF_A_SPLIT
 from ablate.optim import schedule
 from ablate.record import Epoch
 from ablate.train.batches import Batches
@@ -228,7 +229,7 @@ class Training:
         flat: dict[str, float | None] = {
             f"{split}/{name}": None if values is None else values[name]
             for split, values in found.items()
-            for name in ("loss", "accuracy", "error", "ece", "brier")
+            for name in OF_A_SPLIT
         }
         train, test = found["train"], found["test"]
         assert train is not None, "there is an image to train on, and one to test on"

@@ -228,7 +228,6 @@ def _method(
     idle: effect.Reason | None = None,
     acts_after: str = "start",
     switches: bool = True,
-    limit: bool = False,
 ) -> Knob:
     return Knob(
         f"regularize.{name}",
@@ -242,7 +241,6 @@ def _method(
         source=source,
         acts_after=acts_after,
         switches=switches,
-        limit=limit,
     )
 
 
@@ -258,7 +256,6 @@ REGULARIZE: Final = (
         "max_norm",
         Real(0, open_low=True),
         "largest norm of the weights that enter a unit, restored after each step",
-        limit=True,
         off=None,
         idle=effect.no_rule,
         source="Srivastava et al. 2014, JMLR 15, section 5.1",
@@ -301,7 +298,6 @@ REGULARIZE: Final = (
         "clip_norm",
         Real(0, open_low=True),
         "largest norm of the whole gradient",
-        limit=True,
         off=None,
         idle=effect.no_rule,
         source="Pascanu et al. 2013, arXiv:1211.5063, section 3.2",
@@ -310,7 +306,6 @@ REGULARIZE: Final = (
         "clip_value",
         Real(0, open_low=True),
         "largest size of each gradient element",
-        limit=True,
         off=None,
         idle=effect.no_rule,
         source="Graves 2013, arXiv:1308.0850, section 2.1",
@@ -425,7 +420,5 @@ AUGMENT: Final = (
         off=None,
     ),
 )
-
-LIMITS: Final = tuple(knob.name.removeprefix("regularize.") for knob in REGULARIZE if knob.limit)
 
 KNOBS: Final = (*OPTIMIZER, *SCHEDULE, *REGULARIZE, *AUGMENT)

@@ -12,6 +12,7 @@ from matplotlib.ticker import LogLocator, MaxNLocator, NullLocator
 
 from ablate.analyze.contrasts import compared
 from ablate.drawing import BLACK, BLUE, COLOURS, GREY, MARKERS, ORANGE, SKY, VERMILION
+from ablate.metrics import metric_of
 from ablate.report.compare import Comparison
 from ablate.report.figures.style import (
     Figure,
@@ -23,7 +24,7 @@ from ablate.report.figures.style import (
     rows,
     wrapped,
 )
-from ablate.report.formatting import spoken, titled, unit_of
+from ablate.report.formatting import titled
 from ablate.report.result import Line
 from ablate.report.wording import compared_with, what
 
@@ -43,7 +44,7 @@ _FILLS = {
 def seeds(comparison: Comparison) -> Figure:
     """Draw every run as a dot, and each arm's mean with its interval."""
     arms, metric = comparison.foremost(_MOST_ROWS), comparison.metric
-    scale = unit_of(metric).scale
+    scale = metric_of(metric).unit.scale
     runs = comparison.runs
     done = runs[(runs["status"] == "finished") & runs["arm"].isin(arms) & runs[metric].notna()]
     figure, axes = blank(height_of(arms))
@@ -65,7 +66,7 @@ def seeds(comparison: Comparison) -> Figure:
         f" they are few.{comparison.choice(_MOST_ROWS)}"
     )
     data = done[["arm", "seed", "replicate", metric]]
-    return finished(figure, "seeds", f"Every seed: {spoken(metric)}", caption, data)
+    return finished(figure, "seeds", f"Every seed: {metric_of(metric).label}", caption, data)
 
 
 def _places(done: pd.DataFrame, arms: list[str]) -> pd.Series[Any]:
@@ -90,7 +91,7 @@ def differences(comparison: Comparison) -> Figure:
     """Draw the difference of each arm to the baseline, and of what else is claimed."""
     arms = [arm for arm in comparison.foremost(_MOST_ROWS) if arm != comparison.baseline]
     lines = {arm: comparison.lines[arm] for arm in arms} | _claims(comparison, "mean")
-    scale = unit_of(comparison.metric).scale
+    scale = metric_of(comparison.metric).unit.scale
     figure, axes = blank(height_of(list(lines)))
     axes.axvline(0, color=GREY, lw=1)
     for margin in {line.margin * scale for line in lines.values() if not isnan(line.margin)}:
@@ -143,7 +144,7 @@ def _claims(comparison: Comparison, statistic: str) -> dict[str, Line]:
         told = asked.is_to(comparison.baseline) or asked.statistic != statistic
         if told or (statistic == "mean" and asked.metric != comparison.metric):
             continue
-        by = "" if asked.metric == comparison.metric else f", {spoken(asked.metric)}"
+        by = "" if asked.metric == comparison.metric else f", {metric_of(asked.metric).label}"
         chosen[f"{claim.arm}{by} against {compared_with(line, asked.against)}"] = line
     return chosen
 

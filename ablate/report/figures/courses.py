@@ -12,6 +12,7 @@ from matplotlib.axes import Axes
 from matplotlib.ticker import MaxNLocator
 
 from ablate.drawing import COLOURS, DASHES, MARKERS
+from ablate.metrics import Unit, metric_of
 from ablate.report.compare import Comparison, records
 from ablate.report.figures.style import (
     Figure,
@@ -22,7 +23,7 @@ from ablate.report.figures.style import (
     logarithmic_if_wide,
     wrapped,
 )
-from ablate.report.formatting import Unit, knob, level, spoken, titled, unit_of, written
+from ablate.report.formatting import knob, level, titled, written
 
 _MOST = len(COLOURS)  # curves that can be told apart
 _FAR = 20.0  # ratio of the largest dose to the smallest from which an axis is logarithmic
@@ -33,7 +34,7 @@ def curves(comparison: Comparison, metric: str, frame: pd.DataFrame) -> Figure:
     arms = comparison.foremost(_MOST)
     shown = frame[frame["arm"].isin(arms)]
     figure, axes = blank(3.6)
-    scale = unit_of(metric).scale
+    scale = metric_of(metric).unit.scale
     for i, arm in enumerate(arms):
         part = shown[shown["arm"] == arm]
         _band(axes, part["epoch"], part, scale, i, arm, marked=part["epoch"].nunique() < 2)
@@ -47,7 +48,7 @@ def curves(comparison: Comparison, metric: str, frame: pd.DataFrame) -> Figure:
         f" diverged enter as far as they came.{comparison.choice(_MOST)}"
     )
     name = f"curves-{metric.replace('/', '-')}"
-    return finished(figure, name, f"Learning curves: {spoken(metric)}", caption, shown)
+    return finished(figure, name, f"Learning curves: {metric_of(metric).label}", caption, shown)
 
 
 def _band(
@@ -64,7 +65,7 @@ def _band(
 def dose(comparison: Comparison, name: str, frame: pd.DataFrame) -> Figure:
     """Draw the primary metric over the values of a knob, a line for each setting of the others."""
     metric = comparison.metric
-    scale = unit_of(metric).scale
+    scale = metric_of(metric).unit.scale
     series = list(dict.fromkeys(frame["series"]))
     figure, axes = blank(3.6)
     doses = sorted(frame["dose"].unique())
@@ -99,7 +100,7 @@ def dose(comparison: Comparison, name: str, frame: pd.DataFrame) -> Figure:
 
 def heat_map(comparison: Comparison, pair: tuple[str, str], frame: pd.DataFrame) -> Figure:
     """Draw the mean of each combination of two knobs, with its interval."""
-    unit = unit_of(comparison.metric)
+    unit = metric_of(comparison.metric).unit
     frame = frame.dropna(subset=list(pair))  # an option may lack the other knob
     order = [comparison.runs[name].drop_duplicates().dropna() for name in pair]
     table = frame.pivot(index=pair[0], columns=pair[1], values="mean") * unit.scale
