@@ -1,8 +1,11 @@
-"""How the commands print a line, and a share."""
+"""How the commands print a line, and a number in its unit."""
 
 from __future__ import annotations
 
 from rich.console import Console
+
+from ablate.metrics import Unit
+from ablate.report.formatting import NONE, written
 
 
 def say(console: Console, text: str) -> None:
@@ -10,6 +13,7 @@ def say(console: Console, text: str) -> None:
     console.print(text, markup=False, highlight=False, soft_wrap=True)
 
 
-def percent(value: float | None) -> str:
-    """Write a fraction as %; None as a dash."""
-    return "–" if value is None else f"{100 * value:.2f} %"
+def in_unit(value: float | None, unit: Unit, signed: bool = False) -> str:
+    """Write a number with its unit: ``25.00 %``; None and NaN as a dash."""
+    text = written(value, unit, signed)
+    return text if text == NONE else f"{text} {unit.name}".rstrip()

@@ -2,17 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-
 from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from ablate.commands.printing import say
+from ablate.commands.printing import in_unit, say
 from ablate.metrics import SPLITS, metric_of
 from ablate.plan.run import Run
 from ablate.record import Record
-from ablate.report.formatting import NONE, written
 
 _SHOWN = ("loss", "accuracy", "error")
 
@@ -56,14 +53,9 @@ def _table(record: Record) -> Table:
         table.add_column(split, justify="right")
     table.add_column("gap, train to test", justify="right")
     for name in _SHOWN:
-        of_splits = [_told(metrics, f"{split}/{name}") for split in SPLITS]
+        of_splits = (f"{split}/{name}" for split in SPLITS)
+        cells = [in_unit(metrics[one], metric_of(one).unit) for one in of_splits]
         gap = f"gap/{name}"
-        table.add_row(name, *of_splits, _told(metrics, gap, signed=True) if gap in metrics else "")
+        apart = in_unit(metrics[gap], metric_of(gap).unit, signed=True) if gap in metrics else ""
+        table.add_row(name, *cells, apart)
     return table
-
-
-def _told(metrics: Mapping[str, float | None], name: str, signed: bool = False) -> str:
-    unit, value = metric_of(name).unit, metrics[name]
-    if value is None:
-        return NONE
-    return f"{written(value, unit, signed)} {unit.name}".rstrip()

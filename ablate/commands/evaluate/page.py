@@ -11,7 +11,8 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from ablate.commands.printing import percent, say
+from ablate.commands.printing import in_unit, say
+from ablate.metrics import FRACTION, metric_of
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -58,7 +59,7 @@ def _show_run(found: Evaluation, console: Console) -> None:
             table.add_row(name, *_cells(row, prefix))
     if "calibration/temperature" in row and isfinite(row.get("calibration/after/ece", nan)):
         tempered = f"temperature {row['calibration/temperature']:.2f}"
-        error = percent(row["plain/error"])
+        error = in_unit(row["plain/error"], FRACTION)
         table.add_row(tempered, error, *_cells(row, "calibration/after", ("loss", "ece", "brier")))
     console.print(table)
     for line in (*_sub_networks(row), *_curves(found.frames)):
@@ -66,8 +67,8 @@ def _show_run(found: Evaluation, console: Console) -> None:
 
 
 def _cells(row: Mapping[str, Any], prefix: str, names: tuple[str, ...] = _MEASURES) -> list[str]:
-    values = {name: row[f"{prefix}/{name}"] for name in names}
-    return [percent(v) if n in ("error", "ece") else f"{v:.4f}" for n, v in values.items()]
+    columns = [f"{prefix}/{name}" for name in names]
+    return [in_unit(row[one], metric_of(f"evaluate/{one}").unit) for one in columns]
 
 
 def _sub_networks(row: Mapping[str, Any]) -> list[str]:
