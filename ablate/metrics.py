@@ -1,8 +1,10 @@
 """Every metric that runs can be compared by: its name, its better side, its unit, its source.
 
-Whatever names, checks, ranks or prints a metric asks this table: frames, study files, reports.
-To add one that training records, compute it (`ablate.train.quality.measure` for one of each split,
-`Training._metrics` for any other) and give it a line here: in `OF_A_SPLIT`, or in `_metrics`.
+Whatever names, checks, ranks or prints a metric asks this table: study files, frames, reports.
+
+To add a metric that training records, compute it, in `ablate.train.quality.measure` (of each split)
+or in `Training._metrics` (of a run), and give it a line here, in `OF_A_SPLIT` or in `_recorded`.
+One that follows from the record: `ablate.analyze.run_measures.measure`, and a line in `_derived`.
 
 train|val|test/<q>    loss (mean negative log likelihood, nats), accuracy, error, ece (expected
                       calibration error), brier (Brier score), on the selected weights
@@ -292,7 +294,7 @@ def metric_of(name: str) -> Metric:
     return find(name) or Metric(name, None, PLAIN)
 
 
-def refused(name: str) -> str | None:
+def why_unknown(name: str) -> str | None:
     """Say why no run can have a metric of this name.
 
     Returns:
@@ -300,7 +302,7 @@ def refused(name: str) -> str | None:
         legal ones where none is near; None where the metric is known.
 
     Example:
-        >>> refused("test/eror")
+        >>> why_unknown("test/eror")
         "no run records it; did you mean 'test/error'?"
     """
     if find(name) is not None:

@@ -6,10 +6,9 @@ committed, with the words it has today, before its runs: at the commit that each
 
 from __future__ import annotations
 
-import json
 import subprocess
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from math import prod
 from pathlib import Path
@@ -21,10 +20,11 @@ from ablate import record
 from ablate.config import schema
 from ablate.errors import AblateError
 from ablate.plan.request import name_of
-from ablate.study import study
+from ablate.study import study, study_json
+from ablate.study.claim import Claim
 from ablate.study.file import read_study
 from ablate.study.study import Study
-from ablate.study.study_json import FILE, described
+from ablate.study.study_json import WrittenStudy
 
 REPOSITORY = Path(__file__).resolve().parent.parent
 
@@ -105,12 +105,10 @@ def read_runs(root: Path, name: str) -> Found:
     return Found(asked, root.resolve(), scale, every)
 
 
-def _told(folder: Path) -> dict[str, Any]:
-    try:
-        found = json.loads((folder / FILE).read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        raise NotWholeError(f"there is no {FILE}: its arms have not begun") from None
-    assert isinstance(found, dict), "as it was written"
+def _told(folder: Path) -> WrittenStudy:
+    found = study_json.read(folder)
+    if found is None:
+        raise NotWholeError(f"there is no {study_json.FILE}: its arms have not begun")
     return found
 
 
@@ -119,27 +117,27 @@ def _records(folder: Path) -> list[record.Record]:
     return [one for one in found if one is not None]
 
 
-def _changed(asked: Study, told: Mapping[str, Any]) -> Iterator[str]:
-    """Tell what was asked of the runs that the YAML does not ask, by what both versions know."""
-    now = json.loads(json.dumps(described(asked, {})))
-    for key in ("question", "fixed", "metric", "margin", "target", "equal", "baseline", "tuning"):
-        if told.get(key) != now[key]:
+def _changed(asked: Study, told: WrittenStudy) -> Iterator[str]:
+    """Tell what was asked of the runs that the YAML does not ask."""
+    for key in ("question", "fixed", "metric", "margin", "target", "equal", "tuning"):
+        if getattr(told, key) != getattr(asked, key):
             yield f"its YAML asks for another {key} today"
-    for key in ("overrides", "seeds"):
-        was, has = ({n: arm[key] for n, arm in one["arms"].items()} for one in (told, now))
-        if was != has:
-            yield f"its YAML gives arms other {key} today"
-    if _words(now["claims"]) != _words(told["claims"]):
+    if told.baseline != asked.baseline.name:
+        yield "its YAML asks for another baseline today"
+    was = {name: (arm.overrides, arm.seeds) for name, arm in told.arms.items()}
+    has = {arm.name: (arm.overrides, asked.seeds_of(arm)) for arm in asked.arms}
+    if was != has:
+        yield "its YAML gives arms other overrides or seeds today"
+    if _words(asked.claims) != _words(told.claims):
         yield "its YAML claims something else today"
-    for override in told["command"]:
+    for override in told.command:
         knob = schema.BY_NAME.get(name_of(override))
         if knob is None or knob.role == "result":
             yield f"it was run with {override}, which its YAML does not say"
 
 
-def _words(claims: Sequence[Mapping[str, Any]]) -> list[list[Any]]:
-    keys = ("claim", "arm", "metric", "direction", "margin")
-    return [[one[key] for key in keys] for one in claims]
+def _words(claims: Sequence[Claim]) -> list[tuple[Any, ...]]:
+    return [(one.words, one.arm, one.metric, one.direction, one.margin) for one in claims]
 
 
 def _planned(asked: Study) -> Counter[tuple[str, int]]:
@@ -165,10 +163,10 @@ def _left(
 
 
 def _not_measured(
-    asked: Study, told: Mapping[str, Any], records: Sequence[record.Record]
+    asked: Study, told: WrittenStudy, records: Sequence[record.Record]
 ) -> Iterator[str]:
     """Tell of runs that were not measured yet; of one that cannot be, study.json has the reason."""
-    if asked.measure is None or told.get("unmeasured"):
+    if asked.measure is None or told.unmeasured:
         return
     wanted = [n for n in ("evaluate", "inspect") if getattr(asked.measure, n) is not None]
     done = [one for one in records if one["status"] == "finished"]

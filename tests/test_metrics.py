@@ -71,11 +71,11 @@ def test_any_number_stands_for_a_layer_and_nothing_else():
 
 
 def test_an_unknown_name_is_refused_with_the_nearest():
-    assert metrics.refused("test/eror") == "no run records it; did you mean 'test/error'?"
-    wrong = metrics.refused("inspect/start/gradient_nrm/1")
+    assert metrics.why_unknown("test/eror") == "no run records it; did you mean 'test/error'?"
+    wrong = metrics.why_unknown("inspect/start/gradient_nrm/1")
     assert wrong == "no run records it; did you mean 'inspect/start/gradient_norm/1'?"
-    assert metrics.refused("inspect/start/gradient_norm/12") is None
-    far = str(metrics.refused("zzz"))
+    assert metrics.why_unknown("inspect/start/gradient_norm/12") is None
+    far = str(metrics.why_unknown("zzz"))
     assert far.startswith("no run records it: it is one of train/loss, train/accuracy, train/er")
     assert far.endswith("val/error_spread or what `ablate evaluate` and `ablate inspect` measure")
 

@@ -40,7 +40,7 @@ def test_every_row_is_a_claim_of_a_shipped_study_and_no_claim_is_left_out():
     for name, rows in SECTIONS.items():
         assert name in study.shipped()
         claims = read_study(name).claims
-        assert [row[0] for row in rows] == [claim.claim for claim in claims]
+        assert [row[0] for row in rows] == [claim.words for claim in claims]
         assert [row[-1] for row in rows] == [claim.source for claim in claims]
 
 

@@ -19,7 +19,8 @@ from ablate.errors import AblateError
 from ablate.metrics import METRICS
 from ablate.plan.request import Request
 from ablate.report.compare import compare
-from ablate.study import study
+from ablate.study import study, study_json
+from ablate.study.claim import Claim
 from ablate.study.file import read_study
 from tests.asking import runs_of, train_all
 from tests.reports import run
@@ -435,6 +436,67 @@ def test_the_metrics_that_are_known_are_those_that_runs_have() -> None:
     # Of two other limits, and of five epochs.
     assert known - set(there) == {"acted/clip_value", "acted/max_norm", "val/error_spread"}
     assert set(there) <= known
+
+
+def test_study_json_reads_back_as_the_study_that_was_written() -> None:
+    given = claims({}, {"arm": "plain", "against_metric": "val/error", "source": "Someone 2014"})
+    more = {"tune": {"knobs": {"optimizer.lr": [0.1, 0.2, 0.3]}}, "measure": {"evaluate": []}}
+    asked = read_study(written(**given, **more, target=0.5, margin=0.01))
+    choices = {"plain": {"optimizer.lr": "0.3"}, "dropped": {"optimizer.lr": "0.2"}}
+    words = {"command": ["epochs=2"], "runs": ["a", "b"], "unmeasured": ["x: gone"]}
+    study_json.write(Path("results"), asked, choices, **words)
+    found = study_json.read(Path("results"))
+    assert found is not None
+    for name in ("question", "source", "fixed", "metric", "margin", "target", "equal"):
+        assert getattr(found, name) == getattr(asked, name)
+    assert (found.tuning, found.measure, found.claims) == (
+        *(asked.tuning, asked.measure, asked.claims),
+    )
+    assert [(claim.words, claim.source, claim.line) for claim in found.claims] == [
+        (claim.words, claim.source, claim.line) for claim in asked.claims
+    ]
+    assert found.arms["plain"].on_edge == ("optimizer.lr",)
+    assert found.arms["dropped"].on_edge == ()
+    assert {name: arm.tuned for name, arm in found.arms.items()} == choices
+    assert [arm.overrides for arm in found.arms.values()] == [a.overrides for a in asked.arms]
+    assert (found.asked_as, found.command, found.unmeasured) == (
+        *("mine.yaml", ("epochs=2",), ("x: gone",)),
+    )
+    assert found.runs == {"a", "b"}
+
+
+def test_a_study_json_of_the_first_version_reads() -> None:
+    claim = {"claim": "x", "arm": "b", "metric": "test/error", "direction": "lower"}
+    told = {
+        "name": "dropout_rate",
+        "question": "Is it?",
+        "source": "",
+        "metric": "test/error",
+        "margin": None,
+        "equal": "epochs",
+        "baseline": "a",
+        "tuning": None,
+        "arms": {arm: {"tuned": {}, "on the grid's edge": []} for arm in "ab"},
+        "claims": [claim | {"margin": 0.01, "source": "y"}],
+        "command": [],
+    }
+    Path("study.json").write_text(json.dumps(told))
+    found = study_json.read(Path())
+    assert found is not None
+    assert found.claims == (Claim("b", direction="lower", margin=0.01),)
+    assert found.claims[0].compared("a").against == "a"
+    assert (found.target, found.measure, found.runs, found.unmeasured) == (None, None, None, ())
+    assert found.asked_as == "dropout_rate"
+    Path("study.json").write_text(json.dumps(told | {"name": "somewhere else"}))
+    assert study_json.read(Path()).asked_as is None
+
+
+@pytest.mark.parametrize("text", ["{", "[]", "{}", '{"claims": [3]}'])
+def test_a_study_json_that_is_none_is_named(text: str) -> None:
+    assert study_json.read(Path()) is None
+    Path("study.json").write_text(text)
+    with pytest.raises(AblateError, match=r"^study\.json does not read as what a study asks"):
+        study_json.read(Path())
 
 
 @pytest.mark.parametrize("name", study.shipped())

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from ablate.errors import AblateError
-from ablate.metrics import refused
+from ablate.metrics import why_unknown
 
 
 def serve(paths: Sequence[str], baseline: str | None, metric: str | None, out: str | None) -> None:
@@ -20,7 +20,7 @@ def serve(paths: Sequence[str], baseline: str | None, metric: str | None, out: s
     Raises:
         AblateError: There is nothing to report, or what was asked for is not there.
     """
-    if metric is not None and (why := refused(metric)):  # before pandas is imported
+    if metric is not None and (why := why_unknown(metric)):  # before pandas is imported
         raise AblateError(f"--metric {metric}: {why}")
     from rich.console import Console
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from ablate.errors import nearest
-from ablate.metrics import TARGET, metric_of, refused
+from ablate.metrics import TARGET, metric_of, why_unknown
 from ablate.study.claim import Claim, Compared, faults_of
 
 _KEYS = (
@@ -51,7 +51,7 @@ class Claims:
 
     def known(self, path: str, metric: str) -> None:
         """Check that runs have a metric of this name, by which something can be claimed."""
-        if (why := refused(metric) or metric_of(metric).no_claim) is not None:
+        if (why := why_unknown(metric) or metric_of(metric).no_claim) is not None:
             self.fault(path, f"the metric {metric}: {why}")
         if metric == TARGET and self.target is None:
             self.fault(

@@ -26,11 +26,15 @@ class WrittenArm:
     """An arm, as a study wrote it down.
 
     Attributes:
+        overrides: What it sets.
+        seeds: Its seeds.
         tuned: What was chosen for it, a value by knob.
         grid: Values of its own for what was tuned, where they were not the study's.
         on_edge: Knobs whose chosen value is the first or last of its grid.
     """
 
+    overrides: tuple[str, ...]
+    seeds: tuple[int, ...]
     tuned: Mapping[str, str]
     grid: Mapping[str, Sequence[str]]
     on_edge: tuple[str, ...]
@@ -43,6 +47,7 @@ class WrittenStudy:
     Attributes:
         question: What is asked.
         source: Who says so, or nothing.
+        fixed: What every run sets.
         baseline: The arm that the others are compared with.
         metric: The primary metric.
         margin: The smallest difference in it that matters, or None.
@@ -60,6 +65,7 @@ class WrittenStudy:
 
     question: str
     source: str
+    fixed: tuple[str, ...]
     baseline: str
     metric: str
     margin: float | None
@@ -199,6 +205,7 @@ def _study(found: Mapping[str, Any]) -> WrittenStudy:
     return WrittenStudy(
         question=found["question"],
         source=found["source"],
+        fixed=tuple(found.get("fixed", ())),
         baseline=found["baseline"],
         metric=found["metric"],
         margin=found["margin"],
@@ -216,7 +223,13 @@ def _study(found: Mapping[str, Any]) -> WrittenStudy:
 
 
 def _arm(found: Mapping[str, Any]) -> WrittenArm:
-    return WrittenArm(found["tuned"], found.get("grid") or {}, tuple(found["on the grid's edge"]))
+    return WrittenArm(
+        tuple(found.get("overrides", ())),
+        tuple(found.get("seeds", ())),
+        found["tuned"],
+        found.get("grid") or {},
+        tuple(found["on the grid's edge"]),
+    )
 
 
 def _claim(found: Mapping[str, Any]) -> Claim:
@@ -238,7 +251,8 @@ def _claim(found: Mapping[str, Any]) -> Claim:
 def _tuning(found: Mapping[str, Any] | None) -> Tuning | None:
     if not found:
         return None
-    return Tuning(found["knobs"], tuple(found["seeds"]), found["metric"])
+    knobs = {name: tuple(values) for name, values in found["knobs"].items()}
+    return Tuning(knobs, tuple(found["seeds"]), found["metric"])
 
 
 def _measure(found: Mapping[str, Any] | None) -> Measurement | None:
