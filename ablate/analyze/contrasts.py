@@ -74,6 +74,7 @@ def contrasts(
     primary: str = PRIMARY,
     margin: float | None = None,
     claims: Sequence[Claim] = (),
+    brief: bool = False,
 ) -> pd.DataFrame:
     """Compare every arm with the baseline.
 
@@ -85,6 +86,7 @@ def contrasts(
         primary: The metric that the comparison is about.
         margin: The smallest difference in it that matters, δ, where nothing is claimed.
         claims: What is claimed of arms; they are one family.
+        brief: Whether to leave out what does not decide; those columns are NaN.
 
     Returns:
         One row an arm and metric, the primary first, with the columns that this module lists.
@@ -100,7 +102,7 @@ def contrasts(
     table = _asked(pairs, base, claimed, primary, margin)
     costly = [pair.what.metric == primary or pair.what in claimed for pair in pairs]
     margins, sizes = (table[name].to_numpy(np.float64) for name in ("margin", "family_size"))
-    found = estimated(pairs, margins, sizes, np.array(costly, dtype=bool), rng)
+    found = estimated(pairs, margins, sizes, np.array(costly, dtype=bool), rng, brief=brief)
     return _judged(table.assign(**found))
 
 

@@ -2,8 +2,8 @@
 
 Pure functions of arrays whose last axis is seeds, [..., n]; leading axes (arms, simulations) are
 worked out at once. Values are complete: whoever calls leaves missing runs out and counts them.
-scipy and statsmodels do the arithmetic. What resamples is in `resampling`, what judges in
-`verdicts`.
+scipy and statsmodels do the arithmetic; effect sizes, which no terminal shows, import their larger
+parts when they are called. What resamples is in `resampling`, what judges in `verdicts`.
 
 Where there is nothing to estimate from (fewer than two seeds, or no spread among them beyond
 rounding) the answer is NaN, never a certainty: two seeds of a small test set easily agree to the
@@ -13,22 +13,13 @@ image, and an interval of no width would call that proof.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy import stats
-from statsmodels.stats.meta_analysis import effectsize_smd
+from scipy import special
 
-from ablate.analyze.spread import (
-    ROUNDING,
-    Array,
-    has_spread,
-    one_may_be_constant,
-    sd,
-    standing_in,
-    varies,
-)
+from ablate.analyze.spread import ROUNDING, Array, has_spread, sd, standing_in, varies
+from ablate.analyze.student import TTest, one_sample, two_samples
 
 LEVEL = 0.95  # of every interval
 
@@ -81,7 +72,7 @@ def t_interval(centre: Array, spread: Array, count: NDArray[np.int64] | Array) -
     """
     known = (count >= 2) & (spread > ROUNDING * np.abs(centre))
     enough = np.where(known, count, 2)
-    half = stats.t.ppf((1 + LEVEL) / 2, enough - 1) * spread / np.sqrt(enough)
+    half = special.stdtrit(enough - 1, (1 + LEVEL) / 2) * spread / np.sqrt(enough)
     half = np.where(known, half, np.nan)
     return Interval(centre, centre - half, centre + half)
 
@@ -92,14 +83,11 @@ def paired(x: Array, y: Array) -> Difference:
     Args:
         x: Values of an arm [..., n].
         y: Of the baseline [..., n], seed by seed.
-
-    Source: scipy.stats.ttest_rel.
     """
     if x.shape[-1] < 2:
         return _unknown(x, y)
     known = has_spread(x, y)
-    test = stats.ttest_rel(standing_in(known, x), standing_in(known, y, flat=True), axis=-1)
-    return _difference(known, _delta(x, y), test)
+    return _difference(known, _delta(x, y), one_sample(standing_in(known, x - y)))
 
 
 def welch(x: Array, y: Array) -> Difference:
@@ -108,21 +96,16 @@ def welch(x: Array, y: Array) -> Difference:
     Args:
         x: Values of an arm [..., n].
         y: Of the baseline [..., m].
-
-    Source: Welch 1947, Biometrika 34; scipy.stats.ttest_ind.
     """
     if min(x.shape[-1], y.shape[-1]) < 2:
         return _unknown(x, y)
     known = varies(x) | varies(y)
-    samples = standing_in(known, x), standing_in(known, y)
-    with one_may_be_constant():
-        test = stats.ttest_ind(*samples, axis=-1, equal_var=False)
+    test = two_samples(standing_in(known, x), standing_in(known, y))
     return _difference(known, _delta(x, y), test)
 
 
-def _difference(known: NDArray[np.bool_], delta: Array, test: Any) -> Difference:
-    interval = test.confidence_interval(LEVEL)
-    low, high, p = (np.where(known, v, np.nan) for v in (interval.low, interval.high, test.pvalue))
+def _difference(known: NDArray[np.bool_], delta: Array, test: TTest) -> Difference:
+    low, high, p = (np.where(known, v, np.nan) for v in (*test.interval(LEVEL), test.p))
     return Difference(delta, low, high, p)
 
 
@@ -154,6 +137,8 @@ def improvement(x: Array, y: Array) -> Array:
     few, many = x.shape[-1], y.shape[-1]
     if min(few, many) == 0:
         return np.full(x.shape[:-1], np.nan)
+    from scipy import stats
+
     ranks = stats.rankdata(np.concatenate([x, y], -1), axis=-1)[..., :few]
     above = ranks.sum(-1) - few * (few + 1) / 2
     return np.asarray(1 - above / (few * many))
@@ -181,6 +166,8 @@ def hedges_g(x: Array, y: Array) -> Array:
     if min(few, many) < 2:
         return np.full(x.shape[:-1], np.nan)
     known = varies(x) | varies(y)
+    from statsmodels.stats.meta_analysis import effectsize_smd
+
     spread_x, spread_y = np.where(known, sd(x), 1), np.where(known, sd(y), 1)
     value, _ = effectsize_smd(x.mean(-1), spread_x, few, y.mean(-1), spread_y, many)
     return np.where(known, value, np.nan)
@@ -194,6 +181,8 @@ def correlation(x: Array, y: Array) -> Array:
     if x.shape[-1] < 3:
         return np.full(x.shape[:-1], np.nan)
     known = varies(x) & varies(y)
+    from scipy import stats
+
     found = stats.pearsonr(standing_in(known, x), standing_in(known, y), axis=-1)
     return np.where(known, found.statistic, np.nan)
 

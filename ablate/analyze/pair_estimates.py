@@ -9,7 +9,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from ablate.analyze import estimates, resampling, spread_tests, verdicts
+from ablate.analyze import estimates, spread_tests, verdicts
 from ablate.analyze.pairs import Pair
 from ablate.analyze.spread import Array, differences, pooled_sd, sd
 from ablate.metrics import metric_of
@@ -31,6 +31,8 @@ def estimated(
     family: Array,
     costly: np.ndarray[tuple[int], np.dtype[np.bool_]],
     rng: np.random.Generator,
+    *,
+    brief: bool = False,
 ) -> dict[str, Array]:
     """Estimate pairs in groups of equal n.
 
@@ -40,6 +42,7 @@ def estimated(
         family: How many comparisons are corrected together with each [m].
         costly: For which what is costly is wanted too [m].
         rng: Source of the resamples.
+        brief: Whether only what decides is wanted, and nothing of what stands beside it.
 
     Returns:
         Columns [m] by name: ``n``, ``n_baseline``, and those that this module lists, NaN where
@@ -58,10 +61,12 @@ def estimated(
         if statistic == "spread":
             found |= _ratio(x, y, paired, margin[rows])
         else:
-            found |= _paired(x, y) if paired else _unpaired(x, y)
-            found |= _sizes(x, y, [metric_of(pairs[i].what.metric).better for i in rows])
-            if dear:
-                found |= _costly(x, y, paired, margin[rows], family[rows], rng)
+            found |= _difference((estimates.paired if paired else estimates.welch)(x, y))
+            found |= _equivalent(x, y, paired, margin[rows]) if dear else {}
+            if not brief:
+                found |= _beside(x, y, paired)
+                found |= _sizes(x, y, [metric_of(pairs[i].what.metric).better for i in rows])
+                found |= _costly(x, y, paired, margin[rows], family[rows], rng) if dear else {}
         for name, numbers in found.items():
             columns[name][rows] = numbers
     whole = ("n", "n_baseline")
@@ -72,17 +77,17 @@ def _difference(found: estimates.Difference) -> dict[str, Array]:
     return {"delta": found.value, "ci_low": found.low, "ci_high": found.high, "p": found.p}
 
 
-def _paired(x: Array, y: Array) -> dict[str, Array]:
-    return _difference(estimates.paired(x, y)) | {
-        "p_welch": estimates.welch(x, y).p,
-        "correlation": estimates.correlation(x, y),
-        "d_z": estimates.d_z(x, y),
-    }
+def _beside(x: Array, y: Array, paired: bool) -> dict[str, Array]:
+    welch = {"p_welch": estimates.welch(x, y).p}
+    if not paired:
+        return welch
+    return welch | {"correlation": estimates.correlation(x, y), "d_z": estimates.d_z(x, y)}
 
 
-def _unpaired(x: Array, y: Array) -> dict[str, Array]:
-    found = estimates.welch(x, y)
-    return _difference(found) | {"p_welch": found.p}
+def _equivalent(x: Array, y: Array, paired: bool, margin: Array) -> dict[str, Array]:
+    given = ~np.isnan(margin)
+    test = verdicts.equivalence_paired if paired else verdicts.equivalence_welch
+    return {"p_equivalent": np.where(given, test(x, y, np.where(given, margin, 1.0)), np.nan)}
 
 
 def _both(x: Array, y: Array) -> dict[str, Array]:
@@ -118,6 +123,8 @@ def _costly(
     x: Array, y: Array, paired: bool, margin: Array, family: Array, rng: np.random.Generator
 ) -> dict[str, Array]:
     """Estimate what stands beside the t test; a margin is NaN where there is none."""
+    from ablate.analyze import resampling  # with it scipy.stats
+
     d = differences(x, y) if paired else None
     low, high = resampling.bca(x, y, rng) if d is None else resampling.bca(d, None, rng)
     found = {"bca_low": low, "bca_high": high}
@@ -127,9 +134,7 @@ def _costly(
     given = ~np.isnan(margin)
     if given.any():
         spread = pooled_sd(x, y) if d is None else sd(d)
-        equivalent = verdicts.equivalence_paired if paired else verdicts.equivalence_welch
         some = np.where(given, margin, 1.0)
         seeds = verdicts.seeds_for_power(spread, some, paired=paired, alpha=verdicts.ALPHA / family)
-        found["p_equivalent"] = np.where(given, equivalent(x, y, some), np.nan)
         found["seeds_for_power"] = np.where(given, seeds, np.nan)
     return found

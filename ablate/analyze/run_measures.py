@@ -10,7 +10,6 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from scipy.integrate import trapezoid
 
 from ablate.measure import after_training
 from ablate.metrics import TARGET, find
@@ -88,7 +87,8 @@ def area(history: Sequence[Entry]) -> float:
     if len(error) < 2:
         return float(error[0]) if len(error) else math.nan
     epoch = np.array([entry["epoch"] for entry in history], dtype=float)
-    return float(trapezoid(error, epoch) / (epoch[-1] - epoch[0]))
+    trapezoids = np.diff(epoch) * (error[1:] + error[:-1]) / 2
+    return float(trapezoids.sum() / (epoch[-1] - epoch[0]))
 
 
 def spread(history: Sequence[Entry]) -> float:

@@ -2,10 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
-from collections.abc import Iterator
-from contextlib import contextmanager
-
 import numpy as np
 from numpy.typing import NDArray
 
@@ -48,21 +44,11 @@ def has_spread(x: Array, y: Array) -> NDArray[np.bool_]:
     return np.asarray(sd(x - y) > ROUNDING * largest)
 
 
-def standing_in(known: NDArray[np.bool_], x: Array, flat: bool = False) -> Array:
-    """Put harmless numbers where scipy would warn of no spread; the caller blanks their answers.
+def standing_in(known: NDArray[np.bool_], x: Array) -> Array:
+    """Put 0, 1, 2, ... where there is no spread to divide by; the caller blanks their answers.
 
     Args:
         known: [...]: where x is to stay.
         x: Values [..., n].
-        flat: Stand in zeros rather than 0, 1, 2, ..., so that a difference of both varies.
     """
-    count = x.shape[-1]
-    return np.where(known[..., None], x, np.zeros(count) if flat else np.arange(count, dtype=float))
-
-
-@contextmanager
-def one_may_be_constant() -> Iterator[None]:
-    """Let scipy test two arms of which one has no spread; it warns of lost digits, and is right."""
-    with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", "Precision loss occurred", RuntimeWarning)
-        yield
+    return np.where(known[..., None], x, np.arange(x.shape[-1], dtype=float))

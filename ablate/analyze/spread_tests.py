@@ -9,9 +9,11 @@ exponential ones: look at an arm's seeds before trusting a ratio that one run ma
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 from numpy.typing import NDArray
-from scipy import stats
+from scipy import special
 
 from ablate.analyze.estimates import LEVEL, Difference, correlation
 from ablate.analyze.spread import ROUNDING, Array, sd, standing_in, varies
@@ -40,7 +42,7 @@ def paired(x: Array, y: Array) -> Difference:
         return _unknown(ratio)
     known = _tells(x, y)
     freedom = x.shape[-1] - 2
-    quantile = stats.t.ppf((1 + LEVEL) / 2, freedom)
+    quantile = special.stdtrit(freedom, (1 + LEVEL) / 2)
     rest = 1 - np.where(known, correlation(x, y), 0) ** 2
     width = np.exp(np.arccosh(1 + 2 * quantile**2 * rest / freedom) / 2)
     p = _pitman_morgan(known, x, y, 1.0, "two-sided")
@@ -124,11 +126,15 @@ def _pitman_morgan(
     scale = np.broadcast_to(np.asarray(ratio, dtype=float), known.shape)[..., None]
     a, b = (x - x.mean(-1, keepdims=True)) / scale, y - y.mean(-1, keepdims=True)
     total, rest = standing_in(known, a + b), standing_in(known, a - b)
+    from scipy import stats  # a second and a half, for claims of spread alone
+
     return np.asarray(stats.pearsonr(total, rest, axis=-1, alternative=alternative).pvalue)
 
 
-def _law(x: Array, y: Array) -> stats.distributions.rv_frozen:
+def _law(x: Array, y: Array) -> Any:
     """Give the distribution of a ratio of variances, where the arms spread alike."""
+    from scipy import stats
+
     return stats.f(x.shape[-1] - 1, y.shape[-1] - 1)
 
 

@@ -25,10 +25,9 @@ from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy import stats
-from statsmodels.stats.power import TTestIndPower, TTestPower
 
-from ablate.analyze.spread import Array, has_spread, one_may_be_constant, standing_in, varies
+from ablate.analyze.spread import Array, has_spread, standing_in, varies
+from ablate.analyze.student import one_sample, two_samples
 from ablate.study.claim import EQUIVALENT
 
 ALPHA: Final = 0.05
@@ -111,11 +110,7 @@ def equivalence_paired(x: Array, y: Array, margin: Array | float) -> Array:
     if x.shape[-1] < 2:
         return np.full(x.shape[:-1], np.nan)
     known = has_spread(x, y)
-    d = standing_in(known, x - y)
-    bound = np.broadcast_to(np.asarray(margin, dtype=float), known.shape)[..., None]
-    above = stats.ttest_1samp(d, -bound, axis=-1, alternative="greater").pvalue
-    below = stats.ttest_1samp(d, bound, axis=-1, alternative="less").pvalue
-    return np.where(known, np.maximum(above, below), np.nan)
+    return np.where(known, one_sample(standing_in(known, x - y)).p_within(margin), np.nan)
 
 
 def equivalence_welch(x: Array, y: Array, margin: Array | float) -> Array:
@@ -134,13 +129,8 @@ def equivalence_welch(x: Array, y: Array, margin: Array | float) -> Array:
     if min(x.shape[-1], y.shape[-1]) < 2:
         return np.full(x.shape[:-1], np.nan)
     known = varies(x) | varies(y)
-    x, y = standing_in(known, x), standing_in(known, y)
-    bound = np.broadcast_to(np.asarray(margin, dtype=float), known.shape)[..., None]
-    unequal = {"axis": -1, "equal_var": False}
-    with one_may_be_constant():
-        above = stats.ttest_ind(x + bound, y, alternative="greater", **unequal).pvalue
-        below = stats.ttest_ind(x - bound, y, alternative="less", **unequal).pvalue
-    return np.where(known, np.maximum(above, below), np.nan)
+    test = two_samples(standing_in(known, x), standing_in(known, y))
+    return np.where(known, test.p_within(margin), np.nan)
 
 
 # -- how many seeds --------------------------------------------------------------------------------
@@ -165,6 +155,8 @@ def seeds_for_power(
 
     Source: Cohen 1988, Statistical Power Analysis, chapter 2, with the noncentral t.
     """
+    from statsmodels.stats.power import TTestIndPower, TTestPower  # two seconds
+
     known = spread > 0
     effect = np.minimum(margin / np.where(known, spread, 1), _LARGEST_EFFECT)
     test, level = TTestPower() if paired else TTestIndPower(), np.asarray(alpha) / 2

@@ -189,6 +189,7 @@ def compare(paths: Paths, asked: Question | None = None, *, brief: bool = False)
         primary=metric,
         margin=whole.margin,
         claims=whole.claims,
+        brief=brief,
     )
     shown = None if metrics is None else list(dict.fromkeys(metrics))
     return Comparison(
