@@ -9,7 +9,7 @@ from joblib.externals.loky.process_executor import ProcessPoolExecutor
 from ablate.data import facts, load
 from ablate.launch.estimate import measure
 from ablate.plan.run import Run, key
-from ablate.plan.stacks import Stack
+from ablate.plan.stacks import RunStack
 from ablate.train.memory import keep_freed_memory, peak
 from ablate.train.training import Training
 from tests.configs import config
@@ -33,7 +33,7 @@ def _stack(width):
     configs = [config(seed=seed, **changes) for seed in range(width)]
     digest = facts({"name": "digits"}).digest
     runs = [Run(made, digest, key(made, digest), (1, 8, 8), 10) for made in configs]
-    return Stack(tuple(runs), width > 1, "")
+    return RunStack(tuple(runs), width > 1, "")
 
 
 def _peak_of_training(stack):

@@ -469,7 +469,7 @@ def test_the_batch_script_asks_for_what_the_knobs_say(monkeypatch, tmp_path):
     from submitit.slurm.slurm import _make_sbatch_string
 
     from ablate.launch import slurm
-    from ablate.plan.stacks import Stack
+    from ablate.plan.stacks import RunStack
 
     monkeypatch.setattr(submitit.SlurmExecutor, "affinity", lambda *_: 2)
     one = planned(
@@ -483,7 +483,7 @@ def test_the_batch_script_asks_for_what_the_knobs_say(monkeypatch, tmp_path):
         },
         out=str(tmp_path),
     )
-    made = slurm.executor(Stack((one,), False, ""))
+    made = slurm.executor(RunStack((one,), False, ""))
     script = _make_sbatch_string(command="train", folder=tmp_path, **made._executor.parameters)
     for line in (
         *("--partition=gpu", "--time=90", "--cpus-per-task=3", "--gpus-per-node=1"),

@@ -20,7 +20,7 @@ from ablate.errors import AblateError, DiskFullError
 from ablate.plan.execution import stacks_of
 from ablate.plan.request import Request
 from ablate.plan.run import Run
-from ablate.plan.stacks import Stack
+from ablate.plan.stacks import RunStack
 
 
 @dataclass(frozen=True)
@@ -155,7 +155,7 @@ def train(asked: Asked) -> None:
             raise KeyboardInterrupt
 
 
-def named_stacks(asked: Asked) -> Iterator[tuple[Stack, list[str]]]:
+def named_stacks(asked: Asked) -> Iterator[tuple[RunStack, list[str]]]:
     """Group the runs of a request into stacks; give each with what its runs are called."""
     called = {id(run): name for run, name in zip(asked.runs, asked.names, strict=True)}
     for stack in stacks_of(asked.runs):

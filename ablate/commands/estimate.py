@@ -9,10 +9,10 @@ from rich.table import Table
 
 from ablate.launch.estimate import costs
 from ablate.plan.execution import Execution
-from ablate.plan.stacks import Stack
+from ablate.plan.stacks import RunStack
 
 
-def show_estimate(stacks: Sequence[Stack], how: Execution, console: Console) -> None:
+def show_estimate(stacks: Sequence[RunStack], how: Execution, console: Console) -> None:
     """Measure one stack of each kind, and print time and memory of the whole plan."""
     table = Table("stacks", "runs each", "ms a step", "steps", "minutes", "peak memory")
     table.title, table.title_justify = "measured", "left"

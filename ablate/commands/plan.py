@@ -15,7 +15,7 @@ from ablate.config import schema
 from ablate.plan.execution import Execution, execution
 from ablate.plan.planning import Plan
 from ablate.plan.run import Run
-from ablate.plan.stacks import Stack
+from ablate.plan.stacks import RunStack
 from ablate.report.formatting import knob, ranges
 
 
@@ -47,7 +47,9 @@ def _who(how: Execution) -> str:
     return who.get(how.launch, f"by {how.launch.upper()}") + threads
 
 
-def show_plan(plans: Sequence[Plan], stacks: Sequence[Stack], how: str, console: Console) -> None:
+def show_plan(
+    plans: Sequence[Plan], stacks: Sequence[RunStack], how: str, console: Console
+) -> None:
     """Print what would run: arms, stacks and why, and what has been finished."""
     runs = [run for plan in plans for run in plan.runs]
     ended = {run.key: _state(plans, run) for run in runs}
@@ -94,7 +96,7 @@ def _values(run: Run, names: Sequence[str]) -> str:
     return " ".join(f"{knob(name)}={schema.shown(flat[name])}" for name in names if name in flat)
 
 
-def _varied_graph(stacks: Sequence[Stack]) -> list[str]:
+def _varied_graph(stacks: Sequence[RunStack]) -> list[str]:
     """List the graph knobs that tell stacks apart."""
     names = naming.told([schema.flatten(stack.runs[0].config) for stack in stacks])
     return [n for n in names if n in schema.BY_NAME and schema.BY_NAME[n].place == "graph"]

@@ -11,7 +11,7 @@ from joblib.externals.loky.process_executor import ProcessPoolExecutor
 
 from ablate import data
 from ablate.plan.execution import Execution
-from ablate.plan.stacks import Stack, graph_of
+from ablate.plan.stacks import RunStack, graph_of
 from ablate.train.memory import keep_freed_memory, peak
 from ablate.train.training import Training
 
@@ -37,13 +37,13 @@ class Cost:
     memory: int
 
 
-def costs(stacks: Sequence[Stack], how: Execution) -> list[Cost]:
+def costs(stacks: Sequence[RunStack], how: Execution) -> list[Cost]:
     """Measure one stack of each kind.
 
     The time counts training steps alone: start-up, evaluation and records come on top. On a CPU
     each kind is measured in a process of its own, whose memory is then that of a worker.
     """
-    kinds: dict[tuple[str, bool, int], list[Stack]] = {}
+    kinds: dict[tuple[str, bool, int], list[RunStack]] = {}
     for stack in stacks:
         kinds.setdefault((graph_of(stack.runs[0]), stack.fused, len(stack.runs)), []).append(stack)
     return [
@@ -52,7 +52,7 @@ def costs(stacks: Sequence[Stack], how: Execution) -> list[Cost]:
     ]
 
 
-def _measured(stack: Stack, how: Execution) -> tuple[float, int, int]:
+def _measured(stack: RunStack, how: Execution) -> tuple[float, int, int]:
     if stack.runs[0].config["device"] == "cuda":
         return measure(stack, how.threads)
     with ProcessPoolExecutor(max_workers=1) as process:
@@ -60,7 +60,7 @@ def _measured(stack: Stack, how: Execution) -> tuple[float, int, int]:
     return found
 
 
-def measure(stack: Stack, threads: int | None) -> tuple[float, int, int]:
+def measure(stack: RunStack, threads: int | None) -> tuple[float, int, int]:
     """Train a few steps of a stack in this process, and evaluate once.
 
     Args:

@@ -11,7 +11,7 @@ from ablate.launch.hydra_files import leave_hydra_files
 from ablate.launch.interruption import Interruption
 from ablate.launch.outcome import ASKED, FIRST_FAILURE, Outcome, Stop, failed, stops
 from ablate.plan.planning import Plan
-from ablate.plan.stacks import Stack
+from ablate.plan.stacks import RunStack
 
 
 def execute(plan: Plan) -> Outcome:
@@ -38,7 +38,7 @@ def outcome_of(plan: Plan, stop: Stop | None) -> Outcome:
     return Outcome(tuple(plan.runs), standings, stop)
 
 
-def _train(plan: Plan, todo: Sequence[Stack]) -> Stop | None:
+def _train(plan: Plan, todo: Sequence[RunStack]) -> Stop | None:
     """Let an executor train stacks; return what stopped it."""
     from ablate.launch.inline import Inline  # with it torch, which a finished sweep does not need
     from ablate.launch.progress import Progress, SweepProgress
@@ -64,5 +64,5 @@ def _train(plan: Plan, todo: Sequence[Stack]) -> Stop | None:
     return ASKED if asked.asked else None
 
 
-def _went_wrong(stack: Stack) -> bool:
+def _went_wrong(stack: RunStack) -> bool:
     return failed([record.standing(run.directory) for run in stack.runs])

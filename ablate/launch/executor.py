@@ -15,7 +15,7 @@ from ablate.config.knobs.run import EXECUTORS
 from ablate.launch.interruption import Interruption
 from ablate.launch.outcome import Stop
 from ablate.plan.execution import Execution
-from ablate.plan.stacks import Stack
+from ablate.plan.stacks import RunStack
 
 
 @dataclass(frozen=True)
@@ -27,7 +27,7 @@ class StackEnd:
         stop: What ends the whole sweep with it, or None.
     """
 
-    stack: Stack
+    stack: RunStack
     stop: Stop | None = None
 
 
@@ -41,7 +41,7 @@ class Executor(Protocol):
     name: str
 
     def execute(
-        self, stacks: Sequence[Stack], stop: Interruption
+        self, stacks: Sequence[RunStack], stop: Interruption
     ) -> Generator[StackEnd, None, None]:
         """Train stacks; yield each as it ends. Those held by another process come last.
 

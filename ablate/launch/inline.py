@@ -11,7 +11,7 @@ from ablate.launch.interruption import Interruption
 from ablate.launch.job import Follow, Work, train, unfollowed
 from ablate.launch.outcome import Stop, stop_of
 from ablate.plan.execution import Execution
-from ablate.plan.stacks import Stack
+from ablate.plan.stacks import RunStack
 
 
 @dataclass(frozen=True)
@@ -27,7 +27,7 @@ class WorkEnd:
     stop: Stop | None = None
 
 
-def work_of(stack: Stack, threads: int | None, wait: bool = False) -> Work:
+def work_of(stack: RunStack, threads: int | None, wait: bool = False) -> Work:
     """Turn a planned stack into work."""
     return Work(stack.runs, tuple(r.directory for r in stack.runs), stack.fused, threads, wait)
 
@@ -54,10 +54,10 @@ class Inline:
         self._how, self._follow = how, follow
 
     def execute(
-        self, stacks: Sequence[Stack], stop: Interruption
+        self, stacks: Sequence[RunStack], stop: Interruption
     ) -> Generator[StackEnd, None, None]:
         """Train stacks; yield each as it ends."""
-        held: list[Stack] = []
+        held: list[RunStack] = []
         for stack in stacks:
             end = finish(work_of(stack, self._how.threads), self._follow)
             if end.held:
@@ -68,7 +68,7 @@ class Inline:
 
 
 def wait_for(
-    how: Execution, held: Sequence[Stack], follow: Follow = unfollowed
+    how: Execution, held: Sequence[RunStack], follow: Follow = unfollowed
 ) -> Generator[StackEnd, None, None]:
     """Wait for stacks that another process holds, and train what it left."""
     for stack in held:

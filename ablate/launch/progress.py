@@ -12,7 +12,7 @@ from tqdm import tqdm
 from ablate import record
 from ablate.launch.job import Follower
 from ablate.plan.run import Run
-from ablate.plan.stacks import Stack
+from ablate.plan.stacks import RunStack
 from ablate.train.training import Training
 
 _REFRESH = 0.2  # seconds between two looks at the loss, each of which waits for the device
@@ -98,7 +98,7 @@ class SweepProgress:
         todo: Those that are going to be trained.
     """
 
-    def __init__(self, stacks: Sequence[Stack], todo: Sequence[Stack]) -> None:
+    def __init__(self, stacks: Sequence[RunStack], todo: Sequence[RunStack]) -> None:
         total = sum(len(stack.runs) for stack in stacks)
         left = sum(len(stack.runs) for stack in todo)
         self._number, self._count = 0, len(todo)
@@ -119,7 +119,7 @@ class SweepProgress:
     def __exit__(self, *exception: object) -> None:
         self._bar.close()
 
-    def ended(self, stack: Stack) -> None:
+    def ended(self, stack: RunStack) -> None:
         """Say how a stack ended."""
         self._number += 1
         records = [found for run in stack.runs if (found := record.read(run.directory))]

@@ -17,12 +17,12 @@ from ablate.launch.executor import StackEnd
 from ablate.launch.inline import WorkEnd, finish, wait_for, work_of
 from ablate.launch.interruption import Interruption
 from ablate.plan.execution import Execution
-from ablate.plan.stacks import Stack
+from ablate.plan.stacks import RunStack
 
 _POLL = {"slurm": 5.0, "local": 0.2}  # seconds between two looks at the queue
 
 
-def executor(stack: Stack) -> Any:
+def executor(stack: RunStack) -> Any:
     """Make submitit's executor for a stack, its knobs set.
 
     Raises:
@@ -64,7 +64,7 @@ class Slurm:
         self._how = how
 
     def execute(
-        self, stacks: Sequence[Stack], stop: Interruption
+        self, stacks: Sequence[RunStack], stop: Interruption
     ) -> Generator[StackEnd, None, None]:
         """Submit all stacks; yield each as its job ends. Those held elsewhere come last."""
         slurm = stacks[0].runs[0].config["slurm"]
@@ -72,7 +72,7 @@ class Slurm:
             (executor(stack).submit(finish, work_of(stack, slurm["cpus"])), stack)
             for stack in stacks
         ]
-        held: list[Stack] = []
+        held: list[RunStack] = []
         try:
             while jobs and not stop.asked:
                 ended = [pair for pair in jobs if pair[0].done()]
@@ -92,7 +92,7 @@ class Slurm:
             yield from wait_for(self._how, held)
 
 
-def _result(job: Any, stack: Stack) -> WorkEnd:
+def _result(job: Any, stack: RunStack) -> WorkEnd:
     """Take a job's result; a job that died has its runs recorded as failed."""
     try:
         end: WorkEnd = job.result()

@@ -27,7 +27,7 @@ from ablate.launch.interruption import Interruption
 from ablate.launch.outcome import ASKED
 from ablate.plan.execution import Execution
 from ablate.plan.run import Run
-from ablate.plan.stacks import Stack
+from ablate.plan.stacks import RunStack
 
 _POLL = 0.1  # seconds between two looks at whether a stop was asked for
 _PR_SET_PDEATHSIG = 1  # linux/prctl.h
@@ -46,15 +46,15 @@ class Workers:
         self._how = how
 
     def execute(
-        self, stacks: Sequence[Stack], stop: Interruption
+        self, stacks: Sequence[RunStack], stop: Interruption
     ) -> Generator[StackEnd, None, None]:
         """Train stacks; yield each as it ends. Those held by another process come last."""
-        todo: queue.SimpleQueue[Stack] = queue.SimpleQueue()
+        todo: queue.SimpleQueue[RunStack] = queue.SimpleQueue()
         for stack in stacks:
             todo.put(stack)
-        ended: queue.SimpleQueue[tuple[Stack, WorkEnd | BaseException]] = queue.SimpleQueue()
+        ended: queue.SimpleQueue[tuple[RunStack, WorkEnd | BaseException]] = queue.SimpleQueue()
         places = [_Place(number, self._how, todo, ended) for number in range(self._how.workers)]
-        held: list[Stack] = []
+        held: list[RunStack] = []
         left = len(stacks)
         try:
             while left and not stop.asked:
@@ -83,8 +83,8 @@ class _Place(threading.Thread):
         self,
         number: int,
         how: Execution,
-        todo: queue.SimpleQueue[Stack],
-        ended: queue.SimpleQueue[tuple[Stack, WorkEnd | BaseException]],
+        todo: queue.SimpleQueue[RunStack],
+        ended: queue.SimpleQueue[tuple[RunStack, WorkEnd | BaseException]],
     ) -> None:
         super().__init__(name=f"place-{number}", daemon=True)
         self.number, self.how, self.todo, self.ended = number, how, todo, ended
@@ -115,7 +115,7 @@ class _Place(threading.Thread):
                 end = error
             self.ended.put((stack, end))
 
-    def _train(self, stack: Stack) -> WorkEnd:
+    def _train(self, stack: RunStack) -> WorkEnd:
         try:
             done = self.executor.submit(finish, work_of(stack, self.how.threads))
             end: WorkEnd = done.result()

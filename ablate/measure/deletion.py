@@ -33,7 +33,7 @@ from ablate.config.targets import locate
 from ablate.data.tensors import Split
 from ablate.measure.saved import Saved
 from ablate.nets.layers import Function
-from ablate.nets.recurrent import Layer
+from ablate.nets.recurrent import RecurrentLayer
 from ablate.train.quality import measure_one
 
 Change = Callable[[str, Tensor], Tensor]  # a layer's name and its output -> its output from now on
@@ -119,7 +119,7 @@ def hidden_layers_of(config: Mapping[str, Any], module: nn.Module, x_BCHW: Tenso
 
 
 def _activations(module: nn.Module, own: type | None) -> list[tuple[str, nn.Module]]:
-    layers = _modules(module, (Layer,))
+    layers = _modules(module, (RecurrentLayer,))
     kinds = (Function, own) if own else (Function,)
     return layers + [
         (name, layer)

@@ -24,7 +24,7 @@ from ablate.measure.layers import differs
 from ablate.measure.observe import fixed_batch, observe, update_ratios
 from ablate.measure.signals import OF_LAYERS, OF_WEIGHTS, Look
 from ablate.plan.run import Run
-from ablate.plan.stacks import Stack
+from ablate.plan.stacks import RunStack
 from ablate.train.training import Training
 
 
@@ -67,7 +67,7 @@ class Inspected:
 
 
 def inspect_stack(
-    stack: Stack, names: Sequence[str], settings: Mapping[str, Any], into: Inspected
+    stack: RunStack, names: Sequence[str], settings: Mapping[str, Any], into: Inspected
 ) -> None:
     """Look at the runs of a stack.
 
@@ -104,7 +104,7 @@ def at_both_ends(run: Run, images: int, trained: bool) -> dict[str, Any]:
     """
     settings = {"images": images, "every": None, "train": trained}
     inspected = Inspected(images)
-    watch = _Watch(Stack((run,), fused=False, why=""), [run.key], settings, inspected)
+    watch = _Watch(RunStack((run,), fused=False, why=""), [run.key], settings, inspected)
     watch.start()
     if trained:
         watch.recorded()
@@ -133,7 +133,7 @@ class _Watch:
     """Looks at the runs of a stack."""
 
     def __init__(
-        self, stack: Stack, names: Sequence[str], settings: Mapping[str, Any], into: Inspected
+        self, stack: RunStack, names: Sequence[str], settings: Mapping[str, Any], into: Inspected
     ) -> None:
         self.runs, self.names, self.into = stack.runs, names, into
         self.every, self.train = settings["every"], settings["train"]

@@ -22,7 +22,7 @@ _KINDS: Final[dict[str, tuple[type[nn.Module], ...]]] = {
     "conv": (nn.modules.conv._ConvNd,),
     "linear": (nn.Linear, nn.Bilinear),
     "norm": (nn.modules.batchnorm._NormBase, nn.GroupNorm, nn.LayerNorm, nn.RMSNorm),
-    "recurrent": (nn.RNNBase, nn.RNNCellBase, recurrent.Layer),
+    "recurrent": (nn.RNNBase, nn.RNNCellBase, recurrent.RecurrentLayer),
 }
 _RANGES: Final[dict[type[nn.Module], tuple[float, float]]] = {
     nn.Tanh: (-1.0, 1.0),
@@ -41,7 +41,9 @@ def layers_of(network: nn.Module) -> dict[str, tuple[str, nn.Module]]:
     inside a recurrent layer is left out: it is applied at each step, and the layer's output holds
     all of its states.
     """
-    cells = [f"{n}.cell" for n, m in network.named_modules() if isinstance(m, recurrent.Layer)]
+    cells = [
+        f"{n}.cell" for n, m in network.named_modules() if isinstance(m, recurrent.RecurrentLayer)
+    ]
     return {
         name: (kind, layer)
         for name, layer in network.named_modules()
@@ -91,7 +93,7 @@ def shape_of(y: Tensor, batch: int) -> tuple[int, ...]:
 def parameters_of(layer: nn.Module) -> int:
     """Count a layer's own trained parameters."""
     # The product from state to state is taken by the layer itself: no call of it is seen.
-    owner: nn.Module = layer.hidden if isinstance(layer, recurrent.Layer) else layer
+    owner: nn.Module = layer.hidden if isinstance(layer, recurrent.RecurrentLayer) else layer
     return sum(p.numel() for p in owner.parameters(recurse=False) if p.requires_grad)
 
 
@@ -121,7 +123,7 @@ def multiply_adds(layer: nn.Module, inputs: Sequence[Any], y: Tensor, batch: int
         return layer.weight.numel() * prod(y.shape[2:])
     if isinstance(layer, nn.Linear):
         return layer.in_features * y.numel() // batch
-    if isinstance(layer, recurrent.Layer):
+    if isinstance(layer, recurrent.RecurrentLayer):
         return int(layer.hidden.weight.numel() * y.shape[0])
     if isinstance(layer, nn.RNNBase):
         steps = inputs[0].shape[1 if layer.batch_first else 0]

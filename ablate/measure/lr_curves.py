@@ -13,14 +13,14 @@ from ablate import data
 from ablate.data.tensors import Tensors
 from ablate.measure.lr_range import Curve, Numbers, Step, grid, rising, smooth, sweep
 from ablate.measure.lr_tested import tested
-from ablate.plan.stacks import Stack
+from ablate.plan.stacks import RunStack
 from ablate.train.training import Training
 
 Tick = Callable[[], object]  # called at each step
 
 
 def curves(
-    stack: Stack, names: Sequence[str], settings: Mapping[str, Any], tick: Tick
+    stack: RunStack, names: Sequence[str], settings: Mapping[str, Any], tick: Tick
 ) -> list[Curve]:
     """Test a stack of runs; in a grid, one run, at all rates at once.
 

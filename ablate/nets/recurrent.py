@@ -57,7 +57,7 @@ class Recurrent(nn.Module):
         self.input_dropout = dropout_layer(dropout, dropout["input"])
         self.layers, self.dropouts = nn.ModuleList(), nn.ModuleList()
         for units, rate in zip(hidden, rates, strict=True):
-            self.layers.append(Layer(config, inputs, units, rate))
+            self.layers.append(RecurrentLayer(config, inputs, units, rate))
             self.dropouts.append(dropout_layer(dropout, rate))
             inputs = units
         self.output = linear(inputs, classes, drop=weight_dropout(dropout, dropout["output"]))
@@ -77,7 +77,7 @@ class Recurrent(nn.Module):
         return logits
 
 
-class Layer(nn.Module):
+class RecurrentLayer(nn.Module):
     """One recurrent layer: the product of all inputs at once, then step by step.
 
     Args:

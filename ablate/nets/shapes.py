@@ -163,7 +163,7 @@ def _plan(depth: int) -> list[tuple[int, int, bool, bool]]:
 
 
 @dataclass(frozen=True)
-class Layer:
+class WeightedLayer:
     """A convolution, or a linear layer.
 
     Attributes:
@@ -181,7 +181,7 @@ class Layer:
     fixed: bool = False
 
 
-def _front(model: Model, shape: tuple[int, int, int]) -> tuple[list[Layer], int]:
+def _front(model: Model, shape: tuple[int, int, int]) -> tuple[list[WeightedLayer], int]:
     """List the layers before the dense ones, and how many numbers those see."""
     name = model.get("name")
     if name in GATES:
@@ -193,38 +193,41 @@ def _front(model: Model, shape: tuple[int, int, int]) -> tuple[list[Layer], int]
     layers, (channels, height, width) = [], whitened(model, shape)
     if side := model.get("whiten"):
         weights = side**2 * shape[0] * channels
-        layers.append(Layer(weights, channels, height * width, fixed=True))
+        layers.append(WeightedLayer(weights, channels, height * width, fixed=True))
     for block in block_shapes(model, *shape[1:]):
         weights = model["kernel_size"] ** 2 * channels * block.channels
-        layers.append(Layer(weights, block.channels, block.rows * block.columns))
+        layers.append(WeightedLayer(weights, block.channels, block.rows * block.columns))
         channels, height, width = block.channels, block.height, block.width
     return layers, channels * height * width
 
 
-def _residual(model: Model, shape: tuple[int, int, int]) -> list[Layer]:
+def _residual(model: Model, shape: tuple[int, int, int]) -> list[WeightedLayer]:
     channels, height, width = shape
-    layers = [Layer(9 * channels * model["width"], model["width"], height * width)]
+    layers = [WeightedLayer(9 * channels * model["width"], model["width"], height * width)]
     for unit in unit_shapes(model, height, width):
         pixels, out = unit.rows * unit.columns, unit.channels
-        layers.append(Layer(9 * unit.inputs * out, out, pixels))
+        layers.append(WeightedLayer(9 * unit.inputs * out, out, pixels))
         if unit.residual:
-            layers.append(Layer(9 * out * out, out, pixels))
+            layers.append(WeightedLayer(9 * out * out, out, pixels))
         if unit.projected:
-            layers.append(Layer(unit.inputs * out, out, pixels, shortcut=True))
+            layers.append(WeightedLayer(unit.inputs * out, out, pixels, shortcut=True))
     return layers
 
 
-def _recurrent(model: Model, shape: tuple[int, int, int]) -> tuple[list[Layer], int]:
+def _recurrent(model: Model, shape: tuple[int, int, int]) -> tuple[list[WeightedLayer], int]:
     channels, steps, width = shape
     layers, inputs = [], channels * width
     for units in model["hidden"]:
         rows = GATES[model["name"]] * units
-        layers += [Layer(inputs * rows, rows, steps), Layer(units * rows, rows, steps)]
+        layers += [
+            WeightedLayer(inputs * rows, rows, steps),
+            WeightedLayer(units * rows, rows, steps),
+        ]
         inputs = units
     return layers, inputs
 
 
-def layers(model: Model, shape: tuple[int, int, int], classes: int) -> list[Layer]:
+def layers(model: Model, shape: tuple[int, int, int], classes: int) -> list[WeightedLayer]:
     """List the convolutions and linear layers of a shipped network, from the input on.
 
     Raises:
@@ -233,7 +236,7 @@ def layers(model: Model, shape: tuple[int, int, int], classes: int) -> list[Laye
     found, inputs = _front(model, shape)
     hidden = [] if model.get("name") in GATES else model["hidden"]
     for units in [*hidden, classes]:
-        found.append(Layer(inputs * units, units))
+        found.append(WeightedLayer(inputs * units, units))
         inputs = units
     return found
 

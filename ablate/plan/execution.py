@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from ablate import environment
 from ablate.plan.run import Run
-from ablate.plan.stacks import Stack, group
+from ablate.plan.stacks import RunStack, group
 
 
 @dataclass(frozen=True)
@@ -26,7 +26,7 @@ class Execution:
     threads: int | None
 
 
-def stacks_of(runs: Sequence[Run]) -> list[Stack]:
+def stacks_of(runs: Sequence[Run]) -> list[RunStack]:
     """Group runs, whose devices are settled, into stacks that fit the device that they are for."""
     on_a_gpu = bool(runs) and runs[0].config["device"] == "cuda"
     return group(runs, environment.cuda().memory if on_a_gpu else None)
@@ -37,7 +37,7 @@ def cores() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
-def execution(stacks: Sequence[Stack]) -> Execution:
+def execution(stacks: Sequence[RunStack]) -> Execution:
     """Decide who trains: by the device, the number of stacks and the number of cores."""
     config = stacks[0].runs[0].config
     launch = config["launch"]

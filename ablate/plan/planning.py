@@ -29,7 +29,7 @@ from ablate.plan.request import Cell, Overrides, Request, is_seed, merged, name_
 from ablate.plan.resolve import resolve
 from ablate.plan.run import Run
 from ablate.plan.session import compose, hydra_session
-from ablate.plan.stacks import Stack
+from ablate.plan.stacks import RunStack
 from ablate.record import Standing
 
 
@@ -70,7 +70,7 @@ class Plan:
     cells: tuple[Planned, ...]
     there: Mapping[Path, Standing]
     sound: Overrides = ()
-    stacks: tuple[Stack, ...] = ()
+    stacks: tuple[RunStack, ...] = ()
     execution: Execution | None = None
 
     @property
@@ -91,7 +91,7 @@ class Plan:
         return self.request.hands_over or asked
 
     @property
-    def left(self) -> list[Stack]:
+    def left(self) -> list[RunStack]:
         """The stacks that hold a run that has not ended."""
         return [s for s in self.stacks if not all(self.has_ended(run) for run in s.runs)]
 

@@ -31,7 +31,7 @@ _WHERE = ("device", "stack.width", "stack.capture", "stack.compile", "determinis
 
 
 @dataclass(frozen=True)
-class Stack:
+class RunStack:
     """Runs that are trained at once.
 
     Attributes:
@@ -45,7 +45,7 @@ class Stack:
     why: str
 
 
-def group(runs: Sequence[Run], memory: int | None = None) -> list[Stack]:
+def group(runs: Sequence[Run], memory: int | None = None) -> list[RunStack]:
     """Put every distinct run into exactly one stack.
 
     Args:
@@ -69,22 +69,22 @@ def graph_of(run: Run) -> str:
     return json.dumps([run.digest, schema.graph(run.config), where], sort_keys=True)
 
 
-def _cut(members: list[Run], memory: int | None) -> list[Stack]:
+def _cut(members: list[Run], memory: int | None) -> list[RunStack]:
     fused, why = _applied(members)
     config = members[0].config
     wish = config["stack"]["width"]
     width = _widest(members[0], memory) if wish == "auto" else wish
     if not fused:
-        return [Stack((run,), False, why) for run in members]
+        return [RunStack((run,), False, why) for run in members]
     # Equal stacks rather than full ones and a rest: workers end at about the same time.
     count = -(-len(members) // width)
     size, more = divmod(len(members), count)
     stacks, start = [], 0
     for number in range(count):
         end = start + size + (number < more)
-        stacks.append(Stack(tuple(members[start:end]), True, why))
+        stacks.append(RunStack(tuple(members[start:end]), True, why))
         start = end
-    return [s if len(s.runs) > 1 else Stack(s.runs, False, "a stack of one") for s in stacks]
+    return [s if len(s.runs) > 1 else RunStack(s.runs, False, "a stack of one") for s in stacks]
 
 
 def _widest(run: Run, memory: int | None) -> int:

@@ -55,7 +55,7 @@ class Timing(TypedDict):
     finished: NotRequired[str]
 
 
-class Sizes(TypedDict):
+class SplitSizes(TypedDict):
     """Images of each split."""
 
     train: int
@@ -69,7 +69,7 @@ class TrainedOn(TypedDict):
     digest: str
     shape: list[int]
     classes: list[str]
-    sizes: Sizes
+    sizes: SplitSizes
     mean: list[float]
     std: list[float]
 

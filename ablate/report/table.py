@@ -12,7 +12,7 @@ from ablate.report import escape
 
 
 @dataclass(frozen=True)
-class Cell:
+class TableCell:
     """What a table shows, and the number that it is sorted by, if not by its text."""
 
     text: str
@@ -40,7 +40,7 @@ class Table:
     name: str
     title: str
     heads: tuple[str, ...]
-    rows: tuple[tuple[Cell, ...], ...]
+    rows: tuple[tuple[TableCell, ...], ...]
     data: pd.DataFrame
     note: str = ""
     numeric: frozenset[int] = field(init=False)

@@ -23,7 +23,7 @@ from ablate.report.formatting import (
     written,
 )
 from ablate.report.result import LOST, Line
-from ablate.report.table import Cell, Table
+from ablate.report.table import Table, TableCell
 from ablate.report.wording import (
     compared_with,
     judged,
@@ -77,25 +77,27 @@ def compared(comparison: Comparison, brief: bool = False) -> Table:
     return Table("comparison", title, tuple(made), rows, both)
 
 
-def _columns(comparison: Comparison, brief: bool) -> dict[str, Callable[[Line], Cell]]:
+def _columns(comparison: Comparison, brief: bool) -> dict[str, Callable[[Line], TableCell]]:
     """Say what each column shows of an arm; heads bear units."""
     metric, space = comparison.metric, "\n" if brief else " "
     twins = {arm: i for i, group in enumerate(comparison.identical, 1) for arm in group}
-    columns: dict[str, Callable[[Line], Cell]] = {
-        "arm": lambda x: Cell(x.arm + (f" (identical: {twins[x.arm]})" if x.arm in twins else "")),
-        titled(metric): lambda x: Cell(_mean(x, metric, space), x.mean),
+    columns: dict[str, Callable[[Line], TableCell]] = {
+        "arm": lambda x: TableCell(
+            x.arm + (f" (identical: {twins[x.arm]})" if x.arm in twins else "")
+        ),
+        titled(metric): lambda x: TableCell(_mean(x, metric, space), x.mean),
         _delta_head(metric): lambda x: _delta(x, space),
-        "p": lambda x: Cell(p_value(x.p), x.p),
-        "p Holm": lambda x: Cell(p_value(x.p_holm), x.p_holm),
-        "verdict": lambda x: Cell(judged_arm(x)),
-        "n": lambda x: Cell(_count(x) if brief else str(x.n), x.n),
-        "pairs": lambda x: Cell(_pairs(x), x.pairs),
+        "p": lambda x: TableCell(p_value(x.p), x.p),
+        "p Holm": lambda x: TableCell(p_value(x.p_holm), x.p_holm),
+        "verdict": lambda x: TableCell(judged_arm(x)),
+        "n": lambda x: TableCell(_count(x) if brief else str(x.n), x.n),
+        "pairs": lambda x: TableCell(_pairs(x), x.pairs),
     }
     for word in LOST.values():
         columns[word] = _counter(word)
     if comparison.asked.tuned and not brief:
-        columns["tuned"] = lambda x: Cell(comparison.asked.tuned.get(x.arm, ""))
-    return columns | {"s a run": lambda x: Cell(written(x.seconds, _SECONDS), x.seconds)}
+        columns["tuned"] = lambda x: TableCell(comparison.asked.tuned.get(x.arm, ""))
+    return columns | {"s a run": lambda x: TableCell(written(x.seconds, _SECONDS), x.seconds)}
 
 
 def _count(line: Line) -> str:
@@ -103,8 +105,8 @@ def _count(line: Line) -> str:
     return f"{line.n} of {line.n + lost}" if lost else str(line.n)
 
 
-def _counter(word: str) -> Callable[[Line], Cell]:
-    return lambda line: Cell(str(line.lost[word]), line.lost[word])
+def _counter(word: str) -> Callable[[Line], TableCell]:
+    return lambda line: TableCell(str(line.lost[word]), line.lost[word])
 
 
 def _delta_head(metric: str) -> str:
@@ -113,14 +115,14 @@ def _delta_head(metric: str) -> str:
     return f"Δ{f', {name}' if name else ''} {_ALONE}"
 
 
-def _delta(line: Line, space: str) -> Cell:
+def _delta(line: Line, space: str) -> TableCell:
     if line.verdict is None:
-        return Cell("baseline", 0.0)
+        return TableCell("baseline", 0.0)
     unit = unit_of_change(line)
     bounds = interval(line.delta_low, line.delta_high, unit, signed=True)
     alone = "(one pair)" if line.pairs == 1 else ""
     text = f"{written(line.delta, unit, signed=True)}{space}{bounds or alone}".strip()
-    return Cell(text, line.delta)
+    return TableCell(text, line.delta)
 
 
 def _mean(line: Line, metric: str, space: str = " ") -> str:
@@ -155,17 +157,17 @@ def claims(comparison: Comparison, brief: bool = False) -> Table:
         brief: Leave out what the words say, and break a line before an interval.
     """
     claimed = comparison.claimed
-    columns: dict[str, Callable[[Claim, Line], Cell]] = {
-        "claim": lambda claim, _: Cell(claim.words),
-        "arm": lambda claim, _: Cell(claim.arm),
-        "direction": lambda claim, _: Cell(claim.direction),
-        "against": lambda _, line: Cell(compared_with(line, what(line).against)),
-        "metric": lambda _, line: Cell(_compared_by(line)),
+    columns: dict[str, Callable[[Claim, Line], TableCell]] = {
+        "claim": lambda claim, _: TableCell(claim.words),
+        "arm": lambda claim, _: TableCell(claim.arm),
+        "direction": lambda claim, _: TableCell(claim.direction),
+        "against": lambda _, line: TableCell(compared_with(line, what(line).against)),
+        "metric": lambda _, line: TableCell(_compared_by(line)),
         "δ": _smallest,
         f"Δ {_ALONE}": lambda _, line: _with_unit(line) if brief else _delta(line, " "),
-        "p Holm": lambda _, line: Cell(p_value(line.p_holm), line.p_holm),
-        "verdict": lambda _, line: Cell(judged(line)),
-        "source": lambda claim, _: Cell(claim.source),
+        "p Holm": lambda _, line: TableCell(p_value(line.p_holm), line.p_holm),
+        "verdict": lambda _, line: TableCell(judged(line)),
+        "source": lambda claim, _: TableCell(claim.source),
     }
     quiet = {"arm", "direction", "against", "metric", "δ", "source"} if brief else set()
     if all(what(line).is_to(comparison.baseline) for _, line in claimed):
@@ -176,11 +178,11 @@ def claims(comparison: Comparison, brief: bool = False) -> Table:
     return Table("claims", "Claims", tuple(made), rows, data)
 
 
-def _with_unit(line: Line) -> Cell:
+def _with_unit(line: Line) -> TableCell:
     cell, unit = _delta(line, "\n"), unit_of_change(line)
     value, *bounds = cell.text.split("\n")
     name = unit.difference if unit.signed else "ratio"
-    return Cell("\n".join([f"{value} {name}".strip(), *bounds]), cell.number)
+    return TableCell("\n".join([f"{value} {name}".strip(), *bounds]), cell.number)
 
 
 def _compared_by(line: Line) -> str:
@@ -189,9 +191,9 @@ def _compared_by(line: Line) -> str:
     return titled(what(line).metric, difference=True)
 
 
-def _smallest(claim: Claim, line: Line) -> Cell:
+def _smallest(claim: Claim, line: Line) -> TableCell:
     unit = unit_of_change(line)
-    return Cell(NONE if claim.margin is None else written(claim.margin, unit), claim.margin)
+    return TableCell(NONE if claim.margin is None else written(claim.margin, unit), claim.margin)
 
 
 # -- what stands beside ----------------------------------------------------------------------------
@@ -202,7 +204,7 @@ def _every_metric(comparison: Comparison) -> Table:
     metrics = [name for name in every if not metric_of(name).is_of_a_layer]
     by_metric = {metric: comparison.of(metric) for metric in metrics}
     rows = tuple(
-        (Cell(arm), *(Cell(_mean(f[arm], m), f[arm].mean) for m, f in by_metric.items()))
+        (TableCell(arm), *(TableCell(_mean(f[arm], m), f[arm].mean) for m, f in by_metric.items()))
         for arm in comparison.lines
     )
     heads = ("arm", *(titled(metric) for metric in metrics))
@@ -243,7 +245,7 @@ def _beside(comparison: Comparison) -> Table:
     }
     known = {name: column for name, column in columns.items() if mine[name].notna().any()}
     rows = tuple(
-        (Cell(one["arm"]), *(_told(one[name], write) for name, (_, write) in known.items()))
+        (TableCell(one["arm"]), *(_told(one[name], write) for name, (_, write) in known.items()))
         for one in records(mine)
     )
     heads = ("arm", *(head for head, _ in known.values()))
@@ -251,8 +253,8 @@ def _beside(comparison: Comparison) -> Table:
     return Table("contrasts", "Beside the t test", heads, rows, found, note)
 
 
-def _told(value: float, write: Callable[[float], str]) -> Cell:
-    return Cell(NONE if math.isnan(value) else write(value), value)
+def _told(value: float, write: Callable[[float], str]) -> TableCell:
+    return TableCell(NONE if math.isnan(value) else write(value), value)
 
 
 def _short(value: float) -> str:
@@ -269,7 +271,7 @@ def _anova(found: pd.DataFrame) -> Table:
     }
     rows = tuple(
         (
-            Cell(" × ".join(map(knob, one["term"].split(" × ")))),
+            TableCell(" × ".join(map(knob, one["term"].split(" × ")))),
             *(_told(one[name], write) for name, write in columns.items()),
         )
         for one in records(found)
@@ -287,11 +289,15 @@ _OF_A_RUN = ["arm", "seed", "status", "reason", "path"]
 
 def _failures(lost: pd.DataFrame) -> Table:
     rows = tuple(
-        (Cell(one["arm"]), Cell(str(one["seed"]), one["seed"]), *map(_word, list(one.values())[2:]))
+        (
+            TableCell(one["arm"]),
+            TableCell(str(one["seed"]), one["seed"]),
+            *map(_word, list(one.values())[2:]),
+        )
         for one in records(lost[_OF_A_RUN])
     )
     return Table("failures", "Runs that are in no mean", tuple(_OF_A_RUN), rows, lost[_OF_A_RUN])
 
 
-def _word(value: Any) -> Cell:
-    return Cell("" if pd.isna(value) else str(value))
+def _word(value: Any) -> TableCell:
+    return TableCell("" if pd.isna(value) else str(value))

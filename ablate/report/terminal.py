@@ -12,7 +12,7 @@ from rich.text import Text
 
 from ablate.report import escape, tables, wording
 from ablate.report.compare import Comparison
-from ablate.report.table import Cell, Table
+from ablate.report.table import Table, TableCell
 
 _MOST_ROWS = 30
 _WIDTH = 14  # of a column's head
@@ -47,7 +47,7 @@ def show_comparison(comparison: Comparison, console: Console) -> None:
     console.print(Text(meaning, style="dim"), highlight=False)
 
 
-def _drawn(table: Table, rows: Sequence[tuple[Cell, ...]], columns: int) -> Drawn:
+def _drawn(table: Table, rows: Sequence[tuple[TableCell, ...]], columns: int) -> Drawn:
     """Draw the first columns of some rows; the first of them wraps."""
     drawn = Drawn(box=SIMPLE_HEAD, padding=0, show_edge=False)
     for i, head in enumerate(table.heads[:columns]):

@@ -38,7 +38,7 @@ from ablate.study.study import Measurement, Study
 
 
 @dataclass(frozen=True)
-class Comparison:
+class StudyPlan:
     """A study, planned.
 
     Attributes:
@@ -64,7 +64,7 @@ class Comparison:
         return [run for planned in self.plans for run in planned.runs]
 
 
-def compare(request: Request, *, whole: bool = False) -> Comparison:
+def compare(request: Request, *, whole: bool = False) -> StudyPlan:
     """Check and plan a study.
 
     Args:
@@ -89,7 +89,7 @@ def compare(request: Request, *, whole: bool = False) -> Comparison:
     reported = _reported(found, request, first, whole)
     if faults := measurement.unfit(found, reported.runs):
         raise AblateError(*faults)
-    return Comparison(found, request, tuning, reported)
+    return StudyPlan(found, request, tuning, reported)
 
 
 def bring_about(request: Request) -> Outcome:
@@ -111,7 +111,7 @@ def bring_about(request: Request) -> Outcome:
     return _reported_on(replace(comparison, reported=chosen), choices).after(before)
 
 
-def _reported_on(comparison: Comparison, choices: Mapping[str, Choice]) -> Outcome:
+def _reported_on(comparison: StudyPlan, choices: Mapping[str, Choice]) -> Outcome:
     """Train and measure the runs that are reported; write down what the report is to know."""
     found, reported = comparison.study, comparison.reported
     outcome, faults = None, list[str]()
@@ -167,9 +167,7 @@ def _planned(found: Study, request: Request, cells: Sequence[Cell], whole: bool 
     return plan(replace(request, cells=tuple(cells)), whole=whole)
 
 
-def _write(
-    comparison: Comparison, choices: Mapping[str, Choice], unmeasured: Sequence[str]
-) -> None:
+def _write(comparison: StudyPlan, choices: Mapping[str, Choice], unmeasured: Sequence[str]) -> None:
     study_json.write(
         comparison.reported.runs[0].sweep,
         comparison.study,

@@ -27,7 +27,7 @@ Config = Mapping[str, Any]
 
 
 @dataclass(frozen=True)
-class Evaluation:
+class ObjectiveValue:
     """The objective at a point.
 
     Attributes:
@@ -78,7 +78,9 @@ class Objective:
         """Whether there is any penalty."""
         return bool(self.penalties) or self.own is not None
 
-    def at(self, x_RBCHW: Tensor, target: Stacked, step: Step, alive: Sequence[bool]) -> Evaluation:
+    def at(
+        self, x_RBCHW: Tensor, target: Stacked, step: Step, alive: Sequence[bool]
+    ) -> ObjectiveValue:
         """Evaluate a batch at the parameters as they are.
 
         Args:
@@ -105,7 +107,7 @@ class Objective:
 
     def _plain(
         self, x_RBCHW: Tensor, target: Stacked, step: Step, alive: Sequence[bool]
-    ) -> Evaluation:
+    ) -> ObjectiveValue:
         loss_R, right_R, gradients = self._stack.gradients(x_RBCHW, target, step, alive)
         penalty_R: Tensor | None = None
         for name, strength_R in self.penalties.items():
@@ -116,7 +118,7 @@ class Objective:
         if self.own is not None:
             value_R, gradients = self._with_own(self.own, gradients)
             penalty_R = value_R if penalty_R is None else penalty_R + value_R
-        return Evaluation(loss_R, penalty_R, right_R, gradients)
+        return ObjectiveValue(loss_R, penalty_R, right_R, gradients)
 
     def functional(self, x_BCHW: Tensor, target: Stacked) -> Callable[[Stacked], Tensor]:
         """Write the objective of a single run as a function of its parameters.
@@ -153,8 +155,8 @@ class Objective:
 
     @torch.no_grad()
     def _sharp(
-        self, found: Evaluation, rho_R: Tensor, again: Callable[[], Evaluation]
-    ) -> Evaluation:
+        self, found: ObjectiveValue, rho_R: Tensor, again: Callable[[], ObjectiveValue]
+    ) -> ObjectiveValue:
         """Take the gradient uphill of where the parameters are, which are put back after."""
         stack = self._stack
         uphill = {

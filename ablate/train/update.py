@@ -15,7 +15,7 @@ from ablate.optim import Optimizer
 from ablate.optim.solvers import exact_hessian, solver
 from ablate.regularize.averaging import Average
 from ablate.regularize.registry import AVERAGES, WEIGHT_LIMITS
-from ablate.train.objective import Evaluation, Objective
+from ablate.train.objective import Objective, ObjectiveValue
 from ablate.train.stack import Stack
 from ablate.train.strengths import strengths, those_on
 
@@ -74,7 +74,7 @@ class Update:
 
     def step(
         self, x_RBCHW: Tensor, target: Stacked, lr_R: Tensor, step: Step, alive: Sequence[bool]
-    ) -> Evaluation:
+    ) -> ObjectiveValue:
         """Do one step.
 
         Args:
@@ -99,11 +99,11 @@ class Update:
             self.average.update(self._held, step)
         return found
 
-    def _solve(self, x_RBCHW: Tensor, target: Stacked, lr: float, step: Step) -> Evaluation:
+    def _solve(self, x_RBCHW: Tensor, target: Stacked, lr: float, step: Step) -> ObjectiveValue:
         """Let a solver ask for the objective as often as it likes; the first answer is kept."""
         assert self._solver is not None, "there is one or the other"
         self._batch = x_RBCHW[0], {name: tensor[0] for name, tensor in target.items()}
-        answers: list[Evaluation] = []
+        answers: list[ObjectiveValue] = []
 
         def closure() -> Tensor:
             found = self.objective.at(x_RBCHW, target, step, [True])

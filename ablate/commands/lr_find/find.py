@@ -12,7 +12,7 @@ from ablate.measure.lr_curves import curves
 from ablate.measure.lr_range import Curve
 from ablate.plan.execution import stacks_of
 from ablate.plan.run import Run
-from ablate.plan.stacks import Stack
+from ablate.plan.stacks import RunStack
 from ablate.train.memory import keep_freed_memory
 
 
@@ -29,7 +29,7 @@ def find(asked: Asked) -> list[Curve]:
     return [of_name[name] for name in asked.names]
 
 
-def _stacks(asked: Asked) -> Iterator[tuple[Stack, list[str]]]:
+def _stacks(asked: Asked) -> Iterator[tuple[RunStack, list[str]]]:
     """Group the runs of a sweep into stacks; in a grid each run is a stack of its own rates."""
     if asked.settings["mode"] == "sweep":
         yield from named_stacks(asked)
@@ -38,5 +38,5 @@ def _stacks(asked: Asked) -> Iterator[tuple[Stack, list[str]]]:
         yield replace(_of_copies(run, asked.settings["points"]), runs=(run,)), [name]
 
 
-def _of_copies(run: Run, count: int) -> Stack:
+def _of_copies(run: Run, count: int) -> RunStack:
     return stacks_of([replace(run, key=f"{run.key}-{number}") for number in range(count)])[0]
