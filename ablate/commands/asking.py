@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from ablate.analyze import naming
+from ablate.commands.interrupted import until_interrupted
 from ablate.commands.requests import parser, planned, request_of, trained
 from ablate.config import files, schema
 from ablate.config.settings import Settings, of_words
@@ -59,16 +60,28 @@ class Asked:
     names: tuple[str, ...]
 
 
-def words_of(command: str, arguments: list[str], arms: Sequence[str]) -> Words:
-    """Sort the words of a command line: settings and overrides, Hydra's flags, and arms.
+def served(
+    serve: Callable[[Words], int], command: str, arguments: list[str], arms: Sequence[str]
+) -> int:
+    """Serve a command that looks at the runs of a request.
 
     Args:
+        serve: Does its work, and returns the exit status.
         command: As it was called.
-        arguments: Of the command line.
+        arguments: Of the command line: settings and overrides, and Hydra's flags.
         arms: Further overrides, the words of an arm each.
+
+    Returns:
+        The exit status.
+
+    Raises:
+        AblateError: The request is wrong; nothing was started.
     """
     request = request_of(parser(command).parse_intermixed_args(arguments))
-    return Words(request.overrides, arms, request.multirun, request.config_name, request.config_dir)
+    words = Words(
+        request.overrides, arms, request.multirun, request.config_name, request.config_dir
+    )
+    return until_interrupted(lambda: serve(words))
 
 
 def ask(settings: Settings, words: Words, contradictions: Callable[[Asked], list[str]]) -> Asked:

@@ -8,8 +8,7 @@ from typing import TYPE_CHECKING
 from rich.console import Console
 
 from ablate import written
-from ablate.commands.asking import Asked, Words, words_of
-from ablate.commands.interrupted import until_interrupted
+from ablate.commands.asking import Asked, Words, served
 from ablate.commands.lr_find.request import checked
 
 if TYPE_CHECKING:
@@ -18,21 +17,8 @@ if TYPE_CHECKING:
 
 
 def serve(command: str, arguments: list[str], arms: Sequence[str]) -> int:
-    """Serve `ablate lr-find`.
-
-    Args:
-        command: As it was called.
-        arguments: Of the command line: settings and overrides, and Hydra's flags.
-        arms: Further overrides, the words of an arm each.
-
-    Returns:
-        The exit status.
-
-    Raises:
-        AblateError: The request is wrong; nothing was started.
-    """
-    words = words_of(command, arguments, arms)
-    return until_interrupted(lambda: _serve(words))
+    """Serve `ablate lr-find`; arguments, status and errors are those of `asking.served`."""
+    return served(_serve, command, arguments, arms)
 
 
 def lr_find(words: Words) -> RangeTest:
