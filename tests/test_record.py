@@ -131,7 +131,7 @@ def test_a_kill_between_the_last_record_and_the_weights_is_settled(tmp_path, mon
 
 # -- the schema ------------------------------------------------------------------------------------
 
-SCHEMA = Path(record.__file__).with_name("record.schema.json")
+SCHEMA = Path(ablate.__file__).with_name("record.schema.json")
 KINDS = {"string": str, "boolean": bool, "null": type(None), "object": dict, "array": list}
 
 

@@ -60,7 +60,7 @@ def installed(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def test_the_wheel_holds_the_package_and_every_configuration(wheel: Path) -> None:
     held = set(zipfile.ZipFile(wheel).namelist())
-    others = (ROOT / "ablate/py.typed", ROOT / "ablate/record/record.schema.json")
+    others = (ROOT / "ablate/py.typed", ROOT / "ablate/record.schema.json")
     files = [*(ROOT / "ablate").rglob("*.py"), *others]
     names = {str(file.relative_to(ROOT)) for file in files}
     # Hydra finds plugins at the top level alone.

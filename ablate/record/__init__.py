@@ -7,7 +7,7 @@ run.log         what happened, with any traceback
 .hydra/         what Hydra composed
 .lock           held by the process that trains the run, freed by the kernel when it dies
 
-What record.json holds is declared in `content` and published as record.schema.json.
+What record.json holds is declared in `content` and published as ../record.schema.json.
 """
 
 from ablate.record.checkpoint import (
