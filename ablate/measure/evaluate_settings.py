@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from ablate import environment
 from ablate.config import files
 from ablate.config.settings import Given
 from ablate.errors import AblateError
@@ -75,7 +76,7 @@ def resolved(given: Given, device: str | None = None) -> EvaluateSettings:
         draws=values["draws"],
         perturb=values["perturb"],
         worst=values["worst"],
-        device=_device(chosen),
+        device=environment.resolved_device(chosen),
         augment=None if values["augment"] is None else files.option("augment", values["augment"]),
         strengths={
             name.removeprefix(_STRENGTH): strength
@@ -84,19 +85,3 @@ def resolved(given: Given, device: str | None = None) -> EvaluateSettings:
         },
         explicit=given.explicit,
     )
-
-
-def _device(name: str) -> str:
-    """Resolve `device=auto`.
-
-    Raises:
-        AblateError: There is no such device.
-    """
-    if name == "cpu":
-        return name
-    import torch  # takes seconds to import, and a wrong request is refused before
-
-    there = torch.cuda.is_available()
-    if name == "cuda" and not there:
-        raise AblateError("device=cuda: torch finds no CUDA device here; device=auto does without")
-    return ("cuda" if there else "cpu") if name == "auto" else name

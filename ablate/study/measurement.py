@@ -174,7 +174,7 @@ def unfit(study: Study, runs: Sequence[Run]) -> list[str]:
     """
     if study.measure is None:
         return []
-    asked = wanted(study.measure, runs[0].config["device"])
+    asked = wanted(study.measure)
     arms = {str(run.arm): run for run in reversed(runs)}  # the first run of each
     place = f"{study.file}, line {study.measure.line}"
     faults = [f"{place}: {told}" for told in _idle(asked, list(arms.values()))]
