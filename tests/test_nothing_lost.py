@@ -17,9 +17,10 @@ import torch
 import ablate
 from ablate import record, streams, written
 from ablate.data import fetch
+from ablate.data.registry import DATASETS
 from ablate.errors import AblateError
 from ablate.report import write
-from ablate.study import comparison
+from ablate.study import study_json
 from ablate.train.training import Training
 from tests.reports import BASE, LESS, run, write_arms
 
@@ -151,7 +152,7 @@ def test_the_runs_decide_the_exit_status_whatever_becomes_of_the_output(how, tol
     assert record.read(folder())["status"] == "finished"
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_a_closed_standard_output_leaves_the_status_of_the_runs(tmp_path):
     wrong = "optimizer=sgd optimizer.lr=1e30"
     for rest, expected in (("", "0"), (wrong, "1")):
@@ -176,7 +177,7 @@ def in_a_terminal_that_closes(*arguments):
         return process.wait()
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_a_terminal_that_closes_ends_no_run_and_ends_a_watch():
     assert in_a_terminal_that_closes("run", *TINY, "epochs=30") == 0
     assert record.read(folder())["status"] == "finished"
@@ -425,7 +426,7 @@ write.write_report(["runs"], out="paper")
 """
 
 
-@pytest.mark.slow
+@pytest.mark.long
 @pytest.mark.usefixtures("quick")
 @pytest.mark.parametrize("moment", ["before", "after"])
 def test_a_killed_report_leaves_a_whole_one_that_the_next_replaces(runs, moment):
@@ -439,7 +440,7 @@ def test_a_killed_report_leaves_a_whole_one_that_the_next_replaces(runs, moment)
     write.write_report([runs], out=out)
 
 
-@pytest.mark.slow
+@pytest.mark.long
 @pytest.mark.usefixtures("quick")
 def test_two_reports_at_once_leave_a_whole_one(runs):
     script = KILLED.replace("sys.argv[1]", "'never'").replace("os.kill", "(lambda *a: 0)")
@@ -534,11 +535,11 @@ def test_a_run_clears_away_its_own_drafts_alone(tmp_path):
 def test_a_study_overwrites_no_study_json_of_the_users(tmp_path):
     for old, kept in (("{", True), ('{"my": 1}', True), ("", True)):
         Path("study.json").write_text(old)
-        comparison._keep_foreign(Path("study.json").absolute())
+        study_json._keep_foreign(Path("study.json").absolute())
         assert Path("study.json").exists() != kept
     ours = json.dumps({"name": "s", "question": "?", "arms": {}})
     Path("study.json").write_text(ours)
-    comparison._keep_foreign(Path("study.json").absolute())
+    study_json._keep_foreign(Path("study.json").absolute())
     assert Path("study.json").read_text() == ours
     assert len(list(Path().glob("study.*.json"))) == 3
 
@@ -551,6 +552,6 @@ def test_fetching_overwrites_no_file_that_is_there(tmp_path, monkeypatch):
         (tmp_path / file.place).write_text("came in meanwhile")
 
     monkeypatch.setattr(fetch, "_first_that_works", served)
-    fetch.download("svhn", tmp_path)
+    fetch.download(DATASETS["svhn"], tmp_path)
     assert (tmp_path / "train_32x32.mat").read_text() == "mine"
     assert (tmp_path / "test_32x32.mat").read_text() == "came in meanwhile"

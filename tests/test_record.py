@@ -346,7 +346,9 @@ def wait_for(condition, process, seconds=60):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize(
+    "number", [signal.SIGINT, pytest.param(signal.SIGTERM, marks=pytest.mark.long)]
+)
 def test_an_interrupted_run_exits_130_and_goes_on_to_the_same_numbers(number):
     undisturbed = ablate.run([*LONG, "out=whole"])
     with start(LONG) as process:

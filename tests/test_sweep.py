@@ -521,7 +521,7 @@ def test_a_full_disk_is_told_and_the_sweep_goes_on_when_there_is_space(tmp_path)
     assert len(records("kept")) == 6
 
 
-@pytest.mark.slow
+@pytest.mark.long
 @pytest.mark.filterwarnings("ignore")
 def test_hydras_optuna_sweeper_minimizes_the_validation_error():
     status, _, err = done(

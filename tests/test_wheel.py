@@ -19,8 +19,8 @@ START = """
 import sys
 sys.path.insert(0, sys.argv.pop(1))
 import ablate
-from ablate import conf
-print(ablate.__file__, conf.CONF, file=sys.stderr)
+from ablate.config import files
+print(ablate.__file__, files.CONF, file=sys.stderr)
 from ablate.cli import main
 main()
 """
