@@ -254,7 +254,7 @@ def test_a_later_test_replaces_files_whole_under_who_reads_them(monkeypatch):
         with reader:
             assert reader.read() == before[name]
         assert (folder / name).read_bytes() != before[name]
-    assert {path.name for path in folder.iterdir()} == set(names)
+    assert {path.name for path in folder.iterdir()} == {*names, "lr_find.files.json"}
 
 
 def test_a_diverged_rate_is_missing_in_the_frame_and_null_in_the_file():
