@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import ctypes
 import platform
 import subprocess
+import sys
 from dataclasses import dataclass
 from functools import cache
 from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
 
 from ablate.errors import AblateError
 from ablate.record import Environment
@@ -29,12 +32,25 @@ class Cuda:
 
 @cache
 def cuda() -> Cuda:
-    """Ask torch for CUDA devices, once a process."""
+    """Ask torch for CUDA devices, once a process; without a driver there are none to ask for."""
+    if not _has_driver():
+        return Cuda(0, None)
     import torch
 
     if not torch.cuda.is_available():
         return Cuda(0, None)
     return Cuda(torch.cuda.device_count(), torch.cuda.get_device_properties(0).total_memory)
+
+
+def _has_driver() -> bool:
+    """Tell whether a GPU's driver is where torch would find it; torch takes seconds to import."""
+    if Path("/dev/kfd").exists():  # AMD's, for torch's builds for ROCm
+        return True
+    try:
+        ctypes.CDLL("nvcuda.dll" if sys.platform == "win32" else "libcuda.so.1")
+    except OSError:
+        return hasattr(ctypes.CDLL(None), "cuInit")  # it was preloaded
+    return True
 
 
 def lacks_cuda() -> list[str]:
