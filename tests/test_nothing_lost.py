@@ -452,18 +452,14 @@ def test_two_reports_at_once_leave_a_whole_one(runs):
 
 
 @pytest.mark.usefixtures("quick")
-def test_a_report_that_is_refused_after_training_leaves_the_runs_and_their_status(
-    monkeypatch, capsys
-):
+def test_a_report_that_would_be_refused_is_refused_before_training(monkeypatch, capsys):
     place = Path("results/digits-mlp/report/mine.txt")
     place.parent.mkdir(parents=True)
     place.write_text("mine")
     wanted = ["run", "-m", *TINY, "seed=0,1", "launch=inline", "report=true"]
-    assert run(*wanted, monkeypatch=monkeypatch) == 0
-    said = capsys.readouterr()
-    assert "no report: results/digits-mlp/report holds mine.txt" in said.out
-    assert "Traceback" not in said.err
-    assert len(record.find(Path("results"))) == 2
+    assert run(*wanted, monkeypatch=monkeypatch) == 2
+    assert "results/digits-mlp/report holds mine.txt" in capsys.readouterr().err
+    assert record.find(Path("results")) == []
     assert place.read_text() == "mine"
 
 

@@ -11,6 +11,7 @@ import signal
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -22,7 +23,9 @@ import ablate
 from ablate import record
 from ablate.commands.requests import trained
 from ablate.commands.show import show_state
+from ablate.config.knobs.run import EXECUTORS
 from ablate.errors import AblateError
+from ablate.launch.executor import executor
 from ablate.launch.outcome import FIRST_FAILURE, Outcome
 from ablate.nets.shapes import training_bytes
 from ablate.plan import execution
@@ -536,3 +539,9 @@ def test_a_single_run_goes_to_a_cluster_as_a_sweep_of_one():
     with pytest.raises(AblateError, match=r"launch=slurm submits a sweep: `ablate run -m`"):
         runs_of(Request(("launch=slurm",)))
     assert len(runs_of(Request(("launch=slurm",), multirun=True))) == 1
+
+
+def test_every_word_of_launch_names_an_executor_that_bears_it():
+    how = execution.Execution("inline", 1, None)
+    made = {word: executor(replace(how, launch=word)) for word in EXECUTORS}
+    assert {word: one.name for word, one in made.items()} == {word: word for word in EXECUTORS}

@@ -13,6 +13,8 @@ from sklearn.linear_model import LogisticRegression
 
 from ablate import record
 from ablate.config import effect
+from ablate.regularize import registry
+from tests import techniques
 from tests.configs import config
 from tests.techniques import TECHNIQUES, begun, distance, ended, runs, same, trained
 
@@ -162,3 +164,8 @@ def test_a_solver_goes_on_from_a_file_as_if_undisturbed(name, stop, tmp_path):
     record.save_state(tmp_path, first.state(0))
     second.restore([record.load_state(tmp_path)])
     assert same(ended(second)[0], ended(begun([run], fused=False))[0])
+
+
+@pytest.mark.parametrize("table", ["PENALTIES", "GRADIENT_LIMITS", "WEIGHT_LIMITS", "AVERAGES"])
+def test_every_regularizer_is_among_the_techniques(table):
+    assert set(getattr(registry, table)) <= set(techniques.REGULARIZERS)

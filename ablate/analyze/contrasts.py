@@ -125,11 +125,27 @@ def baseline_of(runs: pd.DataFrame, name: str | None = None) -> str:
         AblateError: No arm has this name; the nearest is named.
     """
     arms = [str(arm) for arm in runs["arm"].unique()]
-    if name is not None and name not in arms:
+    if name is None:
+        return arms[0]
+    alike = [arm for arm in arms if _numbered(arm) == _numbered(name)]
+    if name not in arms and len(alike) != 1:
         raise AblateError(
-            f"no arm is named {name}{nearest(name, arms)}; there are {'; '.join(arms)}"
+            f"no arm is named {name} (there are {'; '.join(arms)}){nearest(name, arms)}"
         )
-    return arms[0] if name is None else name
+    return name if name in arms else alike[0]
+
+
+def _numbered(arm: str) -> list[tuple[str, float | str]]:
+    """Read an arm's values as numbers where they are some: 0 and 0.0 name the same arm."""
+    pairs = [word.partition("=") for word in arm.split()]
+    return [(name, _number(value)) for name, _, value in pairs]
+
+
+def _number(value: str) -> float | str:
+    try:
+        return float(value)
+    except ValueError:
+        return value
 
 
 # -- what is compared ------------------------------------------------------------------------------

@@ -29,7 +29,7 @@ def serve(arguments: list[str], measure: bool) -> int:
     Raises:
         AblateError: The request is wrong.
     """
-    plans = planned(request_of(parser("ablate plan").parse_args(arguments)))
+    plans = planned(request_of(parser("ablate plan").parse_intermixed_args(arguments)))
     stacks = [stack for plan in plans for stack in plan.stacks]
     how = execution(stacks)
     console = Console()
@@ -44,7 +44,7 @@ def serve(arguments: list[str], measure: bool) -> int:
 def _who(how: Execution) -> str:
     who = {"inline": "in this process", "workers": f"in {how.workers} worker processes"}
     threads = f", {how.threads} thread{'s' if how.threads != 1 else ''} each" if how.threads else ""
-    return who.get(how.launch, f"by {how.launch.upper()}") + threads
+    return who.get(how.launch, f"by launch={how.launch}") + threads
 
 
 def show_plan(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import sys
+from collections.abc import Sequence
 
 from hydra._internal.utils import get_args_parser
 
@@ -13,6 +14,7 @@ from ablate.launch.hydra_adapter import hand_over
 from ablate.launch.outcome import Outcome
 from ablate.plan.planning import Plan, plan
 from ablate.plan.request import Request
+from ablate.plan.run import Run
 from ablate.study.comparison import bring_about, compare
 
 
@@ -53,9 +55,25 @@ def trained(request: Request) -> Outcome:
     """
     data.forget()
     if request.study is not None:
-        return bring_about(request)
+        study = compare(request)
+        _require_room(study.reported.runs)
+        return bring_about(study)
     made = plan(request)
+    _require_room(made.runs)
     return hand_over(made) if made.hands_over else execute(made)
+
+
+def _require_room(runs: Sequence[Run]) -> None:
+    """Check that the report can be written that `report=true` asks for at the end.
+
+    Raises:
+        AblateError: Its folder holds what no report wrote.
+    """
+    if not runs[-1].config["report"]:
+        return
+    from ablate.report.write import FOLDER, require_room  # statistics take a second to import
+
+    require_room(runs[-1].sweep / FOLDER)
 
 
 def tell(outcome: Outcome) -> None:

@@ -29,7 +29,7 @@ def serve(arguments: list[str]) -> int:
     Raises:
         AblateError: The request is wrong; nothing was started.
     """
-    args = parser("ablate run").parse_args(arguments)
+    args = parser("ablate run").parse_intermixed_args(arguments)
     if args.hydra_help or args.shell_completion:
         _hand_to_hydra(arguments)
         return 0

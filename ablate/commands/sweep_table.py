@@ -29,7 +29,8 @@ def show_sweep(outcome: Outcome, console: Console) -> None:
     begun = [run for run in told if outcome.standing(run) is not None]
     ended = [run for run in begun if _status(outcome, run) == "finished"]
     count = len({run.key for run in told})
-    console.print(f"{told[0].sweep}: {count} runs", markup=False, highlight=False)
+    many = "run" if count == 1 else "runs"
+    console.print(f"{told[0].sweep}: {count} {many}", markup=False, highlight=False)
     if ended:
         from ablate.report.compare import compare  # statistics take a second to import
         from ablate.report.terminal import show_comparison

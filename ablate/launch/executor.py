@@ -1,7 +1,10 @@
 """What an executor is, and which there are.
 
-A further one is a file with a class that has `name` and `execute`, and a line in
-`config.knobs.run.EXECUTORS`, from which the knob `launch` takes its words.
+To add one: a file with a class like `Executor`, made from the plan's `Execution`, and a line in
+`config.knobs.run.EXECUTORS`, from which the knob `launch` takes its words. `inline.finish` trains a
+stack in whatever process it is called. It sets what belongs to the whole process (threads of torch,
+log handlers, handlers of signals), so an executor gives each stack a process of its own, or trains
+in the main thread; a process is asked to stop by SIGTERM.
 """
 
 from __future__ import annotations

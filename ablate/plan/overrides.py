@@ -90,6 +90,8 @@ def _moves_records(override: Override) -> str | None:
 
 
 def _not_a_knob(name: str) -> str:
+    if name == "study":
+        return "a study is asked for with a plus: +study=NAME"
     group, _, rest = name.partition(".")
     inside = [k for k in schema.BY_NAME if k.startswith(f"{group}.") and not k.endswith(".name")]
     if group in files.groups() or inside:

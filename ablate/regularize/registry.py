@@ -1,6 +1,11 @@
 """The methods by kind; training applies each table in its order, which is part of the result.
 
 loss + penalties ─> gradient ─> gradient limits ─> optimizer ─> weight limits ─> average
+
+To add a method of one of these kinds: a file beside this one with the functions that its kind asks
+for; a line in its table; its knob in `config/knobs/training.py`; its off value in the files of
+conf/regularize/. Then `scripts/write_conf_readme.py` writes the page of knobs, and
+`tests/techniques.py` wants a case of it.
 """
 
 from __future__ import annotations
@@ -10,6 +15,7 @@ from typing import Final, Protocol
 from torch import Tensor
 
 from ablate.axis import Stacked
+from ablate.config.schema import BY_NAME
 from ablate.regularize import clip_norm, clip_value, ema, l1, l2, max_norm, swa
 from ablate.regularize.averaging import Weighting
 
@@ -54,3 +60,8 @@ GRADIENT_LIMITS: Final[dict[str, GradientLimit]] = {
 }
 WEIGHT_LIMITS: Final[dict[str, WeightLimit]] = {"max_norm": max_norm}
 AVERAGES: Final[dict[str, WeightAverage]] = {"ema": ema, "swa": swa}
+
+_UNDECLARED = {*PENALTIES, *GRADIENT_LIMITS, *WEIGHT_LIMITS, *AVERAGES} - {
+    name.removeprefix("regularize.") for name in BY_NAME
+}
+assert not _UNDECLARED, f"declare {_UNDECLARED} in config/knobs/training.py and conf/regularize/"

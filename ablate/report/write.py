@@ -47,14 +47,14 @@ def write_report(
             holds what no report wrote; nothing was written.
     """
     folder = Path(paths[0]) / FOLDER if out is None else Path(out)
-    _require_room(folder)
+    require_room(folder)
     comparison = compare(paths, asked)
     report = _made(comparison)
     try:
         with written.draft_of(folder.resolve()) as draft:
             _write(report, draft)
             written.add_list(draft, FOLDER)
-            _require_room(folder)  # making it took a while
+            require_room(folder)  # making it took a while
             _move_in(draft, folder)
     except OSError as error:
         raise_if_full(error)
@@ -111,7 +111,7 @@ def _move_in(draft: Path, folder: Path) -> None:
 # -- what is not replaced --------------------------------------------------------------------------
 
 
-def _require_room(folder: Path) -> None:
+def require_room(folder: Path) -> None:
     """Refuse to write where it would cost anyone anything.
 
     Raises:

@@ -92,13 +92,8 @@ def compare(request: Request, *, whole: bool = False) -> StudyPlan:
     return StudyPlan(found, request, tuning, reported)
 
 
-def bring_about(request: Request) -> Outcome:
-    """Tune, train what is reported, then measure what is to be measured of it.
-
-    Raises:
-        AblateError: Something is wrong with the request or with the study; nothing was started.
-    """
-    comparison = compare(request)
+def bring_about(comparison: StudyPlan) -> Outcome:
+    """Tune, train what is reported, then measure what is to be measured of it."""
     if comparison.tuning is None:
         return _reported_on(comparison, {})
     before = _executed(comparison.tuning)

@@ -118,7 +118,7 @@ def _show_arms(found: Evaluation, console: Console) -> None:
     heads = {name: head for name, head in _OF_ARMS.items() if name in runs}
     half = _half_gone(found.frames)
     table = Table(title=f"{len(runs)} runs", title_justify="left", box=box.SIMPLE_HEAD)
-    table.add_column("arm")
+    table.add_column("arm", overflow="fold")
     for head in ("runs", *heads.values(), *(["half gone"] if half else [])):
         table.add_column(head, justify="right", no_wrap=True)
     arms = {str(arm): part for arm, part in runs.groupby("arm", sort=False)}
