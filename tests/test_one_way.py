@@ -29,12 +29,15 @@ claims: [{claim: it does, arm: slow, direction: higher}]
 WAYS = {
     "a single run": TINY,
     "a grid": ("-m", *TINY, "optimizer.lr=0.001,0.002", "seed=0,1"),
-    "a grid that looks at its runs one by one": ("-m", *TINY, "stack.width=1", "seed=0,1,2"),
+    "a grid, run by run": ("-m", *TINY, "stack.width=1", "seed=0,1,2"),
     "a design": ("-m", *TINY, "design=one_at_a_time", "optimizer.lr=0.001,0.002", "seed=0,1"),
     "a study": ("+study=mine.yaml", "epochs=4"),
     "a study that tunes": ("+study=tuned.yaml", "epochs=4"),
     "hydra's basic launcher": ("-m", *TINY, "hydra/launcher=basic", "seed=0,1"),
 }
+
+LONG = {"a grid, run by run", "a study"}  # others stand for them
+EACH = [pytest.param(way, marks=pytest.mark.long) if way in LONG else way for way in WAYS]
 
 
 @pytest.fixture(autouse=True)
@@ -79,7 +82,7 @@ def everything_ends(words: tuple[str, ...]) -> None:
     assert statuses() == {"finished"}
 
 
-@pytest.mark.parametrize("way", WAYS)
+@pytest.mark.parametrize("way", EACH)
 @pytest.mark.parametrize(
     "number", [signal.SIGINT, pytest.param(signal.SIGTERM, marks=pytest.mark.long)]
 )
@@ -95,7 +98,7 @@ def test_a_stop_is_told_in_the_same_words_and_the_same_command_goes_on(
     everything_ends(WAYS[way])
 
 
-@pytest.mark.parametrize("way", WAYS)
+@pytest.mark.parametrize("way", EACH)
 def test_a_full_disk_is_told_in_the_same_words_and_the_same_command_goes_on(
     way: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -110,7 +113,7 @@ def test_a_full_disk_is_told_in_the_same_words_and_the_same_command_goes_on(
     everything_ends(WAYS[way])
 
 
-@pytest.mark.parametrize("way", [way for way in WAYS if way != "a single run"])
+@pytest.mark.parametrize("way", EACH[1:])
 def test_the_first_failure_stops_every_way_alike_where_that_is_asked_for(
     way: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
