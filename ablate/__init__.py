@@ -58,7 +58,7 @@ def run(overrides: Sequence[str] = ()) -> Record:
         outcome = trained(request)
         found = record.read(outcome.runs[0].directory)
     if outcome.stop is not None and outcome.stop.why != "interrupted":
-        raise AblateError(outcome.stop.told)
+        raise AblateError(outcome.stop.message)
     if found is None or outcome.stop is not None:
         raise KeyboardInterrupt
     return found

@@ -163,7 +163,7 @@ def train(asked: Asked) -> None:
     for request in asked.requests:
         stop = trained(request).stop
         if stop is not None and stop.why == "disk full":
-            raise DiskFullError(stop.told)
+            raise DiskFullError(stop.message)
         if stop is not None and stop.why == "interrupted":
             raise KeyboardInterrupt
 

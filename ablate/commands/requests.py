@@ -79,4 +79,4 @@ def _require_room(runs: Sequence[Run]) -> None:
 def tell(outcome: Outcome) -> None:
     """Say on standard error what stopped the whole, if anything did."""
     if outcome.stop is not None:
-        print(f"ablate: {outcome.stop.told}", file=sys.stderr)
+        print(f"ablate: {outcome.stop.message}", file=sys.stderr)

@@ -1,1 +1,1 @@
-"""From a plan to hardware: in this process, in workers or on a cluster, with nothing lost."""
+"""Executes a plan: in this process, in worker processes or on a cluster; no result is lost."""

@@ -1,4 +1,4 @@
-"""What a record says of a run before and while it trains."""
+"""The parts of a record that are written before and during training."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 
 def first_record(run: Run) -> record.Record:
-    """Write the record of a run that has not begun."""
+    """Make the record of a run that has not started."""
     return {
         "schema": record.SCHEMA,
         "key": run.key,
@@ -54,5 +54,5 @@ def environment_of(run: Run, training: Training, slot: int) -> record.Environmen
 
 
 def now() -> str:
-    """Write down the time, in UTC."""
+    """Return the time in UTC, as ISO 8601 text."""
     return datetime.now(UTC).isoformat(timespec="seconds")

@@ -1,4 +1,4 @@
-"""What a sweep would cost, from a few real steps of each kind of stack."""
+"""Estimates the cost of a sweep from a few real steps of each kind of stack."""
 
 from __future__ import annotations
 
@@ -20,14 +20,14 @@ _WARM, _TIMED = 5, 8  # steps; on a GPU the fourth is captured
 
 @dataclass(frozen=True)
 class Cost:
-    """What stacks of one kind would cost.
+    """The cost of all stacks of one kind.
 
     Attributes:
-        stacks: How many of them there are.
-        width: Runs of each.
-        seconds: Of a step.
-        steps: Of a training.
-        memory: Bytes at the peak.
+        stacks: Number of stacks.
+        width: Runs in each.
+        seconds: Time of one step.
+        steps: Steps of a run.
+        memory: Peak memory in bytes.
     """
 
     stacks: int
@@ -40,8 +40,8 @@ class Cost:
 def costs(stacks: Sequence[RunStack], how: Execution) -> list[Cost]:
     """Measure one stack of each kind.
 
-    The time counts training steps alone: start-up, evaluation and records come on top. On a CPU
-    each kind is measured in a process of its own, whose memory is then that of a worker.
+    The time covers training steps only; start-up, evaluation and records come on top. On a CPU each
+    kind is measured in a process of its own, so that its memory is what a worker would use.
     """
     kinds: dict[tuple[str, bool, int], list[RunStack]] = {}
     for stack in stacks:
@@ -65,11 +65,11 @@ def measure(stack: RunStack, threads: int | None) -> tuple[float, int, int]:
 
     Args:
         stack: A stack.
-        threads: Threads of torch; None leaves them.
+        threads: Torch threads; None leaves the number as it is.
 
     Returns:
-        Seconds a step, steps of a training, and bytes at the peak: of the process on a CPU, else of
-        the device.
+        Seconds per step, steps of a run, and peak memory in bytes: of the process on a CPU, of the
+        device on a GPU.
     """
     keep_freed_memory()
     if threads is not None:

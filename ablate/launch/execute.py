@@ -1,4 +1,4 @@
-"""From a plan to its outcome: the one place where training starts, and where all its ends meet."""
+"""From a plan to its outcome: all training starts and ends here."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ from ablate.plan.stacks import RunStack
 
 
 def execute(plan: Plan) -> Outcome:
-    """Bring all runs of a plan to their end; how each ended is in its record.
+    """Train the runs of a plan that have not ended; each run's record says how it ended.
 
-    A run that fails or diverges is recorded, and the others go on. A stop that is asked for, a
-    full disk, and with `fail_fast` the first failure stop the whole; what is recorded stays, and
-    the same plan goes on from there.
+    A run that fails or diverges is recorded, and the others go on. The whole plan stops at a
+    requested stop, at a full disk and, with `fail_fast`, at the first failure. Records are kept,
+    and executing the same plan again continues from there.
     """
     with stops() as caught:
         if (todo := plan.left) and (stop := _train(plan, todo)) is not None:
@@ -28,7 +28,7 @@ def execute(plan: Plan) -> Outcome:
 
 
 def outcome_of(plan: Plan, stop: Stop | None) -> Outcome:
-    """Read how the runs of a plan stand; those that had ended before need no look."""
+    """Read how the runs of a plan stand; those that had ended before are not read again."""
     standings = {
         run.directory: plan.there[run.directory]
         if plan.has_ended(run)
@@ -40,10 +40,10 @@ def outcome_of(plan: Plan, stop: Stop | None) -> Outcome:
 
 def _train(plan: Plan, todo: Sequence[RunStack]) -> Stop | None:
     """Let an executor train stacks; return what stopped it."""
-    from ablate.launch.inline import Inline  # with it torch, which a finished sweep does not need
+    from ablate.launch.inline import Inline  # loads torch, which a finished sweep does not need
     from ablate.launch.progress import Progress, SweepProgress
 
-    assert plan.execution is not None, "what has stacks has an execution"
+    assert plan.execution is not None, "a plan with stacks has an execution"
     leave_hydra_files(plan)
     single = plan.request.is_single
     chosen = Inline(plan.execution, Progress) if single else executor(plan.execution)

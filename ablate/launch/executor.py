@@ -1,10 +1,11 @@
-"""What an executor is, and which there are.
+"""The protocol of executors, and how a plan finds its own.
 
-To add one: a file with a class like `Executor`, made from the plan's `Execution`, and a line in
-`config.knobs.run.EXECUTORS`, from which the knob `launch` takes its words. `inline.finish` trains a
-stack in whatever process it is called. It sets what belongs to the whole process (threads of torch,
-log handlers, handlers of signals), so an executor gives each stack a process of its own, or trains
-in the main thread; a process is asked to stop by SIGTERM.
+To add one, write a file with a class like `Executor`, made from the plan's `Execution`, and add a
+line to `config.knobs.run.EXECUTORS`, whose names are the legal values of the knob `launch`.
+
+`inline.finish` trains a stack in the process that calls it. It changes settings of the whole
+process (torch's threads, log handlers, signal handlers). So an executor trains each stack in a
+process of its own, or in the main thread. A process is asked to stop by SIGTERM.
 """
 
 from __future__ import annotations
@@ -23,11 +24,11 @@ from ablate.plan.stacks import RunStack
 
 @dataclass(frozen=True)
 class StackEnd:
-    """A stack that needs no more of its executor.
+    """The end of a stack's training.
 
     Attributes:
-        stack: The stack; how its runs ended is in their records.
-        stop: What ends the whole sweep with it, or None.
+        stack: The stack; its runs' records say how they ended.
+        stop: Why the whole sweep must stop here, or None.
     """
 
     stack: RunStack
@@ -38,7 +39,7 @@ class Executor(Protocol):
     """Trains stacks.
 
     Attributes:
-        name: As the knob `launch` has it.
+        name: Its value of the knob `launch`.
     """
 
     name: str
@@ -49,14 +50,14 @@ class Executor(Protocol):
         """Train stacks; yield each as it ends. Those held by another process come last.
 
         Args:
-            stacks: Those with a run that has not ended.
-            stop: Tells whether a stop was asked for; then what is under way is left in a state
-                that it goes on from. Closing the iterator asks for the same.
+            stacks: Stacks with a run that has not ended.
+            stop: Says whether a stop was requested. Then running stacks save their states, to be
+                resumed later. Closing the iterator has the same effect.
         """
         ...
 
 
 def executor(how: Execution) -> Executor:
-    """Make the executor of a plan; its file is imported now, and not before."""
+    """Make the executor of a plan; its module is imported only now."""
     made: Executor = resolve_name(EXECUTORS[how.launch])(how)
     return made

@@ -1,8 +1,8 @@
-"""Hydra's sweepers and launchers on the one way: jobs in, plan, outcome, job returns out.
+"""Adapts Hydra's sweepers and launchers: jobs become a plan, and its outcome becomes job returns.
 
-Our own launcher trains all jobs of a batch as stacks, whichever sweeper chose them. Under any other
-launcher, in this process or another, `train` is called job by job, and takes all that it needs from
-the job's own configuration.
+Our own launcher trains all jobs of a batch as stacks, whichever sweeper chose them. Any other
+launcher calls `train` once per job, perhaps in another process, so `train` takes everything from
+the job's configuration.
 """
 
 from __future__ import annotations
@@ -32,14 +32,16 @@ from ablate.plan.session import hydra_session
 
 Overrides = Sequence[str]
 
-_SEARCHED: list[Run] = []  # what was launched in this process, for a sweeper that chose it itself
+_SEARCHED: list[
+    Run
+] = []  # launched in this process; a sweeper that searches does not list its runs before
 
 
 class Stopped(KeyboardInterrupt):
-    """What ends a whole sweep. Hydra's launchers take any other error for one of the job alone."""
+    """Ends a whole sweep. Hydra's launchers treat any other error as the failure of one job."""
 
     def __init__(self, stop: Stop) -> None:
-        super().__init__(stop.told)
+        super().__init__(stop.message)
         self.stop = stop
 
     def __reduce__(self) -> tuple[type[Stopped], tuple[Stop]]:
@@ -47,14 +49,14 @@ class Stopped(KeyboardInterrupt):
 
 
 def hand_over(plan: Plan) -> Outcome:
-    """Let Hydra bring a plan about, by the sweeper and the launcher that its request names."""
+    """Let Hydra run a plan's jobs, with the sweeper and the launcher that its request names."""
     request, stop = plan.request, None
     _SEARCHED.clear()
     _run_of.cache_clear()  # the data may have changed since an earlier request, and keys with them
     with hydra_session(request) as hydra:
-        bring = hydra.multirun if request.multirun else hydra.run
+        start = hydra.multirun if request.multirun else hydra.run
         try:
-            bring(request.config_name, train, list(plan.sound), with_log_configuration=False)
+            start(request.config_name, train, list(plan.sound), with_log_configuration=False)
         except KeyboardInterrupt as error:
             stop = error.stop if isinstance(error, Stopped) else ASKED
     if not request.searches:
@@ -70,14 +72,14 @@ def train(cfg: DictConfig) -> float | None:
     """Train one job.
 
     Args:
-        cfg: What Hydra composed for it, without the `hydra` part.
+        cfg: The job's configuration, without the `hydra` part.
 
     Returns:
-        The validation error where there is one (what Hydra's optimizing sweepers minimize).
+        The validation error, which Hydra's optimizing sweepers minimize; None if there is none.
 
     Raises:
-        Stopped: The whole sweep is to end: a stop was asked for, the disk is full, or the run went
-            wrong and `fail_fast` is set.
+        Stopped: The whole sweep must end: a stop was requested, the disk is full, or the run failed
+            or diverged and `fail_fast` is set.
     """
     hydra = HydraConfig.get()
     overrides = tuple(hydra.overrides.task)
@@ -90,14 +92,14 @@ def train(cfg: DictConfig) -> float | None:
 
 
 def validation_error(directory: Path) -> float | None:
-    """Read a run's final validation error, or None where it has none."""
+    """Read a run's final validation error, or None if it has none."""
     found = record.read(directory)
     error: float | None = None if found is None else found["metrics"].get("val/error")
     return error
 
 
 def run_of(cfg: DictConfig, overrides: tuple[str, ...]) -> Run:
-    """Resolve a job's configuration, once."""
+    """Resolve a job's configuration; the last few are cached."""
     return _run_of(json.dumps(bare(cfg), sort_keys=True), json.dumps(overrides))
 
 
@@ -141,16 +143,16 @@ def launch(
 
     Args:
         context: Hydra's.
-        function: The task. Ours is trained as stacks; any other is called job after job.
+        function: The task. Jobs of `train` are stacked; any other task is called job by job.
         config: The sweep's configuration.
         jobs: Overrides of each job.
         first: Number of the first job.
 
     Returns:
-        What Hydra wants to know of each job.
+        Hydra's return value of each job.
 
     Raises:
-        Stopped: The whole sweep is to end.
+        Stopped: The whole sweep must end.
     """
     setup_globals()
     configure_log(config.hydra.hydra_logging, config.hydra.verbose)

@@ -1,4 +1,4 @@
-"""What Hydra's own launchers leave beside a run: `.hydra/`, with what was composed from what."""
+"""Writes `.hydra/`, the composed configuration and its overrides, as Hydra's own launchers do."""
 
 from __future__ import annotations
 
@@ -12,15 +12,15 @@ import yaml
 
 from ablate.plan.planning import Plan, Planned
 
-# libyaml's emitter is ten times as fast as the one in Python, and there are three files a run.
+# libyaml's emitter is ten times as fast as the one in Python, and each run has three files.
 _Dumper: Any = getattr(yaml, "CSafeDumper", yaml.SafeDumper)
 
 
 def leave_hydra_files(plan: Plan) -> None:
-    """Write `.hydra/` for every run that is going to be trained, before any is.
+    """Write `.hydra/` for every run that is about to be trained, before training starts.
 
     Raises:
-        OSError: The disk is full, or refuses.
+        OSError: The disk is full, or a file cannot be written.
     """
     first: dict[Path, Planned] = {}
     for cell in plan.cells:
@@ -30,7 +30,7 @@ def leave_hydra_files(plan: Plan) -> None:
     for cell in first.values():
         if cell.hydra is None:
             continue
-        shared = id(cell.hydra)  # by its options, of which there are few
+        shared = id(cell.hydra)  # the same object for all cells with the same options
         if shared not in templates:
             templates[shared] = _template(cell.hydra)
         _leave(cell, _filled(templates[shared], cell))
@@ -51,7 +51,7 @@ _OF_A_RUN = ("task", "id", "num", "override_dirname", "output_dir")
 
 
 def _template(part: Mapping[str, Any]) -> str:
-    """Write Hydra's own part once for all runs of the same options, with marks for what differs."""
+    """Write the `hydra` part for all runs with the same options, with marks where they differ."""
     task, number, numeral, dirname, output = (f"@{name}@" for name in _OF_A_RUN)
     job = {"id": number, "num": numeral, "override_dirname": dirname}
     marked = {
@@ -64,7 +64,7 @@ def _template(part: Mapping[str, Any]) -> str:
 
 
 def _filled(template: str, cell: Planned) -> str:
-    """Put a run's values in place of the marks, as JSON, which YAML reads too."""
+    """Replace the marks with a run's values, as JSON, which is also valid YAML."""
     values = (
         list(cell.overrides),
         str(cell.number),
@@ -79,7 +79,7 @@ def _filled(template: str, cell: Planned) -> str:
 
 @lru_cache(maxsize=1024)
 def _section(name: str, value: str) -> str:
-    """Write a part of a configuration, given as JSON; most runs of a sweep share most parts."""
+    """Write one section of a configuration, given as JSON; runs of a sweep share most sections."""
     return _yaml({name: json.loads(value)})
 
 

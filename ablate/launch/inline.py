@@ -16,11 +16,11 @@ from ablate.plan.stacks import RunStack
 
 @dataclass(frozen=True)
 class WorkEnd:
-    """What came of work, in whatever process it was done; how runs ended is in their records.
+    """The result of some work, from whichever process did it; records say how the runs ended.
 
     Attributes:
-        held: Keys of runs that another process holds, and that were left to it.
-        stop: What ends the whole sweep, or None.
+        held: Keys of runs that were skipped because another process holds them.
+        stop: Why the whole sweep must stop, or None.
     """
 
     held: tuple[str, ...] = ()
@@ -28,12 +28,12 @@ class WorkEnd:
 
 
 def work_of(stack: RunStack, threads: int | None, wait: bool = False) -> Work:
-    """Turn a planned stack into work."""
+    """Describe a planned stack as work for `job.train`."""
     return Work(stack.runs, tuple(r.directory for r in stack.runs), stack.fused, threads, wait)
 
 
 def finish(work: Work, follow: Follow = unfollowed) -> WorkEnd:
-    """Train a stack, in whatever process this is."""
+    """Train a stack in the current process."""
     try:
         return WorkEnd(held=tuple(train(work, follow)))
     except (DiskFullError, KeyboardInterrupt) as error:
@@ -45,7 +45,7 @@ class Inline:
 
     Args:
         how: The execution of the plan.
-        follow: Follows the steps of a stack.
+        follow: Makes what follows the steps of a stack.
     """
 
     name = "inline"
@@ -70,6 +70,6 @@ class Inline:
 def wait_for(
     how: Execution, held: Sequence[RunStack], follow: Follow = unfollowed
 ) -> Generator[StackEnd, None, None]:
-    """Wait for stacks that another process holds, and train what it left."""
+    """Wait for stacks that another process holds, then train what it left unfinished."""
     for stack in held:
         yield StackEnd(stack, finish(work_of(stack, how.threads, wait=True), follow).stop)

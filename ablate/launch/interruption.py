@@ -1,4 +1,4 @@
-"""Ctrl-C and SIGTERM: the first asks for a clean stop, the second ends at once."""
+"""Ctrl-C and SIGTERM: the first signal asks for a clean stop, a second one exits at once."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ INTERRUPTED = 130  # exit status
 
 
 class Interruption:
-    """While it is entered, remembers that a stop was asked for, instead of raising."""
+    """A context in which a signal to stop is remembered in `asked`, and raises nothing."""
 
     def __init__(self) -> None:
         self.asked = False

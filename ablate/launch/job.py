@@ -1,8 +1,9 @@
 """Trains a stack in this process and keeps its runs' records, through failures and stops.
 
-What is trained of a stack is what has not ended. Its width and slots stay as planned (a run that
-has ended is stood in for), so that a resumed sweep gives the same numbers. A stack that fails is
-halved until what fails is a single run; that one is recorded, its traceback in its run.log.
+Only the runs that have not ended are trained. The stack keeps its planned width and slots (a
+stand-in takes the slot of a run that has ended), so a resumed sweep gives the same numbers. A stack
+that fails is halved until a single run fails; that run is recorded as failed, with the traceback in
+its run.log.
 """
 
 from __future__ import annotations
@@ -30,13 +31,13 @@ from ablate.train.training import Training
 
 log = logging.getLogger(__name__)
 
-_LOOK = 1.0  # seconds between two writings of record.json while training
+_WRITE_EVERY = 1.0  # seconds between two writes of record.json, at least
 
 Follow = Callable[[Training, Sequence[Run]], "Follower"]
 
 
 class Follower:
-    """Is told of every step; the default looks away. A context manager."""
+    """Called after every step of a training, inside its own context; this one does nothing."""
 
     def __enter__(self) -> Follower:
         return self
@@ -45,23 +46,27 @@ class Follower:
         return None
 
     def step(self, ended: bool) -> None:
-        """Take note of a step, and of whether it ended an epoch."""
+        """Follow one step.
+
+        Args:
+            ended: Whether it ended an epoch.
+        """
 
 
 def unfollowed(training: Training, runs: Sequence[Run]) -> Follower:
-    """Follow a training by looking away."""
+    """Make a follower that does nothing."""
     return Follower()
 
 
 @dataclass(frozen=True)
 class Work:
-    """A stack to bring to its end.
+    """A stack to train.
 
     Attributes:
         runs: All runs of the stack.
         directories: Their folders.
         fused: Whether it is applied under vmap.
-        threads: Threads of torch in this process; None leaves them.
+        threads: Torch threads in this process; None leaves the number as it is.
         wait: Whether to wait for runs that another process holds.
     """
 
@@ -73,13 +78,13 @@ class Work:
 
 
 def train(work: Work, follow: Follow = unfollowed) -> list[str]:
-    """Train what has not ended of a stack.
+    """Train the runs of a stack that have not ended.
 
     Returns:
-        Keys of runs that another process holds, and that were therefore left to it.
+        Keys of runs that were skipped because another process holds them.
 
     Raises:
-        KeyboardInterrupt: A stop was asked for; runs under way are recorded as interrupted.
+        KeyboardInterrupt: A stop was requested; unfinished runs are recorded as interrupted.
         DiskFullError: There is no space left for the records.
     """
     keep_freed_memory()
@@ -98,7 +103,7 @@ def train(work: Work, follow: Follow = unfollowed) -> list[str]:
                 slots.append(slot)
             else:
                 elsewhere.append(run.key)
-        # What ended while its lock was waited for needs nothing any more.
+        # A run may have ended while this process waited for its lock.
         left = [s for s in slots if not _is_done(work.runs[s], work.directories[s])]
         for slot in left:
             record.set_aside_if_ended(work.directories[slot], work.runs[slot].config["rerun"])
@@ -116,7 +121,7 @@ def _is_done(run: Run, directory: Path) -> bool:
 
 
 def _by_step(work: Work, slots: list[int]) -> list[list[int]]:
-    """Divide slots by the step that they go on from: a kill may fall between two states."""
+    """Group slots by the step that they resume from: a kill may fall between two saved states."""
     if not work.fused:
         return [[slot] for slot in slots]
     steps: dict[int, list[int]] = {}
@@ -129,7 +134,7 @@ def _by_step(work: Work, slots: list[int]) -> list[list[int]]:
 def _attempt(
     work: Work, slots: list[int], stop: Interruption, follow: Follow, halved: bool = False
 ) -> None:
-    """Train some slots of a stack; on failure halve them, down to one, and record that one."""
+    """Train some slots of a stack; on failure halve them, until the failing run is found."""
     directories = [work.directories[slot] for slot in slots]
     with _logs(directories):
         try:
@@ -139,12 +144,12 @@ def _attempt(
         except OSError as error:
             raise_if_full(error)
             _record_failure(work, slots, error)
-        # Anything may go wrong in a run; it is recorded, and the sweep goes on.
+        # A run may fail with any error; it is recorded, and the sweep goes on.
         except Exception as error:
             _record_failure(work, slots, error)
     if len(slots) > 1:
         if work.runs[0].config["device"] == "cuda":
-            gc.collect()  # a traceback may hold what is to be given back
+            gc.collect()  # a traceback may hold memory that should be freed
             torch.cuda.empty_cache()
         middle = len(slots) // 2
         for half in (slots[:middle], slots[middle:]):
@@ -164,7 +169,7 @@ def _record_failure(work: Work, slots: list[int], error: Exception) -> None:
 
 
 class _Attempt:
-    """Some slots of a stack, trained together from the same step on."""
+    """Some slots of a stack, trained together from the same step."""
 
     def __init__(self, work: Work, slots: list[int], stop: Interruption, halved: bool) -> None:
         self.work, self.slots, self.stop = work, slots, stop
@@ -172,7 +177,7 @@ class _Attempt:
         self.directories = [work.directories[slot] for slot in slots]
         self.every = schema.seconds(self.runs[0].config["checkpoint"]["every"])
         self.records = [first_record(run) for run in self.runs]
-        # Stand-ins keep the others' slots and the width; at least two, or it is no longer fused.
+        # Stand-ins keep the other runs in their slots, and the width; a fused stack needs two.
         planned = range(len(work.runs)) if work.fused and not halved else slots
         self.standing = [slot if slot in slots else slots[0] for slot in planned]
         if work.fused and len(self.standing) == 1:
@@ -214,7 +219,7 @@ class _Attempt:
             if now_ - saved >= self.every:
                 self._save_states()
                 saved = now_
-            if ended and now_ - written >= _LOOK:
+            if ended and now_ - written >= _WRITE_EVERY:
                 self._write()
                 written = now_
 
@@ -254,7 +259,7 @@ class _Attempt:
         log.info("%s after %.1f s", ", ".join(e["status"] for e in self.records), seconds)
 
     def _describe(self) -> None:
-        """Prove that what is on acts, and write down what does."""
+        """Prove that every knob that is on acts, and record what acts."""
         training, stack = self.training, self.training.stack
         prove(training.configs[0], stack.layers(0), training.update.objective, training.data)
         for slot, place, entry in zip(self.slots, self.place, self.records, strict=True):
@@ -273,21 +278,21 @@ class _Attempt:
 
     def _fill(self, entry: record.Record, place: int) -> None:
         entry["history"] = self.training.courses[place].history
-        # A run's share of its stack's time.
-        share = len(self.slots)
-        entry["timing"]["seconds"] = [second / share for second in self.training.seconds]
+        count = len(self.slots)  # each run is given an equal share of its stack's time
+        entry["timing"]["seconds"] = [second / count for second in self.training.seconds]
 
 
 @contextmanager
 def _deterministic(wanted: bool) -> Iterator[None]:
-    """Have torch choose deterministic algorithms for a while.
+    """Have torch use deterministic algorithms inside this context.
 
-    Only where it has to change: to be asked at all makes torch import its compiler, two seconds.
+    torch is called only if the setting must change: the call makes it import its compiler, which
+    takes two seconds.
     """
     if not wanted or torch.are_deterministic_algorithms_enabled():
         yield
         return
-    os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # torch asks for it
+    os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # torch requires it
     torch.use_deterministic_algorithms(True)
     try:
         yield
@@ -297,7 +302,7 @@ def _deterministic(wanted: bool) -> Iterator[None]:
 
 @contextmanager
 def _logs(directories: Sequence[Path]) -> Iterator[None]:
-    """Let every run's run.log hear what is logged meanwhile, by this project or the user's code."""
+    """Write everything that is logged here, by this project or the user's code, to each run.log."""
     root, level = logging.getLogger(), logging.getLogger("ablate").level
     handlers = [logging.FileHandler(d / "run.log", encoding="utf-8") for d in directories]
     for handler in handlers:

@@ -1,4 +1,4 @@
-"""What came of a plan: how each run stands, what stopped the whole, and the exit status of it."""
+"""The outcome of a plan: how each run stands, what stopped the plan, and the exit status."""
 
 from __future__ import annotations
 
@@ -18,15 +18,15 @@ Why = Literal["interrupted", "disk full", "first failure", "untuned"]
 
 @dataclass(frozen=True)
 class Stop:
-    """What stopped a plan before its end.
+    """Why a plan stopped before its end.
 
     Attributes:
-        why: In a word.
-        told: In a sentence, with the way on.
+        why: The kind of reason.
+        message: A sentence for the user, with what to do next.
     """
 
     why: Why
-    told: str
+    message: str
 
 
 ASKED = Stop("interrupted", "interrupted: the same command goes on from here")
@@ -34,10 +34,13 @@ FIRST_FAILURE = Stop("first failure", "stopped at the first failure (fail_fast=t
 
 
 def stop_of(error: BaseException) -> Stop | None:
-    """Tell whether an error stops a whole sweep rather than a run of it, and how that is said.
+    """Tell whether an error stops a whole sweep, and not just one run.
 
     Args:
-        error: A stop that was asked for, or what the system or the project raised.
+        error: An interruption, or an error of the system or of this project.
+
+    Returns:
+        The reason to stop; None if the error concerns one run.
     """
     if isinstance(error, KeyboardInterrupt):
         return ASKED
@@ -51,7 +54,7 @@ def stop_of(error: BaseException) -> Stop | None:
 
 @contextmanager
 def stops() -> Iterator[list[Stop]]:
-    """Catch what stops a whole sweep; any other error passes."""
+    """Catch errors that stop a whole sweep, and collect their reasons; others pass through."""
     caught: list[Stop] = []
     try:
         yield caught
@@ -64,13 +67,13 @@ def stops() -> Iterator[list[Stop]]:
 
 @dataclass(frozen=True)
 class Outcome:
-    """What came of a request.
+    """What became of a request.
 
     Attributes:
-        runs: All that were asked for, in the order of the request.
-        standings: How each of them stands, by its folder; None where it was never begun.
-        stop: What stopped the whole, or None.
-        faults: What else could not be done, a sentence each: measurements after training.
+        runs: All runs, in the order of the request.
+        standings: Folder -> how its run stands; None if the run was never started.
+        stop: Why the whole request stopped early, or None.
+        faults: Measurements after training that failed, a sentence each.
     """
 
     runs: tuple[Run, ...]
@@ -83,7 +86,7 @@ class Outcome:
         return self.standings[run.directory]
 
     def after(self, earlier: Outcome) -> Outcome:
-        """Join what came of an earlier plan of the same request."""
+        """Add the outcome of an earlier plan of the same request."""
         return replace(
             self,
             runs=(*earlier.runs, *self.runs),
@@ -93,12 +96,12 @@ class Outcome:
 
     @property
     def is_cut_short(self) -> bool:
-        """Whether runs may be missing for another reason than a failure among them."""
+        """Whether runs may be missing for a reason other than a failed run."""
         return self.stop is not None and self.stop.why != "first failure"
 
     @property
     def status(self) -> int:
-        """The exit status: 0 all finished, 1 not all of them, 130 interrupted."""
+        """The exit status: 0 if all runs finished, 130 if interrupted, otherwise 1."""
         if self.stop is not None and self.stop.why == "interrupted":
             return INTERRUPTED
         ended = all(_is_well(run, self.standing(run)) for run in self.runs)
@@ -106,12 +109,12 @@ class Outcome:
 
 
 def _is_well(run: Run, found: Standing | None) -> bool:
-    """Tell whether a run ended as it should; one that only tunes may diverge: it is not chosen."""
+    """Tell whether a run ended well; a tuning run may diverge, since it is then not chosen."""
     if found is None:
         return False
     return found.status == "finished" or (run.only_tunes and found.status == "diverged")
 
 
 def failed(standings: Sequence[Standing | None]) -> bool:
-    """Tell whether some run failed or diverged."""
+    """Tell whether any run failed or diverged."""
     return any(found is not None and found.status in ("failed", "diverged") for found in standings)

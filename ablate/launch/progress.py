@@ -1,4 +1,4 @@
-"""What is seen while training, on standard error: a bar on a terminal, else a line an epoch."""
+"""Shows progress on standard error: a bar on a terminal, otherwise a line per epoch or stack."""
 
 from __future__ import annotations
 
@@ -15,15 +15,15 @@ from ablate.plan.run import Run
 from ablate.plan.stacks import RunStack
 from ablate.train.training import Training
 
-_REFRESH = 0.2  # seconds between two looks at the loss, each of which waits for the device
+_REFRESH = 0.2  # seconds between two reads of the loss, each of which waits for the device
 
 
 class Progress(Follower):
     """Follows the training of one run.
 
     Args:
-        training: What is followed.
-        runs: Its one run.
+        training: The training to follow.
+        runs: Its run, just one.
     """
 
     def __init__(self, training: Training, runs: Sequence[Run]) -> None:
@@ -31,7 +31,7 @@ class Progress(Follower):
         self._training, self._title = training, f"{config['name']} seed {config['seed']}"
         self._images = training.batch * len(training.configs)
         self._looked = time.monotonic()
-        # Disabled where standard error is no terminal: there `_line` speaks instead.
+        # Disabled if standard error is not a terminal; then `_line` prints instead.
         self._bar = tqdm(
             total=training.steps * self._images,
             initial=training.step * self._images,
@@ -51,7 +51,7 @@ class Progress(Follower):
         self._bar.close()
 
     def step(self, ended: bool) -> None:
-        """Take note of a step, and of whether it ended an epoch."""
+        """Update the bar, or print a line if the step ended an epoch."""
         if self._bar.disable:
             if ended:
                 self._line()
@@ -91,11 +91,11 @@ class Progress(Follower):
 
 
 class SweepProgress:
-    """Follows a sweep: one bar over runs, one line a stack that ended.
+    """Follows a sweep: one bar over all runs, and a line for each stack that ends.
 
     Args:
         stacks: All stacks of the sweep.
-        todo: Those that are going to be trained.
+        todo: The stacks that will be trained.
     """
 
     def __init__(self, stacks: Sequence[RunStack], todo: Sequence[RunStack]) -> None:
@@ -120,13 +120,13 @@ class SweepProgress:
         self._bar.close()
 
     def ended(self, stack: RunStack) -> None:
-        """Say how a stack ended."""
+        """Print how a stack ended."""
         self._number += 1
         records = [found for run in stack.runs if (found := record.read(run.directory))]
         ends = Counter(found["status"] for found in records)
         ending = ", ".join(f"{count} {status}" for status, count in sorted(ends.items()))
         line = f"stack {self._number}/{self._count}: {ending}{_errors(records)}"
-        # Through the bar, which steps aside for a line: nothing is torn.
+        # tqdm clears its bar before the line and redraws it after, so the two do not mix.
         tqdm.write(line, file=sys.stderr)
         self._bar.update(len(stack.runs))
 

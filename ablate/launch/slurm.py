@@ -1,7 +1,7 @@
-"""Trains stacks as jobs of a cluster's queue (submitit); `slurm.cluster=local` tries it here.
+"""Trains stacks as jobs of a SLURM cluster, with submitit; `slurm.cluster=local` tries it here.
 
-Jobs write the same records into the same folders (on a file system that the cluster shares), so a
-sweep that lost its launcher is taken up by the same command.
+Jobs write the same records into the same folders, on a file system that the cluster shares. So if
+the launcher dies, the same command takes up the sweep again.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ _POLL = {"slurm": 5.0, "local": 0.2}  # seconds between two looks at the queue
 
 
 def executor(stack: RunStack) -> Any:
-    """Make submitit's executor for a stack, its knobs set.
+    """Make submitit's executor for a stack, with the resources that its knobs ask for.
 
     Raises:
         AblateError: submitit is not installed.
@@ -52,7 +52,7 @@ def executor(stack: RunStack) -> Any:
 
 
 class Slurm:
-    """Trains as jobs of a cluster.
+    """Trains each stack as a job of a cluster.
 
     Args:
         how: The execution of the plan.
@@ -93,7 +93,7 @@ class Slurm:
 
 
 def _result(job: Any, stack: RunStack) -> WorkEnd:
-    """Take a job's result; a job that died has its runs recorded as failed."""
+    """Read a job's result; if the job died, record its runs as failed."""
     try:
         end: WorkEnd = job.result()
         return end

@@ -1,9 +1,9 @@
-"""Trains stacks in a pool of processes that share out the cores.
+"""Trains stacks in a pool of worker processes, which share the cores or take a GPU each.
 
-Each place in the pool is an executor of its own (loky, which joblib brings), with one process. So
-when a process is killed, it is known which stack it trained: that one is recorded as failed, the
-others never notice, and the place gets a new process. (A stack of several is halved first, until
-what kills its process is a single run.)
+Each place in the pool is a loky executor (installed with joblib) with one process. So if a process
+is killed, we know which stack it was training: that stack is recorded as failed, the other stacks
+are not affected, and the place gets a new process. (A stack of several runs is first halved, until
+a single run is found that gets its process killed.)
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ from ablate.plan.execution import Execution
 from ablate.plan.run import Run
 from ablate.plan.stacks import RunStack
 
-_POLL = 0.1  # seconds between two looks at whether a stop was asked for
+_POLL = 0.1  # seconds between two checks for a requested stop
 _PR_SET_PDEATHSIG = 1  # linux/prctl.h
 
 
@@ -77,7 +77,7 @@ class Workers:
 
 
 class _Place(threading.Thread):
-    """A place in the pool: a thread that hands one stack after another to its one process."""
+    """A place in the pool: a thread that passes stacks one by one to its own process."""
 
     def __init__(
         self,
@@ -93,7 +93,7 @@ class _Place(threading.Thread):
         self.start()
 
     def _executor(self) -> ProcessPoolExecutor:
-        # On a CPU each process gets its share of the cores, on GPUs each gets one of them.
+        # On a CPU each process gets its share of the cores; with GPUs, each process gets one.
         env = {"CUDA_VISIBLE_DEVICES": str(self.number)}
         if self.how.threads is not None:
             env = {"OMP_NUM_THREADS": str(self.how.threads)}
@@ -102,7 +102,7 @@ class _Place(threading.Thread):
         )
 
     def run(self) -> None:
-        """Work until nothing is left to do."""
+        """Train stacks until none is left."""
         while not self.closing:
             try:
                 stack = self.todo.get_nowait()
@@ -110,7 +110,7 @@ class _Place(threading.Thread):
                 return
             try:
                 end: WorkEnd | BaseException = self._train(stack)
-            # Whatever comes out of the pool but its results ends the sweep, in the main thread.
+            # Any error of the pool itself ends the sweep; the main thread raises it again.
             except BaseException as error:
                 end = error
             self.ended.put((stack, end))
@@ -137,7 +137,7 @@ class _Place(threading.Thread):
         return WorkEnd(held)
 
     def close(self) -> None:
-        """Ask the process to stop: it writes its states first."""
+        """Ask the process to stop, once it has saved its states; wait for it."""
         self.closing = True
         for process in list(self.executor._processes.values()):
             if process.pid is not None and self.is_alive():
@@ -164,7 +164,7 @@ def _signal(pid: int) -> None:
 
 
 def begin(parent: int) -> None:
-    """Begin a worker: it asks the kernel for a SIGTERM should its parent die."""
+    """Set up a worker; on Linux the kernel sends it a SIGTERM if its parent dies."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent passes a stop on
     streams.outlive()
     if platform.system() == "Linux":

@@ -1,7 +1,7 @@
-"""Composes the cells of a grid: by Hydra once a choice of groups, then by setting values.
+"""Composes the cells of a grid: Hydra composes each choice of groups once; we set the values.
 
-One composition by Hydra costs some 60 ms, a copy and a few assignments a thousandth of that. A test
-holds that the result is Hydra's own.
+A composition by Hydra takes about 60 ms; a copy and a few assignments take a thousandth of that. A
+test checks that the result equals Hydra's own.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from omegaconf.errors import OmegaConfBaseException
 from ablate.config import files
 from ablate.errors import AblateError
 
-Contents = dict[str, Any]  # nested and plain; interpolations stand as they are written
+Contents = dict[str, Any]  # nested and plain; interpolations are left unresolved
 
 
 class Composer:
@@ -49,7 +49,7 @@ class Composer:
         return made
 
     def hydra_part(self, overrides: Sequence[str]) -> Contents:
-        """Give the `hydra` part of a cell's choice of options; cells of that choice share it."""
+        """Return a cell's `hydra` part, shared by all cells with the same choice of options."""
         groups = tuple(text for text in overrides if _is_group(_parsed(text)))
         return self._base(groups)[1]
 
@@ -63,7 +63,9 @@ class Composer:
 
 
 def resolved(contents: Contents) -> Contents:
-    """Resolve interpolations; what is missing (???) becomes None. Groups may be shared.
+    """Resolve interpolations; missing values (???) become None.
+
+    The result may share its groups with the argument.
 
     Raises:
         AblateError: An interpolation leads nowhere.
@@ -83,7 +85,7 @@ def resolved(contents: Contents) -> Contents:
 
 
 def bare(cfg: DictConfig) -> Contents:
-    """Take a configuration out of its wrapping, without its `hydra` part."""
+    """Convert a configuration to plain dictionaries, without its `hydra` part."""
     plain = OmegaConf.to_container(
         OmegaConf.masked_copy(cfg, [str(k) for k in cfg if k != "hydra"])
     )
@@ -105,7 +107,7 @@ def _is_plain(override: Override) -> bool:
 
 
 def _copied(value: Any) -> Any:
-    """Copy plain contents; the general way takes ten times as long, and a plan has thousands."""
+    """Copy plain contents; a plan makes thousands, and deepcopy takes ten times as long."""
     if isinstance(value, dict):
         return {name: _copied(inner) for name, inner in value.items()}
     return [_copied(inner) for inner in value] if isinstance(value, list) else value

@@ -1,4 +1,8 @@
-"""Which stacks, and who trains them: by all runs of a plan, never by what is left of them."""
+"""Groups a plan's runs into stacks and chooses who trains them.
+
+Both follow from all runs of the plan, never from what is left to train: a resumed sweep then meets
+the same stacks, and gives the same bits.
+"""
 
 from __future__ import annotations
 
@@ -16,9 +20,9 @@ class Execution:
     """How a plan is executed.
 
     Attributes:
-        launch: The executor: ``inline``, ``workers`` or that of a cluster.
-        workers: How many processes work at once.
-        threads: Threads of torch in each; None leaves torch's own number.
+        launch: The executor: ``inline``, ``workers``, or a cluster's.
+        workers: Number of processes that train at once.
+        threads: Torch threads in each process; None keeps torch's default.
     """
 
     launch: str
@@ -27,7 +31,7 @@ class Execution:
 
 
 def stacks_of(runs: Sequence[Run]) -> list[RunStack]:
-    """Group runs, whose devices are settled, into stacks that fit the device that they are for."""
+    """Group runs into stacks that fit their device, which is already settled."""
     on_a_gpu = bool(runs) and runs[0].config["device"] == "cuda"
     return group(runs, environment.cuda().memory if on_a_gpu else None)
 

@@ -1,7 +1,7 @@
-"""What is wrong with a request's overrides, everything told at once.
+"""Checks the overrides of a request, and reports all faults at once.
 
-Hydra's own grammar and composition do the work; what Hydra would say of one mistake at a time, in
-its own terms, is found here first and said in the user's.
+Hydra's own grammar and composition do the work. But Hydra reports one mistake at a time, in its own
+terms; so mistakes are found here first, and reported in the user's terms.
 """
 
 from __future__ import annotations
@@ -29,14 +29,14 @@ Composed = Callable[[Sequence[str]], DictConfig]
 
 @dataclass
 class Checked:
-    """A request after its overrides were looked at one by one.
+    """A request whose overrides were checked one by one.
 
     Attributes:
-        overrides: Those that are sound, ready for Hydra.
+        overrides: The sound ones, ready for Hydra.
         explicit: Names of the knobs that the request itself sets; a group counts as its option's
-            knob (``optimizer.name``), or as itself where it has none (``dropout``).
+            knob (``optimizer.name``), or as itself if it has none (``dropout``).
         faults: What is wrong with the others.
-        slots: Where something of the user's own stands, as ``model``.
+        slots: Places where the user puts a class of their own, such as ``model``.
     """
 
     overrides: list[str] = field(default_factory=list)
@@ -46,12 +46,12 @@ class Checked:
 
 
 def check(hydra: Hydra, request: Request, composed: Composed | None = None) -> Checked:
-    """Look at every override: its grammar, its name, its value, and whether its group has it.
+    """Check every override: its grammar, its name, its value, and that its group has the option.
 
     Args:
-        hydra: Composes.
-        request: What is asked for.
-        composed: Gives the configuration of a choice of options, where it is known already.
+        hydra: A session that finds the request's configurations.
+        request: The request.
+        composed: Composes a choice of options; by default Hydra does so anew each time.
     """
     composed = composed or partial(compose, hydra, request)
     checked = Checked()
@@ -102,7 +102,7 @@ def _parsed(hydra: Hydra, overrides: Sequence[str], checked: Checked) -> Iterato
                 raise HydraException("it names no value")
         except HydraException as error:
             reason = first_lines(error, 1).partition(" expecting ")[0]
-            quoted = "; quote a value with such a sign: \"name='é'\"" if "token" in reason else ""
+            quoted = "; quote such a character: \"name='é'\"" if "token" in reason else ""
             checked.faults.append(
                 f"'{text}' is no override: it takes knob=value or group=option ({reason}{quoted})"
             )
@@ -111,7 +111,7 @@ def _parsed(hydra: Hydra, overrides: Sequence[str], checked: Checked) -> Iterato
 
 
 def _with_own(parsed: list[Override], slot: str, checked: Checked) -> list[Override]:
-    """Let arguments of something of the user's own be added; where it is an option, choose it."""
+    """Let a class of the user's own take any argument; choose ``custom`` where a group has it."""
     parser = OverridesParser.create()
     added = [
         replace(o, type=OverrideType.FORCE_ADD, input_line=f"++{str(o.input_line).lstrip('+')}")
@@ -144,7 +144,7 @@ def _group_is_sound(hydra: Hydra, override: Override, request: Request, checked:
         return False
     if override.is_add() or override.is_force_add():
         plain = str(override.input_line).lstrip("+")
-        checked.faults.append(f"{override.input_line}: {group} is there already; write {plain}")
+        checked.faults.append(f"{override.input_line}: {group} already exists; write {plain}")
         return False
     options = hydra.config_loader.get_group_options(group)
     sound = _sweep_is_sound(override, request, checked)

@@ -65,7 +65,7 @@ def misplaced(base: DictConfig, override: Override, argument: bool) -> str | Non
             return _not_a_knob(name)
         if override.is_add():
             plain = str(override.input_line).lstrip("+")
-            return f"{override.input_line}: {name} is there already; write {plain}"
+            return f"{override.input_line}: {name} already exists; write {plain}"
         return None
     group = name.partition(".")[0]
     if argument or (name == "model.activation._target_" and _exists(base, "model.activation")):

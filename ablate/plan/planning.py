@@ -1,8 +1,8 @@
-"""From a request to a plan: its runs, checked; what of them is there already; in which stacks.
+"""From a request to a plan: the runs, checked; those already recorded; the stacks to train.
 
-request ─ cells ─> runs ─ records that are there ─> stacks of what is to be trained, and by whom
+request ─> cells ─> resolved runs ─> existing records ─> stacks, and who trains them
 
-Nothing is trained here, and torch is asked for only where there is something to train.
+Nothing is trained here, and torch is loaded only if there is something left to train.
 """
 
 from __future__ import annotations
@@ -35,15 +35,15 @@ from ablate.record import Standing
 
 @dataclass(frozen=True)
 class Planned:
-    """A resolved run, with what Hydra's files say of it.
+    """A resolved run, with what goes into its Hydra files.
 
     Attributes:
         run: The run.
-        overrides: All that it sets.
-        contents: What was composed of that.
-        hydra: Hydra's own part, which runs of the same options share; None where Hydra itself
-            writes it down.
-        number: Its place among the cells.
+        overrides: Its overrides.
+        contents: The configuration that Hydra composed from them.
+        hydra: The `hydra` part, shared by runs with the same options; None if Hydra itself writes
+            the files.
+        number: Its index among the cells.
     """
 
     run: Run
@@ -55,15 +55,15 @@ class Planned:
 
 @dataclass(frozen=True)
 class Plan:
-    """What a request comes to.
+    """The runs of a request, and how they will be trained.
 
     Attributes:
         request: What was asked for.
-        cells: Its runs, in its order; one that is asked for twice stands there twice.
-        there: How each of them stands whose folder holds a record already.
+        cells: Its runs, in the order of the request; a run requested twice is listed twice.
+        there: Folder -> how its run stands, for each run that already has a record.
         sound: The overrides of the request, ready for Hydra.
-        stacks: What is trained together, runs that have ended included; none where all have.
-        execution: Who trains the stacks, or None where there are none.
+        stacks: Runs that train together, including those that have ended; empty if all have.
+        execution: Who trains the stacks, or None if there are none.
     """
 
     request: Request
@@ -79,20 +79,20 @@ class Plan:
         return [cell.run for cell in self.cells]
 
     def has_ended(self, run: Run) -> bool:
-        """Tell whether a run is to be left alone."""
+        """Tell whether a run has ended and `rerun` does not ask for it again."""
         found = self.there.get(run.directory)
         return found is not None and found.has_ended(run.config["rerun"])
 
     @property
     def hands_over(self) -> bool:
-        """Whether the runs are Hydra's to bring about: by its launchers, or with its callbacks."""
+        """Whether Hydra runs the jobs: for its own launchers, callbacks or job environments."""
         own = [cell.hydra for cell in self.cells[:1] if cell.hydra is not None]
         asked = any(part["callbacks"] or part["job"]["env_set"] for part in own)
         return self.request.hands_over or asked
 
     @property
     def left(self) -> list[RunStack]:
-        """The stacks that hold a run that has not ended."""
+        """The stacks with at least one run that has not ended."""
         return [s for s in self.stacks if not all(self.has_ended(run) for run in s.runs)]
 
 
@@ -100,12 +100,12 @@ def plan(request: Request, *, whole: bool = False) -> Plan:
     """Plan a request; train nothing.
 
     Args:
-        request: Any but one that names a study, whose cells `ablate.study` lists.
-        whole: Whether to group runs into stacks even where all of them have ended.
+        request: Any request that does not name a study; `ablate.study` plans those.
+        whole: Whether to group runs into stacks even if all of them have ended.
 
     Raises:
-        AblateError: Something is wrong with the request; every fault is told.
-        DownloadError: A data set is not there and could not be fetched.
+        AblateError: Something is wrong with the request; it lists every fault.
+        DownloadError: A data set is missing and could not be downloaded.
     """
     with hydra_session(request) as hydra:
         sound, wanted = _wanted(hydra, request)
@@ -117,13 +117,13 @@ def plan(request: Request, *, whole: bool = False) -> Plan:
 def planned(
     request: Request, cells: Sequence[Planned], *, sound: Overrides = (), whole: bool = False
 ) -> Plan:
-    """Plan runs that are resolved already.
+    """Plan runs that are already resolved.
 
     Args:
-        request: What they come from.
+        request: The request that they come from.
         cells: The runs.
         sound: The request's overrides, ready for Hydra.
-        whole: As of `plan`.
+        whole: As in `plan`.
     """
     directories = dict.fromkeys(cell.run.directory for cell in cells)
     there = {d: found for d in directories if (found := record.standing(d)) is not None}
@@ -133,7 +133,7 @@ def planned(
 
 
 def _with_stacks(made: Plan) -> Plan:
-    """Settle the device, once for all runs, and what follows from it."""
+    """Settle the device, once for all runs; then group them and choose who trains them."""
     cells = tuple(replace(cell, run=cell.run.settled()) for cell in made.cells)
     stacks = tuple(stacks_of([cell.run for cell in cells]))
     how = Execution("inline", 1, None) if made.request.is_single else execution(stacks)
@@ -145,13 +145,13 @@ def _with_stacks(made: Plan) -> Plan:
 
 @dataclass(frozen=True)
 class _Wanted:
-    """A cell on its way to a run.
+    """A cell that is not yet resolved to a run.
 
     Attributes:
         cell: The cell, its overrides ready for Hydra.
         explicit: Names of the knobs that the request itself sets.
         faults: What is known to be wrong with its overrides.
-        alike: Whether that is wrong with every cell of the request.
+        alike: Whether every cell of the request has these faults.
     """
 
     cell: Cell
@@ -161,7 +161,7 @@ class _Wanted:
 
 
 def _resolved(wanted: Iterator[_Wanted], composer: Composer, named: bool) -> list[Planned]:
-    """Resolve all cells; tell every fault once and, if they are to be named, whose it is."""
+    """Resolve all cells; report each fault once and, if `named`, the cells that have it."""
     found: list[Planned] = []
     places: dict[str, list[Cell]] = {}
     for one in wanted:
@@ -188,7 +188,7 @@ def _resolved(wanted: Iterator[_Wanted], composer: Composer, named: bool) -> lis
 
 
 def _where(cells: Sequence[Cell], most: int = 3) -> str:
-    """Say which cells have a fault: by their places in a file, else by what they set."""
+    """Say which cells have a fault: by their line in a file, or by their overrides."""
     if not cells:
         return ""
     distinct = list(dict.fromkeys(cell.place or " ".join(cell.overrides) for cell in cells))
@@ -202,7 +202,7 @@ def _where(cells: Sequence[Cell], most: int = 3) -> str:
 
 
 def _wanted(hydra: Hydra, request: Request) -> tuple[Overrides, Iterator[_Wanted]]:
-    """Check a request's overrides; give those that are sound, and the cells to be resolved."""
+    """Check a request's overrides; return the sound ones, and the cells to resolve."""
     if request.cells is not None:
         return (), _listed(hydra, request, request.cells)
     checked = check(hydra, request)
@@ -210,7 +210,7 @@ def _wanted(hydra: Hydra, request: Request) -> tuple[Overrides, Iterator[_Wanted
     if request.design == "factorial":
         return tuple(checked.overrides), _of_grid(hydra, request, checked)
     if not request.multirun:
-        raise AblateError(f"design={request.design} is of a grid: `ablate run -m` trains one")
+        raise AblateError(f"design={request.design} needs a grid: use `ablate run -m`")
     if checked.faults:
         raise AblateError(*checked.faults)
     cells = _of_design(hydra, request, checked)
@@ -218,19 +218,19 @@ def _wanted(hydra: Hydra, request: Request) -> tuple[Overrides, Iterator[_Wanted
 
 
 def _out_of_place(request: Request, checked: Checked) -> list[str]:
-    """List what a request sets that only a study or a grid has a use for."""
+    """List what a request sets that only works with a study or a grid."""
     faults = []
     if "scale" in checked.explicit:
-        faults.append(f"scale={request.scale} touches nothing: it is of a study (+study=NAME)")
-    if "launch=slurm" in checked.overrides and not request.multirun:
         faults.append(
-            "launch=slurm submits a sweep: `ablate run -m`, also where it is of a single run"
+            f"scale={request.scale} touches nothing: only a study (+study=NAME) has a scale"
         )
+    if "launch=slurm" in checked.overrides and not request.multirun:
+        faults.append("launch=slurm submits a sweep: use `ablate run -m`, even for a single run")
     return faults
 
 
 def _of_grid(hydra: Hydra, request: Request, checked: Checked) -> Iterator[_Wanted]:
-    """List the cells of a grid, whose overrides were checked once for all of them."""
+    """List the cells of a grid; their overrides were checked once, for all cells."""
     for overrides in _combinations(hydra, request, checked.overrides):
         yield _Wanted(Cell(tuple(overrides)), checked.explicit, checked.faults, alike=True)
 
@@ -241,7 +241,7 @@ def _combinations(hydra: Hydra, request: Request, overrides: Sequence[str]) -> l
     parsed = OverridesParser.create(config_loader=hydra.config_loader).parse_overrides(
         list(overrides)
     )
-    if request.searches:  # what stands still is checked; what is searched, when it is launched
+    if request.searches:  # fixed overrides are checked now; a searched value when it is launched
         return [[str(o.input_line) for o in parsed if not o.is_sweep_override()]]
     batches = BasicSweeper.split_arguments(parsed, None)
     return [list(cell) for batch in batches for cell in batch]
@@ -253,7 +253,7 @@ def _listed(hydra: Hydra, request: Request, cells: Sequence[Cell]) -> Iterator[_
     known: dict[Overrides, Checked] = {}
 
     def base(options: Sequence[str]) -> Any:
-        """Compose a choice of options, once: arms share most of them."""
+        """Compose each choice of options once: arms share most of them."""
         chosen = tuple(options)
         if chosen not in composed:
             composed[chosen] = compose(hydra, request, chosen)
@@ -272,8 +272,8 @@ def _listed(hydra: Hydra, request: Request, cells: Sequence[Cell]) -> Iterator[_
 
 
 def _of_design(hydra: Hydra, request: Request, checked: Checked) -> list[Cell]:
-    """List the runs of a design: its arms, each with every seed; what sweeps is a factor."""
-    # Factors in the order of the request; a check puts groups first.
+    """List the cells of a design: each arm with every seed; a knob that sweeps is a factor."""
+    # Factors keep the order of the request; the check has moved groups to the front.
     order = {name_of(override): place for place, override in enumerate(request.overrides)}
     overrides = sorted(checked.overrides, key=lambda o: order.get(name_of(o), -1))
     parsed = OverridesParser.create(config_loader=hydra.config_loader).parse_overrides(overrides)

@@ -1,4 +1,4 @@
-"""What is asked for, before anything of it has been looked at."""
+"""A request as it was made, before any of it is checked."""
 
 from __future__ import annotations
 
@@ -10,13 +10,13 @@ Overrides = tuple[str, ...]
 
 @dataclass(frozen=True)
 class Cell:
-    """One run that is asked for by name, as the arms of a study are.
+    """One run of a request that lists its runs one by one, as a study or a design does.
 
     Attributes:
-        overrides: All that it sets, each knob once.
-        arm: Its arm.
+        overrides: Its overrides, each knob once.
+        arm: Its arm, or None.
         study: Its study, or None.
-        place: Where it stands in a file, for messages.
+        place: Its file and line, for messages.
     """
 
     overrides: Overrides
@@ -31,10 +31,10 @@ class Request:
 
     Attributes:
         overrides: In Hydra's grammar.
-        config_name: Primary configuration, the shipped one by default.
-        config_dir: A directory of the user's with configurations.
+        config_name: Primary configuration; the shipped one by default.
+        config_dir: The user's own directory of configurations, or None.
         multirun: Whether overrides may sweep.
-        cells: The runs, where they are listed one by one in place of a grid.
+        cells: The runs, if they are listed one by one instead of as a grid.
     """
 
     overrides: Overrides = ()
@@ -45,33 +45,33 @@ class Request:
 
     @property
     def searches(self) -> bool:
-        """Whether a sweeper such as Optuna's chooses the runs, so that no grid is known before."""
+        """Whether a sweeper such as Optuna's chooses the runs, so they are not known in advance."""
         return self._last("hydra/sweeper") not in (None, "ablate", "basic")
 
     @property
     def hands_over(self) -> bool:
-        """Whether a sweeper or launcher that is not ours brings the runs about."""
+        """Whether a sweeper or launcher other than ours runs the jobs."""
         ours = self._last("hydra/launcher") in (None, "ablate")
         return self.multirun and (self.searches or not ours)
 
     @property
     def study(self) -> str | None:
-        """The study that is asked for: a shipped name, or a path."""
+        """The study, if one was requested: a shipped name, or a path."""
         return self._last("+study")
 
     @property
     def scale(self) -> str:
-        """How large a study is to be."""
+        """The scale of a study: ``quick`` or ``full``."""
         return self._last("scale") or "quick"
 
     @property
     def design(self) -> str:
-        """Which cells of a grid are wanted."""
+        """The design, which chooses the cells of a grid."""
         return self._last("design") or "factorial"
 
     @property
     def is_single(self) -> bool:
-        """Whether one run is asked for, rather than a grid, a design or a study."""
+        """Whether this asks for one run, rather than a grid, a design or a study."""
         return not self.multirun and self.study is None and self.cells is None
 
     def _last(self, name: str) -> str | None:
@@ -80,7 +80,7 @@ class Request:
 
 
 def merged(*parts: Sequence[str]) -> list[str]:
-    """Join overrides; of those that set the same knob, the last wins."""
+    """Join overrides; if several set the same knob, the last wins."""
     last = {name_of(override): override for part in parts for override in part}
     return list(last.values())
 
@@ -91,5 +91,5 @@ def name_of(override: str) -> str:
 
 
 def is_seed(name: str) -> bool:
-    """Tell whether a knob is a seed, which makes replicates rather than arms."""
+    """Tell whether a knob is a seed; its values are replicates, not arms."""
     return name == "seed" or name.startswith("seeds.")

@@ -1,7 +1,9 @@
-"""From a composed configuration to a run: every value checked, `auto` resolved but the device's.
+"""From a composed configuration to a run: values are checked, and `auto` is resolved.
 
-Values are brought to one form (a rate given for each of several layers alike becomes the rate
-itself, a pinned seed that equals the run's is no pin), so that equal runs have equal keys.
+`device=auto` is the exception: it is settled later, and only if something is left to train.
+
+Equal settings are brought to one form, so that equal runs have equal keys: a list of equal rates
+becomes a single rate, and a pinned seed that equals the run's seed becomes null.
 """
 
 from __future__ import annotations
@@ -25,18 +27,18 @@ def resolve(contents: Contents, explicit: Set[str], earlier: Sequence[str] = ())
     """Check and resolve one run.
 
     Args:
-        contents: What was composed, nested and plain.
-        explicit: Names of the knobs that the request itself sets; those are to act.
-        earlier: Faults that are known already, to be told with those found here.
+        contents: The composed configuration, nested and plain.
+        explicit: Names of the knobs that the request itself sets; each must have an effect.
+        earlier: Faults found before, to report together with those found here.
 
     Raises:
-        AblateError: Something is wrong; every fault is told.
-        DownloadError: The data set is not there and could not be fetched.
+        AblateError: Something is wrong; it lists every fault.
+        DownloadError: The data set is missing and could not be downloaded.
     """
     config = _without_foreign_defaults(resolved(contents), explicit)
     found = [*earlier, *checks.illegal(config, explicit)]
     lacking = checks.lacking(config)
-    if lacking:  # the other checks would have nothing to stand on
+    if lacking:  # the other checks need these values
         raise AblateError(*found, *lacking)
     sound = checks.sound_names(config)
     found += checks.wrong_lengths(config, sound)
@@ -60,7 +62,7 @@ def resolve(contents: Contents, explicit: Set[str], earlier: Sequence[str] = ())
 def _facts(
     config: Mapping[str, Any], sound: Set[str], explicit: Set[str], found: list[str]
 ) -> data.Facts | None:
-    """Look at the data set and check against it; a wrong request downloads nothing."""
+    """Look up the data set and check the run against it; a wrong request downloads nothing."""
     if not data_checks.knows_its_data(config, sound):
         return None
     if found and not data.is_at_hand(config["data"]):
@@ -77,9 +79,9 @@ def _facts(
 
 
 def _without_foreign_defaults(config: dict[str, Any], explicit: Set[str]) -> dict[str, Any]:
-    """Replace defaults that an option elsewhere does not go with, unless the request sets them.
+    """Replace defaults that do not suit the model or optimizer, unless the request sets them.
 
-    A user's own network stays as its constructor draws it; a solver takes the full batch.
+    A user's own network keeps the weights that its constructor draws; a solver takes full batches.
     """
     own_model = schema.get(config, "model.name") == "custom"
     if own_model and not any(name.startswith("init.") for name in explicit):
@@ -112,16 +114,18 @@ def _canonical(config: Mapping[str, Any], facts: data.Facts) -> dict[str, Any]:
 
 
 def _gain(config: Mapping[str, Any]) -> float:
-    """Find the factor on the scheme's deviation that an activation asks for; he has relu's."""
+    """Find the factor for an activation on the scheme's deviation; he schemes include relu's."""
     gain = gain_of(config["model"]["activation"])
     he = config["init"]["name"].startswith("he_")
     return gain / gain_of("relu") if he else gain
 
 
 def _canonical_sizes(new: dict[str, Any], facts: data.Facts) -> None:
-    """Write a size that is the data set's own anyway as null, and a full batch as its number."""
+    """Write a size that equals the data set's default as null, and a full batch as its number."""
     wanted, values = data_checks.sizes(new, facts), new["data"]
-    if new["batch_size"] == "full" or new["batch_size"] > wanted.train:  # a default, of few images
+    if (
+        new["batch_size"] == "full" or new["batch_size"] > wanted.train
+    ):  # the default, on a small data set
         new["batch_size"] = wanted.train
     for name, number in (("val_size", wanted.val), ("train_size", wanted.train)):
         default = data_checks.sizes({"data": values | {name: None}}, facts)

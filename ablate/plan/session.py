@@ -1,4 +1,4 @@
-"""A Hydra that finds the shipped configurations and the user's; what it refuses, in our words."""
+"""Sessions of Hydra that find the shipped configurations and the user's, and report as we do."""
 
 from __future__ import annotations
 
@@ -25,13 +25,13 @@ from ablate.plan.request import Request
 
 @contextmanager
 def hydra_session(request: Request) -> Iterator[Hydra]:
-    """Hold a Hydra that finds the shipped configurations and the user's."""
+    """Open a Hydra session that finds the shipped configurations and the user's."""
     setup_globals()
     path = create_config_search_path(str(files.CONF))
     if request.config_dir is not None:
         directory = Path(request.config_dir).resolve()
         if not directory.is_dir():
-            raise AblateError(f"--config-dir {request.config_dir} is no directory")
+            raise AblateError(f"--config-dir {request.config_dir} is not a directory")
         path.prepend("command-line", f"file://{directory}", SearchPathQuery(provider="schema"))
     before = GlobalHydra.instance().hydra
     GlobalHydra.instance().clear()
@@ -44,7 +44,11 @@ def hydra_session(request: Request) -> Iterator[Hydra]:
 
 
 def compose(hydra: Hydra, request: Request, overrides: Sequence[str]) -> DictConfig:
-    """Let Hydra compose; what it refuses becomes one fault."""
+    """Let Hydra compose.
+
+    Raises:
+        AblateError: Hydra refuses.
+    """
     mode = RunMode.MULTIRUN if request.multirun else RunMode.RUN
     try:
         return hydra.compose_config(
@@ -58,7 +62,7 @@ def compose(hydra: Hydra, request: Request, overrides: Sequence[str]) -> DictCon
 
 
 def first_lines(error: Exception, count: int = 3) -> str:
-    """Give the first lines of what Hydra says, less where it looked."""
+    """Return the first lines of Hydra's message, without its list of search paths."""
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
     lines = list(takewhile(lambda line: line != "Config search path:", lines))
     return "; ".join(lines[:count])
