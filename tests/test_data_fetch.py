@@ -282,7 +282,7 @@ def test_a_sound_file_that_is_not_the_published_one_is_named(
     before = listing(tmp_path)
     assert run(["data", name, "--root", tmp_path], monkeypatch) == 2
     shown = capsys.readouterr().err
-    assert f"{next(tmp_path.rglob(file))} has another checksum than the published file" in shown
+    assert f"{next(tmp_path.rglob(file))} does not have the published file's checksum" in shown
     assert listing(tmp_path) == before
 
 
@@ -303,7 +303,7 @@ def test_a_failed_download_exits_with_one(mnist, root, monkeypatch, capsys):
     [
         ("digits", ["nothing to fetch for 'digits'", "inside scikit-learn"]),
         ("folder", ["nothing to fetch for 'folder'", "your own"]),
-        ("mnits", ["no such set", "mnist, fashion_mnist", "did you mean 'mnist'?"]),
+        ("mnits", ["no such data set", "mnist, fashion_mnist", "did you mean 'mnist'?"]),
     ],
 )
 def test_what_cannot_be_fetched_is_told(name, words, tmp_path):

@@ -475,7 +475,7 @@ def test_fewer_images_than_were_asked_for_are_told(asked, told):
     with console.capture() as page:
         show(asked_for, inspected, Path("here"), console)
     assert inspected.images == min(asked, 96)
-    assert ("images=500 is more than there are: 96 were looked at" in page.get()) == told
+    assert ("images=500 is more than there are: all 96 were used" in page.get()) == told
 
 
 def test_a_run_that_diverged_is_told_and_its_weights_are_looked_at():

@@ -425,7 +425,7 @@ WRONG: dict[str, tuple[dict[str, Any], str]] = {
     "an unknown setting": ({"measure": {"evaluate": ["smples=3"]}}, "did you mean 'samples'?"),
     "a wrong value": ({"measure": {"evaluate": ["samples=1"]}}, "samples=1 is not legal"),
     "a wrong look": ({"measure": {"inspect": ["images=1"]}}, "images=1 is not legal"),
-    "a look on the way": ({"measure": {"inspect": ["every=5"]}}, "at both ends alone"),
+    "a look on the way": ({"measure": {"inspect": ["every=5"]}}, "only before and after training"),
     "an override": ({"measure": {"inspect": ["epochs=5"]}}, "there is no setting epochs"),
     "no measure": (
         {"measure": None} | claimed("evaluate/plain/error"),

@@ -86,7 +86,7 @@ WRONG: dict[str, tuple[dict[str, Any], str]] = {
     "no baseline": ({"baseline": "plane"}, "there is no such arm; did you mean 'plain'?"),
     "an unknown arm in a claim": (
         {"claims": [{"claim": "x", "arm": "droped", "direction": "lower"}]},
-        "the claim names the arm droped: there is none; did you mean 'dropped'?",
+        "the claim names the arm droped, which does not exist; did you mean 'dropped'?",
     ),
     "a claim of the baseline": (
         {"claims": [{"claim": "x", "arm": "plain", "direction": "lower"}]},
@@ -94,7 +94,7 @@ WRONG: dict[str, tuple[dict[str, Any], str]] = {
     ),
     "a claim against an unknown arm": (
         claims({"against": "plane"}),
-        "line 17: the claim names the arm plane: there is none; did you mean 'plain'?",
+        "line 17: the claim names the arm plane, which does not exist; did you mean 'plain'?",
     ),
     "a claim of an arm against itself": (
         claims({"against": "dropped"}),
@@ -106,11 +106,11 @@ WRONG: dict[str, tuple[dict[str, Any], str]] = {
     ),
     "a claim made twice": (
         claims({}, {"direction": "higher"}),
-        "line 17: the claim compares the same as that of line 14",
+        "line 17: the claim compares the same as the one in line 14",
     ),
     "a claim made from both sides": (
         claims({"against": "plain"}, {"arm": "plain", "against": "dropped"}),
-        "line 18: the claim compares the same as that of line 14",
+        "line 18: the claim compares the same as the one in line 14",
     ),
     "a claim of no metric": (
         claims({"metric": "test/eror"}),
@@ -175,15 +175,15 @@ WRONG: dict[str, tuple[dict[str, Any], str]] = {
     "a target that is none": ({"target": 0}, "target=0 is not legal: it takes a number > 0"),
     "an arm with a larger budget": (
         tuned({"optimizer.lr": [0.1, 0.2, 0.3]}),
-        "dropped has 3 settings to tune, the study 2: budgets are equal",
+        "dropped has 3 settings to tune, the study 2: these must be equal",
     ),
     "an arm with a grid where nothing is tuned": (
         tuned({"optimizer.lr": [0.1, 0.2]}) | {"tune": None},
-        "dropped has a grid, and the study tunes nothing",
+        "dropped has a grid, but the study tunes nothing",
     ),
     "an arm that sets what it tunes": (
         tuned({"dropout.dense": [0.1, 0.2]}),
-        "dropout.dense is tuned, and the arm dropped sets it too",
+        "dropout.dense is tuned, but the arm dropped sets it",
     ),
     "an arm whose grid is a list": (
         tuned(["optimizer.lr=0.1"]),
@@ -195,7 +195,7 @@ WRONG: dict[str, tuple[dict[str, Any], str]] = {
     ),
     "tuning by what is only known afterwards": (
         {"tune": {"knobs": {"optimizer.lr": [0.1, 0.2]}, "metric": "val/error_area"}},
-        "tune.metric=val/error_area: validation (val/...) alone may tune: val/loss, val/accuracy",
+        "tune.metric=val/error_area: only validation metrics (val/...) may tune: val/loss",
     ),
     "a wrong direction": (
         {"claims": [{"claim": "x", "arm": "dropped", "direction": "low"}]},
@@ -206,7 +206,7 @@ WRONG: dict[str, tuple[dict[str, Any], str]] = {
         "line 14: a claim has claim (in words), arm and direction",
     ),
     "no claim": ({"claims": []}, "claims is a list of at least one"),
-    "one seed": ({"seeds": 1}, "has one seed: no verdict can come of fewer than two"),
+    "one seed": ({"seeds": 1}, "has one seed: a verdict needs at least two"),
     "a wrong margin": ({"margin": -1}, "margin=-1 is not legal: it takes a number > 0"),
     "a knob outside its range": (
         {"arms": {"plain": [], "dropped": ["dropout.dense=1.5"]}},
@@ -218,31 +218,31 @@ WRONG: dict[str, tuple[dict[str, Any], str]] = {
     ),
     "a tuned knob that is an arm's": (
         {"tune": {"knobs": {"dropout.dense": [0.1, 0.2]}}},
-        "dropout.dense is tuned, and the arm dropped sets it too",
+        "dropout.dense is tuned, but the arm dropped sets it",
     ),
     "a tuning seed that is reported": (
         {"tune": {"knobs": {"optimizer.lr": [0.1, 0.2]}, "seeds": [1]}},
-        "the seed 1 both tunes and is reported",
+        "the seed 1 is used for tuning and is reported too",
     ),
     "tuning on the test split": (
         {"tune": {"knobs": {"optimizer.lr": [0.1, 0.2]}, "metric": "test/error"}},
-        "validation (val/...) alone may tune",
+        "only validation metrics (val/...) may tune",
     ),
     "unequal epochs": (
         {"arms": {"plain": [], "dropped": ["dropout.dense=0.5", "epochs=2"]}},
-        "dropped trains 2 epochs, the baseline 1: equal is epochs",
+        "dropped trains 2 epochs, the baseline 1, but the study holds epochs equal",
     ),
     "an arm that sets the seed": (
         {"arms": {"plain": [], "dropped": ["dropout.dense=0.5", "seed=3"]}},
-        "arms.dropped sets seed: seeds: says which there are",
+        "arms.dropped sets seed: use seeds: for that",
     ),
     "a study that names its runs": (
         {"fixed": ["data=digits", "name=foo"]},
-        "fixed sets name: a study bears its file's name",
+        "fixed sets name: a study has the name of its file",
     ),
     "a design without factors": (
         {"design": "factorial"},
-        "design=factorial takes factors (a mapping), and nothing beside",
+        "design=factorial takes factors (a mapping), and nothing else",
     ),
     "a wrong design": ({"design": "leave_two_out"}, "did you mean 'leave_one_out'?"),
 }
@@ -261,7 +261,7 @@ def test_a_key_that_stands_twice_is_refused_with_both_lines() -> None:
     text = Path(name).read_text()
     Path(name).write_text(text + "seeds: 5\n")
     first = next(i for i, line in enumerate(text.splitlines(), 1) if line.startswith("seeds:"))
-    with pytest.raises(AblateError, match=f"seeds stands twice, in line {first} too"):
+    with pytest.raises(AblateError, match=f"seeds is given twice, first in line {first}"):
         read_study(name)
 
 
@@ -495,7 +495,7 @@ def test_a_study_json_of_the_first_version_reads() -> None:
 def test_a_study_json_that_is_none_is_named(text: str) -> None:
     assert study_json.read(Path()) is None
     Path("study.json").write_text(text)
-    with pytest.raises(AblateError, match=r"^study\.json does not read as what a study asks"):
+    with pytest.raises(AblateError, match=r"^study\.json cannot be read as a study"):
         study_json.read(Path())
 
 

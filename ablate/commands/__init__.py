@@ -1,1 +1,1 @@
-"""The commands: one file or folder each, which asks, does and prints."""
+"""The commands, a file or folder each: read the request, do the work, print the result."""

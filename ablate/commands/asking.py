@@ -1,7 +1,7 @@
-"""What a command that looks inside was asked: its own settings, and the runs it is to look at.
+"""Reads the requests of `ablate inspect` and `ablate lr-find`: their settings, and their runs.
 
-Settings are words among the overrides, as ``mode=grid`` or ``lr_find.mode=grid``. Runs come from a
-grid (`-m`), from arms written one by one (`--arm "init=normal init.std=1"`), or from both.
+Settings are words among the overrides, such as ``mode=grid`` or ``lr_find.mode=grid``. Runs come
+from a grid (`-m`), from arms given one by one (`--arm "init=normal init.std=1"`), or from both.
 """
 
 from __future__ import annotations
@@ -26,14 +26,14 @@ from ablate.plan.stacks import RunStack
 
 @dataclass(frozen=True)
 class Words:
-    """What stands on a command line.
+    """The words of a command line.
 
     Attributes:
-        overrides: Settings and overrides, for every arm.
-        arms: Further overrides, the words of an arm each.
+        overrides: Settings, and overrides for every arm.
+        arms: More overrides, one string for each arm.
         multirun: Whether overrides may sweep.
         config_name: Primary configuration.
-        config_dir: A directory of the user's with configurations.
+        config_dir: The user's own directory of configurations, or None.
     """
 
     overrides: Sequence[str] = ()
@@ -45,13 +45,13 @@ class Words:
 
 @dataclass(frozen=True)
 class Asked:
-    """A request that was checked.
+    """A checked request.
 
     Attributes:
-        settings: Value of every setting.
-        requests: One an arm that was written out.
+        settings: Setting -> value, for every setting.
+        requests: One request for each `--arm`; a single one without any.
         runs: All runs, each once.
-        names: What each run is called: its arm, and its seed where the arm has several.
+        names: A name for each run: its arm, with the seed if the arm has several runs.
     """
 
     settings: Mapping[str, Any]
@@ -63,13 +63,13 @@ class Asked:
 def served(
     serve: Callable[[Words], int], command: str, arguments: list[str], arms: Sequence[str]
 ) -> int:
-    """Serve a command that looks at the runs of a request.
+    """Parse a command line and serve the command.
 
     Args:
-        serve: Does its work, and returns the exit status.
-        command: As it was called.
-        arguments: Of the command line: settings and overrides, and Hydra's flags.
-        arms: Further overrides, the words of an arm each.
+        serve: Does the work of the command, and returns the exit status.
+        command: The command's name, for its help.
+        arguments: The command line: settings, overrides and Hydra's flags.
+        arms: More overrides, one string for each arm.
 
     Returns:
         The exit status.
@@ -88,12 +88,12 @@ def ask(settings: Settings, words: Words, contradictions: Callable[[Asked], list
     """Check a request, and plan its runs.
 
     Args:
-        settings: Those of the command.
+        settings: The settings of the command.
         words: The command line.
-        contradictions: Lists what does not go together in a request that is sound otherwise.
+        contradictions: Lists contradictions in a request that is otherwise sound.
 
     Raises:
-        AblateError: Something is wrong; every fault is told.
+        AblateError: Something is wrong; it lists every fault.
     """
     if isinstance(words.overrides, str) or isinstance(words.arms, str):
         raise AblateError("overrides and arms are lists of text")
@@ -111,7 +111,7 @@ def ask(settings: Settings, words: Words, contradictions: Callable[[Asked], list
 
 
 def named(runs: Sequence[Run]) -> list[str]:
-    """Name runs by their arms, and by their seeds where an arm has several runs."""
+    """Name runs by arm, and also by seed if an arm has several runs."""
     if not runs:
         return []
     flat = [schema.flatten(run.config) for run in runs]
@@ -127,18 +127,18 @@ def named(runs: Sequence[Run]) -> list[str]:
 
 
 def _split(texts: Sequence[str], faults: list[str]) -> list[list[str]]:
-    """Cut each arm's text into words, as a shell does; without arms there is one, of no words."""
+    """Split each arm's text into words, as a shell does; without arms, return one without words."""
     found = []
     for text in texts:
         try:
             found.append(shlex.split(text))
         except ValueError as error:
-            faults.append(f"--arm '{text}' does not read: {error}")
+            faults.append(f"--arm '{text}' cannot be parsed: {error}")
     return found if texts else [[]]
 
 
 def _planned(requests: Sequence[Request], faults: list[str]) -> list[Run]:
-    """Plan the runs of all requests, each run once; add what is wrong to the faults."""
+    """Plan the runs of all requests, each run once; append what is wrong to the faults."""
     runs: dict[str, Run] = {}
     for request in requests:
         try:
@@ -150,15 +150,15 @@ def _planned(requests: Sequence[Request], faults: list[str]) -> list[Run]:
     return list(runs.values())
 
 
-# -- the way to training ---------------------------------------------------------------------------
+# -- training and stacks ---------------------------------------------------------------------------
 
 
 def train(asked: Asked) -> None:
-    """Train the runs of a request that are not recorded; how each ended is in its record.
+    """Train the runs of a request that have no final record; each record says how its run ended.
 
     Raises:
         DiskFullError: There is no space left for a record.
-        KeyboardInterrupt: A stop was asked for.
+        KeyboardInterrupt: A stop was requested.
     """
     for request in asked.requests:
         stop = trained(request).stop
@@ -169,7 +169,7 @@ def train(asked: Asked) -> None:
 
 
 def named_stacks(asked: Asked) -> Iterator[tuple[RunStack, list[str]]]:
-    """Group the runs of a request into stacks; give each with what its runs are called."""
+    """Group the runs of a request into stacks; yield each with the names of its runs."""
     called = {id(run): name for run, name in zip(asked.runs, asked.names, strict=True)}
     for stack in stacks_of(asked.runs):
         yield stack, [called[id(run)] for run in stack.runs]

@@ -14,23 +14,23 @@ from ablate.errors import AblateError, listed, nearest
 
 
 def fetch_and_verify(name: str, root: str | None) -> int:
-    """Fetch a data set if it is not there, compare checksums, read it, and say what it holds.
+    """Download a data set if it is missing, compare checksums, read it, and print what it holds.
 
     Args:
-        name: A data set that can be fetched.
-        root: Where its files lie; None for the usual place.
+        name: A data set that can be downloaded.
+        root: The folder of its files; None for the default one.
 
     Returns:
         The exit status.
 
     Raises:
         AblateError: There is no such data set, or a file is damaged.
-        DownloadError: A file could not be fetched.
+        DownloadError: A file could not be downloaded.
     """
     fetched = [each.name for each in DATASETS.values() if each.published is not None]
     if name not in fetched:
         known = DATASETS.get(name)
-        reason = "there is no such set" if known is None else known.unpublished
+        reason = "there is no such data set" if known is None else known.unpublished
         raise AblateError(
             f"there is nothing to fetch for '{name}': {reason}; what can be fetched is"
             f" {listed(fetched)}{nearest(name, fetched)}"
@@ -41,7 +41,7 @@ def fetch_and_verify(name: str, root: str | None) -> int:
     wrong = [path for path, sound in checked.items() if not sound]
     if wrong:
         raise AblateError(
-            *(f"{path} has another checksum than the published file" for path in wrong)
+            *(f"{path} does not have the published file's checksum" for path in wrong)
         )
     facts = facts_of(source)
     split = data.sizes(name, facts.counts)

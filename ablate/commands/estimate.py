@@ -1,4 +1,4 @@
-"""What `ablate plan --measure` shows: time and memory of the whole plan."""
+"""The table of `ablate plan --measure`: time and memory of the whole plan."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from ablate.plan.stacks import RunStack
 
 
 def show_estimate(stacks: Sequence[RunStack], how: Execution, console: Console) -> None:
-    """Measure one stack of each kind, and print time and memory of the whole plan."""
+    """Measure one stack of each kind, and print the time and memory of the whole plan."""
     table = Table("stacks", "runs each", "ms a step", "steps", "minutes", "peak memory")
     table.title, table.title_justify = "measured", "left"
     total = 0.0
@@ -31,6 +31,6 @@ def show_estimate(stacks: Sequence[RunStack], how: Execution, console: Console) 
     console.print(table)
     console.print(
         f"about {total / how.workers:.1f} minutes of training with {how.workers} at once;"
-        " peak memory is a process's, torch itself included",
+        " peak memory is for one process, including torch itself",
         highlight=False,
     )

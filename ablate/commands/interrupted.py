@@ -1,4 +1,4 @@
-"""How a command ends when a stop is asked for."""
+"""How a command ends when it is interrupted."""
 
 from __future__ import annotations
 
@@ -9,11 +9,11 @@ from ablate.launch.interruption import INTERRUPTED
 
 
 def until_interrupted(work: Callable[[], int], told: str = "interrupted") -> int:
-    """Do a command's work; where it is interrupted, say so on standard error.
+    """Do a command's work; if it is interrupted, say so on standard error.
 
     Args:
-        work: Does it, and returns the exit status.
-        told: What is said.
+        work: Does the work, and returns the exit status.
+        told: The message after an interruption.
 
     Returns:
         The exit status.

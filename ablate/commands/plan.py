@@ -1,4 +1,4 @@
-"""`ablate plan`: what a request would train, and how; nothing is trained."""
+"""`ablate plan`: shows what a request would train, and how; trains nothing."""
 
 from __future__ import annotations
 
@@ -23,8 +23,8 @@ def serve(arguments: list[str], measure: bool) -> int:
     """Serve `ablate plan`.
 
     Args:
-        arguments: Of the command line.
-        measure: Whether to estimate time and memory too.
+        arguments: The command line.
+        measure: Whether to measure a few steps, to estimate time and memory.
 
     Raises:
         AblateError: The request is wrong.
@@ -50,7 +50,7 @@ def _who(how: Execution) -> str:
 def show_plan(
     plans: Sequence[Plan], stacks: Sequence[RunStack], how: str, console: Console
 ) -> None:
-    """Print what would run: arms, stacks and why, and what has been finished."""
+    """Print what would run: arms, stacks with the reason for each, and what has ended already."""
     runs = [run for plan in plans for run in plan.runs]
     ended = {run.key: _state(plans, run) for run in runs}
     counts = Counter(ended.values())
@@ -76,14 +76,14 @@ def show_plan(
     twins = [key for key, count in Counter(run.key for run in runs).items() if count > 1]
     if twins:
         console.print(
-            f"note: {len(twins)} runs are asked for more than once (cells that resolve to the same"
+            f"note: {len(twins)} runs are requested more than once (cells that resolve to the same"
             " configuration); each is trained once",
             highlight=False,
         )
 
 
 def _arms(runs: Sequence[Run]) -> dict[str, list[Run]]:
-    """Gather runs by arm, each once: as their study names it, else by what varies between them."""
+    """Group runs by arm, each once: by the study's name of it, or by the knobs that vary."""
     flat = [schema.flatten(run.config) for run in runs]
     arms: dict[str, dict[str, Run]] = {}
     for run, name in zip(runs, naming.names(flat), strict=True):
@@ -97,7 +97,7 @@ def _values(run: Run, names: Sequence[str]) -> str:
 
 
 def _varied_graph(stacks: Sequence[RunStack]) -> list[str]:
-    """List the graph knobs that tell stacks apart."""
+    """List the graph knobs in which stacks differ."""
     names = naming.told([schema.flatten(stack.runs[0].config) for stack in stacks])
     return [n for n in names if n in schema.BY_NAME and schema.BY_NAME[n].place == "graph"]
 

@@ -1,4 +1,4 @@
-"""`ablate report`: writes the report of some runs, and shows the short of it."""
+"""`ablate report`: writes a report of some runs, and prints a summary."""
 
 from __future__ import annotations
 
@@ -9,16 +9,16 @@ from ablate.metrics import why_unknown
 
 
 def serve(paths: Sequence[str], baseline: str | None, metric: str | None, out: str | None) -> None:
-    """Write a report, print how its arms compare, and where it lies.
+    """Write a report; print how its arms compare, and the report's path.
 
     Args:
-        paths: Folders of runs, of sweeps, or any above.
-        baseline: The arm that others are compared with, or None.
-        metric: What is compared, or None.
-        out: The report's folder, or None.
+        paths: Folders of runs, of sweeps, or any folders above them.
+        baseline: The arm that the others are compared with, or None for the default.
+        metric: The metric to compare, or None for the default.
+        out: The report's folder, or None for the default.
 
     Raises:
-        AblateError: There is nothing to report, or what was asked for is not there.
+        AblateError: There is nothing to report, or no such baseline or metric.
     """
     if metric is not None and (why := why_unknown(metric)):  # before pandas is imported
         raise AblateError(f"--metric {metric}: {why}")

@@ -1,4 +1,4 @@
-"""From a command's words to a request, and from a request to what came of it."""
+"""From a command line to a request, and from a request to a plan or an outcome."""
 
 from __future__ import annotations
 
@@ -15,18 +15,18 @@ from ablate.launch.outcome import Outcome
 from ablate.plan.planning import Plan, plan
 from ablate.plan.request import Request
 from ablate.plan.run import Run
-from ablate.study.comparison import bring_about, compare
+from ablate.study.comparison import plan_study, run_study
 
 
 def parser(name: str) -> argparse.ArgumentParser:
-    """Make Hydra's parser of flags and overrides, for a command of that name."""
+    """Make Hydra's parser of flags and overrides, with the name of our command."""
     made: argparse.ArgumentParser = get_args_parser()
     made.prog = name
     return made
 
 
 def request_of(args: argparse.Namespace) -> Request:
-    """Take the request out of what such a parser found."""
+    """Make a request from what Hydra's parser found."""
     return Request(
         tuple(args.overrides),
         args.config_name or "config",
@@ -36,38 +36,38 @@ def request_of(args: argparse.Namespace) -> Request:
 
 
 def planned(request: Request) -> list[Plan]:
-    """Plan a request, runs that have ended included; a study that tunes is two plans.
+    """Plan a request, including runs that have ended; a study that tunes gives two plans.
 
     Raises:
         AblateError: The request is wrong.
     """
     data.forget()
     if request.study is not None:
-        return compare(request, whole=True).plans
+        return plan_study(request, whole=True).plans
     return [plan(request, whole=True)]
 
 
 def trained(request: Request) -> Outcome:
-    """Train what is left to train of a request.
+    """Train the runs of a request that have not ended.
 
     Raises:
         AblateError: The request is wrong; nothing was started.
     """
     data.forget()
     if request.study is not None:
-        study = compare(request)
+        study = plan_study(request)
         _require_room(study.reported.runs)
-        return bring_about(study)
+        return run_study(study)
     made = plan(request)
     _require_room(made.runs)
     return hand_over(made) if made.hands_over else execute(made)
 
 
 def _require_room(runs: Sequence[Run]) -> None:
-    """Check that the report can be written that `report=true` asks for at the end.
+    """With `report=true`, check now that the report can be written after training.
 
     Raises:
-        AblateError: Its folder holds what no report wrote.
+        AblateError: The report's folder holds files that no report wrote.
     """
     if not runs[-1].config["report"]:
         return
@@ -77,6 +77,6 @@ def _require_room(runs: Sequence[Run]) -> None:
 
 
 def tell(outcome: Outcome) -> None:
-    """Say on standard error what stopped the whole, if anything did."""
+    """Print to standard error why a request stopped early, if it did."""
     if outcome.stop is not None:
         print(f"ablate: {outcome.stop.message}", file=sys.stderr)

@@ -1,4 +1,4 @@
-"""`ablate run`: from the words of a command line to an exit status."""
+"""`ablate run`: from a command line to an exit status."""
 
 from __future__ import annotations
 
@@ -35,12 +35,12 @@ def serve(arguments: list[str]) -> int:
         return 0
     if args.experimental_rerun:
         raise AblateError(
-            "--experimental-rerun is not supported: the same command goes on by itself"
+            "--experimental-rerun is not supported: give the same command again, and it goes on"
         )
     request = request_of(args)
     if args.cfg or args.info:
         return _show_configuration(request, args)
-    # From here on a SIGTERM, too, is a stop that is asked for.
+    # From here on, a SIGTERM stops like Ctrl-C.
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
         outcome = trained(request)

@@ -1,4 +1,4 @@
-"""What a terminal shows of one run: its measures, and where its record is."""
+"""What a terminal shows after one run: its metrics, and the path of its record."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ _SHOWN = ("loss", "accuracy", "error")
 
 
 def show_run(run: Run, record: Record, console: Console) -> None:
-    """Print the table of one run.
+    """Print the result of one run.
 
     Args:
         run: The run.
         record: Its record.
-        console: Where to.
+        console: Where to print.
     """
     status = record["status"]
     if status == "finished":
@@ -28,9 +28,9 @@ def show_run(run: Run, record: Record, console: Console) -> None:
         for name, value in record["metrics"].items():
             if name.startswith("acted/") and value == 0:
                 knob = f"regularize.{name.removeprefix('acted/')}"
-                say(console, f"note: {knob} never acted: its limit was not reached in any step")
+                say(console, f"note: {knob} never acted: no step reached its limit")
     elif status in ("interrupted", "running"):
-        reason = record["reason"] or "it was left while it ran, here or in another process"
+        reason = record["reason"] or "it is still running elsewhere, or was killed"
         say(console, f"{status}: {reason}; the same command goes on from there")
     else:
         say(console, f"{status}: {record['reason']}")

@@ -1,4 +1,4 @@
-"""`ablate show`: the state of a sweep, from its records; safe beside one that runs."""
+"""`ablate show`: the state of a sweep, from its records; safe to use while it runs."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ from ablate.commands.printing import say
 from ablate.commands.sweep_table import Failure, failures
 from ablate.errors import AblateError
 
-_WATCH = 2.0  # seconds between two looks
+_WATCH = 2.0  # seconds between two updates
 
 
 def show_state(path: Path, console: Console) -> int:
-    """Print the state of all runs below a path, from their records; safe beside a running sweep.
+    """Print the state of all runs below a path, from their records.
 
     Returns:
-        The exit status: 0 if all finished, else 1.
+        The exit status: 0 if all runs finished, otherwise 1.
 
     Raises:
         AblateError: There is no record below the path.
@@ -32,15 +32,15 @@ def show_state(path: Path, console: Console) -> int:
     page, status = _state_page(path)
     console.print(page)
     for group in _identical(path):
-        note = f"note: {', '.join(group)} have bit-identical losses on every seed that they share"
+        note = f"note: {', '.join(group)} have bit-identical losses on every seed they share"
         say(console, note)
     return status
 
 
 def watch_state(path: Path, console: Console) -> None:
-    """Print the state again and again, in place, until Ctrl-C or until nobody reads it."""
+    """Print the state repeatedly, in place, until Ctrl-C or until the output has no reader."""
     page, _ = _state_page(path)
-    on_a_terminal = console.is_terminal  # no longer, once it is closed; nothing is written then
+    on_a_terminal = console.is_terminal  # becomes False when the terminal closes
     with Live(page, console=console, auto_refresh=False) as live, suppress(KeyboardInterrupt):
         while streams.is_heard() and console.is_terminal == on_a_terminal:
             page, _ = _state_page(path)
@@ -62,7 +62,7 @@ def _state_page(path: Path) -> tuple[Group, int]:
             sweeps.setdefault(folder.parent, Counter())["unreadable"] += 1
             wrong.append(("unreadable", str(folder), error.faults[0]))
             continue
-        if found is None:  # set aside this very moment
+        if found is None:  # set aside a moment ago, by a rerun
             continue
         status: str = found["status"]
         if status == "running" and not record.claimed_elsewhere(folder):
@@ -83,20 +83,20 @@ _KINDS = ("finished", "running", "cut off", "interrupted", "diverged", "failed",
 
 
 def _identical(path: Path) -> list[tuple[str, ...]]:
-    """Find arms that are the same to the last bit, where the records can be compared at all."""
+    """Find arms with bit-identical results; none if the records cannot be compared."""
     from ablate.analyze import caveats, frames
 
     try:
         return caveats.identical_arms(frames.read(path))
     except AblateError:
-        return []  # what does not read is in the table
+        return []  # the table lists unreadable records
 
 
 def _without_weights(count: int) -> list[str]:
-    """Say that finished runs hold their numbers alone."""
+    """Say that finished runs have lost their weights."""
     if count == 0:
         return []
     return [
-        f"note: of {count} finished, checkpoint.pt is gone: their numbers count, but `ablate"
+        f"note: {count} finished without a checkpoint.pt: their numbers count, but `ablate"
         " evaluate` needs the weights; rerun=all trains them again"
     ]

@@ -1,4 +1,4 @@
-"""What a terminal shows of the shipped studies: question, source, arms, cost."""
+"""`ablate studies`: lists the shipped studies with question, source, arms and number of runs."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ from ablate.study.study import Study
 
 
 def show_studies(console: Console, scale: str = "quick") -> None:
-    """Print a row a study.
+    """Print a table with a row for each study.
 
     Args:
-        console: Where to.
-        scale: ``quick`` or ``full``: of which the cost is told.
+        console: Where to print.
+        scale: ``quick`` or ``full``; it decides the number of runs.
     """
     table = Table("study", "question and source", "arms", "runs", box=None, padding=(0, 2, 1, 0))
     for name in study.shipped():
@@ -32,7 +32,7 @@ def show_studies(console: Console, scale: str = "quick") -> None:
 
 
 def _runs(found: Study) -> str:
-    """Count a study's runs, and apart from them those that tune."""
+    """Count a study's reported runs, and after a plus its tuning runs."""
     reported = sum(len(found.seeds_of(arm)) for arm in found.arms)
     if found.tuning is None:
         return str(reported)

@@ -1,4 +1,4 @@
-"""What a terminal shows of what came of a sweep: how its arms compare, and what failed."""
+"""What a terminal shows after a sweep: how its arms compare, and which runs failed."""
 
 from __future__ import annotations
 
@@ -14,16 +14,16 @@ from ablate.errors import AblateError
 from ablate.launch.outcome import Outcome
 from ablate.plan.run import Run
 
-_MOST = 20  # failures that are listed one by one
+_MOST = 20  # rows in the table of failures
 Failure = tuple[str, str, str]  # status, folder, reason
 
 
 def show_sweep(outcome: Outcome, console: Console) -> None:
-    """Print what came out of a sweep: how its arms compare, what failed, what tells more.
+    """Print the result of a sweep: how its arms compare, what failed, and where to read more.
 
     Args:
-        outcome: What came of the request; a study's tuning runs are not compared.
-        console: Where to.
+        outcome: The outcome of the request; a study's tuning runs are not compared.
+        console: Where to print.
     """
     told = reported(outcome.runs)
     begun = [run for run in told if outcome.standing(run) is not None]
@@ -41,17 +41,17 @@ def show_sweep(outcome: Outcome, console: Console) -> None:
     console.print(Group(*failures(wrong)))
     if ended and not told[0].config["report"]:
         place = shlex.quote(str(told[0].sweep))
-        console.print(f"the whole report: ablate report {place}", markup=False, highlight=False)
+        console.print(f"the full report: ablate report {place}", markup=False, highlight=False)
 
 
 def report_sweep(runs: Sequence[Run], console: Console) -> None:
-    """Write the whole report of a sweep's folder, if some run there has finished."""
+    """Write the full report of a sweep's folder, if any run there has finished."""
     from ablate.report.write import write_report
 
     sweeps = list(dict.fromkeys(run.sweep for run in reported(runs)))
     try:
         folder, _ = write_report(sweeps)
-    except AblateError as error:  # the runs are done: what they are keeps their exit status
+    except AblateError as error:  # the runs are done, and alone decide the exit status
         told = f"no report: {'; '.join(error.faults)}"
     else:
         told = f"report: {folder}/report.html"
@@ -69,7 +69,7 @@ def _status(outcome: Outcome, run: Run) -> str:
 
 
 def _failed_tuning(outcome: Outcome) -> list[Run]:
-    """List tuning runs that failed; one that diverged only says what not to choose."""
+    """List tuning runs that failed; one that diverged is no failure, it is just not chosen."""
     return [run for run in outcome.runs if run.only_tunes and _status(outcome, run) == "failed"]
 
 
@@ -85,7 +85,7 @@ def _wrong(outcome: Outcome, runs: Sequence[Run]) -> list[Failure]:
 
 
 def failures(wrong: Sequence[Failure]) -> list[Table | str]:
-    """Make the table of runs that did not finish, with the way to train them again."""
+    """Make the table of unfinished runs, and say how to train them again."""
     if not wrong:
         return []
     table = Table("status", "run", "reason", title="not finished", title_justify="left")

@@ -1,1 +1,1 @@
-"""Studies: a question, its arms and claims, read from a file and brought to its end."""
+"""Studies: a question with arms and claims, read from a file, trained and measured."""

@@ -1,6 +1,6 @@
-"""The runs of a study: every arm with every seed, as cells of a request; and whether arms fit.
+"""The runs of a study, every arm with every seed, as cells of a request; and checks of its arms.
 
-Runs come seed-major: any prefix of them is already a balanced comparison.
+Runs are ordered by seed, then by arm, so the first runs already make a balanced comparison.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from ablate.plan.request import Cell, merged
 from ablate.plan.run import Run
 from ablate.study.study import Arm, Study
 
-Choice = dict[str, str]  # a tuned knob -> the value that was chosen
+Choice = dict[str, str]  # tuned knob -> chosen value
 
 
 def of_study(
@@ -28,7 +28,7 @@ def of_study(
     Args:
         study: The study.
         own: Overrides of the request, which win over the study's.
-        choices: Arm -> what was tuned for it.
+        choices: Arm -> the values chosen by tuning.
     """
     seeds = {arm.name: study.seeds_of(arm) for arm in study.arms}
     longest = max(len(some) for some in seeds.values())
@@ -41,8 +41,8 @@ def of_study(
 
 
 def of_tuning(study: Study, own: Sequence[str]) -> list[Cell]:
-    """List the runs that tune a study's nuisance knobs, for each arm alike."""
-    assert study.tuning is not None, "it is asked for where something is tuned"
+    """List the runs that tune a study's nuisance knobs, separately for each arm."""
+    assert study.tuning is not None, "only a study that tunes has tuning runs"
     return [
         replace(cell, study=None)
         for seed in study.tuning.seeds
@@ -53,7 +53,7 @@ def of_tuning(study: Study, own: Sequence[str]) -> list[Cell]:
 
 
 def grid(study: Study, arm: Arm) -> list[Choice]:
-    """List the settings of the knobs that are tuned for an arm, in the order of the file."""
+    """List the settings of the knobs tuned for an arm, in the order of the file."""
     knobs = study.grid_of(arm)
     return [dict(zip(knobs, values, strict=True)) for values in product(*knobs.values())]
 
@@ -77,7 +77,7 @@ def _cell(
     return Cell(tuple(overrides), arm.name, study.name, f"{study.file}, line {arm.line}")
 
 
-# -- arms that fit ---------------------------------------------------------------------------------
+# -- arms that can be compared ---------------------------------------------------------------------
 
 
 def first_of_each(cells: Sequence[Cell]) -> list[Cell]:
@@ -86,14 +86,15 @@ def first_of_each(cells: Sequence[Cell]) -> list[Cell]:
 
 
 def of_equal_steps(study: Study, cells: Sequence[Cell], firsts: Sequence[Run]) -> list[Cell]:
-    """Give arms whose epochs have fewer or more steps such epochs that all train as many steps.
+    """Set each arm's number of epochs so that all arms train about as many steps as the baseline.
 
-    The nearest whole number of epochs; how many steps an arm trained is in its record.
+    An epoch may have a different number of steps in each arm, so the nearest whole number of epochs
+    is taken. A run's record has its exact steps.
 
     Args:
         study: The study.
         cells: Its cells.
-        firsts: A run of each arm, resolved from these cells.
+        firsts: One run of each arm, resolved from these cells.
     """
     each = {run.arm: _steps(run) for run in firsts}
     epochs, per_epoch = each[study.baseline.name]
@@ -106,16 +107,16 @@ def of_equal_steps(study: Study, cells: Sequence[Cell], firsts: Sequence[Run]) -
 
 
 def _steps(run: Run) -> tuple[int, int]:
-    """Give a run's epochs, and the steps of one."""
+    """Return a run's number of epochs, and the steps in one epoch."""
     sizes = data_checks.sizes(run.config, data.facts(run.config["data"]))
     return run.config["epochs"], sizes.train // run.config["batch_size"]
 
 
 def check_arms(study: Study, plan: Plan) -> None:
-    """Check that the arms of a study differ, and that what is to be equal is.
+    """Check that the arms of a study differ, and that they train equally long.
 
     Raises:
-        AblateError: Two arms are the same run, or an arm trains longer than the baseline.
+        AblateError: Two arms are the same run, or an arm has other epochs than the baseline.
     """
     faults = []
     lines = {arm.name: arm.line for arm in study.arms}
@@ -131,8 +132,8 @@ def check_arms(study: Study, plan: Plan) -> None:
     if study.equal == "epochs":
         faults += [
             f"{study.file}, line {lines[arm.name]}: {arm.name} trains {epochs[arm.name]} epochs,"
-            f" the baseline {epochs[study.baseline.name]}: equal is epochs (equal: steps, if that"
-            " is meant)"
+            f" the baseline {epochs[study.baseline.name]}, but the study holds epochs equal"
+            " (equal: steps would hold the steps equal)"
             for arm in study.arms
             if epochs[arm.name] != epochs[study.baseline.name]
         ]

@@ -1,4 +1,4 @@
-"""A claim: what a study says of an arm before it is trained, and what it compares with what."""
+"""A claim: what a study predicts of an arm before training, and which numbers it compares."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ STATISTICS: Final = ("mean", "spread")
 
 
 class Compared(NamedTuple):
-    """What is compared: a metric of an arm with a metric of another, or of the same.
+    """The two sides of a comparison: a metric of one arm, and a metric of another or the same arm.
 
     Attributes:
-        arm: Its name.
-        metric: What is measured of it.
+        arm: The arm's name.
+        metric: Its metric.
         against: The other arm: the baseline, unless a claim names another.
-        against_metric: What is measured of that one; nearly always the same.
-        statistic: ``mean`` over seeds, or ``spread``: the standard deviation over them.
+        against_metric: The metric of the other arm; nearly always the same.
+        statistic: ``mean`` over seeds, or ``spread``: the standard deviation over seeds.
     """
 
     arm: str
@@ -33,33 +33,33 @@ class Compared(NamedTuple):
 
     @property
     def both_ways(self) -> frozenset[Compared]:
-        """The same comparison, seen from each of its sides."""
+        """This comparison and its mirror image."""
         other = (self.against, self.against_metric, self.arm, self.metric, self.statistic)
         return frozenset({self, Compared(*other)})
 
     def is_to(self, baseline: str) -> bool:
-        """Tell whether this is what every arm is compared by: the mean, with the baseline's."""
+        """Tell whether this compares the mean of one metric with the baseline's, as for any arm."""
         alike = self.against_metric == self.metric and self.statistic == "mean"
         return alike and self.against == baseline
 
 
 @dataclass(frozen=True)
 class Claim:
-    """What is claimed of an arm. Claims of the same are equal, in whatever words.
+    """A claim about an arm. Claims are equal if they say the same, whatever their wording.
 
     Attributes:
-        arm: Its name.
-        metric: What is compared.
+        arm: The arm's name.
+        metric: The metric that is compared.
         direction: ``lower`` or ``higher`` than the other, ``differs``, or ``equivalent``.
-        margin: The smallest difference that matters, δ > 0, in the metric's unit; of spread a ratio
-            > 1; None for any.
-        against: The other arm; None is the baseline, or with `against_metric` the same arm.
-        against_metric: What is measured of that one; None is the same metric.
-        statistic: Which is compared over seeds: the ``mean``, or the ``spread``, which is their
-            standard deviation, as a ratio.
+        margin: The smallest difference that matters, δ > 0, in the metric's unit; for spread a
+            ratio > 1. With None any difference counts.
+        against: The other arm; None is the baseline or, with `against_metric`, the same arm.
+        against_metric: The metric of the other arm; None is the same metric.
+        statistic: What is compared over seeds: the ``mean``, or the ``spread`` (the standard
+            deviation), as a ratio.
         words: The claim in words.
         source: Who claims it.
-        line: Where it stands in the study's file.
+        line: Its line in the study's file.
 
     Raises:
         AblateError: The direction, the statistic or the margin is not legal.
@@ -86,7 +86,7 @@ class Claim:
             raise AblateError(*(f"{place}: {fault}" for fault in faults.values()))
 
     def compared(self, baseline: str) -> Compared:
-        """Say what is compared with what, where the baseline is this."""
+        """Fill in what the claim leaves out, given the baseline's name."""
         own = baseline if self.against_metric is None else self.arm
         against = own if self.against is None else self.against
         other = self.metric if self.against_metric is None else self.against_metric
@@ -94,10 +94,10 @@ class Claim:
 
 
 def faults_of(direction: object, statistic: object, margin: float | None) -> dict[str, str]:
-    """Tell what is wrong with a claim, wherever it was read.
+    """List what is wrong with a claim, whichever way it was made.
 
     Returns:
-        A sentence by the attribute at fault; none where the claim is sound.
+        Attribute -> a sentence that says what is wrong with it; empty if the claim is sound.
     """
     faults = {}
     words = {"direction": (direction, DIRECTIONS), "statistic": (statistic, STATISTICS)}
@@ -109,5 +109,5 @@ def faults_of(direction: object, statistic: object, margin: float | None) -> dic
     if margin is not None and not least < margin < math.inf:
         faults["margin"] = f"margin={margin} is not legal: it takes a number > {least}"
     if margin is None and direction == EQUIVALENT:
-        faults["direction"] = "equivalent needs a margin: what is no difference"
+        faults["direction"] = "equivalent needs a margin: differences below it do not count"
     return faults

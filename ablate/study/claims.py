@@ -1,4 +1,4 @@
-"""Reads what a study's file claims, and tells what is wrong with it."""
+"""Reads the claims in a study's file, and reports what is wrong with them."""
 
 from __future__ import annotations
 
@@ -21,14 +21,14 @@ class Claims:
     """Reads claims.
 
     Attributes:
-        arms: Names of the arms, the baseline first; none where these are at fault themselves.
+        arms: Names of the arms, the baseline first; empty if the arms themselves have faults.
         metric: The study's primary metric.
-        margin: The smallest difference in it that matters.
+        margin: The smallest difference in the primary metric that matters.
         target: The validation error that `epochs_to_target` needs.
-        source: The study's.
-        fault: Takes down what is wrong, and at which place of the file.
-        number: Reads a number above a least one.
-        line: Gives the line of a place.
+        source: The study's source, which is also a claim's by default.
+        fault: Records a fault: its place in the file, and what is wrong.
+        number: Reads a number that must be above a lower bound.
+        line: Returns the line of a place in the file.
     """
 
     arms: Sequence[str]
@@ -50,7 +50,7 @@ class Claims:
         return tuple(claim for claim in read if claim is not None)
 
     def known(self, path: str, metric: str) -> None:
-        """Check that runs have a metric of this name, by which something can be claimed."""
+        """Check that there is a metric of this name, and that a claim can be made with it."""
         if (why := why_unknown(metric) or metric_of(metric).no_claim) is not None:
             self.fault(path, f"the metric {metric}: {why}")
         if metric == TARGET and self.target is None:
@@ -81,7 +81,7 @@ class Claims:
         )
 
     def _compared(self, value: Mapping[str, Any]) -> Compared:
-        """Read what a claim compares; what it leaves out is the study's metric, or its baseline."""
+        """Read what a claim compares; by default the study's metric, against its baseline."""
         arm, metric = str(value["arm"]), str(value.get("metric", self.metric))
         other = str(value.get("against_metric", metric))
         default = arm if other != metric or not self.arms else self.arms[0]
@@ -89,7 +89,7 @@ class Claims:
         return Compared(arm, metric, str(value.get("against", default)), other, statistic)
 
     def _margin(self, path: str, value: Mapping[str, Any], metric: str) -> float | None:
-        """Read a claim's margin: the study's is of the means of its primary metric alone."""
+        """Read a claim's margin; the study's own is for means of its primary metric only."""
         spread = value.get("statistic") == "spread"
         own = self.number(f"{path}.margin", value.get("margin"), 1 if spread else 0)
         return (
@@ -97,7 +97,7 @@ class Claims:
         )
 
     def _check(self, path: str, what: Compared, value: Mapping[str, Any]) -> None:
-        """Check what a claim compares, and that it is claimed once."""
+        """Check the two sides of a claim, and that no other claim compares the same."""
         self.known(f"{path}.metric", what.metric)
         if what.against_metric != what.metric:
             self.known(f"{path}.against_metric", what.against_metric)
@@ -105,14 +105,16 @@ class Claims:
         for key in lost if self.arms else ():
             name = getattr(what, key)
             hint = nearest(name, self.arms)
-            self.fault(f"{path}.{key}", f"the claim names the arm {name}: there is none{hint}")
+            self.fault(
+                f"{path}.{key}", f"the claim names the arm {name}, which does not exist{hint}"
+            )
         if lost:
             return
         line = self.line(path)
         if len(what.both_ways) == 1:
             self.fault(f"{path}.arm", _with_itself(what.arm, value))
         elif (other := self._told.setdefault(what.both_ways, line)) != line:
-            self.fault(path, f"the claim compares the same as that of line {other}")
+            self.fault(path, f"the claim compares the same as the one in line {other}")
 
 
 def _with_itself(arm: str, value: Mapping[str, Any]) -> str:

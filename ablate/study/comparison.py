@@ -1,7 +1,8 @@
-"""Brings a study about: tunes for each arm, trains the arms, measures what is to be measured.
+"""Plans and runs a study: tunes each arm, trains the arms, measures the trained runs.
 
-What the study says, and what was tuned, is written beside its runs as study.json, from which the
-report takes question, claims and baseline. A study that tunes is two plans, one after the other.
+The study and the tuned values are written beside its runs, to study.json; the report takes the
+question, the claims and the baseline from there. A study that tunes is two plans, one after the
+other.
 """
 
 from __future__ import annotations
@@ -43,9 +44,9 @@ class StudyPlan:
 
     Attributes:
         study: The study.
-        request: What the user asked for beside its name.
-        tuning: The runs that tune, or None where nothing is tuned.
-        reported: The runs that are reported; tuned knobs stand at their first values.
+        request: The rest of the user's request, without the study's name.
+        tuning: The tuning runs, or None if nothing is tuned.
+        reported: The runs to report; until tuning is done, tuned knobs have their first values.
     """
 
     study: Study
@@ -55,28 +56,28 @@ class StudyPlan:
 
     @property
     def plans(self) -> list[Plan]:
-        """What is trained, one plan after the other."""
+        """The plans, in the order in which they are trained."""
         return [self.reported] if self.tuning is None else [self.tuning, self.reported]
 
     @property
     def runs(self) -> list[Run]:
-        """All runs: those that tune, then those that are reported."""
+        """All runs: the tuning runs, then the reported ones."""
         return [run for planned in self.plans for run in planned.runs]
 
 
-def compare(request: Request, *, whole: bool = False) -> StudyPlan:
+def plan_study(request: Request, *, whole: bool = False) -> StudyPlan:
     """Check and plan a study.
 
     Args:
-        request: It names the study.
-        whole: As of `plan`.
+        request: A request that names a study.
+        whole: As in `plan`.
 
     Raises:
         AblateError: Something is wrong with the request or with the study's file; nothing was
             started.
     """
     name, scale = request.study, request.scale
-    assert name is not None, "a study is asked for"
+    assert name is not None, "the request names a study"
     own = tuple(o for o in request.overrides if not o.startswith("+study="))
     request = replace(request, overrides=own, multirun=True)
     found = read_study(name, scale)
@@ -84,7 +85,7 @@ def compare(request: Request, *, whole: bool = False) -> StudyPlan:
     tuning = None
     if found.tuning is not None:
         tuning = _planned(found, request, of_tuning(found, own), whole)
-    # Tuned knobs stand at their first values until they are chosen: what is wrong is told now.
+    # Tuned knobs get their first values for now, so that faults are found before any training.
     first = {arm.name: choice for arm in found.arms for choice in grid(found, arm)[:1]}
     reported = _reported(found, request, first, whole)
     if faults := measurement.unfit(found, reported.runs):
@@ -92,8 +93,8 @@ def compare(request: Request, *, whole: bool = False) -> StudyPlan:
     return StudyPlan(found, request, tuning, reported)
 
 
-def bring_about(comparison: StudyPlan) -> Outcome:
-    """Tune, train what is reported, then measure what is to be measured of it."""
+def run_study(comparison: StudyPlan) -> Outcome:
+    """Tune, train the reported runs, then measure them."""
     if comparison.tuning is None:
         return _reported_on(comparison, {})
     before = _executed(comparison.tuning)
@@ -107,7 +108,7 @@ def bring_about(comparison: StudyPlan) -> Outcome:
 
 
 def _reported_on(comparison: StudyPlan, choices: Mapping[str, Choice]) -> Outcome:
-    """Train and measure the runs that are reported; write down what the report is to know."""
+    """Train and measure the reported runs; write study.json for the report."""
     found, reported = comparison.study, comparison.reported
     outcome, faults = None, list[str]()
     with stops() as caught:
@@ -122,13 +123,13 @@ def _reported_on(comparison: StudyPlan, choices: Mapping[str, Choice]) -> Outcom
 
 
 def _measured(runs: Sequence[Run], measure: Measurement) -> list[str]:
-    """Measure what is not in the records yet; return what could not be measured."""
+    """Measure what the records lack; return what could not be measured, a sentence each."""
     asked = measurement.wanted(measure)
     distinct = {run.directory: run for run in runs}
     left = [run for run in distinct.values() if _lacks(run, asked)]
     if not left:
         return []
-    from ablate.study.measuring import measure_all  # with it torch
+    from ablate.study.measuring import measure_all  # loads torch
 
     return measure_all(left, len(distinct), measure)
 
@@ -139,7 +140,7 @@ def _lacks(run: Run, asked: Wanted) -> bool:
 
 
 def _executed(planned: Plan) -> Outcome:
-    """Train a plan; records that an earlier version of the study left get their present names."""
+    """Train a plan; records of an earlier version of the study get their current names."""
     outcome = execute(planned)
     if outcome.stop is None:
         for run in planned.runs:
@@ -174,7 +175,7 @@ def _write(comparison: StudyPlan, choices: Mapping[str, Choice], unmeasured: Seq
 
 
 def _require_free(study: Study, overrides: Sequence[str]) -> None:
-    """Check that a request leaves to a study what the study decides.
+    """Check that a request sets nothing that the study decides.
 
     Raises:
         AblateError: It sets a tuned knob or the seed, or names several values.
@@ -196,7 +197,7 @@ def _require_free(study: Study, overrides: Sequence[str]) -> None:
 
 
 def _sweeps(override: str) -> bool:
-    """Tell whether an override names several values; what does not parse is told elsewhere."""
+    """Tell whether an override names several values; if it does not parse, planning reports it."""
     try:
         return bool(OverridesParser.create().parse_override(override).is_sweep_override())
     except HydraException:
@@ -204,16 +205,16 @@ def _sweeps(override: str) -> bool:
 
 
 def _label(run: Run) -> None:
-    """Give a record that an earlier version of the study left its arm's present name."""
-    if _bears_its_names(run, record.read(run.directory)):
+    """Write the current study and arm into a record that an earlier version of the study left."""
+    if _has_its_names(run, record.read(run.directory)):
         return
     with record.claim(run.directory):
         now = record.read(run.directory)  # another process may have written meanwhile
-        if now is not None and not _bears_its_names(run, now):
+        if now is not None and not _has_its_names(run, now):
             record.write(run.directory, now | {"study": run.study, "arm": run.arm})
 
 
-def _bears_its_names(run: Run, found: record.Record | None) -> bool:
+def _has_its_names(run: Run, found: record.Record | None) -> bool:
     return found is None or (found["study"], found["arm"]) == (run.study, run.arm)
 
 
@@ -221,14 +222,14 @@ def _bears_its_names(run: Run, found: record.Record | None) -> bool:
 
 
 def tuned(study: Study, planned: Sequence[Planned]) -> dict[str, Choice] | Stop:
-    """Choose for each arm the setting with the best mean over the tuning seeds, on validation.
+    """Choose for each arm the setting with the best mean of the tuning metric over tuning seeds.
 
-    A setting of which a run failed or diverged is not chosen; of equal ones the first is.
+    A setting with a failed or diverged run is not chosen; among equals, the first one is.
 
     Returns:
-        Arm -> its setting; or, where no setting of an arm finished, what is to be said of that.
+        Arm -> its setting; or a stop, if no setting of an arm finished.
     """
-    assert study.tuning is not None, "it is asked for where something is tuned"
+    assert study.tuning is not None, "the study tunes"
     metric = study.tuning.metric
     sign = -1 if metric_of(metric).better == "higher" else 1
     chosen: dict[str, Choice] = {}
@@ -255,7 +256,7 @@ def _is_of(plan: Planned, arm: Any, setting: Choice) -> bool:
 
 
 def _validation(run: Run, metric: str, sign: int) -> float:
-    """Read what a tuning run is to have least of; without an end, it has infinitely much."""
+    """Read the number that tuning minimizes; infinite if the run did not finish."""
     found = record.read(run.directory)
     value = None if found is None else found["metrics"].get(metric)
     return math.inf if value is None else sign * float(value)

@@ -1,4 +1,4 @@
-"""Reads a study's file, and tells what is wrong with it, line by line."""
+"""Reads a study's file, and reports each fault with its line."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ _KEYS = (
     *("question", "source", "fixed", "scale", "arms", "design", "factors", "ingredients"),
     *("baseline", "seeds", "metric", "margin", "target", "tune", "equal", "measure", "claims"),
 )
-_DECIDED = {"seed": "seeds: says which there are", "name": "a study bears its file's name"}
+_DECIDED = {"seed": "use seeds: for that", "name": "a study has the name of its file"}
 _NEEDED = ("question", "source", "seeds", "claims")
 _OF_AN_ARM = ("set", "seeds", "tune")
 T = TypeVar("T")
@@ -37,14 +37,14 @@ def read_study(name: str, scale: str = "quick") -> Study:
         scale: ``quick`` or ``full``.
 
     Raises:
-        AblateError: There is no such file, or something in it is wrong; each fault is told with its
-            line.
+        AblateError: There is no such file, or something in it is wrong; each fault is listed with
+            its line.
     """
     return _Reader(find(name), scale).study()
 
 
 class _Reader:
-    """Reads one file, and gathers what is wrong with it."""
+    """Reads one file, and collects its faults."""
 
     def __init__(self, file: Path, scale: str) -> None:
         self.file, self.scale = file, scale
@@ -53,7 +53,7 @@ class _Reader:
         self.values = self._load()
 
     def study(self) -> Study:
-        """Put the study together.
+        """Read the whole study.
 
         Raises:
             AblateError: Something is wrong.
@@ -110,7 +110,7 @@ class _Reader:
         return values
 
     def _mark(self, node: Any, path: str) -> None:
-        """Take down the line of every key and entry."""
+        """Note the line of every key and entry."""
         self.lines.setdefault(path, node.start_mark.line + 1)
         if isinstance(node, yaml.MappingNode):
             for key, value in node.value:
@@ -118,7 +118,7 @@ class _Reader:
                 first = self.lines.get(inner)
                 self.lines[inner] = key.start_mark.line + 1
                 if first is not None:
-                    self._fault(inner, f"{key.value} stands twice, in line {first} too")
+                    self._fault(inner, f"{key.value} is given twice, first in line {first}")
                 self._mark(value, inner)
         elif isinstance(node, yaml.SequenceNode):
             for number, value in enumerate(node.value):
@@ -165,7 +165,7 @@ class _Reader:
     def _at_scale(
         self, path: str, value: dict[str, Any], read: Callable[[str, Any], T]
     ) -> T | None:
-        """Read a value for each scale, and choose."""
+        """Read a value for each scale; return the one for this scale."""
         if set(value) != set(SCALES):
             self._fault(path, f"{path} has a value for each scale: {' and '.join(SCALES)}")
             return None
@@ -183,7 +183,7 @@ class _Reader:
         return tuple(value)
 
     def _number(self, path: str, value: Any, least: float = 0) -> float | None:
-        """Read a number above a least one."""
+        """Read a number > `least`."""
         if isinstance(value, dict):
             return self._at_scale(path, value, lambda inner, v: self._number(inner, v, least))
         if value is None:
@@ -208,7 +208,7 @@ class _Reader:
         wanted = "factors" if design in ("factorial", "one_at_a_time") else "ingredients"
         parts = self.values.get(wanted)
         if given != [wanted] or not isinstance(parts, dict) or not parts:
-            self._fault("design", f"design={design} takes {wanted} (a mapping), and nothing beside")
+            self._fault("design", f"design={design} takes {wanted} (a mapping), and nothing else")
             return ()
         if wanted == "factors":
             listed_ = {n: read_values(f"factors.{n}", v, self._fault) for n, v in parts.items()}
@@ -285,5 +285,5 @@ class _Reader:
         for arm in study.arms:
             if len(study.seeds_of(arm)) < 2:
                 path = f"arms.{arm.name}" if arm.seeds is not None else "seeds"
-                self._fault(path, f"{arm.name} has one seed: no verdict can come of fewer than two")
+                self._fault(path, f"{arm.name} has one seed: a verdict needs at least two")
                 return

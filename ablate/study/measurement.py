@@ -1,4 +1,4 @@
-"""What a study measures of its runs after training: its settings, and the metrics it gives."""
+"""A study's measurements after training: their settings, and the metrics that they give."""
 
 from __future__ import annotations
 
@@ -33,12 +33,12 @@ def read(given: Any, line: int, fault: Fault) -> Measurement | None:
     """Read the `measure` of a study's file.
 
     Args:
-        given: What stands there.
-        line: Where it stands.
-        fault: Takes down what is wrong, and at which place of the file.
+        given: Its value in the file.
+        line: Its line in the file.
+        fault: Records a fault: its place in the file, and what is wrong.
 
     Returns:
-        What is measured, or None where something is wrong.
+        What to measure, or None if something is wrong.
     """
     if not isinstance(given, dict) or not given or not set(given) <= set(_COMMANDS):
         fault("measure", "measure has evaluate, inspect or both: a list of settings each")
@@ -63,14 +63,14 @@ def read(given: Any, line: int, fault: Fault) -> Measurement | None:
 
 
 def wanted(measure: Measurement, device: str = "cpu") -> Wanted:
-    """Resolve what a study measures.
+    """Resolve a study's measurements.
 
     Args:
-        measure: What its file says.
-        device: Where its runs train: they are measured there, unless it says otherwise.
+        measure: The settings in its file.
+        device: Where its runs train, and are measured unless the settings name a device.
 
     Raises:
-        AblateError: A setting is wrong; every fault is told.
+        AblateError: A setting is wrong; it lists every fault.
     """
     how = look = None
     if measure.evaluate is not None:
@@ -79,7 +79,9 @@ def wanted(measure: Measurement, device: str = "cpu") -> Wanted:
         given = of_words(INSPECT, measure.inspect)
         look, faults = given.values, list(given.faults)
         if look["every"] is not None:
-            faults.append(f"every={look['every']}: a study's runs are looked at at both ends alone")
+            faults.append(
+                f"every={look['every']}: a study inspects its runs only before and after training"
+            )
         if faults:
             raise AblateError(*faults)
     return Wanted(how, look)
@@ -89,15 +91,15 @@ def wanted(measure: Measurement, device: str = "cpu") -> Wanted:
 
 
 def check_names(values: Mapping[str, Any], study: Study, fault: Fault) -> None:
-    """Check that what is measured gives the metrics that a study's file names.
+    """Check that a study measures the metrics that its file names.
 
     Args:
-        values: The file's.
+        values: The file's content.
         study: The study read from it.
-        fault: Takes down what is wrong, and at which place of the file.
+        fault: Records a fault: its place in the file, and what is wrong.
     """
     if values.get("measure") is not None and study.measure is None:
-        return  # that it is wrong has been told
+        return  # its fault is already recorded
     named = {"metric": study.metric}
     claims = values.get("claims")
     for number, claim in enumerate(claims if isinstance(claims, list) else ()):
@@ -113,8 +115,8 @@ def why_not_measured(name: str, measure: Measurement | None) -> str | None:
     """Say why no measurement of a study gives a metric, or None if one does.
 
     Args:
-        name: A metric; what training records is no concern of measurements.
-        measure: What the study measures, or None; its settings are sound.
+        name: A metric; None is returned for any that training itself records.
+        measure: What the study measures, or None; its settings have been checked.
     """
     metric = metric_of(name)
     if not metric.is_after_training:
@@ -135,7 +137,7 @@ def why_not_measured(name: str, measure: Measurement | None) -> str | None:
 
 
 def names(asked: Wanted) -> list[str]:
-    """List the metrics that are measured; ``<layer>`` stands for the number of any layer."""
+    """List the metrics that are measured, with ``<layer>`` for the number of any layer."""
     how, look = asked.evaluate, asked.inspect
     moments = () if look is None else MOMENTS if look["train"] else MOMENTS[:1]
     evaluated = [
@@ -151,7 +153,7 @@ def names(asked: Wanted) -> list[str]:
 
 
 def _measures(how: EvaluateSettings, group: str) -> bool:
-    """Tell whether an evaluation by these settings measures a group of metrics."""
+    """Tell whether an evaluation with these settings measures a group of metrics."""
     switched = {
         "views": how.views is not None,
         "dropout": how.samples is not None,
@@ -166,11 +168,11 @@ def _measures(how: EvaluateSettings, group: str) -> bool:
 
 
 def unfit(study: Study, runs: Sequence[Run]) -> list[str]:
-    """Say what of a study's measurements its runs have no use for, with file and line.
+    """List measurements of a study that do not apply to its runs, with file and line.
 
     Args:
-        study: A study, its file checked.
-        runs: Those that it reports.
+        study: A study whose file has been checked.
+        runs: The runs that it reports.
     """
     if study.measure is None:
         return []
@@ -204,7 +206,7 @@ def _idle(asked: Wanted, runs: Sequence[Run]) -> list[str]:
 
 
 def _lacking(name: str, run: Run, asked: Wanted) -> str | None:
-    """Say why a run will not have a metric that is measured, or None."""
+    """Say why a run will lack a metric that the study measures, or None."""
     metric, how = metric_of(name), asked.evaluate
     if metric.kind == "evaluate" and how is not None:
         if metric.group == "dropout" and not may_drop(run.config):

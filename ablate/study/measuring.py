@@ -1,8 +1,8 @@
-"""Measures the runs of a study after training: on a CPU in worker processes, on a GPU in turn.
+"""Measures the runs of a study after training: in parallel on a CPU, one by one on a GPU.
 
-They are measured on this machine, wherever they were trained. Each run is measured by itself and
-written down at once, so that what was cut off goes on. How many processes there are, and threads in
-each, follows from the study and not from what is left.
+Runs are measured on this machine, wherever they were trained. Each run is measured separately and
+recorded at once, so an interrupted study can continue. The number of processes, and of threads in
+each, follows from the whole study, not from what is left, since threads can change the last bits.
 """
 
 from __future__ import annotations
@@ -26,22 +26,22 @@ from ablate.plan.run import Run
 from ablate.study import measurement
 from ablate.study.study import Measurement
 
-_POLL = 0.1  # seconds between two looks at whether a stop was asked for
+_POLL = 0.1  # seconds between two checks for a requested stop
 
 
 def measure_all(left: Sequence[Run], count: int, measure: Measurement) -> list[str]:
     """Measure runs.
 
     Args:
-        left: Finished runs whose records do not hold it yet.
-        count: How many runs the study reports, these among them.
-        measure: What is measured.
+        left: Finished runs whose records lack some of the measurements.
+        count: Number of all runs that the study reports, including these.
+        measure: What to measure.
 
     Returns:
-        What could not be measured and why, a sentence each; told on standard error, too.
+        What could not be measured and why, a sentence each; also printed to standard error.
 
     Raises:
-        KeyboardInterrupt: A stop was asked for.
+        KeyboardInterrupt: A stop was requested.
         DiskFullError: There is no space left for a record.
     """
     left = [run.settled() for run in left]
@@ -55,7 +55,7 @@ def measure_all(left: Sequence[Run], count: int, measure: Measurement) -> list[s
         for number, (run, told) in enumerate(found, start=1):
             how = "could not be measured" if told else "measured"
             line = f"{how} {number}/{len(left)}: {run.arm}, seed {run.config['seed']}"
-            # Through the bar, which steps aside for a line: nothing is torn.
+            # tqdm clears its bar before the line and redraws it after, so the two do not mix.
             tqdm.write(f"{line}{''.join(f'; {fault}' for fault in told)}", file=sys.stderr)
             bar.update()
             faults += told
@@ -81,7 +81,7 @@ def _by_workers(
                 done, _ = wait(left, timeout=_POLL, return_when=FIRST_COMPLETED)
                 for future in done:
                     yield left.pop(future), _result(future)
-        finally:  # what a worker was writing is written beside its place, and not left half done
+        finally:  # killing is safe: records are written to a draft file, then renamed
             pool.shutdown(wait=True, kill_workers=True)
     if stop.asked:
         raise KeyboardInterrupt
@@ -95,14 +95,14 @@ def _result(future: Future[Sequence[str]]) -> Sequence[str]:
 
 
 def _measured(run: Run, wanted: Wanted) -> Sequence[str]:
-    """Measure a run in whatever process this is; return what went wrong."""
+    """Measure a run in the current process; return what went wrong, a sentence each."""
     try:
         measure_run(run, wanted)
     except DiskFullError:
         raise
     except AblateError as error:
         return error.faults
-    # Anything may go wrong in a network of the user's; it is told, and the others go on.
+    # The user's own network may raise any error; it is reported, and the other runs go on.
     except Exception as error:
         _log(run.directory)
         return [f"{run.directory}: {type(error).__name__}: {error}; its run.log has the traceback"]

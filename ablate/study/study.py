@@ -1,27 +1,27 @@
-"""Study files: a question, its arms, its seeds, its claims. Read here, and checked line by line.
+"""What a study is: a question with arms, seeds and claims, as `study.file` reads it from YAML.
 
 A study file is YAML:
 
     question: Does dropout in the dense layer lower the error of a small CNN on few images?
     source: Srivastava et al. 2014, JMLR 15, section 6.1
-    fixed: [data=mnist, data.train_size=1000, epochs=20]   # of every run
-    scale:                                                 # more that is fixed, by `scale=`
+    fixed: [data=mnist, data.train_size=1000, epochs=20]   # for every run
+    scale:                                                 # more fixed knobs, chosen by `scale=`
       quick: [data=digits]
       full: [data.train_size=null]
     arms:                                                  # scientific knobs, by name
       plain: []
       dropout: [dropout.dense=0.5]
       Adam: {set: [optimizer=adam], seeds: [100, 101], tune: {optimizer.lr: [0.001, 0.01, 0.1]}}
-    baseline: plain                                        # the first arm, if not named
-    seeds: {quick: 10, full: 20}                           # 0 to 9, or a list; by scale, or one
-    metric: test/error                                     # the primary one
+    baseline: plain                                        # by default the first arm
+    seeds: {quick: 10, full: 20}                           # 10 is 0 to 9; or a list; scale optional
+    metric: test/error                                     # the primary metric
     margin: 0.002                                          # the smallest difference that matters
     target: 0.05                                           # val error, for `epochs_to_target`
-    tune:                                                  # nuisance knobs, for each arm alike
+    tune:                                                  # nuisance knobs, tuned for each arm
       knobs: {optimizer.lr: [0.0005, 0.001, 0.002]}
       seeds: [1000, 1001]
-    equal: epochs                                          # what is held equal
-    measure:                                               # of every finished run, after training
+    equal: epochs                                          # or steps: held equal between arms
+    measure:                                               # for every finished run, after training
       evaluate: [samples=50, perturb=false]                # settings of `ablate evaluate`
       inspect: []                                          # of `ablate inspect`: images, train
     claims:
@@ -33,19 +33,20 @@ A study file is YAML:
         metric: evaluate/correlation/mean                  # see `ablate.metrics`
         direction: lower
 
-An arm's `tune` takes the place of the study's knobs, with as many settings. `margin` too may differ
-by scale. What a claim may say:
+An arm's own `tune` replaces the study's knobs, and must have as many settings. `margin` may also
+differ by scale. The keys of a claim:
 
-    claim, arm        in words, and of which arm
-    direction         lower, higher, differs; or equivalent: no difference of the margin or more
-    against           the other arm; else the baseline, or with against_metric the same arm
-    metric            of the arm; else the study's
-    against_metric    of the other, over the same seeds; else the same metric
-    statistic         mean (by default) or spread: the standard deviation over seeds, as a ratio
-    margin            else the study's, for the mean of its metric; of spread a ratio above 1
-    source            else the study's
+    claim             the claim in words
+    arm               the arm that it is about
+    direction         lower, higher, differs; or equivalent: the difference is below the margin
+    against           the other arm; by default the baseline or, with against_metric, the same arm
+    metric            metric of the arm; by default the study's
+    against_metric    metric of the other arm, over the same seeds; by default the same metric
+    statistic         mean (the default), or spread: the standard deviation over seeds, as a ratio
+    margin            for spread a ratio above 1; by default, for means of its metric, the study's
+    source            by default the study's
 
-In place of `arms`, a design: `factorial` or `one_at_a_time` with `factors` (knob: values),
+Instead of `arms`, a design: `factorial` or `one_at_a_time` with `factors` (knob: values),
 `leave_one_out` or `add_one_in` with `ingredients` (name: overrides).
 """
 
@@ -70,10 +71,10 @@ class Arm:
 
     Attributes:
         name: Its name.
-        overrides: What it sets.
-        seeds: Seeds of its own, where they are not the study's.
-        grid: Values of its own for what is tuned, where they are not the study's.
-        line: Where it stands in the file.
+        overrides: The overrides that make it.
+        seeds: Its own seeds, or None to use the study's.
+        grid: Its own values of the tuned knobs, or None to use the study's.
+        line: Its line in the file.
     """
 
     name: str
@@ -85,12 +86,12 @@ class Arm:
 
 @dataclass(frozen=True)
 class Tuning:
-    """Nuisance knobs that are chosen for each arm, on the validation split.
+    """Nuisance knobs that are tuned for each arm, on the validation split.
 
     Attributes:
         knobs: Knob -> its values, in the order of the grid.
         seeds: Seeds of the tuning runs; none of them is reported.
-        metric: What is brought to its better side.
+        metric: The metric that tuning optimizes.
     """
 
     knobs: Mapping[str, tuple[str, ...]]
@@ -100,12 +101,12 @@ class Tuning:
 
 @dataclass(frozen=True)
 class Measurement:
-    """What is measured of every finished run after training.
+    """What a study measures after training, for every finished run.
 
     Attributes:
-        evaluate: Settings of `ablate evaluate`, ``name=value``, or None.
-        inspect: Settings of `ablate inspect`, or None.
-        line: Where it stands in the file.
+        evaluate: Settings of `ablate evaluate`, ``name=value``, or None to skip it.
+        inspect: Settings of `ablate inspect`, or None to skip it.
+        line: Its line in the file.
     """
 
     evaluate: tuple[str, ...] | None
@@ -115,23 +116,24 @@ class Measurement:
 
 @dataclass(frozen=True)
 class Study:
-    """A study, read and checked as far as its file goes.
+    """A study as its file describes it; the file has been checked, its runs have not.
 
     Attributes:
-        name: Of the file.
-        file: Its path.
-        question: What is asked.
-        source: Who says so.
-        fixed: What every run sets.
+        name: The file's name, without its ending.
+        file: The file's path.
+        question: The question that the study asks.
+        source: Where the question or its answer was published.
+        fixed: Overrides of every run.
         arms: The arms, the baseline first.
         seeds: Seeds of every arm that has none of its own.
         metric: The primary metric.
-        margin: The smallest difference in it that matters, or None.
+        margin: The smallest difference in the primary metric that matters, or None.
         target: The validation error of `epochs_to_target`, or None.
         tuning: What is tuned for each arm, or None.
         equal: What is held equal between arms: ``epochs`` or ``steps``.
-        claims: What is claimed.
-        measure: What is measured of its runs after training, or None.
+        claims: The claims.
+        lines: Place in the file (``arms.plain``) -> its line.
+        measure: What is measured after training, or None.
     """
 
     name: str
@@ -156,11 +158,11 @@ class Study:
         return self.arms[0]
 
     def seeds_of(self, arm: Arm) -> tuple[int, ...]:
-        """Give the seeds of an arm: its own, or the study's."""
+        """Return an arm's seeds: its own, or the study's."""
         return self.seeds if arm.seeds is None else arm.seeds
 
     def grid_of(self, arm: Arm) -> Mapping[str, tuple[str, ...]]:
-        """Give the knobs that are tuned for an arm, with their values: its own, or the study's."""
+        """Return the knobs tuned for an arm, with their values: its own, or the study's."""
         shared = {} if self.tuning is None else self.tuning.knobs
         return shared if arm.grid is None else arm.grid
 
@@ -185,6 +187,6 @@ def find(name: str) -> Path:
         return files.CONF / files.STUDIES / f"{name}.yaml"
     hint = nearest(name, shipped())
     raise AblateError(
-        f"+study={name}: there is no such study{hint}; `ablate studies` lists them, and a file of"
-        " your own is named by its path (+study=path/to.yaml)"
+        f"+study={name}: there is no such study{hint}; `ablate studies` lists them; for a file of"
+        " your own give its path (+study=path/to.yaml)"
     )

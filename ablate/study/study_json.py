@@ -1,7 +1,7 @@
-"""study.json: what a study asked, what was tuned, and which runs it reports, beside these runs.
+"""study.json: a study's question, tuned values and reported runs, in the folder of its runs.
 
-Written when a study is run, and read by its report. The names in the file are a contract: change
-none of them. A file of an earlier version, which lacks some, reads all the same.
+It is written when a study runs, and read by the report. The names in the file are a contract: do
+not change them. Files of earlier versions lack some of the names, and can still be read.
 """
 
 from __future__ import annotations
@@ -23,13 +23,13 @@ FILE: Final = "study.json"
 
 @dataclass(frozen=True)
 class WrittenArm:
-    """An arm, as a study wrote it down.
+    """An arm, as read from study.json.
 
     Attributes:
-        overrides: What it sets.
+        overrides: The overrides that make it.
         seeds: Its seeds.
-        tuned: What was chosen for it, a value by knob.
-        grid: Values of its own for what was tuned, where they were not the study's.
+        tuned: Knob -> the value that tuning chose.
+        grid: Its own values of the tuned knobs; empty if it used the study's.
         on_edge: Knobs whose chosen value is the first or last of its grid.
     """
 
@@ -42,24 +42,24 @@ class WrittenArm:
 
 @dataclass(frozen=True)
 class WrittenStudy:
-    """A study, as it was written down beside its runs.
+    """A study, as read from study.json.
 
     Attributes:
-        question: What is asked.
-        source: Who says so, or nothing.
-        fixed: What every run sets.
+        question: The question that the study asks.
+        source: Where the question or its answer was published; may be empty.
+        fixed: Overrides of every run.
         baseline: The arm that the others are compared with.
         metric: The primary metric.
-        margin: The smallest difference in it that matters, or None.
+        margin: The smallest difference in the primary metric that matters, or None.
         target: The validation error of `epochs_to_target`, or None.
         equal: What is held equal between arms: ``epochs`` or ``steps``.
-        arms: By name.
+        arms: Name -> arm.
         tuning: What was tuned for each arm, or None.
-        measure: What is measured of its runs after training, or None.
-        claims: What is claimed.
-        asked_as: How `+study=` names it, or None where the file does not tell where the study lies.
-        command: What the request set beside.
-        runs: Keys of the runs that it reports; None where the file does not tell.
+        measure: What is measured after training, or None.
+        claims: The claims.
+        asked_as: Its name for `+study=`; None if the file does not say where the study's file is.
+        command: The other overrides of the request.
+        runs: Keys of the runs that it reports; None if the file does not say.
         unmeasured: What could not be measured after training, a sentence each.
     """
 
@@ -93,14 +93,14 @@ def write(
     runs: Sequence[str],
     unmeasured: Sequence[str] = (),
 ) -> None:
-    """Write a study down beside its runs, in place of what was written there before.
+    """Write study.json, replacing an earlier one.
 
     Args:
-        folder: Of its runs; made if need be.
+        folder: The folder of its runs; created if missing.
         study: The study.
-        choices: What was tuned: arm -> knob -> value.
-        command: What the request sets beside the study.
-        runs: Keys of the runs that are reported.
+        choices: Tuned values: arm -> knob -> value.
+        command: The request's overrides, other than the study's name.
+        runs: Keys of the reported runs.
         unmeasured: What could not be measured after training, a sentence each.
     """
     folder.mkdir(parents=True, exist_ok=True)
@@ -114,7 +114,7 @@ def write(
 
 
 def _keep_foreign(file: Path) -> None:
-    """Move a file of that name aside that no study wrote."""
+    """Move aside a file of this name that no study wrote."""
     try:
         found = json.loads(file.read_text(encoding="utf-8"))
     except FileNotFoundError:
@@ -126,7 +126,7 @@ def _keep_foreign(file: Path) -> None:
 
 
 def described(study: Study, choices: Mapping[str, Mapping[str, str]]) -> dict[str, Any]:
-    """Give what study.json holds of a study and of what was tuned for it."""
+    """Return the part of study.json that describes the study and its tuned values."""
     return {
         "name": study.name,
         "file": None if study.file.parent == files.CONF / files.STUDIES else str(study.file),
@@ -159,7 +159,7 @@ def _on_edge(grid: Mapping[str, Sequence[str]], choice: Mapping[str, str]) -> li
 
 
 def _told(claim: Claim, baseline: str) -> dict[str, Any]:
-    """Write a claim with all that it compares, what goes without saying among it."""
+    """Write a claim in full, with its defaults filled in."""
     what = claim.compared(baseline)
     return {
         "claim": claim.words,
@@ -179,13 +179,13 @@ def _told(claim: Claim, baseline: str) -> dict[str, Any]:
 
 
 def read(folder: Path) -> WrittenStudy | None:
-    """Read what a study wrote down beside its runs, or None where there is nothing.
+    """Read study.json, or None if there is none.
 
     Args:
-        folder: Of its runs.
+        folder: The folder of the study's runs.
 
     Raises:
-        AblateError: The file does not read; it is named.
+        AblateError: The file cannot be read as a study.
     """
     file = folder / FILE
     try:
@@ -195,9 +195,9 @@ def read(folder: Path) -> WrittenStudy | None:
         return _study(found)
     except FileNotFoundError:
         return None
-    # What a damaged or foreign file holds in place of a study goes wrong in any of these ways.
+    # A damaged or foreign file may raise any of these.
     except (OSError, ValueError, KeyError, TypeError, AttributeError, AblateError) as error:
-        raise AblateError(f"{file} does not read as what a study asks: {error!r}") from error
+        raise AblateError(f"{file} cannot be read as a study: {error!r}") from error
 
 
 def _study(found: Mapping[str, Any]) -> WrittenStudy:
@@ -233,7 +233,7 @@ def _arm(found: Mapping[str, Any]) -> WrittenArm:
 
 
 def _claim(found: Mapping[str, Any]) -> Claim:
-    """Read a claim; what says no more compares means with the baseline."""
+    """Read a claim; if an old file leaves the rest out, it compares means with the baseline."""
     return Claim(
         found["arm"],
         found["metric"],
@@ -264,7 +264,7 @@ def _measure(found: Mapping[str, Any] | None) -> Measurement | None:
 
 
 def _asked_as(found: Mapping[str, Any]) -> str | None:
-    """Give the name of a shipped study, or the path of a file as it was named."""
+    """Return the name of a shipped study, or the path of a file as the user gave it."""
     if "file" not in found and found["name"] not in shipped():
-        return None  # written by a version that did not tell where the file lies
+        return None  # an early version wrote this; it did not record the path
     return str(found.get("file") or found["name"])

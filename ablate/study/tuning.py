@@ -1,4 +1,4 @@
-"""Reads what a study's file tunes for its arms, and tells what is wrong with it."""
+"""Reads what a study's file tunes for its arms, and reports what is wrong with it."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from ablate.study.study import Arm, Tuning
 Grid = dict[str, tuple[str, ...]]
 Fault = Callable[[str, str], None]
 
-FIRST_SEED = 1_000_000  # far from any seed that is reported
+FIRST_SEED = 1_000_000  # far from any reported seed
 
 
 def read_values(path: str, values: Any, fault: Fault) -> tuple[str, ...]:
@@ -43,17 +43,17 @@ def read_tuning(
     """Read what is tuned, and check it against the arms.
 
     Args:
-        given: What stands below `tune`; None tunes nothing.
-        arms: The arms, with grids of their own if they have them.
-        reported: Seeds that are reported.
+        given: The value of `tune` in the file; None tunes nothing.
+        arms: The arms; some may have grids of their own.
+        reported: Seeds of reported runs.
         seeds_of: Reads a list of seeds.
-        fault: Takes down what is wrong, and at which place of the file.
+        fault: Records a fault: its place in the file, and what is wrong.
     """
     if given is None:
         for arm in arms:
             if arm.grid is not None:
                 fault(
-                    f"arms.{arm.name}.tune", f"{arm.name} has a grid, and the study tunes nothing"
+                    f"arms.{arm.name}.tune", f"{arm.name} has a grid, but the study tunes nothing"
                 )
         return None
     if not isinstance(given, dict) or set(given) - {"knobs", "seeds", "metric"}:
@@ -65,13 +65,13 @@ def read_tuning(
     counted = type(own) is int and own > 0
     chosen = range(FIRST_SEED, FIRST_SEED + own) if counted else seeds_of("tune.seeds", own)
     if both := reported & set(chosen):
-        fault("tune.seeds", f"the seed {min(both)} both tunes and is reported")
+        fault("tune.seeds", f"the seed {min(both)} is used for tuning and is reported too")
     for arm in arms:
         _check_arm(arm, knobs, fault)
     metric = str(given.get("metric", "val/error"))
     legal = [m.name for m in METRICS.values() if m.place == "val" and m.kind == "recorded"]
     if metric not in legal:
-        told = f"tune.metric={metric}: validation (val/...) alone may tune: {listed(legal)}"
+        told = f"tune.metric={metric}: only validation metrics (val/...) may tune: {listed(legal)}"
         fault("tune.metric", told)
     return Tuning(knobs, tuple(chosen), metric)
 
@@ -82,9 +82,9 @@ def _check_arm(arm: Arm, shared: Grid, fault: Fault) -> None:
     grid = shared if arm.grid is None else arm.grid
     own, budget = (math.prod(map(len, knobs.values())) for knobs in (grid, shared))
     if own != budget:
-        told = f"{arm.name} has {own} settings to tune, the study {budget}: budgets are equal"
+        told = f"{arm.name} has {own} settings to tune, the study {budget}: these must be equal"
         fault(place, told)
     sets = {override.partition("=")[0].lstrip("+") for override in arm.overrides}
     for knob in grid:
         if knob in sets:
-            fault(f"{place}.{knob}", f"{knob} is tuned, and the arm {arm.name} sets it too")
+            fault(f"{place}.{knob}", f"{knob} is tuned, but the arm {arm.name} sets it")

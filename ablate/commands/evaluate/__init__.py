@@ -1,1 +1,1 @@
-"""`ablate evaluate`: saved runs again."""
+"""`ablate evaluate`: measures saved runs again."""

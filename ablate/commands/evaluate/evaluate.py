@@ -1,10 +1,10 @@
-"""`ablate evaluate`: a saved run again, or all runs below a path.
+"""`ablate evaluate`: measures a saved run again, or all runs below a path.
 
-What is measured goes into the record under `evaluate`, by split and kind: `plain`, `views`,
-`dropout`, `deletion`, `correlation`, `calibration`, `classes`, `perturbation`. A kind replaces what
-was measured of it before and leaves the others; training's metrics stay as they are. Curves and
-pictures go into `<run>/evaluate/` (of validation images into `evaluate/val/`), those of several
-runs together into `<path>/evaluate/`.
+Results go into the record under `evaluate`, by split and kind: `plain`, `views`, `dropout`,
+`deletion`, `correlation`, `calibration`, `classes`, `perturbation`. A kind that is measured again
+replaces its old result; other kinds and training's metrics stay as they are. Curves and pictures go
+into `<run>/evaluate/` (for validation images `evaluate/val/`); those that compare several runs go
+into `<path>/evaluate/`.
 """
 
 from __future__ import annotations
@@ -38,19 +38,19 @@ _OF_ALL = ("calibration", "deletion", "correlation", "perturbation")  # compared
 
 @dataclass(frozen=True)
 class Evaluation:
-    """What was found of some runs.
+    """The results of an evaluation.
 
     Attributes:
-        runs: A row a run: ``path``, ``key``, ``arm``, ``seed``, then every number that the record
-            holds under `evaluate` of this split, by its path there (``views/error``,
+        runs: A row for each run: ``path``, ``key``, ``arm``, ``seed``, then every number that was
+            measured, by its path in the record's `evaluate` of this split (``views/error``,
             ``dropout/arithmetic/loss``); fractions, nats.
-        frames: Curves by name, with ``key``, ``arm`` and ``seed`` in front: ``calibration``,
-            ``deletion``, ``correlation``, ``perturbation``; of a single run also ``predictions``
-            (a row an image), ``worst`` (unless left out) and ``confusion``.
-        figures: Pictures by name: of the single run, or of the arms side by side.
+        frames: Name -> curves, which start with ``key``, ``arm`` and ``seed``: ``calibration``,
+            ``deletion``, ``correlation``, ``perturbation``; for a single run also ``predictions``
+            (a row for each image), ``worst`` (unless left out) and ``confusion``.
+        figures: Name -> picture: of the single run, or of the arms side by side.
         folder: Where they were written.
-        faults: What could not be evaluated, and why.
-        single: Whether it was one run that was asked for.
+        faults: Runs that could not be evaluated, and why.
+        single: Whether the request was for one run.
     """
 
     runs: pd.DataFrame
@@ -65,11 +65,11 @@ def evaluate(path: Path, wanted: EvaluateSettings) -> Evaluation:
     """Evaluate a run, or all runs below a path.
 
     Args:
-        path: A run's folder, a sweep's, or any above.
+        path: A run's folder, a sweep's, or any folder above.
         wanted: What to evaluate.
 
     Raises:
-        AblateError: There is no run that can be evaluated, or a setting touches none.
+        AblateError: No run can be evaluated, or a setting has no effect on any run.
         DiskFullError: There is no space left for the results.
     """
     single = (path / record.RECORD).is_file()
@@ -103,7 +103,7 @@ def evaluate(path: Path, wanted: EvaluateSettings) -> Evaluation:
 
 @dataclass(frozen=True)
 class _Done:
-    """A run that was evaluated; of several runs only what is compared is kept."""
+    """An evaluated run; of several runs, only the curves that are compared are kept."""
 
     folder: Path
     about: Mapping[str, Any]
@@ -138,7 +138,7 @@ def _together(
 def _checked(
     folders: Iterable[Path], path: Path
 ) -> tuple[dict[Path, Mapping[str, Any]], list[str]]:
-    """Read of each record what is needed; what cannot be evaluated is told, unless that is all.
+    """Read the needed parts of each record; return them, and what is wrong with other records.
 
     Raises:
         AblateError: There is nothing to evaluate.
@@ -158,11 +158,13 @@ def _checked(
 
 
 def _one(folder: Path, wanted: EvaluateSettings, say: Say) -> tuple[Found, dict[str, Figure]]:
-    """Evaluate a run and write down what was found, while no other process may train it."""
+    """Evaluate a run and write the results, while holding it against other processes."""
     with writing(folder), record.claim(folder, wait=False) as held:
         if not held:
             raise AblateError(f"{folder} is trained or evaluated by another process right now")
-        entry = check(folder, record.read_whole(folder))  # as it is now that nobody else writes it
+        entry = check(
+            folder, record.read_whole(folder)
+        )  # read again, now that no other process can write it
         written.require_folder(_place(folder, wanted.split))
         saved = open_run(folder, entry, wanted.device)
         found = measure(saved, wanted, say)
@@ -174,7 +176,7 @@ def _one(folder: Path, wanted: EvaluateSettings, say: Say) -> tuple[Found, dict[
 
 
 def _worst(saved: Saved, found: Found, split: str) -> Any:
-    """Take the worst images as they are stored, [N, C, H, W]; None where they are left out."""
+    """Return the worst images as they are stored, [N, C, H, W], or None if left out."""
     if "worst" not in found.frames:
         return None
     return saved.split(split).images[found.frames["worst"]["image"].tolist()].cpu().numpy()
@@ -185,17 +187,17 @@ def _place(folder: Path, split: str) -> Path:
 
 
 def _write(place: Path, tables: Mapping[str, pd.DataFrame], figures: Mapping[str, Figure]) -> None:
-    def lay(folder: Path) -> None:
+    def write(folder: Path) -> None:
         for name, frame in tables.items():
             frame.to_csv(folder / f"{name}.csv", index=False)
         for name, figure in figures.items():
             drawing.save(figure, folder, name)
 
-    written.put(place, FOLDER, lay)
+    written.put(place, FOLDER, write)
 
 
 def _numbers(entries: Mapping[str, Any], prefix: str = "") -> dict[str, float]:
-    """List every single number below some entries, by its path."""
+    """Flatten nested entries to path -> number."""
     flat: dict[str, float] = {}
     for name, value in entries.items():
         if isinstance(value, Mapping):
@@ -211,7 +213,7 @@ def _after(about: Mapping[str, Any], frame: pd.DataFrame) -> pd.DataFrame:
 
 
 class _Progress:
-    """What is seen meanwhile, on standard error: a bar on a terminal, else a line a run."""
+    """Shows progress on standard error: a bar on a terminal; with several runs, a line for each."""
 
     def __init__(self, runs: int, single: bool) -> None:
         self._single = single
@@ -228,8 +230,9 @@ class _Progress:
         self._bar.set_postfix_str(kind)
 
     def done(self, folder: Path, found: Found) -> None:
-        """Say what came out of a run; through the bar, which steps aside for a line."""
+        """Print the result of a run."""
         self._bar.update()
         if not self._single:
+            # tqdm clears its bar before the line and redraws it after, so the two do not mix.
             error = found.entries["plain"]["error"]
             tqdm.write(f"{folder}: error {100 * error:.2f} %", file=sys.stderr)

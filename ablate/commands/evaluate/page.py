@@ -1,4 +1,4 @@
-"""What a terminal shows of an evaluation: one run's measures, or a row an arm."""
+"""What a terminal shows of an evaluation: the numbers of one run, or a row for each arm."""
 
 from __future__ import annotations
 
@@ -26,8 +26,8 @@ _ROWS = {
     "dropout/arithmetic": "sub-networks, mean",
     "dropout/geometric": "sub-networks, geometric mean",
 }
-_LETTERS = 20  # of an arm's name that fits beside its numbers
-_OF_ARMS = {  # column -> head
+_LETTERS = 20  # an arm's name that is longer does not fit beside its numbers
+_OF_ARMS = {  # column -> heading
     "plain/error": "error %",
     "views/error": "views",
     "dropout/arithmetic/error": "sub-nets",
@@ -42,7 +42,7 @@ def show(found: Evaluation, console: Console) -> None:
 
     Args:
         found: The evaluation.
-        console: Where to.
+        console: Where to print.
     """
     (_show_run if found.single else _show_arms)(found, console)
     say(console, f"curves and pictures: {found.folder}")
@@ -86,7 +86,7 @@ def _sub_networks(row: Mapping[str, Any]) -> list[str]:
 
 
 def _curves(frames: Mapping[str, pd.DataFrame]) -> list[str]:
-    """Write curves of accuracy as lines of numbers."""
+    """Write curves as lines of numbers."""
     lines = []
     if "deletion" in frames:
         mean = frames["deletion"].groupby("share")["accuracy"].mean()
@@ -113,7 +113,7 @@ def _two_rows(curve: pd.Series[float]) -> list[str]:
 
 
 def _show_arms(found: Evaluation, console: Console) -> None:
-    """Print a row an arm, its means over runs."""
+    """Print a row for each arm, with means over its runs."""
     runs = found.runs
     heads = {name: head for name, head in _OF_ARMS.items() if name in runs}
     half = _half_gone(found.frames)

@@ -18,24 +18,23 @@ if TYPE_CHECKING:
 
 Frames = Mapping[str, pd.DataFrame]
 
-_MOST_ARMS = 14  # that one picture shows
-_ENOUGH = 5  # images of a bin, below which its accuracy is noise
-_LINE = 0.2  # inches of a line of a legend
+_MOST_ARMS = 14  # in one picture
+_ENOUGH = 5  # images in a bin; with fewer, its accuracy is noise
+_LINE = 0.2  # height of a legend's line, inches
 _LETTERS = 14  # of a class's name above an image
 _COLUMNS = 6  # of the worst images
-_NUMBERED = 20  # classes, up to which cells of the confusion matrix hold their counts
-_LABELLED = 40  # classes, up to which they are named
+_NUMBERED = 20  # with more classes, cells of the confusion matrix have no counts
+_LABELLED = 40  # with more classes, the axes have no class names
 
 
 def of_run(
     frames: Frames, worst: np.ndarray[Any, Any] | None, classes: Sequence[str]
 ) -> dict[str, Figure]:
-    """Draw what was found of one run.
+    """Draw the results of one run.
 
     Args:
-        frames: As `ablate.measure.evaluation` gives them.
-        worst: The images of the frame ``worst``, as they are stored, [N, C, H, W]; None where
-            there is none.
+        frames: The frames of `ablate.measure.evaluation`.
+        worst: The images of the frame ``worst``, as they are stored, [N, C, H, W], or None.
         classes: Names of the classes.
     """
     figures = {
@@ -52,7 +51,7 @@ def of_run(
 
 
 def of_arms(frames: Frames) -> dict[str, Figure]:
-    """Draw what was found of several runs, a line an arm: its mean, and the range of its runs."""
+    """Draw the results of several runs, a line for each arm: the mean and range of its runs."""
     first = {n: f[f["arm"].isin(_first(f["arm"]))] for n, f in frames.items()}
     figures = {name: draw(first[name]) for name, draw in _CURVES.items() if name in first}
     return figures | {"calibration": _calibration_of_arms(first["calibration"])}
@@ -62,7 +61,7 @@ def _first(arms: pd.Series[str]) -> list[str]:
     return list(dict.fromkeys(arms))[:_MOST_ARMS]
 
 
-# -- curves, an arm each ---------------------------------------------------------------------------
+# -- curves, one for each arm ----------------------------------------------------------------------
 
 
 def _deletion(frame: pd.DataFrame) -> Figure:
@@ -122,7 +121,7 @@ def _styled(frame: pd.DataFrame) -> Iterator[tuple[str, pd.DataFrame, dict[str, 
 
 
 def _legend(figure: Figure, axes: Axes) -> None:
-    """Name the arms below the panels, where they cover nothing; one run needs no name."""
+    """Put a legend of the arms below the panels, where it covers nothing; none for one run."""
     lines, labels = axes.get_legend_handles_labels()
     if any(labels):
         width, height = figure.get_size_inches()
@@ -134,7 +133,7 @@ def _legend(figure: Figure, axes: Axes) -> None:
 
 
 def _calibration(frame: pd.DataFrame) -> Figure:
-    """Draw confidence against accuracy, before and after the temperature; below, the images."""
+    """Draw accuracy by confidence, before and after temperature scaling, above image counts."""
     whens = list(dict.fromkeys(frame["temperature"]))
     labels = {"before": "as trained", "after": "with the temperature"}
     parts = [(labels[when], frame[frame["temperature"] == when]) for when in whens]
@@ -142,7 +141,7 @@ def _calibration(frame: pd.DataFrame) -> Figure:
 
 
 def _calibration_of_arms(frame: pd.DataFrame) -> Figure:
-    """Draw each arm's confidence against accuracy as trained, over all images of its runs."""
+    """Draw each arm's accuracy by confidence, as trained, over all images of its runs."""
     before = frame[frame["temperature"] == "before"]
     return _reliability(
         [(str(arm), _pooled(part)) for arm, part in before.groupby("arm", sort=False)]
@@ -220,22 +219,22 @@ def _worst(frame: pd.DataFrame, images: np.ndarray[Any, Any]) -> Figure:
 
 
 def _brief(name: object) -> str:
-    """Cut a class's name to what fits above an image."""
+    """Shorten a class's name to fit above an image."""
     return str(name) if len(str(name)) <= _LETTERS else f"{str(name)[:_LETTERS]}…"
 
 
 def _shown(pixels: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
-    """Bring an image [C, H, W] to [H, W] or [H, W, 3] in [0, 1]."""
+    """Convert an image [C, H, W] to [H, W] or [H, W, 3] in [0, 1]."""
     values = pixels.astype(float)
     low, high = values.min(), values.max()
     scaled = (values - low) / (high - low) if high > low else values * 0
-    if pixels.dtype == np.uint8:  # of a fixed scale: what is dark stays dark
+    if pixels.dtype == np.uint8:  # a fixed scale keeps dark images dark
         scaled = values / 255
     return np.moveaxis(scaled, 0, -1) if len(pixels) == 3 else scaled[0]
 
 
 def _uncertainty(frame: pd.DataFrame) -> Figure:
-    """Draw what share of right and of wrong answers has at most so much uncertainty."""
+    """Draw the distribution of uncertainty, for right and for wrong answers."""
     figure, panels = _axes(2)
     names = {
         "entropy_of_mean": "predictive entropy, nats",
@@ -248,7 +247,7 @@ def _uncertainty(frame: pd.DataFrame) -> Figure:
                 look = {name: drawing.line(number)[name] for name in ("color", "linestyle")}
                 axes.ecdf(part[column], label=f"{outcome} ({len(part)})", **look)
         axes.set(xlabel=label, ylim=(0, 1.02))
-    panels[0].set_ylabel("share of images at most so uncertain")
+    panels[0].set_ylabel("share of images with at most this")
     panels[1].legend(fontsize="small", frameon=False, title="the answer is")
     return figure
 

@@ -1,4 +1,4 @@
-"""Serves `ablate evaluate` and `ablate.evaluate`: ask, measure, write, print."""
+"""Serves `ablate evaluate` and `ablate.evaluate`: check, measure, write, print."""
 
 from __future__ import annotations
 
@@ -19,21 +19,20 @@ if TYPE_CHECKING:
 
 
 def serve(path: str, words: Sequence[str]) -> int:
-    """Serve `ablate evaluate`: say on standard error what could not be evaluated.
+    """Serve `ablate evaluate`; print to standard error what could not be evaluated.
 
     Args:
-        path: A run's folder, a sweep's, or any above.
+        path: A run's folder, a sweep's, or any folder above.
         words: Settings, as on the command line.
 
     Returns:
-        The exit status: 0 if everything was evaluated, 1 if some runs could not be, 130 if it was
-        interrupted.
+        The exit status: 0 if all runs were evaluated, 1 if some could not be, 130 if interrupted.
 
     Raises:
         AblateError: Nothing could be evaluated, or a setting is wrong.
     """
     wanted = resolved(of_words(EVALUATE, words))  # before anything slow is imported
-    told = "interrupted; runs that were done are recorded"
+    told = "interrupted; the runs evaluated so far are recorded"
     return until_interrupted(lambda: _serve(path, wanted), told)
 
 

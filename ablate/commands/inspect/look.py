@@ -1,4 +1,4 @@
-"""Trains what an inspection is to look at and is not recorded yet, and looks."""
+"""Trains the runs of an inspection that have no record yet, then looks at all of them."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ def look(asked: Asked) -> Inspected:
     """Look at the runs of a request.
 
     Raises:
-        AblateError: A run that was finished before kept no weights.
-        KeyboardInterrupt: A stop was asked for.
+        AblateError: A run that had finished before kept no weights.
+        KeyboardInterrupt: A stop was requested.
     """
     keep_freed_memory()
     if by_record(asked):

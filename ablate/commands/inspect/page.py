@@ -1,4 +1,4 @@
-"""What an inspection shows: tables in the terminal; frames as parquet, numbers as JSON, figures."""
+"""Shows an inspection: tables in the terminal; files as parquet and JSON, and figures."""
 
 from __future__ import annotations
 
@@ -34,16 +34,16 @@ _ABOUT = ["arm", "key", "seed", "moment", "step", "mode"]
 
 @dataclass(frozen=True)
 class Inspection:
-    """What an inspection found.
+    """The result of an inspection.
 
     Attributes:
-        layers: One row a layer of a look: ``arm``, ``key``, ``seed``, ``moment`` (``start``,
-            ``step``, ``end``), ``step``, ``mode`` (``train``, ``eval``, or ``both`` where they do
-            not differ), and what `signals.Look.layers` lists.
-        weights: Likewise `signals.Look.weights`, with ``update_ratio``.
-        norms: Likewise `signals.Look.norms`.
+        layers: A row for each layer of each look: ``arm``, ``key``, ``seed``, ``moment``
+            (``start``, ``step``, ``end``), ``step``, ``mode`` (``train``, ``eval``, or ``both`` if
+            they do not differ), and the columns of `signals.Look.layers`.
+        weights: The same for `signals.Look.weights`, with ``update_ratio``.
+        norms: The same for `signals.Look.norms`.
         figures: ``overview``, ``activations``, ``gradients`` and, with ``every``, ``course``.
-        folder: Where it was written.
+        folder: Where everything was written.
         failures: Runs that did not finish, and how they ended.
     """
 
@@ -56,31 +56,31 @@ class Inspection:
 
 
 def write(asked: Asked, inspected: Inspected) -> Inspection:
-    """Write what was found: of one run into its folder, of several into their sweep's."""
+    """Write the result: for one run into its folder, for several into their sweep's folder."""
     made = frames(inspected)
     text = json.dumps(_content(asked, inspected), indent=1, allow_nan=False, ensure_ascii=False)
     figures = pictures.draw(inspected.seen)
 
-    def lay(folder: Path) -> None:
+    def write_files(folder: Path) -> None:
         write_frames(made, folder)
         (folder / "inspect.json").write_text(text, encoding="utf-8")
         for name, figure in figures.items():
             drawing.save(figure, folder, name)
 
     folder = folder_of(asked)
-    written.put(folder, FOLDER, lay)
+    written.put(folder, FOLDER, write_files)
     failures = tuple(inspected.failures)
     return Inspection(**made, figures=figures, folder=folder, failures=failures)
 
 
 def folder_of(asked: Asked) -> Path:
-    """Name the folder that the results go to."""
+    """Return the folder for the results."""
     several = len(asked.runs) > 1
     return (asked.runs[0].sweep if several else asked.runs[0].directory) / FOLDER
 
 
 def frames(inspected: Inspected) -> dict[str, pd.DataFrame]:
-    """Put what was found into the frames that `Inspection` describes."""
+    """Make the frames that `Inspection` describes."""
     return {name: _frame(inspected, name) for name in ("layers", "weights", "norms")}
 
 
@@ -110,7 +110,7 @@ def _content(asked: Asked, inspected: Inspected) -> dict[str, Any]:
 
 
 def show(asked: Asked, inspected: Inspected, folder: Path, console: Console) -> None:
-    """Print tables: of one run all statistics, of several their deviations and gradients."""
+    """Print tables: all statistics of one run; for several, deviations and gradient norms."""
     seen = [s for s in inspected.seen if s.mode != "eval" and s.moment in MOMENTS]
     names = list(dict.fromkeys(s.name for s in seen))
     for moment, told in MOMENTS.items():
@@ -120,9 +120,9 @@ def show(asked: Asked, inspected: Inspected, folder: Path, console: Console) -> 
             console.print(table)
     lines = [f"not finished: {failure}" for failure in inspected.failures]
     if len(names) > _MOST:
-        lines.append(f"the first {_MOST} of {len(names)} arms; the figures and files have all")
+        lines.append(f"these are the first {_MOST} of {len(names)} arms; the files have all")
     if inspected.images < (wanted := asked.settings["images"]):
-        lines.append(f"images={wanted} is more than there are: {inspected.images} were looked at")
+        lines.append(f"images={wanted} is more than there are: all {inspected.images} were used")
     both = any(s.mode == "eval" for s in inspected.seen)
     lines.append("in training mode" + (" (the frames hold evaluation mode, too)" if both else ""))
     for line in (*lines, f"written: {folder}"):
@@ -209,7 +209,7 @@ def _percent(value: float | None) -> str:
 
 
 def _count(value: int) -> str:
-    """Write a count in at most four signs."""
+    """Format a count in at most four characters."""
     if value < 10_000:
         return str(value) if value else "–"
     return f"{value / 1000:.0f}k" if value < 1_000_000 else f"{value / 1e6:.3g}M"

@@ -1,4 +1,4 @@
-"""Figures of an inspection: layer by layer, as histograms, and along training."""
+"""Figures of an inspection: by layer, as histograms, and over the course of training."""
 
 from __future__ import annotations
 
@@ -17,9 +17,9 @@ if TYPE_CHECKING:
 
 Row = Mapping[str, Any]
 MOMENTS = {"start": "at the start", "end": "after training"}
-_NAMED = 12  # layers whose names have room below an axis
-_COLUMNS = 10  # histograms side by side, and lines of a course
-_ARMS = 4  # of a course, side by side
+_NAMED = 12  # layer names that fit below an axis
+_COLUMNS = 10  # histograms side by side, and lines in a panel of `course`
+_ARMS = 4  # side by side in `course`
 _STATISTICS = {
     "layers": ("sd", "sd of activations"),
     "weights": ("grad_norm", "norm of gradients"),
@@ -33,9 +33,9 @@ def draw(seen: Sequence[Seen]) -> dict[str, Figure]:
         seen: Looks, run by run.
 
     Returns:
-        ``overview``: deviation of activations and norm of gradients by layer, at both ends.
-        ``activations`` and ``gradients``: their histograms, a row a look. ``course``: both, and
-        update over weight, along training; only if there are looks on the way.
+        ``overview``: deviation of activations and norm of gradients by layer, before and after
+        training. ``activations`` and ``gradients``: histograms, a row for each look. ``course``:
+        both, and update over weight, during training; only if there are looks during training.
     """
     whole = [s for s in seen if s.mode != "eval"]
     ends = [s for s in whole if s.moment in MOMENTS]
@@ -50,8 +50,8 @@ def draw(seen: Sequence[Seen]) -> dict[str, Figure]:
 def shown(seen: Seen, part: str) -> list[Row]:
     """Choose the rows of a figure, in the order of the layers.
 
-    Of the layers, activations and recurrent ones, and the last layer; where there is none, all with
-    weights. Of the weights, matrices and kernels.
+    For layers: activations, recurrent layers and the last layer; if the network has no activation
+    or recurrent layer, all convolutions and linear layers. For weights: matrices and kernels.
     """
     if part == "weights":
         return [row for row in seen.found.weights if row["matrix"]]
@@ -63,13 +63,13 @@ def shown(seen: Seen, part: str) -> list[Row]:
 
 
 def _spaced(rows: Sequence[Row]) -> list[Row]:
-    """Choose as many rows as there is room for, evenly spaced, first and last among them."""
+    """Choose as many rows as fit, evenly spaced, including the first and the last."""
     places = np.linspace(0, len(rows) - 1, min(len(rows), _COLUMNS)).round().astype(int)
     return [rows[place] for place in places]
 
 
 def short(layer: str) -> str:
-    """Leave out of a layer's name what it is, where it stands in a part of a shipped network."""
+    """Shorten a layer's name: drop a last part that only says what kind of layer it is."""
     home, _, leaf = layer.rpartition(".")
     return home if home and leaf in ("activation", "linear", "conv") else layer
 
@@ -101,7 +101,7 @@ def _overview(ends: Sequence[Seen]) -> Figure:
 
 
 def _name_layers(axis: Any, names: Sequence[Sequence[str]]) -> None:
-    """Write the layers' names below an axis, where all have the same few; else number them."""
+    """Label an axis with layer names if all looks share the same few; otherwise with numbers."""
     if names and len(names[0]) <= _NAMED and all(n == names[0] for n in names):
         axis.set_xticks(range(1, len(names[0]) + 1), names[0], rotation=90, fontsize=7)
     else:
@@ -150,7 +150,7 @@ def _histogram(axis: Any, row: Row) -> None:
     axis.xaxis.get_offset_text().set_fontsize(6)
 
 
-# -- along training --------------------------------------------------------------------------------
+# -- during training -------------------------------------------------------------------------------
 
 
 def _course(whole: Sequence[Seen]) -> Figure:

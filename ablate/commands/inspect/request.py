@@ -1,4 +1,4 @@
-"""What `ablate inspect` is asked: checked before anything heavy is loaded."""
+"""Checks the request of `ablate inspect`, before torch is loaded."""
 
 from __future__ import annotations
 
@@ -10,20 +10,20 @@ def checked(words: Words) -> Asked:
     """Check a request for an inspection.
 
     Raises:
-        AblateError: It is wrong; every fault is told.
+        AblateError: It is wrong; the error lists every fault.
     """
     return ask(INSPECT, words, _contradictions)
 
 
 def by_record(asked: Asked) -> bool:
-    """Tell whether runs are looked at after training by the weights that their records hold."""
+    """Tell whether trained runs are inspected with the weights that their records keep."""
     return bool(asked.settings["train"]) and asked.settings["every"] is None
 
 
 def _contradictions(asked: Asked) -> list[str]:
     if by_record(asked) and any(run.config["save"] == "none" for run in asked.runs):
         return [
-            "save=none keeps no weights to look at after training: leave it out, or look on the"
-            " way (every=N), or only at the start (train=false)"
+            "save=none keeps no weights to look at after training: leave it out, or look"
+            " during training (every=N), or only at the start (train=false)"
         ]
     return []

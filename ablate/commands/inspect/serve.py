@@ -1,4 +1,4 @@
-"""Serves `ablate inspect` and `ablate.inspect`: ask, train, look, write, print."""
+"""Serves `ablate inspect` and `ablate.inspect`: check, train, look, write, print."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 
 def serve(command: str, arguments: list[str], arms: Sequence[str]) -> int:
-    """Serve `ablate inspect`; arguments, status and errors are those of `asking.served`."""
+    """Serve `ablate inspect`; see `asking.served` for arguments, status and errors."""
     return served(_serve, command, arguments, arms)
 
 
@@ -35,7 +35,7 @@ def _serve(words: Words) -> int:
 
 
 def _looked(words: Words) -> tuple[Asked, Inspected, Inspection]:
-    asked = checked(words)  # a wrong request is refused before anything heavy is loaded
+    asked = checked(words)  # a wrong request is refused before torch is loaded
     from ablate.commands.inspect import page
     from ablate.commands.inspect.look import look
 

@@ -1,4 +1,4 @@
-"""Puts the runs of a request through the range test."""
+"""Runs the range test on the runs of a request."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ from ablate.train.memory import keep_freed_memory
 
 
 def find(asked: Asked) -> list[Curve]:
-    """Run the range test of a request; give a curve a run, in the order of the request."""
+    """Run the range test; return a curve for each run, in the order of the request."""
     keep_freed_memory()
     of_name: dict[str, Curve] = {}
     total = asked.settings["steps"] * len(asked.runs)
-    # At most: a sweep ends early, and stacks of several runs have steps in common.
+    # An upper bound: a sweep may end early, and the runs of a stack share their steps.
     with tqdm(total=total, desc="lr-find", unit=" steps", disable=None, leave=False) as bar:
         for stack, names in _stacks(asked):
             for curve in curves(stack, names, asked.settings, bar.update):
@@ -30,7 +30,7 @@ def find(asked: Asked) -> list[Curve]:
 
 
 def _stacks(asked: Asked) -> Iterator[tuple[RunStack, list[str]]]:
-    """Group the runs of a sweep into stacks; in a grid each run is a stack of its own rates."""
+    """Group the runs of a sweep into stacks; in a grid, each run has a stack of its own."""
     if asked.settings["mode"] == "sweep":
         yield from named_stacks(asked)
         return

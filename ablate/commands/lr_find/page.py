@@ -1,4 +1,4 @@
-"""What a range test shows: a table and a picture in the terminal; JSON, CSV, PNG and SVG."""
+"""Shows a range test: a table and a plot in the terminal; files as JSON, CSV, PNG and SVG."""
 
 from __future__ import annotations
 
@@ -31,13 +31,13 @@ _MOST = 6  # curves that a terminal can tell apart
 
 @dataclass(frozen=True)
 class RangeTest:
-    """What a range test found.
+    """The result of a range test.
 
     Attributes:
-        frame: One row a rate of an arm: ``arm``, ``lr``, ``loss`` and ``smoothed`` (nats, NaN
+        frame: A row for each arm and rate: ``arm``, ``lr``, ``loss`` and ``smoothed`` (nats; NaN
             where training had diverged).
-        suggestions: One row an arm: the rates ``steepest``, ``over_ten``, ``lowest`` and
-            ``diverged`` (NaN where there is none).
+        suggestions: A row for each arm: the rates ``steepest``, ``over_ten``, ``lowest`` and
+            ``diverged`` (NaN if there is none).
         figure: Loss against rate.
         folder: Where ``lr_find.json``, ``.csv``, ``.png`` and ``.svg`` are.
     """
@@ -49,7 +49,7 @@ class RangeTest:
 
 
 def write(asked: Asked, curves: Sequence[Curve]) -> RangeTest:
-    """Write what was found below `<out>/<name>/lr_find/`, in place of an earlier test."""
+    """Write the result to `<out>/<name>/lr_find/`, replacing an earlier one."""
     rows = [
         pd.DataFrame({"arm": c.name, "lr": c.lr, "loss": c.loss, "smoothed": c.smoothed})
         for c in curves
@@ -63,19 +63,19 @@ def write(asked: Asked, curves: Sequence[Curve]) -> RangeTest:
     text = json.dumps(content, indent=1, allow_nan=False, ensure_ascii=False)
     made = draw(curves, str(asked.settings["mode"]))
 
-    def lay(folder: Path) -> None:
+    def write_files(folder: Path) -> None:
         frame.to_csv(folder / "lr_find.csv", index=False)
         (folder / "lr_find.json").write_text(text, encoding="utf-8")
         drawing.save(made, folder, "lr_find")
 
     folder = folder_of(asked)
-    written.put(folder, FOLDER, lay)
+    written.put(folder, FOLDER, write_files)
     found = [{"arm": curve.name, **_suggested(curve)} for curve in curves]
     return RangeTest(frame, pd.DataFrame(found).astype(_TYPES), made, folder)
 
 
 def folder_of(asked: Asked) -> Path:
-    """Name the folder that the results go to."""
+    """Return the folder for the results."""
     return asked.runs[0].sweep / FOLDER
 
 
@@ -146,7 +146,7 @@ def draw(curves: Sequence[Curve], mode: str) -> Figure:
     """Draw loss against rate, with both suggestions on each curve.
 
     Args:
-        curves: One an arm.
+        curves: One for each arm.
         mode: ``sweep`` (each step's own loss lies faint behind the smoothed curve) or ``grid``
             (rates at which training diverged are crosses at the upper edge).
     """
@@ -165,7 +165,7 @@ def draw(curves: Sequence[Curve], mode: str) -> Figure:
 
 
 def _heights(curves: Sequence[Curve]) -> tuple[float, float]:
-    """Choose the losses to show: what lies far above the first ones says only that it is high."""
+    """Choose the range of losses to show, cut off at 1.5 times the first ones."""
     whole = [c for c in curves if np.isfinite(c.smoothed).any()]
     if not whole:
         return 0.0, 1.0

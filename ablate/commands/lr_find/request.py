@@ -1,4 +1,4 @@
-"""What `ablate lr-find` is asked: checked before anything heavy is loaded."""
+"""Checks the request of `ablate lr-find`, before torch is loaded."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ def checked(words: Words) -> Asked:
     """Check a request for a range test.
 
     Raises:
-        AblateError: It is wrong; every fault is told.
+        AblateError: It is wrong; the error lists every fault.
     """
     return ask(LR_FIND, words, _contradictions)
 
@@ -21,7 +21,7 @@ def _contradictions(asked: Asked) -> list[str]:
     settings, faults = asked.settings, []
     if settings["low"] >= settings["high"]:
         faults.append(
-            f"low={settings['low']:g} is not below high={settings['high']:g}: there are no rates"
+            f"low={settings['low']:g} is not below high={settings['high']:g}: no rate lies between"
         )
     solvers = {str(run.config["optimizer"]["name"]) for run in asked.runs} & set(SOLVERS)
     faults += [
@@ -31,5 +31,5 @@ def _contradictions(asked: Asked) -> list[str]:
     for run, name in zip(asked.runs, asked.names, strict=True):
         other = same.setdefault(tested(run, 1).key, name)
         if other != name:
-            faults.append(f"the arms {other} and {name} are one: {REPLACED}")
+            faults.append(f"the arms {other} and {name} are the same here: {REPLACED}")
     return faults

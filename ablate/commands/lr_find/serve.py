@@ -1,4 +1,4 @@
-"""Serves `ablate lr-find` and `ablate.lr_find`: ask, test, write, print."""
+"""Serves `ablate lr-find` and `ablate.lr_find`: check, test, write, print."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 
 def serve(command: str, arguments: list[str], arms: Sequence[str]) -> int:
-    """Serve `ablate lr-find`; arguments, status and errors are those of `asking.served`."""
+    """Serve `ablate lr-find`; see `asking.served` for arguments, status and errors."""
     return served(_serve, command, arguments, arms)
 
 
@@ -35,7 +35,7 @@ def _serve(words: Words) -> int:
 
 
 def _tested(words: Words) -> tuple[Asked, list[Curve], RangeTest]:
-    asked = checked(words)  # a wrong request is refused before anything heavy is loaded
+    asked = checked(words)  # a wrong request is refused before torch is loaded
     from ablate.commands.lr_find import page
     from ablate.commands.lr_find.find import find
 

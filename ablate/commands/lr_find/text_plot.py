@@ -1,4 +1,4 @@
-"""Curves as text: a mark a column, on a logarithmic axis, readable without colours."""
+"""Draws curves as text: a mark in each column, on a logarithmic axis, readable without colours."""
 
 from __future__ import annotations
 
@@ -21,13 +21,12 @@ def plot(curves: Sequence[tuple[Numbers, Numbers]], width: int = 78, height: int
     """Draw curves.
 
     Args:
-        curves: x (positive, rising) and y of each; NaN is left out.
+        curves: x (positive, rising) and y of each; NaN is not drawn.
         width: Columns of text, axis included.
         height: Rows of the picture, without the axis.
 
     Returns:
-        The picture. The number-th curve has the number-th of `MARKS`; where curves meet, the first
-        is seen.
+        The picture. Curve number i has mark i of `MARKS`; where curves meet, the first one shows.
     """
     logs = {i: (np.log10(x), y) for i, (x, y) in enumerate(curves) if np.isfinite(y).any()}
     if not logs:
@@ -58,7 +57,7 @@ def plot(curves: Sequence[tuple[Numbers, Numbers]], width: int = 78, height: int
 
 
 def _axis(left: float, right: float, columns: int) -> str:
-    """Draw the axis below, with a tick at each power of ten that has room for its name."""
+    """Draw the x axis: a tick at each power of ten, labelled where there is room."""
     line, names = ["─"] * columns, [" "] * (columns + _MARGIN)
     free = 0
     for power in range(math.ceil(left - 1e-9), math.floor(right + 1e-9) + 1):
