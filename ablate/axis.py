@@ -1,12 +1,12 @@
-"""What a leading R is: R runs in one tensor, and the arithmetic that keeps them apart.
+"""The leading axis R: R runs in one tensor, and arithmetic that keeps them independent.
 
-A stacked tensor is [R, ...], a slice for each run. Whatever is computed of it must leave a run with
-the same bits at every R and in every slot, and that is what this module is for.
+A stacked tensor is [R, ...], with a slice for each run. A run must get the same bits at every R and
+in every slot, whatever is computed; the functions here guarantee that.
 
-torch's own reductions choose their order of additions by the shape of the whole tensor and by the
-number of threads, so the last bits of a run's sum would depend on how many mates it has. `pairwise`
-adds halves elementwise until one number is left: the same order at every R, and a rounding error
-that grows with log N instead of N (Higham 1993, SIAM J. Sci. Comput. 14(4)).
+torch's own reductions choose their order of additions by the shape of the whole tensor and the
+number of threads, so the last bits of a run's sum would depend on the other runs in its stack.
+`pairwise` adds halves elementwise until one number is left: the order is the same at every R, and
+the rounding error grows with log N instead of N (Higham 1993, SIAM J. Sci. Comput. 14(4)).
 
 Images are [R, B, C, H, W] throughout, channels last in memory.
 """
@@ -20,9 +20,9 @@ from torch import Tensor
 
 Stacked = dict[str, Tensor]  # a name -> [R, ...]
 
-# The number of a step. Where a step is captured once and launched again for each that follows, it
-# is an int64 tensor on the device, 0-dimensional, that counts by itself: asking for its value would
-# make the device wait.
+# The number of a step. Under a CUDA graph, where a step is captured once and replayed, it is a
+# 0-dimensional int64 tensor on the device that counts by itself; reading its value would force a
+# synchronization.
 Step = int | Tensor
 
 
@@ -35,7 +35,7 @@ def row(table: Tensor, step: Step) -> Tensor:
 
 
 def pairwise(x: Tensor) -> Tensor:
-    """Sum the last axis, [..., N] -> [...], with the same bits whatever the other axes; N ≥ 1."""
+    """Sum the last axis, [..., N] -> [...]; the bits do not depend on the other axes; N ≥ 1."""
     while (count := x.shape[-1]) > 1:
         half = count // 2
         sums = x[..., :half] + x[..., half : 2 * half]
@@ -51,34 +51,34 @@ def total(tensors: Iterable[Tensor]) -> Tensor:
 
 
 def norm(tensors: Iterable[Tensor]) -> Tensor:
-    """Take the Euclidean norm of each run over stacked tensors [R, ...] of one type: [R]."""
+    """Compute the Euclidean norm of each run over stacked tensors [R, ...] of one type: [R]."""
     return total(tensor.square() for tensor in tensors).sqrt()
 
 
-# -- one value a run -------------------------------------------------------------------------------
+# -- one value for each run ------------------------------------------------------------------------
 
 
 def along(values_R: Tensor, like: Tensor) -> Tensor:
-    """Shape one value a run so that it broadcasts over [R, ...], in that tensor's type."""
+    """Reshape one value per run to broadcast over [R, ...], in that tensor's type."""
     return values_R.to(like.dtype).view(-1, *[1] * (like.dim() - 1))
 
 
 def plus(x: Tensor, y: Tensor, strength: Tensor) -> Tensor:
     """Return x + strength·y, rounded once; x itself, bit for bit, where the strength is 0."""
-    # Adding 0·y would turn -0.0 into 0.0, and where y is infinite give NaN.
+    # Adding 0·y would turn -0.0 into 0.0, and give NaN if y is infinite.
     return torch.where(strength == 0, x, torch.addcmul(x, y, strength))
 
 
 def pushed(gradients: Stacked, forces: Iterable[tuple[str, Tensor]], strength_R: Tensor) -> Stacked:
-    """Add strength·force to the gradients of those parameters that a force pulls at.
+    """Add strength·force to the gradients of the parameters that have a force.
 
     Args:
-        gradients: name -> [R, ...]; left as they are.
-        forces: Names and [R, ...].
-        strength_R: float64; a run with 0 keeps its gradients bit for bit.
+        gradients: name -> [R, ...]; not modified.
+        forces: Pairs of a name and a force [R, ...].
+        strength_R: float64 [R]; a run with 0 keeps its gradients bit for bit.
 
     Returns:
-        All gradients, new tensors for those alone.
+        All gradients; only those with a force are new tensors.
     """
     added = {name: plus(gradients[name], force, along(strength_R, force)) for name, force in forces}
     return gradients | added
@@ -88,9 +88,9 @@ def pushed(gradients: Stacked, forces: Iterable[tuple[str, Tensor]], strength_R:
 
 
 def channels_last(images: Tensor) -> Tensor:
-    """Lay images [..., C, H, W] out with their channels last in memory.
+    """Store images [..., C, H, W] with the channels last in memory.
 
-    With a single channel any layout is the same, but torch's convolution goes by the strides.
+    A single channel has the same bytes either way, but torch's convolution looks at the strides.
     """
     last = images.movedim(-3, -1)
     return last.reshape(-1).view(last.shape).movedim(-1, -3)

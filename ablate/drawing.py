@@ -1,7 +1,8 @@
-"""The style of every picture: colours, markers and dashes, and how a figure is written.
+"""The style of all figures: colours, markers and dashes, and how a figure is saved.
 
-Colours are Okabe and Ito's, which readers with any common colour blindness tell apart, without
-their yellow, which white paper swallows; markers and dashes tell the same again, in greyscale too.
+The colours are Okabe and Ito's, which readers with the common kinds of colour blindness can tell
+apart; their yellow is left out, since it is hard to see on white. Markers and dashes differ too, so
+lines can be told apart in greyscale.
 
 Source: Okabe & Ito 2008, Color Universal Design, https://jfly.uni-koeln.de/color/.
 """
@@ -20,7 +21,7 @@ BLUE: Final = "#0072B2"
 VERMILION: Final = "#D55E00"
 ORANGE: Final = "#E69F00"
 SKY: Final = "#56B4E9"
-GREY: Final = "#767676"  # of what stands behind; no line's own
+GREY: Final = "#767676"  # for the background; never a line's colour
 COLOURS: Final = (BLACK, BLUE, VERMILION, "#009E73", "#CC79A7", ORANGE, SKY)
 MARKERS: Final = ("o", "s", "D", "^", "v", "P", "X")
 DASHES: Final = ("-", "--", "-.", ":", (0, (5, 1, 1, 1, 1, 1)), (0, (8, 2)), (0, (2, 1)))
@@ -28,7 +29,7 @@ DOTS_PER_INCH: Final = 150
 
 
 def line(number: int) -> dict[str, Any]:
-    """Give the number-th line its colour, marker and dashes; 49 differ."""
+    """Return colour, marker and dashes of line number i; 49 lines differ."""
     kinds = len(COLOURS)
     return {
         "color": COLOURS[number % kinds],
@@ -40,7 +41,7 @@ def line(number: int) -> dict[str, Any]:
 
 
 def figure(width: float, height: float) -> Figure:
-    """Make an empty figure, in inches; it belongs to no window."""
+    """Make an empty figure of this size in inches, without a window."""
     from matplotlib.figure import Figure
 
     return Figure(figsize=(width, height), layout="constrained")
@@ -55,7 +56,7 @@ def save(made: Figure, folder: Path, name: str) -> list[Path]:
 
 
 def quiet_axes(axes: Iterable[Any]) -> None:
-    """Draw a light grid, and no frame above and to the right."""
+    """Draw a light grid, and hide the frame at the top and on the right."""
     for axis in axes:
         axis.grid(color="0.9", linewidth=0.6)
         axis.set_axisbelow(True)

@@ -23,7 +23,7 @@ class Cuda:
 
     Attributes:
         count: How many torch finds.
-        memory: Bytes of the first; None where there is none.
+        memory: Memory of the first one in bytes, or None.
     """
 
     count: int
@@ -32,7 +32,7 @@ class Cuda:
 
 @cache
 def cuda() -> Cuda:
-    """Ask torch for CUDA devices, once a process; without a driver there are none to ask for."""
+    """Ask torch for CUDA devices, once per process; without a driver torch is not even imported."""
     if not _has_driver():
         return Cuda(0, None)
     import torch
@@ -43,8 +43,8 @@ def cuda() -> Cuda:
 
 
 def _has_driver() -> bool:
-    """Tell whether a GPU's driver is where torch would find it; torch takes seconds to import."""
-    if Path("/dev/kfd").exists():  # AMD's, for torch's builds for ROCm
+    """Tell whether a GPU driver is installed; asking torch takes seconds, to import it."""
+    if Path("/dev/kfd").exists():  # AMD's driver, for ROCm builds of torch
         return True
     try:
         ctypes.CDLL("nvcuda.dll" if sys.platform == "win32" else "libcuda.so.1")
@@ -54,17 +54,17 @@ def _has_driver() -> bool:
 
 
 def lacks_cuda() -> list[str]:
-    """Say that `device=cuda` cannot be had, where torch finds no such device."""
+    """Say why `device=cuda` is impossible; nothing if torch finds such a device."""
     if cuda().count:
         return []
-    return ["device=cuda: torch finds no CUDA device here; device=auto or cpu does without"]
+    return ["device=cuda: torch finds no CUDA device here; use device=auto or device=cpu"]
 
 
 def resolved_device(asked: str) -> str:
-    """Resolve `device=auto` to ``cuda`` where there is such a device, else to ``cpu``.
+    """Resolve `device=auto` to ``cuda`` if there is such a device, otherwise to ``cpu``.
 
     Raises:
-        AblateError: A CUDA device is asked for, and there is none.
+        AblateError: A CUDA device is requested, but there is none.
     """
     if asked == "cuda" and (faults := lacks_cuda()):
         raise AblateError(*faults)
@@ -78,8 +78,8 @@ def describe(device: str) -> Environment:
         device: ``cpu`` or ``cuda``.
 
     Returns:
-        ``versions``, ``platform``, ``device`` (its name), ``threads``, ``commit`` and ``dirty`` of
-        the working directory's git repository (null where there is none).
+        ``versions``, ``platform``, ``device`` (its name), ``threads``, and ``commit`` and ``dirty``
+        of the working directory's git repository (None without one).
     """
     import torch
 

@@ -1,61 +1,62 @@
 """Every metric that runs can be compared by: its name, its better side, its unit, its source.
 
-Whatever names, checks, ranks or prints a metric asks this table: study files, frames, reports.
+Study files, frames, tables and reports all look metrics up here.
 
-To add a metric that training records, compute it, in `ablate.train.quality.measure` (of each split)
-or in `Training._metrics` (of a run), and give it a line here, in `OF_A_SPLIT` or in `_recorded`.
-One that follows from the record: `ablate.analyze.run_measures.measure`, and a line in `_derived`.
+To add a metric that training records, compute it in `ablate.train.quality.measure` (for each split)
+or in `Training._metrics` (for a run), and add a line here, to `OF_A_SPLIT` or to `_recorded`. To
+add one that follows from the record, compute it in `ablate.analyze.run_measures.measure`, and add a
+line to `_derived`.
 
 train|val|test/<q>    loss (mean negative log likelihood, nats), accuracy, error, ece (expected
                       calibration error), brier (Brier score), on the selected weights
-gap/<q>               accuracy: training less test; loss: test less training
+gap/<q>               accuracy: training minus test; loss: test minus training
 epochs_to_best        epoch of the lowest validation error
 acted/<limit>         share of steps in which a limit acted: clipping, the max-norm
 
-These follow from the record, those of the error from its validation split alone, so that none of
-them can be used to choose by the test set:
+The next ones follow from the record. Those about the error use the validation split only, so that
+none of them lets the test set influence a choice:
 
 epochs_to_target      first epoch whose validation error is at most a target
-seconds               of training alone
-images_per_second     training images passed, over these seconds
+seconds               time of training only
+images_per_second     training images processed, over these seconds
 parameters            weights and biases
 val/error_lowest      lowest validation error of any epoch
 val/error_area        area under that error's curve, as its mean height: low where learning is fast
 val/error_spread      its standard deviation over the last quarter of the epochs: stability
 
-`ablate evaluate`, or a study's `measure`, measures these of the test images after training
-(``evaluate/val/...`` of the validation images), where <q> is ``error``, ``loss``, ``ece`` or
+`ablate evaluate`, or a study's `measure`, measures these on the test images after training
+(``evaluate/val/...`` on the validation images), where <q> is ``error``, ``loss``, ``ece`` or
 ``brier``:
 
 evaluate/plain/<q>                 the network as it was trained: dropout by weight scaling
 evaluate/views/<q>                 probabilities averaged over views of each image
 evaluate/dropout/<mean>/<q>        averaged over sampled sub-networks: ``arithmetic``, ``geometric``
-evaluate/dropout/agreement/<mean>  share of images that this mean decides as weight scaling does
+evaluate/dropout/agreement/<mean>  share of images where this mean and weight scaling agree
 evaluate/dropout/divergence/<mean> KL(this mean ‖ weight scaling), nats
-evaluate/dropout/entropy           of the arithmetic mean, nats; ``information``: how much of it the
-                                   choice of the sub-network accounts for
-evaluate/calibration/temperature   fitted on validation; ``after/<q>``, but for the error, with it
+evaluate/dropout/entropy           entropy of the arithmetic mean, nats; ``information``: the part
+                                   of it that is due to the choice of the sub-network
+evaluate/calibration/temperature   fitted on validation; ``after/<q>``: with it (not the error)
 evaluate/deletion/50/error         with 50 % of each hidden layer's units deleted (10, 20, ... 90),
                                    a mean over draws
 evaluate/deletion/error_area       that curve's mean height from 0 to 90 %
 evaluate/correlation/1             mean |r| between units of hidden layer 1, 2, ...; ``mean`` of all
 evaluate/perturbation/shift/error  mean over its strengths; ``rotate`` and ``noise`` too
 
-And `ablate inspect`, or a study's `measure`, these of training images in training mode, at the
-``start`` (initial weights) and the ``end``:
+`ablate inspect`, or a study's `measure`, measures these on training images in training mode, at the
+``start`` (initial weights) and at the ``end``:
 
 inspect/start/activation_std/1     standard deviation of hidden layer 1, 2, ...; ``last``;
                                    ``ratio``: the last layer's over the first's
 inspect/start/saturated/1          share of outputs near an end of the activation's range; ``last``;
                                    ``mean`` over hidden layers
-inspect/start/dead/mean            share of units that are the same for every image, likewise
+inspect/start/dead/mean            share of units with the same output for every image, likewise
 inspect/start/gradient_norm/1      norm of the loss's gradient by weight matrix 1, 2, ...; ``last``:
                                    the output layer's; ``ratio``: the first's over the last's (near
                                    1 too where signal and gradient vanish alike: the product stays)
 
 A hidden layer is an activation's output, or a recurrent layer's states; in a network without such
-modules the output of each convolution and linear layer but the last. What cannot be told (the
-saturation of a relu, a ratio to 0) is missing.
+modules, the output of each convolution and linear layer except the last. Undefined values (the
+saturation of a relu, a ratio to 0) are missing.
 """
 
 from __future__ import annotations
@@ -70,7 +71,7 @@ from ablate.errors import listed, nearest
 Side = Literal["lower", "higher"]
 Kind = Literal["recorded", "derived", "evaluate", "inspect"]
 
-PRIMARY: Final = "test/error"  # what runs are compared by where nobody says otherwise
+PRIMARY: Final = "test/error"  # runs are compared by this unless the user says otherwise
 TARGET: Final = "epochs_to_target"
 LAYER: Final = "<layer>"  # in a name: stands for the number of any layer, 1, 2, ...
 
@@ -83,12 +84,12 @@ class Unit:
     """How a number is written.
 
     Attributes:
-        scale: What the recorded number is multiplied by.
+        scale: Factor on the recorded number.
         decimals: Digits after the point; None writes three digits in all, or none after it.
-        name: Of a value: ``%``, ``s`` or nothing.
-        difference: Of a difference: ``points`` where a value is in %.
-        signed: Whether a difference bears a sign; a ratio, which takes its place, does not.
-        tiny: Whether a value may be tiny or huge, and is written with three significant digits.
+        name: Unit of a value: ``%``, ``s`` or nothing.
+        difference: Unit of a difference: ``points`` if values are in %.
+        signed: Whether a difference has a sign; a ratio, shown instead of one, has none.
+        tiny: Whether values may be tiny or huge, and are written with three significant digits.
     """
 
     scale: float
@@ -101,7 +102,7 @@ class Unit:
 
 FRACTION: Final = Unit(100, 2, "%", "points")
 POINTS: Final = Unit(100, 2, "points", "points")  # a difference of fractions
-LOSS: Final = Unit(1, 4, "", "")  # in nats; of a Brier score without a unit
+LOSS: Final = Unit(1, 4, "", "")  # nats; for a Brier score no unit
 EPOCHS: Final = Unit(1, 1, "", "")
 SECONDS: Final = Unit(1, None, "s", "s")
 PLAIN: Final = Unit(1, None, "", "")
@@ -117,15 +118,15 @@ class Metric:
     """A number that every run has, or may have.
 
     Attributes:
-        name: As in frames, study files and `ablate report --metric`: parts with slashes between
-            them, and no dot, which would make a knob of it.
-        better: Which side is better; None where the question decides. A gap has no better side: it
-            shrinks with less overfitting and with less fitting alike.
+        name: As in frames, study files and `ablate report --metric`: parts separated by slashes.
+            It has no dot, since names with dots are knobs.
+        better: Which side is better; None if that depends on the question. A gap has no better
+            side: it shrinks with less overfitting, but also with less fitting.
         unit: How it is written.
         kind: Where it comes from: ``recorded`` by training, ``derived`` from the record, or
             measured after training, by ``evaluate`` or ``inspect``.
         label: Its name in a sentence; by default made from the name: ``test error``.
-        no_claim: Why nothing can be claimed by it, as the end of a sentence.
+        no_claim: Why no claim can be made with it, as the end of a sentence; None if one can.
     """
 
     name: str
@@ -145,7 +146,7 @@ class Metric:
 
     @property
     def is_of_a_layer(self) -> bool:
-        """Whether it is of one layer by its number, of which there may be many."""
+        """Whether it is about one layer, given by number."""
         return self.is_after_training and self.pattern != self.name
 
     @property
@@ -156,7 +157,7 @@ class Metric:
 
     @property
     def place(self) -> str:
-        """The split, or the moment of an inspection, that it is measured of; of others nothing."""
+        """The split, or the moment of an inspection, where it is measured; otherwise empty."""
         return self._divided[0]
 
     @property
@@ -166,7 +167,7 @@ class Metric:
 
     @property
     def group(self) -> str:
-        """The first part of its path: of `ablate evaluate`, what it measures or leaves out."""
+        """The first part of its path: for `ablate evaluate`, the measurement that gives it."""
         return self.path.partition("/")[0]
 
     @property
@@ -194,7 +195,7 @@ SPLITS: Final = ("train", "val", "test")
 MOMENTS: Final = ("start", "end")
 LIMITS: Final = ("clip_norm", "clip_value", "max_norm")
 
-OF_A_SPLIT: Final[dict[str, tuple[Side, Unit]]] = {  # recorded of each split
+OF_A_SPLIT: Final[dict[str, tuple[Side, Unit]]] = {  # recorded for each split
     "loss": ("lower", LOSS),
     "accuracy": ("higher", FRACTION),
     "error": ("lower", FRACTION),
@@ -203,7 +204,7 @@ OF_A_SPLIT: Final[dict[str, tuple[Side, Unit]]] = {  # recorded of each split
 }
 
 _Row = tuple[str, Side | None, Unit]
-_JUDGED: Final = ("error", "loss", "ece", "brier")  # an accuracy would say the error once more
+_JUDGED: Final = ("error", "loss", "ece", "brier")  # accuracy is left out: it is 1 - error
 _MEANS: Final = ("arithmetic", "geometric")
 
 _EVALUATED: Final[tuple[_Row, ...]] = (
@@ -275,7 +276,7 @@ METRICS: Final[dict[str, Metric]] = {
 
 
 def find(name: str) -> Metric | None:
-    """Find a metric by its name, in which any number may stand for ``<layer>``."""
+    """Find a metric by name, with a number in place of ``<layer>``; None if there is none."""
     if (metric := METRICS.get(name)) is not None:
         return None if LAYER in name else metric
     head, _, last = name.rpartition("/")
@@ -286,10 +287,9 @@ def find(name: str) -> Metric | None:
 
 
 def metric_of(name: str) -> Metric:
-    """Describe a metric; one that this table lacks is a plain number, and neither side is better.
+    """Look a metric up; an unknown one is a plain number, with no better side.
 
-    A record may hold more than this table knows, if another version or a loop of the user's own
-    wrote it.
+    A record may hold unknown metrics if another version or the user's own training loop wrote it.
     """
     return find(name) or Metric(name, None, PLAIN)
 
@@ -298,8 +298,8 @@ def why_unknown(name: str) -> str | None:
     """Say why no run can have a metric of this name.
 
     Returns:
-        The end of a sentence that begins with the name, with the nearest legal one, or with the
-        legal ones where none is near; None where the metric is known.
+        The end of a sentence that begins with the name; it gives the nearest legal name, or all
+        legal names if none is near. None if the metric is known.
 
     Example:
         >>> why_unknown("test/eror")

@@ -1,8 +1,8 @@
-"""Standard output and standard error that outlive their readers.
+"""Keeps standard output and standard error working when their reader is gone.
 
-What is printed never decides about a run: a reader may go away (`2>&1 | head -3`, a terminal that
-is closed, `2>&-`), and training goes on. While `outliving` is entered, whatever prints goes through
-here, by way of ``sys.stdout`` and ``sys.stderr``: lines, bars, logs, and the user's own code.
+Printing must never end a run: if the reader goes away (`2>&1 | head -3`, a closed terminal,
+`2>&-`), training goes on. Inside `outliving`, ``sys.stdout`` and ``sys.stderr`` are replaced, so
+everything that prints goes through here: lines, bars, logs, and the user's own code.
 """
 
 from __future__ import annotations
@@ -18,11 +18,11 @@ _NAMES = ("stdout", "stderr")
 
 
 class Outliving:
-    """A text stream to which writing never fails; all else is the stream's own.
+    """A text stream whose writes never fail; everything else is passed to the real stream.
 
     Args:
-        stream: What is written to.
-        name: What it is called when it cannot be written to; None where nobody is to be told.
+        stream: The real stream.
+        name: Its name in the message that it cannot be written; None prints no message.
     """
 
     def __init__(self, stream: Any, name: str | None = None) -> None:
@@ -33,7 +33,7 @@ class Outliving:
         return getattr(self._stream, name)
 
     def write(self, text: str) -> int:
-        """Write what can be written; a sign that the stream cannot encode is escaped."""
+        """Write if possible; characters that the stream cannot encode are escaped."""
         try:
             self._stream.write(text)
         except UnicodeEncodeError as error:
@@ -43,24 +43,24 @@ class Outliving:
         return len(text)
 
     def writelines(self, lines: Any) -> None:
-        """Write one after the other."""
+        """Write the lines one by one."""
         for line in lines:
             self.write(line)
 
     def flush(self) -> None:
-        """Hand on what is buffered, if anyone takes it."""
+        """Flush, if there is still a reader."""
         try:
             self._stream.flush()
         except (OSError, ValueError) as error:
             self._fail(error)
 
     def isatty(self) -> bool:
-        """Tell whether somebody is watching."""
+        """Tell whether this is a terminal that is still open."""
         closed = self.gone or getattr(self._stream, "closed", False)
         return not closed and bool(self._stream.isatty())
 
     def _fail(self, error: OSError | ValueError) -> None:
-        """Take note that there is no reader; what is buffered still must go nowhere at exit."""
+        """Note that the reader is gone; discard the buffer, or flushing it at exit would fail."""
         if isinstance(error, ValueError) and not getattr(self._stream, "closed", False):
             raise error
         if isinstance(error, BlockingIOError) or self.gone:
@@ -73,7 +73,7 @@ class Outliving:
 
 @contextmanager
 def outliving() -> Iterator[None]:
-    """Let nothing fail for want of a reader, here and in what is called."""
+    """Keep printing from failing inside this context, even without a reader."""
     before = {name: getattr(sys, name) for name in _NAMES}
     outlive()
     try:
@@ -86,7 +86,7 @@ def outliving() -> Iterator[None]:
 
 
 def outlive() -> None:
-    """Let nothing fail for want of a reader in this process, from now on."""
+    """Keep printing from failing in this process from now on, even without a reader."""
     _open_the_three()
     for name in _NAMES:
         stream = getattr(sys, name)
@@ -101,15 +101,16 @@ def is_heard() -> bool:
 
 
 def _open_the_three() -> None:
-    """Open what the caller closed of descriptors 0 to 2: else the next file would take its place.
+    """Open those of the descriptors 0 to 2 that the caller closed.
 
-    A record that was descriptor 2 would be written into by whatever complains there.
+    Otherwise the next file to be opened would take such a number: error messages, which go to
+    descriptor 2, could then end up inside a record.
     """
     for number in range(3):
         try:
             os.fstat(number)
         except OSError:
-            os.open(os.devnull, os.O_RDWR)  # takes the lowest number that is free: this one
+            os.open(os.devnull, os.O_RDWR)  # takes the lowest free number, which is this one
             os.set_inheritable(number, True)
 
 

@@ -1,7 +1,8 @@
-"""Which files of a folder ablate wrote, and which are somebody's own.
+"""Keeps track of which files in a folder ablate wrote, and which belong to the user.
 
-Beside what is written lies a list of it, ``<what>.files.json``, with a digest of each file. A file
-that is not listed, or that was edited since, is its owner's: it is never deleted or overwritten.
+A command that writes files into a folder also writes a list there, ``<what>.files.json``, with a
+digest of each file. A file that is not listed, or was edited since, belongs to the user: it is
+never deleted or overwritten.
 """
 
 from __future__ import annotations
@@ -19,22 +20,22 @@ from pathlib import Path
 
 from ablate.errors import AblateError, raise_if_full
 
-_LITTER = {".DS_Store", "Thumbs.db", "desktop.ini"}  # a file manager's, and nobody's work
+_LITTER = {".DS_Store", "Thumbs.db", "desktop.ini"}  # left by file managers
 _AT_FDCWD, _RENAME_EXCHANGE = -100, 2  # linux/fcntl.h, linux/fs.h
 
 
 def list_of(what: str) -> str:
-    """Name the list of what a command wrote."""
+    """Return the name of the list of files that a command wrote."""
     return f"{what}.files.json"
 
 
 def add_list(folder: Path, what: str, more: Mapping[str, str] | None = None) -> None:
-    """List all files of a folder that was just written, each safe on the disk.
+    """Write the list of all files in a folder that was just filled, and sync each file to disk.
 
     Args:
-        folder: Where they lie.
+        folder: Their folder.
         what: What they are: ``report``, ``inspect``, ...
-        more: Digests of further files, which are there already.
+        more: File -> digest, for files to list that are elsewhere already.
     """
     found = dict(more or {})
     for file in _files(folder):
@@ -46,7 +47,7 @@ def add_list(folder: Path, what: str, more: Mapping[str, str] | None = None) -> 
 
 
 def listed(folder: Path, what: str) -> dict[str, str] | None:
-    """Read the digests of what was written into a folder; None where no list reads."""
+    """Read the list of a folder, file -> digest; None if it is missing or unreadable."""
     try:
         found = json.loads((folder / list_of(what)).read_text(encoding="utf-8"))["files"]
     except (OSError, ValueError, KeyError, TypeError):
@@ -55,7 +56,7 @@ def listed(folder: Path, what: str) -> dict[str, str] | None:
 
 
 def not_ours(folder: Path, what: str) -> list[str]:
-    """Name what is somebody's own in a folder, and say where it was ours and was edited."""
+    """List the user's files in a folder; files of ours that were edited are marked as such."""
     ours = listed(folder, what) or {}
     found = []
     for file in _files(folder):
@@ -69,7 +70,7 @@ def not_ours(folder: Path, what: str) -> list[str]:
 
 @contextmanager
 def draft_of(folder: Path) -> Iterator[Path]:
-    """Make an empty folder beside another's place; what is left of it in the end is taken away."""
+    """Make an empty folder beside another one; delete it at the end, if it is still there."""
     draft = beside(folder, "part")
     try:
         draft.mkdir(parents=True)
@@ -79,12 +80,12 @@ def draft_of(folder: Path) -> Iterator[Path]:
 
 
 def beside(folder: Path, kind: str) -> Path:
-    """Name a hidden place beside a folder that no other process will name."""
+    """Return a hidden path beside a folder that no other process will use."""
     return folder.with_name(f".{folder.name}.{os.getpid()}-{secrets.token_hex(4)}.{kind}")
 
 
 def exchange(one: Path, other: Path) -> None:
-    """Let two folders change places: in one step where the system can, else in three."""
+    """Swap two folders: in one step if the system can, otherwise in three."""
     if _exchanged_at_once(one, other):
         return
     aside = beside(other, "old")
@@ -98,7 +99,7 @@ def exchange(one: Path, other: Path) -> None:
 
 
 def _exchanged_at_once(one: Path, other: Path) -> bool:
-    """Ask Linux for it: a kill at any moment leaves the one or the other in its place."""
+    """Swap with a system call of Linux, which is atomic: a kill never leaves a gap."""
     call = getattr(ctypes.CDLL(None), "renameat2", None) if platform.system() == "Linux" else None
     if call is None:
         return False
@@ -107,28 +108,30 @@ def _exchanged_at_once(one: Path, other: Path) -> bool:
 
 
 def require_folder(folder: Path) -> None:
-    """Check that files can be laid into a folder, before anything takes its time.
+    """Check that a folder can be written to, before anything slow starts.
 
     Raises:
-        AblateError: A file is in its place.
+        AblateError: A file is in the folder's place.
     """
     if (folder.exists() or folder.is_symlink()) and not folder.is_dir():
-        raise AblateError(f"{folder} is a file, and results are to go there: move it away")
+        raise AblateError(
+            f"{folder} is a file, but results go into a folder of that name: move it away"
+        )
 
 
 def put(folder: Path, what: str, write: Callable[[Path], None]) -> None:
-    """Lay files into a folder, in place of those that were written there before.
+    """Write files into a folder, replacing those that the same command wrote there before.
 
-    A file in their way that is somebody's own is kept beside, as ``name.1.png``, ...
+    A user's file with the same name is kept, renamed to ``name.1.png``, ...
 
     Args:
-        folder: Where they are to lie; made if need be.
-        what: What they are.
-        write: Writes them, into an empty folder that it is given.
+        folder: Their folder; created if missing.
+        what: What they are: ``evaluate``, ``inspect``, ...
+        write: Writes the files into the empty folder that it is given.
 
     Raises:
-        AblateError: It cannot be written.
-        DiskFullError: There is no space left; what was there before is still there.
+        AblateError: The folder cannot be written.
+        DiskFullError: There is no space left; the old files are still there.
     """
     require_folder(folder)
     try:
@@ -136,13 +139,13 @@ def put(folder: Path, what: str, write: Callable[[Path], None]) -> None:
         place = folder.resolve()
         with draft_of(place / what) as draft:
             write(draft)
-            _lay(draft, place, what)
+            _move_in(draft, place, what)
     except OSError as error:
         raise_if_full(error)
         raise AblateError(f"{folder} cannot be written: {error}") from error
 
 
-def _lay(draft: Path, place: Path, what: str) -> None:
+def _move_in(draft: Path, place: Path, what: str) -> None:
     ours = listed(place, what) or {}
     names = [file.relative_to(draft).as_posix() for file in _files(draft)]
     for name in names:
@@ -150,13 +153,13 @@ def _lay(draft: Path, place: Path, what: str) -> None:
             set_aside(place / name)
     kept = {name: digest for name, digest in ours.items() if name not in names}
     add_list(draft, what, {n: d for n, d in kept.items() if (place / n).is_file()})
-    # The list goes first: a kill among these lets a file count as edited, and be kept.
+    # The list moves first: after a kill in between, an old file counts as edited, and is kept.
     for name in (list_of(what), *names):
         (draft / name).replace(place / name)
 
 
 def set_aside(file: Path) -> None:
-    """Rename a file that is in the way to ``name.1.png``, or the first number that is free."""
+    """Rename a file that is in the way to ``name.1.png``, or to the first free number."""
     number = 1
     while (aside := file.with_name(f"{file.stem}.{number}{file.suffix}")).exists():
         number += 1
@@ -169,7 +172,7 @@ def _is_listed(file: Path, name: str, ours: Mapping[str, str]) -> bool:
 
 
 def _files(folder: Path) -> list[Path]:
-    """List what is no folder below a folder; a link counts as a file, wherever it leads."""
+    """List all files below a folder; a link counts as a file, even if it leads to a folder."""
     found = [
         Path(above) / name
         for above, folders, files in os.walk(folder)

@@ -1,13 +1,13 @@
-"""The run record: one folder a run, written so that a kill at any moment loses nothing.
+"""The record of a run: a folder for each run, written so that a kill at any moment loses nothing.
 
-record.json     what the run is and what came out; the old version or the new one, never a part
-checkpoint.pt   while training, the state to go on from; at the end, the selected weights
-record.1.json   what the record was before `rerun` trained the run again; its weights lie beside it
+record.json     what the run is, and its results; replaced whole, so a reader never sees a part
+checkpoint.pt   during training, the state to resume from; at the end, the selected weights
+record.1.json   the old record, if `rerun` trained the run again; its weights are checkpoint.1.pt
 run.log         what happened, with any traceback
-.hydra/         what Hydra composed
-.lock           held by the process that trains the run, freed by the kernel when it dies
+.hydra/         the configuration that Hydra composed
+.lock           held by the process that trains the run; the kernel frees it if the process dies
 
-What record.json holds is declared in `content` and published as ../record.schema.json.
+The content of record.json is declared in `content` and published as ../record.schema.json.
 """
 
 from ablate.record.checkpoint import (

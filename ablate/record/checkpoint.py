@@ -1,4 +1,4 @@
-"""A run's checkpoint: while it trains the state to go on from, at the end its weights."""
+"""A run's checkpoint: during training the state to resume from, at the end the weights."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ from ablate.record.writing import replacing
 
 
 def save_state(directory: Path, state: Mapping[str, Any]) -> None:
-    """Write the state that training goes on from."""
+    """Write the state to resume training from."""
     _save(directory / CHECKPOINT, {"resume": dict(state)})
 
 
 def _save(path: Path, content: Mapping[str, Any]) -> None:
-    """Write tensors by way of memory, so that a full disk is told as what it is."""
+    """Serialize in memory first: torch would report a full disk as some other error."""
     import torch
 
     whole = io.BytesIO()
@@ -30,9 +30,9 @@ def _save(path: Path, content: Mapping[str, Any]) -> None:
 
 
 def load_state(directory: Path) -> dict[str, Any] | None:
-    """Read the state that training goes on from, or None where there is none.
+    """Read the state to resume training from, or None if there is none.
 
-    A file that does not read (cut off by a full disk, say) counts as none: training starts again.
+    An unreadable file (cut off by a full disk, say) counts as none: training starts again.
     """
     import torch
 
@@ -53,16 +53,16 @@ def finish(
     weights: Mapping[str, Any] | None,
     state: Mapping[str, Any] | None = None,
 ) -> None:
-    """Record the end of a run and let its weights take the place of the resume state.
+    """Record the end of a run, and replace the state to resume from by its weights.
 
     A kill between any two of these steps leaves either a run that is resumed near its end, or a
-    finished one whose checkpoint `settle` puts in order.
+    finished one whose checkpoint `settle` repairs.
 
     Args:
         directory: The run's folder.
         record: The final record.
         weights: A plain state dict, or None to keep none.
-        state: The last training state, to keep it as state.pt.
+        state: The last training state, to keep as state.pt, or None.
     """
     if weights is not None:
         _save(directory / WEIGHTS, dict(weights))
@@ -73,7 +73,7 @@ def finish(
 
 
 def settle(directory: Path, keeps_weights: bool) -> None:
-    """Finish what a kill right after the last record may have left undone."""
+    """Move a run's weights into place, in case a kill right after its last record prevented it."""
     if (directory / WEIGHTS).exists():
         (directory / WEIGHTS).replace(directory / CHECKPOINT)
     elif not keeps_weights:
@@ -81,17 +81,17 @@ def settle(directory: Path, keeps_weights: bool) -> None:
 
 
 def settle_if_measured(directory: Path, record: Record) -> None:
-    """Settle a run that came to its end; one that failed keeps the state that it can go on from."""
+    """Settle a finished or diverged run; a failed one keeps the state that it can resume from."""
     if record["status"] in ("finished", "diverged"):
         settle(directory, keeps_weights=record["config"]["save"] != "none")
 
 
 def set_aside_if_ended(directory: Path, rerun: str) -> None:
-    """Keep what is there of a run that is trained again, as record.1.json, checkpoint.1.pt, ...
+    """Rename the files of a run that is about to be trained again: record.1.json, ...
 
-    With `rerun=failed` the checkpoint stays in its place: what made a run fail may lie outside it
-    (a killed process, a full memory), and it goes on from there. What diverged would diverge again.
-    Weights without a record (somebody took it away) are kept, too.
+    With `rerun=failed` the checkpoint stays in place, and the run resumes from it: the cause of a
+    failure may be outside the run (a killed process, too little memory). A diverged run would only
+    diverge again, so it starts anew. Weights whose record was removed are renamed, too.
     """
     old = read(directory)
     if old is None:
@@ -104,11 +104,11 @@ def set_aside_if_ended(directory: Path, rerun: str) -> None:
         _set_aside(directory, (RECORD,))
         return
     settle_if_measured(directory, old)
-    _set_aside(directory, (CHECKPOINT, STATE, RECORD))  # the record last: what it tells of is safe
+    _set_aside(directory, (CHECKPOINT, STATE, RECORD))  # the record last, when its files are safe
 
 
 def _set_aside(directory: Path, names: Sequence[str]) -> None:
-    """Rename files of a run, all by the same number, over none that is there."""
+    """Rename files of a run, all to the same number, overwriting none."""
     there = [directory / name for name in names if (directory / name).exists()]
     number = 1
     while any(_numbered(file, number).exists() for file in (*there, directory / RECORD)):
@@ -122,7 +122,7 @@ def _numbered(file: Path, number: int) -> Path:
 
 
 def has_lost_weights(directory: Path, record: Record) -> bool:
-    """Tell whether a finished run was to keep its weights, and they are no longer there."""
+    """Tell whether a finished run should have weights, but they are gone."""
     kept = record["config"].get("save") != "none"
     there = any((directory / name).is_file() for name in (CHECKPOINT, WEIGHTS))
     return record["status"] == "finished" and kept and not there
@@ -132,8 +132,8 @@ def load_weights(directory: Path) -> dict[str, Any]:
     """Read a finished run's weights, a plain state dict.
 
     Raises:
-        AblateError: The run kept none, they are gone, or the file is damaged; told with the way
-            out.
+        AblateError: The run kept none, they are gone, or the file is damaged; the message says how
+            to get them.
     """
     import torch
 
@@ -143,7 +143,7 @@ def load_weights(directory: Path) -> dict[str, Any]:
         raise AblateError(_why_there_are_none(directory))
     try:
         weights = torch.load(path, map_location="cpu", weights_only=True)
-    # What a torn or foreign file makes of torch's reader has no class of its own.
+    # On a damaged or foreign file, torch may raise any of these.
     except (OSError, RuntimeError, EOFError, KeyError, ValueError, pickle.UnpicklingError) as error:
         raise AblateError(
             f"{path} is damaged, or holds more than tensors ({type(error).__name__}): rerun=all"
@@ -158,7 +158,7 @@ def _why_there_are_none(directory: Path) -> str:
     found = read(directory)
     if found is not None and found.get("config", {}).get("save") == "none":
         return (
-            f"{directory} keeps no weights: it was trained with save=none; without that, rerun=all"
-            " trains it again"
+            f"{directory} keeps no weights: it was trained with save=none; leave that out, and"
+            " rerun=all trains it again"
         )
     return f"{directory / CHECKPOINT} is missing: rerun=all trains the run again"

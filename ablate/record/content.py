@@ -1,10 +1,10 @@
-"""What a record holds, as types, and the JSON Schema that is derived from them.
+"""The content of a record as types, and the JSON Schema that is derived from them.
 
-The names are a contract (users read records with other tools): change none of them, and count
-`SCHEMA` up where a reader of the old version would be wrong.
+The names are a contract, since users read records with other tools: do not change them. Increase
+`SCHEMA` if a reader of the old version would misread a new record.
 """
 
-# Without `from __future__ import annotations`: typing would not see which keys are `NotRequired`.
+# No `from __future__ import annotations` here: typing could not see which keys are `NotRequired`.
 
 import types
 from collections.abc import Mapping
@@ -24,9 +24,13 @@ SCHEMA: Final = 1
 
 Status = Literal["running", "finished", "diverged", "failed", "interrupted"]
 STATUSES: Final[tuple[Status, ...]] = get_args(Status)
-ENDED: Final[tuple[Status, ...]] = ("finished", "diverged", "failed")  # left alone unless `rerun`
+ENDED: Final[tuple[Status, ...]] = (
+    "finished",
+    "diverged",
+    "failed",
+)  # not trained again unless `rerun` says so
 
-# Of an epoch; losses are null where they were not finite, `val/` where nothing is held out.
+# An epoch. A loss that was not finite is null; so is `val/` without validation images.
 Epoch = TypedDict(
     "Epoch",
     {
@@ -43,10 +47,10 @@ Epoch = TypedDict(
 
 
 class Timing(TypedDict):
-    """When a run began and ended, in UTC, and the seconds that it took.
+    """When a run started and ended, in UTC, and the seconds that it took.
 
-    `seconds` is of training alone, an entry an epoch: the run's share of its stack's time. `total`
-    and `finished` are there once the run has come to its end.
+    `seconds` counts training only, an entry for each epoch: the run's share of its stack's time.
+    `total` and `finished` exist once the run has ended.
     """
 
     started: str
@@ -56,7 +60,7 @@ class Timing(TypedDict):
 
 
 class SplitSizes(TypedDict):
-    """Images of each split."""
+    """Number of images in each split."""
 
     train: int
     val: int
@@ -64,7 +68,7 @@ class SplitSizes(TypedDict):
 
 
 class TrainedOn(TypedDict):
-    """The data set: its digest, and what of it shapes a network; `mean` and `std` by channel."""
+    """The data set: digest, shape of an image, classes, sizes; `mean` and `std` by channel."""
 
     digest: str
     shape: list[int]
@@ -75,7 +79,7 @@ class TrainedOn(TypedDict):
 
 
 class StackSlot(TypedDict):
-    """Where in its stack a run was trained."""
+    """The stack that a run was trained in, and the run's slot."""
 
     width: int
     slot: int
@@ -83,10 +87,10 @@ class StackSlot(TypedDict):
 
 
 class Environment(TypedDict, total=False):
-    """What a run was trained on; empty until it begins.
+    """The machine, software and data that a run was trained with; empty until it starts.
 
-    `commit` and `dirty` are of the git repository that the working directory lies in, null where
-    there is none; the version of a package that is not installed is null.
+    `commit` and `dirty` describe the git repository of the working directory, and are null without
+    one. The version of a package that is not installed is null.
     """
 
     versions: dict[str, str | None]
@@ -100,11 +104,11 @@ class Environment(TypedDict, total=False):
 
 
 class Record(TypedDict):
-    """A run: what it is, how it ended, what came out. Errors and accuracies are fractions.
+    """A run: what it is, how it ended, and its results. Errors and accuracies are fractions.
 
-    `config` is resolved and nested; `active` is what acted, and how strongly; `evaluate` (by split)
-    and `inspect` hold what was measured of the trained network later. A metric that could not be
-    measured is null.
+    `config` is resolved and nested; `active` says which regularizers acted, and how strongly;
+    `evaluate` (by split) and `inspect` hold measurements of the trained network. A metric that
+    could not be measured is null.
     """
 
     schema: int
@@ -133,7 +137,7 @@ _PLAIN = {str: "string", int: "integer", float: "number", bool: "boolean", type(
 def json_schema() -> dict[str, Any]:
     """Derive the JSON Schema of a record, which is published as record.schema.json.
 
-    Keys that it does not name are allowed, so that a record may grow within a version.
+    Other keys are allowed, so that a record may gain keys within a version.
 
     Source: JSON Schema, draft 2020-12.
     """

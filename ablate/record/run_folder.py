@@ -1,4 +1,4 @@
-"""A run's folder: its record, written and read, and the claim that lets one process train it."""
+"""A run's folder: reads and writes its record, and lets only one process at a time train it."""
 
 from __future__ import annotations
 
@@ -32,15 +32,15 @@ _PARTS = {
 
 
 def write(directory: Path, record: Record) -> None:
-    """Replace a record atomically; numbers that are not finite become null."""
+    """Replace a record atomically; non-finite numbers become null."""
     write_json(directory / RECORD, record)
 
 
 def read(directory: Path) -> Record | None:
-    """Read a record, or None where there is none.
+    """Read a record, or None if there is none.
 
     Raises:
-        AblateError: The file is no record; it is named.
+        AblateError: The file is not a record; the message names it.
     """
     path = directory / RECORD
     try:
@@ -59,7 +59,7 @@ def read(directory: Path) -> Record | None:
         )
     if found["status"] not in STATUSES:
         raise AblateError(
-            f"{path} is no record of ablate: its status is {found['status']!r}, which is none of"
+            f"{path} is no record of ablate: its status is {found['status']!r}, not one of"
             f" {listed(STATUSES)}"
         )
     record: Record = found  # type: ignore[assignment]
@@ -67,10 +67,10 @@ def read(directory: Path) -> Record | None:
 
 
 def read_whole(directory: Path) -> Record | None:
-    """Read a record that has every part that evaluation and analysis take up, or None.
+    """Read a record with all the parts that evaluation and analysis need; None if there is none.
 
     Raises:
-        AblateError: The file is no record, or it lacks a part; both are named.
+        AblateError: The file is not a record, or lacks a part; the message names it.
     """
     found = read(directory)
     if found is None:
@@ -85,29 +85,29 @@ def read_whole(directory: Path) -> Record | None:
 
 @dataclass(frozen=True)
 class Standing:
-    """How a run stands, as its record says.
+    """How a run stands, according to its record.
 
     Attributes:
         status: As in the record.
-        reason: Why it ended so, or None.
+        reason: Why it failed, diverged or was interrupted, or None.
     """
 
     status: Status
     reason: str | None = None
 
     def has_ended(self, rerun: str) -> bool:
-        """Tell whether the run is to be left alone, given what `rerun` names."""
+        """Tell whether the run has ended and `rerun` does not ask for it again."""
         return self.status in ENDED and rerun not in ("all", self.status)
 
 
 def standing(directory: Path) -> Standing | None:
-    """Read how a run stands, or None where there is no record."""
+    """Read how a run stands, or None if it has no record."""
     found = read(directory)
     return None if found is None else Standing(found["status"], found.get("reason"))
 
 
 def has_ended(record: Record, rerun: str) -> bool:
-    """Tell whether a recorded run is to be left alone, given what `rerun` names."""
+    """Tell whether a recorded run has ended and `rerun` does not ask for it again."""
     return Standing(record["status"]).has_ended(rerun)
 
 
@@ -121,16 +121,14 @@ def find(path: Path) -> list[Path]:
 
 @contextmanager
 def claim(directory: Path, wait: bool = True) -> Iterator[bool]:
-    """Hold a run for this process.
+    """Hold a run for this process, and delete drafts that a killed holder left.
 
     Args:
         directory: The run's folder.
         wait: Whether to wait while another process holds it.
 
-    What a killed holder left half-written is cleared away.
-
     Yields:
-        Whether the run is held (always, if waiting).
+        Whether this process holds the run; always true with `wait`.
     """
     lock = FileLock(directory / _LOCK)
     try:

@@ -1,4 +1,4 @@
-"""Files that are replaced at once: a reader finds the old version or the new, never a part."""
+"""Replaces files atomically: a reader finds the old version or the new one, never a part."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ from typing import IO, Any
 
 @contextmanager
 def replacing(path: Path) -> Iterator[IO[bytes]]:
-    """Write a file beside its place, and move it there when it is whole and on the disk.
+    """Write a draft beside a file, and rename it to the file once it is complete and on disk.
 
     Args:
-        path: Where it belongs; what is there stays if the block raises.
+        path: The file; it stays as it is if the block raises.
 
     Yields:
         A binary file to write to.
@@ -33,12 +33,13 @@ def replacing(path: Path) -> Iterator[IO[bytes]]:
 
 
 def write_json(path: Path, value: Any) -> None:
-    """Replace a JSON file atomically; numbers that are not finite become null.
+    """Replace a JSON file atomically; non-finite numbers become null.
 
-    Laid out for a reader: a name a line; below it a group of knobs, an epoch or a metric a line.
+    The layout is for human readers: each name has a line, and below it each group of knobs, each
+    epoch and each metric has a line.
 
     Raises:
-        TypeError: JSON has no such value; the old file stays.
+        TypeError: JSON cannot hold a value; the old file stays.
     """
     try:
         text = _laid_out(value)
@@ -48,11 +49,11 @@ def write_json(path: Path, value: Any) -> None:
         file.write(text.encode())
 
 
-_DEEPEST = 2  # level whose entries get lines of their own
+_DEEPEST = 2  # the last level whose entries have lines of their own
 
 
 def _laid_out(value: Any, level: int = 1) -> str:
-    """Write a value; below the deepest level on one line, by json's own fast encoder.
+    """Format a value; below the deepest level on one line, with json's own fast encoder.
 
     Raises:
         ValueError: A number is not finite.
