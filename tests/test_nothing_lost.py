@@ -1,4 +1,4 @@
-"""What the user has is not lost: runs, weights, reports, and files that are none of ours."""
+"""Nothing of the user's is lost: runs, weights, reports, and files that ablate did not write."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ def folder(results="results"):
 
 
 def content(path):
-    """Give every file below a folder, as bytes by relative path."""
+    """Return the bytes of every file below a folder, by relative path."""
     return {str(p.relative_to(path)): p.read_bytes() for p in path.rglob("*") if p.is_file()}
 
 
@@ -112,7 +112,7 @@ def test_a_mistake_in_what_is_printed_is_not_hidden():
 
 
 def shell(line, status="status"):
-    """Let a shell run a line in which $ABLATE is the command; give what ran and its exit status."""
+    """Run a shell line in which $ABLATE is the command; return the process and the status file."""
     env = os.environ | {"ABLATE": ABLATE, "OMP_NUM_THREADS": "1", "RUN": " ".join(TINY)}
     done = subprocess.run(["bash", "-c", line], env=env, capture_output=True, text=True)
     return done, Path(status).read_text().strip() if Path(status).exists() else None
@@ -164,9 +164,9 @@ def test_a_closed_standard_output_leaves_the_status_of_the_runs(tmp_path):
 
 
 def in_a_terminal_that_closes(*arguments):
-    """Run the command in a terminal that closes at its first sign of life; give its status."""
+    """Run the command in a terminal that closes at its first output; return its exit status."""
     leader, follower = os.openpty()
-    # As under nohup, it outlives the terminal's SIGHUP.
+    # As under nohup, ignore the SIGHUP of the closing terminal.
     deaf = "trap '' HUP; exec timeout 60 \"$@\""
     wanted = ["bash", "-c", deaf, "bash", ABLATE, *arguments]
     with subprocess.Popen(wanted, stdout=follower, stderr=follower) as process:
@@ -188,7 +188,7 @@ def test_a_terminal_that_closes_ends_no_run_and_ends_a_watch():
 
 
 def fail_at(step, monkeypatch):
-    """Let training fail at a step for a reason outside the network, its state saved before."""
+    """Make training fail at a step, for a reason outside the network."""
     real = Training.advance
 
     def advance(self):
@@ -279,12 +279,12 @@ def runs(tmp_path):
 
 @pytest.fixture
 def quick(monkeypatch):
-    """Draw nothing, which takes the longest of a report."""
+    """Skip the figures, the slowest part of a report."""
     monkeypatch.setattr(write, "draw", lambda *a: ())
 
 
 def refused(runs, out, told):
-    """Check that a report is refused, by name, and that nothing below the test's folder moved."""
+    """Check that a report is refused with this message, and that no file changed."""
     before = content(Path.cwd())
     with pytest.raises(AblateError, match=told) as raised:
         write.write_report([runs], out=out)

@@ -1,4 +1,4 @@
-"""Whichever way a request comes, what stops it is told in the same words and loses nothing."""
+"""A stop is reported in the same words, and loses nothing, whichever way a request comes."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ def _here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     tune = "tune: {knobs: {optimizer.momentum: [0.1, 0.9]}, seeds: 1}"
     tuned = STUDY.replace("TUNE", tune).replace("model=mlp", "model=mlp, optimizer=momentum")
     Path("tuned.yaml").write_text(tuned, encoding="utf-8")
-    before = signal.getsignal(signal.SIGTERM)  # which the command makes a stop that is asked for
+    before = signal.getsignal(signal.SIGTERM)  # the command replaces this handler
     yield
     signal.signal(signal.SIGTERM, before)
 
@@ -55,7 +55,7 @@ def _here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
 def at_step(
     number: int, happens: Callable[[], Any], monkeypatch: pytest.MonkeyPatch
 ) -> pytest.MonkeyPatch:
-    """Let something happen before one step of training, counted over all runs."""
+    """Call a function before one step of training; steps are counted over all runs."""
     advance, steps = Training.advance, iter(range(10**9))
 
     def noisy(self: Training) -> bool:
@@ -77,7 +77,7 @@ def statuses() -> set[str]:
 
 
 def everything_ends(words: tuple[str, ...]) -> None:
-    """Ask for the same again, and find every run finished."""
+    """Give the same command again, and check that every run finishes."""
     assert run.serve(list(words)) == 0
     assert statuses() == {"finished"}
 

@@ -1,4 +1,4 @@
-"""A command imports what it needs, and nothing that it does not: that is what starting costs."""
+"""A command imports only what it needs, since imports decide how long it takes to start."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def _in_its_own_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def imported_by(*words: str) -> set[str]:
-    """Run the command in a process of its own; list the modules that it imported."""
+    """Run the command in its own process; return the modules that it imported."""
     done = subprocess.run(
         [sys.executable, "-c", ASK, *words], capture_output=True, text=True, check=True
     )
@@ -47,7 +47,7 @@ def test_a_looped_run_imports_no_compiler_and_no_statistics() -> None:
 
 @pytest.mark.slow
 @pytest.mark.parametrize("words", [RUN, SWEEP, ("run", "+study=mine.yaml")])
-def test_a_request_of_which_everything_is_finished_imports_no_torch(words: tuple[str, ...]) -> None:
+def test_a_request_whose_runs_are_all_finished_imports_no_torch(words: tuple[str, ...]) -> None:
     arms = "{plain: [], slow: [optimizer.lr=0.0001]}"
     fixed = ", ".join(f"'{word}'" for word in RUN[1:])
     claim = "{claim: it does, arm: slow, direction: higher, margin: 0.01}"

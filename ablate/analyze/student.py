@@ -1,7 +1,8 @@
 """Student's t tests of means, in closed form over [..., n]: one sample, pairs, or two arms.
 
-scipy.special has the distribution. scipy.stats has the same tests, with which a test holds these
-equal, but takes longer to import than everything else that a terminal's table of arms needs.
+scipy.stats has the same tests (a unit test compares them with these), but takes longer to import
+than everything else that the terminal's table of arms needs. So only scipy.special is used, for the
+distribution.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ from ablate.analyze.spread import Array
 
 @dataclass(frozen=True)
 class TTest:
-    """A mean, or a difference of means, and what is known of its error; [...] each.
+    """A mean, or a difference of means, with its standard error; each [...].
 
     Attributes:
         centre: The estimate.
@@ -29,17 +30,17 @@ class TTest:
     freedom: Array | float
 
     def interval(self, level: float) -> tuple[Array, Array]:
-        """Give the ends of the two-sided interval of a level in (0, 1)."""
+        """Return the ends of the two-sided confidence interval, for a level in (0, 1)."""
         half = special.stdtrit(self.freedom, (1 + level) / 2) * self.error
         return self.centre - half, self.centre + half
 
     @property
     def p(self) -> Array:
-        """The two-sided p of no difference."""
+        """The two-sided p value of the hypothesis that the centre is 0."""
         return np.asarray(2 * special.stdtr(self.freedom, -np.abs(self.centre / self.error)))
 
     def p_within(self, margin: Array | float) -> Array:
-        """Give the larger p of the two one-sided tests that the mean lies within ±margin.
+        """Return the p value of equivalence within ±margin: the larger of two one-sided tests.
 
         Source: Schuirmann 1987, J. Pharmacokinetics and Biopharmaceutics 15(6).
         """
@@ -52,7 +53,7 @@ def one_sample(x: Array) -> TTest:
     """Test a mean.
 
     Args:
-        x: Values [..., n], n ≥ 2; of pairs, their differences. They vary.
+        x: Values [..., n], n ≥ 2, not all equal; for pairs, their differences.
 
     Source: Student 1908, Biometrika 6(1).
     """
@@ -61,11 +62,11 @@ def one_sample(x: Array) -> TTest:
 
 
 def two_samples(x: Array, y: Array) -> TTest:
-    """Test the difference of two means, x less y, without taking their variances for equal.
+    """Test the difference of two means, x minus y, without assuming equal variances.
 
     Args:
         x: Values [..., n], n ≥ 2.
-        y: Values [..., m], m ≥ 2; one of the two varies.
+        y: Values [..., m], m ≥ 2; at least one of x and y varies.
 
     Source: Welch 1947, Biometrika 34.
     """

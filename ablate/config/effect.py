@@ -1,4 +1,8 @@
-"""When a knob touches nothing: given a configuration in which it is on, the reason, or None."""
+"""When a knob has no effect.
+
+Each function takes a configuration in which its knob is on. It returns the reason why the knob has
+no effect, or None if it has one. Docstrings say which knobs a function is for.
+"""
 
 from __future__ import annotations
 
@@ -15,7 +19,7 @@ _AUGMENTATIONS = (
     *("shift", "flip", "crop", "rotate", "scale", "shear", "cutout"),
     *("brightness", "contrast", "_target_"),
 )
-ON_IMAGES = ("mixup", "cutmix", "input_noise")  # they draw from augmentation's seed
+ON_IMAGES = ("mixup", "cutmix", "input_noise")  # these use augmentation's seed
 _OWN_MODEL = "your own model decides where it drops"
 
 
@@ -43,7 +47,7 @@ def own_ends(config: Config) -> str | None:
 
 
 def nothing_dropped(config: Config) -> str | None:
-    """What adjusts dropout."""
+    """Settings that adjust dropout."""
     if config["model"]["name"] == "custom":
         return _OWN_MODEL
     some = any(_is_on(config["dropout"].get(name)) for name in RATES)
@@ -51,14 +55,14 @@ def nothing_dropped(config: Config) -> str | None:
 
 
 def no_such_dropout(config: Config) -> str | None:
-    """A kind of dropout."""
+    """The kind of dropout."""
     rates, model = config["dropout"], config["model"]["name"]
     if rates.get("_target_"):
-        return "your own dropout stands in its place"
+        return "your own dropout takes its place"
     if rates["kind"] == "spatial" and not (
         _is_on(rates.get("input")) or (_is_on(rates.get("conv")) and model in CONVOLUTIONAL)
     ):
-        return nothing_dropped(config) or "no map of several pixels is dropped from"
+        return nothing_dropped(config) or "dropout acts on no map of several pixels"
     return nothing_dropped(config)
 
 
@@ -83,7 +87,7 @@ def no_dropout(config: Config) -> str | None:
 
 
 def no_norm(config: Config) -> str | None:
-    """What adjusts a norm."""
+    """Settings that adjust a norm."""
     return "norm=none has nothing to adjust" if config["norm"]["name"] == "none" else None
 
 
@@ -100,18 +104,18 @@ def nothing_to_normalize(config: Config) -> str | None:
 
 
 def no_batch_norm(config: Config) -> str | None:
-    """What adjusts batch norm."""
+    """Settings that adjust batch norm."""
     if config["norm"]["name"] != "batch":
         return "it acts only with norm=batch"
     return None
 
 
 def no_running_statistics(config: Config) -> str | None:
-    """What adjusts running statistics."""
+    """Settings that adjust running statistics."""
     if config["norm"].get("eval") == "batch":
         return "norm.eval=batch keeps no running statistics"
     if config["regularize"].get("swa") == 0:
-        return "regularize.swa=0 computes the statistics of its average anew, from the start"
+        return "regularize.swa=0 recomputes the statistics for its average from the start"
     return no_batch_norm(config)
 
 
@@ -130,7 +134,7 @@ def no_fall(config: Config) -> str | None:
 
 
 def one_cycle(config: Config) -> str | None:
-    """What tells a cycle from the one before."""
+    """Settings that change from one cycle to the next."""
     alone = config["schedule"].get("cycles") == 1
     return "with schedule.cycles=1 there is no other cycle" if alone else None
 
@@ -153,7 +157,7 @@ def one_epoch(config: Config) -> str | None:
 
 
 def no_rule(config: Config) -> str | None:
-    """What changes a step's gradient or the step."""
+    """Settings that change a gradient or an optimizer's step."""
     name = config["optimizer"]["name"]
     return f"optimizer={name} searches its own steps" if name in SOLVERS else None
 
@@ -166,7 +170,7 @@ def no_branch(config: Config) -> str | None:
 
 
 def nothing_augmented(config: Config) -> str | None:
-    """What adjusts augmentation."""
+    """Settings that adjust augmentation."""
     some = any(_is_on(config["augment"].get(name)) for name in _AUGMENTATIONS)
     return None if some else "nothing is augmented"
 
@@ -181,7 +185,7 @@ def no_augmentation(config: Config) -> str | None:
 
 
 def no_cluster(config: Config) -> str | None:
-    """What is asked of a cluster."""
+    """Settings of a cluster's jobs."""
     return None if config["launch"] == "slurm" else "only launch=slurm asks a cluster"
 
 
@@ -191,7 +195,7 @@ def no_cluster(config: Config) -> str | None:
 def _longer(value: Any, config: Config, what: str) -> str | None:
     epochs = config["epochs"]
     if not isinstance(value, int | float) or not isinstance(epochs, int):
-        return None  # told as illegal
+        return None  # reported elsewhere, as an illegal value
     if value >= epochs:
         return f"{what} is {'as long as' if value == epochs else 'longer than'} training" + (
             f" (epochs={epochs})"

@@ -1,9 +1,8 @@
-"""Settings of the commands that look inside: knobs with defaults of their own.
+"""Settings of `ablate evaluate`, `ablate inspect` and `ablate lr-find`: knobs with defaults.
 
-`ablate evaluate`, `ablate inspect` and `ablate lr-find` each declare a table of them
-(`knobs/looking.py`). Checks, messages and `--help` derive from it, as those of training derive from
-the table of knobs. On a command line, settings are words, ``mode=grid`` or ``lr_find.mode=grid``;
-in Python, arguments.
+Each command declares a table of settings (`knobs/looking.py`), from which checks, messages and
+`--help` derive, just as those of training derive from the table of knobs. On a command line,
+settings are words, ``mode=grid`` or ``lr_find.mode=grid``; in Python they are arguments.
 """
 
 from __future__ import annotations
@@ -25,8 +24,8 @@ class Setting:
     """A setting of a command.
 
     Attributes:
-        knob: Its name, type and help; ``idle`` is asked with the values of all settings.
-        default: Its value where the request says nothing.
+        knob: Its name, type and help; its ``idle`` takes the values of all settings.
+        default: Its value if the request does not set it.
     """
 
     knob: Knob
@@ -38,9 +37,9 @@ class Settings:
     """The settings that a command has.
 
     Attributes:
-        command: As it is called: ``lr-find``.
+        command: The command's name: ``lr-find``.
         each: The settings, in the order of `--help`.
-        instead: Names that users may take for settings -> what to write instead.
+        instead: Names that users may mistake for settings -> what to write instead.
     """
 
     command: str
@@ -54,19 +53,19 @@ class Settings:
 
     @property
     def prefix(self) -> str:
-        """What may stand in front of a name on the command line: ``lr_find.``."""
+        """The optional prefix of a name on the command line: ``lr_find.``."""
         return f"{self.command.replace('-', '_')}."
 
 
 @dataclass(frozen=True)
 class Given:
-    """Settings as a request gives them.
+    """The settings of a request.
 
     Attributes:
-        values: The value of every setting, by name; the default where the request says nothing, or
-            nothing legal.
-        explicit: Names of the settings that the request gives.
-        rest: Words that are no settings.
+        values: Name -> value of every setting; the default if the request sets none, or an illegal
+            one.
+        explicit: Names of the settings that the request sets.
+        rest: Words that are not settings.
         faults: What is wrong, a sentence each.
     """
 
@@ -80,11 +79,10 @@ def of_words(settings: Settings, words: Iterable[str], beside: Collection[str] =
     """Read settings from the words of a command line.
 
     Args:
-        settings: Those that the command has.
+        settings: The settings of the command.
         words: The words.
-        beside: Names of the knobs and groups that the command takes too. Where there are any, a
-            word that is no setting may be an override, and is passed on. Where there are none, it
-            is wrong.
+        beside: Names of the knobs and groups that the command also takes. If there are any, a word
+            that is not a setting may be an override, and is passed on. Otherwise it is a fault.
     """
     knobs = settings.knobs
     values: dict[str, Any] = {}
@@ -111,8 +109,8 @@ def of_values(settings: Settings, values: Mapping[str, Any]) -> Given:
     """Take settings from Python.
 
     Args:
-        settings: Those that the command has.
-        values: Values by name.
+        settings: The settings of the command.
+        values: Name -> value.
     """
     known = {name: value for name, value in values.items() if name in settings.knobs}
     unknown = [_unknown(settings, name) for name in values if name not in known]
@@ -133,12 +131,12 @@ def described(settings: Settings) -> str:
 # -- parts -----------------------------------------------------------------------------------------
 
 
-_UNREAD: Final = object()  # a value whose fault has been told
+_UNREAD: Final = object()  # a value that could not be parsed; its fault is already listed
 
 
 def _value(knob: Knob, word: str) -> tuple[Any, str | None]:
-    """Read a value by Hydra's grammar, as overrides are read."""
-    # Hydra takes long to import, and help does without.
+    """Parse a value with Hydra's grammar, as overrides are parsed; return it and any fault."""
+    # Imported here, since Hydra takes long to import, and `--help` does not need it.
     from hydra.core.override_parser.overrides_parser import OverridesParser
     from hydra.errors import HydraException
 
@@ -154,7 +152,7 @@ def _value(knob: Knob, word: str) -> tuple[Any, str | None]:
 def _given(
     settings: Settings, values: Mapping[str, Any], rest: Iterable[str], faults: list[str]
 ) -> Given:
-    """Check values, complete them by the defaults, and see which of them touch nothing."""
+    """Check values, fill in defaults, and find settings that have no effect."""
     whole = {setting.knob.name: setting.default for setting in settings.each}
     sound = []
     for name, value in values.items():
@@ -174,7 +172,7 @@ def _given(
 
 
 def _typed(knob: Knob, value: Any) -> Any:
-    """Bring a legal value to the type of its knob: `none` is null, and 1 may be a real number."""
+    """Convert a legal value to its knob's type: `none` to None, and 1 to 1.0 for a real number."""
     if knob.null and "none" in knob.words and value == "none":
         return None
     whole = isinstance(value, int) and not isinstance(value, bool)
@@ -182,7 +180,7 @@ def _typed(knob: Knob, value: Any) -> Any:
 
 
 def _may_be(name: str, beside: Collection[str]) -> bool:
-    """Tell whether a name may be an override's: with dots or signs, Hydra's own check tells."""
+    """Tell whether a name may be an override's; with dots or signs, Hydra decides later."""
     return bool(beside) and (name in beside or not name.isidentifier())
 
 
@@ -198,7 +196,7 @@ def _unknown(settings: Settings, name: str, beside: Collection[str] = ()) -> str
 
 def _head(setting: Setting) -> str:
     knob, default = setting.knob, setting.default
-    # Without a default the setting stands for nothing until it is given.
+    # An illegal default means that the setting has no effect until it is given.
     return f"{knob.name}=..." if knob.fault(default) else f"{knob.name}={shown(default)}"
 
 

@@ -1,6 +1,6 @@
-"""Data sets: where they lie, how they are read, how they are split and brought onto a device.
+"""Data sets: finds and reads their files, splits them, and puts them on a device.
 
-`registry` holds them all and says how to add one. Nothing here imports torch, Pillow or
+`registry` lists all data sets and says how to add one. Nothing here imports torch, Pillow or
 scikit-learn before it is needed, since every command imports this package.
 """
 

@@ -1,4 +1,4 @@
-"""What the rest of the program knows of a data set: how it is read, from which files, and so on."""
+"""The description of a data set: how it is read, from which files, where to download them."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ class File:
     """A published file.
 
     Attributes:
-        place: Where it lies below the data's root.
+        place: Its path below the data's root.
         md5: Its checksum.
-        urls: Where it can be downloaded, mirrors included; none for a file that comes out of a
-            downloaded archive.
+        urls: Where it can be downloaded, mirrors included; empty for a file that is unpacked from
+            a downloaded archive.
     """
 
     place: str
@@ -32,16 +32,16 @@ class Dataset:
     """A data set.
 
     Attributes:
-        name: What `data=NAME` calls it.
+        name: Its name in `data=NAME`.
         read: Reads all its images, given the data's root and the values of `settings`. It is called
-            once all of `files` are there.
-        files: Lists the files that are read, given the root. A file that is missing is listed under
-            the path that it would be downloaded to. None where nobody can tell.
+            only when all of `files` exist.
+        files: Lists the files to read, given the root. A missing file is listed with the path that
+            it would be downloaded to. None if the files cannot be known.
         settings: Knobs of the group `data` that decide what is read.
-        published: Lists what can be downloaded and verified; None where nothing can be.
+        published: Lists the files that can be downloaded and verified; None if there are none.
         unpublished: Why nothing can be downloaded.
-        val_share: Share of the training images that validates, where the files hold test images and
-            no validation images.
+        val_share: Share of the training images to hold out for validation, if the files contain
+            test images but no validation images.
     """
 
     name: str
@@ -53,7 +53,7 @@ class Dataset:
     val_share: Fraction = Fraction(1, 10)
 
     def missing(self, root: Path) -> list[Path]:
-        """List the files that would have to be downloaded before it can be read."""
+        """List the files that must be downloaded before the data set can be read."""
         if self.published is None or self.files is None:
             return []
         return [path for path in self.files(root) if not path.is_file()]

@@ -1,12 +1,11 @@
-"""What planning needs to know of a data set, kept from one command to the next.
+"""Caches the facts about a data set that planning needs, from one command to the next.
 
-A plan is made of the data's digest, the shape of the images, the classes and how many images there
-are. To learn these from the files takes seconds where there are many, so they are kept in
-`facts.json` in the user's cache folder, with the state of the files that they were read from. While
-that state is the same, no image is read until a run trains; `ablate.data.load` then compares the
-digest of what it really reads.
+Planning needs the data's digest, the shape of the images, the classes and the number of images.
+Reading these from many files takes seconds, so they are kept in `facts.json` in the user's cache
+folder, together with the state of the files. While that state is the same, no image is read until a
+run trains; `ablate.data.load` then compares the digest of the images that it really reads.
 
-The cache may be deleted at any time. What is damaged in it, or cannot be written, costs a reading.
+The cache may be deleted at any time. If it is damaged or cannot be written, the files are read.
 """
 
 from __future__ import annotations
@@ -24,18 +23,18 @@ from ablate.data.file_state import FileState
 from ablate.data.reading import Selection, reading, selection, user_cache
 from ablate.data.source import Source
 
-_MOST = 200  # entries that are kept, the latest
+_MOST = 200  # entries to keep; the oldest are dropped
 
 
 @dataclass(frozen=True)
 class Facts:
-    """What is known of a data set without its images.
+    """The facts about a data set that planning needs.
 
     Attributes:
         digest: `Source.digest`.
         shape: Channels, height and width of an image.
         classes: Names of the classes, in the order of their labels.
-        counts: Number of images in each part that the files fix.
+        counts: Part -> number of its images, for the parts that the files define.
     """
 
     digest: str
@@ -45,22 +44,22 @@ class Facts:
 
 
 def facts_of(source: Source) -> Facts:
-    """Take the facts from a data set that was read."""
+    """Return the facts about a data set that was read."""
     counts = {name: len(part.labels) for name, part in source.parts.items()}
     return Facts(source.digest, source.shape, source.classes, counts)
 
 
 def facts(config: Mapping[str, Any]) -> Facts:
-    """Look up what is known of a data set; read it where nothing is, or its files have changed.
+    """Look up the facts about a data set; read it if they are unknown, or if its files changed.
 
-    A data set of the user's own class is always read: nobody knows what it is made from.
+    A data set of the user's own class is always read, since its files are not known.
 
     Args:
         config: The `data` part of a configuration.
 
     Raises:
-        AblateError: Files are damaged or are not what is needed.
-        DownloadError: Files are missing and could not be fetched.
+        AblateError: Files are damaged, or are not what the data set needs.
+        DownloadError: Files are missing and could not be downloaded.
     """
     return _facts(selection(config))
 
@@ -78,7 +77,7 @@ def _facts(wanted: Selection) -> Facts:
 
 
 def drop(config: Mapping[str, Any]) -> None:
-    """Drop what is known of a data set, which has turned out to be wrong.
+    """Drop the facts about a data set, which have turned out to be wrong.
 
     Args:
         config: The `data` part of a configuration.
@@ -93,7 +92,7 @@ def drop(config: Mapping[str, Any]) -> None:
 
 
 def forget() -> None:
-    """Forget what this process has read: files may have changed since the last request."""
+    """Forget everything that this process has read: files may have changed since."""
     reading.cache_clear()
     _facts.cache_clear()
 
@@ -116,7 +115,7 @@ def _known(wanted: Selection, state: FileState) -> Facts | None:
 
 
 def _keep(name: str, state: FileState, facts: Facts) -> None:
-    """Put facts in the place of outdated ones, unless their files may yet change unnoticed."""
+    """Replace outdated facts; store new ones only if a later change of the files would show."""
     entries = _entries()
     outdated = entries.pop(name, None) is not None
     if state.settled:
@@ -126,7 +125,12 @@ def _keep(name: str, state: FileState, facts: Facts) -> None:
 
 
 def _checked(digest: object, shape: Any, classes: object, counts: Any) -> Facts:
-    """Make facts of what a file says, whatever it says."""
+    """Convert an entry of the file, which may hold anything, to facts.
+
+    Raises:
+        TypeError: The entry is damaged.
+        ValueError: The entry is damaged.
+    """
     channels, height, width = (int(size) for size in shape)
     sizes = {str(part): int(count) for part, count in dict(counts).items()}
     if not isinstance(digest, str) or not isinstance(classes, list) or "train" not in sizes:
@@ -143,14 +147,14 @@ def _entries() -> dict[str, Any]:
 
 
 def _write(entries: Mapping[str, Any]) -> None:
-    """Replace the file, leaving out entries whose files are gone.
+    """Replace the file, dropping entries whose files are gone.
 
-    Where two processes write at once, the entry of one may be lost, and is read anew another time.
+    If two processes write at once, one entry may be lost; those facts are then read again later.
     """
-    from ablate.record import write_json  # a lookup, which starts most commands, does without
+    from ablate.record import write_json  # here, since most commands only look facts up
 
     kept = {name: entry for name, entry in entries.items() if _is_there(entry)}
-    with suppress(OSError, RuntimeError, UnicodeError):  # a name of a file may be no text
+    with suppress(OSError, RuntimeError, UnicodeError):  # a file's name may not be valid Unicode
         path = _file()
         path.parent.mkdir(parents=True, exist_ok=True)
         write_json(path, dict(list(kept.items())[-_MOST:]))

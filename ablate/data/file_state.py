@@ -1,4 +1,4 @@
-"""What the system says of files: enough to tell, without reading them, that they are unchanged."""
+"""The state of files (size, time of change): tells, without reading, that they are unchanged."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-# Clocks of file systems tick as seldom as every 2 s, and a server's may lag behind ours.
+# The clock of a file system may tick only every 2 s, and a server's clock may lag behind ours.
 _UNSETTLED = 4_000_000_000  # nanoseconds
 
 
@@ -18,12 +18,12 @@ class FileState:
     """The state of some files at one time.
 
     Attributes:
-        place: The deepest path that they all lie below; a single file's own path.
-        digest: Of path, inode, size and time of change of each.
-        settled: Whether every change from now on will show in `digest`. A file that was written a
-            moment ago can be written again, to the same size, before the clock of the file system
-            ticks, and the two contents then have the same state. Git calls such an entry of its
-            index racily clean, and does not trust it either.
+        place: The deepest path that contains them all; for a single file its own path.
+        digest: Hash of the path, inode, size and time of change of each file.
+        settled: Whether every future change will change `digest`. A file that was written a moment
+            ago can be written again, with the same size, before the file system's clock ticks, and
+            both contents then have the same state. Git calls such an index entry racily clean, and
+            does not trust it either.
     """
 
     place: str
@@ -32,7 +32,7 @@ class FileState:
 
 
 def file_state(paths: Sequence[Path]) -> FileState | None:
-    """Ask the system for the state of files; None where one of them is not to be had."""
+    """Ask the system for the state of files; None if any of them is missing."""
     now = time.time_ns()
     names = [os.path.abspath(path) for path in paths]
     sha, newest = hashlib.sha256(), 0

@@ -1,4 +1,4 @@
-"""Brings a data set onto its device, split and ready to train on."""
+"""Puts a data set on its device, split and ready for training."""
 
 from __future__ import annotations
 
@@ -17,32 +17,32 @@ if TYPE_CHECKING:
 
 
 def load(config: Mapping[str, Any], digest: str | None = None) -> Tensors:
-    """Bring a configuration's data set onto its device; the last one is kept.
+    """Put a configuration's data set on its device; the last one is cached.
 
     Args:
-        config: A resolved configuration, of which `data`, `device` and `precision` count.
-        digest: That of the images that a run was planned with. Its key was made of it, so it must
-            not train on others.
+        config: A resolved configuration; only `data`, `device` and `precision` matter.
+        digest: The digest of the images that a run was planned with. It is part of the run's key,
+            so the run must not train on other images.
 
     Raises:
-        AblateError: The data set does not read, or has another digest.
+        AblateError: The data set cannot be read, or has another digest.
     """
     source = read(config["data"])
     if digest is not None and source.digest != digest:
         drop(config["data"])
         raise AblateError(
-            f"data={config['data']['name']}: the images have changed since they were looked at to"
-            f" plan this run (their digest was {digest}, now it is {source.digest}); the same"
-            " command again plans with what is there now"
+            f"data={config['data']['name']}: the images have changed since this run was planned"
+            f" (their digest was {digest}, now it is {source.digest}); the same command plans anew"
+            " with the current images"
         )
     wanted = {name: config[name] for name in ("data", "device", "precision")}
-    # The digest tells apart what a relative path meant in another working directory.
+    # The digest is part of the cache's key, as a relative path depends on the working directory.
     return _load(json.dumps(wanted, sort_keys=True), source.digest)
 
 
 @lru_cache(maxsize=1)
 def _load(wanted: str, digest: str) -> Tensors:
-    import torch  # planning imports this module, and starts in a fraction of the time without
+    import torch  # here, since planning imports this module and must start fast
 
     from ablate.data.tensors import DTYPES, to_device
 

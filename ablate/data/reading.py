@@ -1,4 +1,4 @@
-"""Reads data sets, each once; what is missing of a published one is downloaded first."""
+"""Reads data sets, each once; missing files of a published one are downloaded first."""
 
 from __future__ import annotations
 
@@ -21,12 +21,12 @@ from ablate.errors import AblateError
 
 @dataclass(frozen=True)
 class Selection:
-    """What of a configuration decides which images are read.
+    """The part of a configuration that decides which images are read.
 
     Attributes:
         name: The data set's name.
         root: The directory of its files.
-        place: The same, absolute: a relative path is another place in another working directory.
+        place: The absolute path of `root`, since a relative one depends on the working directory.
         settings: The values of `Dataset.settings`, and the arguments of a user's own class, as
             JSON.
     """
@@ -42,10 +42,10 @@ class Selection:
         return DATASETS[self.name]
 
     def state(self) -> FileState | None:
-        """Give the state of the files; None where they are not known, or not all there.
+        """Return the state of the files; None if they are not known, or some are missing.
 
         Raises:
-            AblateError: They do not lie as the data set needs them.
+            AblateError: The files are not arranged as the data set needs.
         """
         files = self.dataset.files
         return None if files is None else file_state(files(self.root))
@@ -53,11 +53,11 @@ class Selection:
 
 @dataclass(frozen=True)
 class Reading:
-    """What was read.
+    """A data set that was read.
 
     Attributes:
         source: The images and labels.
-        state: The state of their files just before; None where it is not known.
+        state: The state of the files just before reading; None if it is not known.
     """
 
     source: Source
@@ -65,12 +65,12 @@ class Reading:
 
 
 def user_cache() -> Path:
-    """Find this project's folder in the user's cache."""
+    """Return this project's folder in the user's cache."""
     return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "ablate"
 
 
 def home(root: str | None) -> Path:
-    """Find where data lie: `data.root`, else ABLATE_DATA, else the user's cache folder."""
+    """Return the folder of data: `data.root`, else ABLATE_DATA, else the user's cache folder."""
     if root is not None:
         return Path(os.path.expanduser(root))
     if os.environ.get("ABLATE_DATA"):
@@ -79,7 +79,7 @@ def home(root: str | None) -> Path:
 
 
 def selection(config: Mapping[str, Any]) -> Selection:
-    """Pick what decides which images are read.
+    """Select the part of a configuration that decides which images are read.
 
     Args:
         config: The `data` part of a configuration.
@@ -91,33 +91,33 @@ def selection(config: Mapping[str, Any]) -> Selection:
 
 
 def read(config: Mapping[str, Any]) -> Source:
-    """Read a data set; a published one that is not there is downloaded first.
+    """Read a data set; missing files of a published one are downloaded first.
 
     Args:
         config: The `data` part of a configuration.
 
     Raises:
-        AblateError: Files are damaged or are not what is needed.
-        DownloadError: Files are missing and could not be fetched.
+        AblateError: Files are damaged, or are not what the data set needs.
+        DownloadError: Files are missing and could not be downloaded.
     """
     return reading(selection(config)).source
 
 
 @lru_cache(maxsize=4)
 def reading(wanted: Selection) -> Reading:
-    """Read what is selected, as `read` does."""
+    """Read a selection, as `read` does, and keep it."""
     dataset, root = wanted.dataset, wanted.root
     if dataset.published is not None and root.exists() and not root.is_dir():
-        raise AblateError(f"data.root={root} is a file: the directory of the data is needed")
+        raise AblateError(f"data.root={root} is a file, but must be the directory of the data")
     if dataset.missing(root):
         fetch.download(dataset, root)
-    # Asked for before the files are read: of a file that changes meanwhile it is then out of date.
+    # Take the state before reading: if a file changes meanwhile, the state is then out of date.
     state = wanted.state()
     return Reading(dataset.read(root, json.loads(wanted.settings)), state)
 
 
 def is_at_hand(config: Mapping[str, Any]) -> bool:
-    """Tell whether reading a data set downloads nothing.
+    """Tell whether a data set can be read without downloading.
 
     Args:
         config: The `data` part of a configuration.

@@ -2,12 +2,12 @@
 
 To add one:
 
-1. Write a file beside this one that reads it into a `Source` and ends in its `Dataset`.
+1. Write a file beside this one that reads it into a `Source`, and defines its `Dataset` at the end.
 2. List that `Dataset` below.
-3. Write `conf/data/NAME.yaml`, the knobs that it has; the file's name makes `data=NAME` legal.
+3. Write `conf/data/NAME.yaml` with its knobs; the file's name makes `data=NAME` legal.
 
-Tests go through this table; a set that can be downloaded is tried against a copy of itself that
-`tests/files.py` writes.
+Tests go through this table; a set that can be downloaded is tested on a small imitation of its
+files, which `tests/files.py` writes.
 """
 
 from __future__ import annotations

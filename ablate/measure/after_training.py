@@ -1,6 +1,6 @@
-"""Reads what was measured after training out of a record, by the names of `ablate.metrics`.
+"""Reads measurements after training from a record, by the names of `ablate.metrics`.
 
-`ablate evaluate`, `ablate inspect` and a study's `measure` write them there.
+`ablate evaluate`, `ablate inspect` and a study's `measure` write them to the record.
 """
 
 from __future__ import annotations
@@ -16,13 +16,13 @@ _Numbers = dict[str, float | None]
 
 
 def numbers(found: Mapping[str, Any]) -> _Numbers:
-    """Give what a record holds of measurements after training.
+    """Return a record's measurements after training.
 
     Args:
-        found: The record; one without any gives nothing.
+        found: The record; it may hold none.
 
     Returns:
-        Numbers by the names of metrics; None where there is none.
+        Metric -> number; None if the metric could not be measured.
     """
     of_splits = found.get("evaluate") or {}
     looks = found.get("inspect") or {}
@@ -41,7 +41,7 @@ def numbers(found: Mapping[str, Any]) -> _Numbers:
 
 
 def _evaluated(entries: _Entry) -> _Numbers:
-    """Give the numbers of one split, without it in their names."""
+    """Return the numbers of one split, by name without the split."""
     groups: dict[str, list[str]] = {}
     for metric in METRICS.values():
         if metric.kind == "evaluate" and metric.place == "test":
@@ -49,7 +49,7 @@ def _evaluated(entries: _Entry) -> _Numbers:
     named: _Numbers = {}
     for group, paths in groups.items():
         entry = entries.get(group)
-        if entry is None:  # not asked for, or nothing that it applies to
+        if entry is None:  # not requested, or it does not apply to this run
             continue
         if group in _SUMMARIES:
             named |= _SUMMARIES[group](entry)
@@ -59,7 +59,7 @@ def _evaluated(entries: _Entry) -> _Numbers:
 
 
 def _at(node: Any, path: str) -> float | None:
-    """Follow a path; at its end, of a number by outcome, take that over all images."""
+    """Follow a path; if it ends in numbers by outcome, take the number over all images."""
     for part in path.split("/"):
         node = node.get(part) if isinstance(node, Mapping) else None
     return node.get("all") if isinstance(node, Mapping) else node
@@ -85,7 +85,7 @@ def _perturbation(entry: _Entry) -> _Numbers:
     return {f"perturbation/{way}/error": _error(found) for way, found in entry.items()}
 
 
-# What holds curves, or a number a layer; of other groups a metric's path leads to its number.
+# Groups with curves, or numbers for each layer; in other groups, a metric's path finds its number.
 _SUMMARIES: Final[Mapping[str, Callable[[_Entry], _Numbers]]] = {
     "deletion": _deletion,
     "correlation": _correlation,
@@ -94,7 +94,7 @@ _SUMMARIES: Final[Mapping[str, Callable[[_Entry], _Numbers]]] = {
 
 
 def _height(x: Sequence[float], y: Sequence[float | None]) -> float | None:
-    """Work out the mean height of a curve, by trapezoids."""
+    """Compute the mean height of a curve, by the trapezoidal rule."""
     known = [value for value in y if value is not None]
     if len(known) < len(y):
         return None
@@ -103,7 +103,7 @@ def _height(x: Sequence[float], y: Sequence[float | None]) -> float | None:
 
 
 def _error(entry: _Entry) -> float | None:
-    """Average the error over strengths; the first, 0, is the images as they are."""
+    """Average the error over strengths, without the first: strength 0 changes no image."""
     return _less(1, _mean(entry["accuracy"][1:]))
 
 
@@ -111,10 +111,10 @@ def _error(entry: _Entry) -> float | None:
 
 
 def of_look(look: _Entry) -> _Numbers:
-    """Give the numbers of one look, without the moment in their names.
+    """Return the numbers of one look, by name without the moment.
 
     Args:
-        look: As `inspection.written` gives it.
+        look: The output of `inspection.written`.
     """
     hidden = _hidden(list(look["layers"].values()))
     matrices = [row for row in look["weights"].values() if row["matrix"]]
@@ -146,7 +146,7 @@ def _ratio(value: float | None, base: float | None) -> float | None:
 
 
 def _mean(values: Sequence[float | None]) -> float | None:
-    """Average what is known."""
+    """Average the values that are not None; None if there is none."""
     known = [value for value in values if value is not None]
     return math.fsum(known) / len(known) if known else None
 

@@ -1,4 +1,4 @@
-"""Which measurements apply to a run: whether it drops units, whether it augments."""
+"""Tells which measurements apply to a run: whether it drops units, whether it augments."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ from ablate.measure.evaluate_settings import EvaluateSettings
 
 
 def touch_nothing(wanted: EvaluateSettings, found: Iterable[Mapping[str, Any]]) -> list[str]:
-    """Say which settings were asked for and touch none of the runs.
+    """List explicit settings that have no effect on any of the runs.
 
     Args:
-        wanted: What was asked for.
+        wanted: The settings.
         found: The runs' records.
     """
     records = list(found)
@@ -29,14 +29,14 @@ def touch_nothing(wanted: EvaluateSettings, found: Iterable[Mapping[str, Any]]) 
         and not any(transformations(wanted.augmentation(found["config"])) for found in records)
     ):
         faults.append(
-            f"views={wanted.views} touches nothing: training did not augment; say by what, as in"
-            " augment=shift or augment.flip=0.5"
+            f"views={wanted.views} touches nothing: training did not augment; choose an"
+            " augmentation, such as augment=shift or augment.flip=0.5"
         )
     return faults
 
 
 def has_dropout(record: Mapping[str, Any]) -> bool:
-    """Tell from a record whether its network drew sub-networks in training."""
+    """Tell from a record whether dropout or stochastic depth acted in training."""
     acted = record["active"]
     return any(n == "dropout" or n.startswith("dropout/") for n in acted) or (
         "regularize/stochastic_depth" in acted
@@ -44,9 +44,9 @@ def has_dropout(record: Mapping[str, Any]) -> bool:
 
 
 def may_drop(config: Mapping[str, Any]) -> bool:
-    """Tell from a configuration whether its network may draw sub-networks in training.
+    """Tell from a configuration whether dropout or stochastic depth may act in training.
 
-    A network of the user's own may hold dropout of its own.
+    A network of the user's own may contain dropout, so it counts.
     """
     named = [knob for knob in schema.BY_NAME.values() if knob.group == "dropout" and knob.off == 0]
     named.append(schema.BY_NAME["regularize.stochastic_depth"])
@@ -56,7 +56,7 @@ def may_drop(config: Mapping[str, Any]) -> bool:
 
 
 def transformations(augment: Mapping[str, Any]) -> dict[str, Any]:
-    """List the transformations of an augmentation that are on, with their strengths."""
+    """Return the transformations of an augmentation that are on: name -> strength."""
     knobs = {name: schema.BY_NAME.get(f"augment.{name}") for name in augment}
     return {
         name: augment[name]

@@ -1,4 +1,4 @@
-"""What `ablate evaluate` measures, and how: its settings, as measurements use them."""
+"""The settings of `ablate evaluate`, in the form that measurements use."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from ablate.config import files
 from ablate.config.settings import Given
 from ablate.errors import AblateError
 
-_STRENGTH = "augment."  # in front of a single transformation's name
+_STRENGTH = "augment."  # prefix of a single transformation's name
 
 
 @dataclass(frozen=True)
@@ -20,17 +20,17 @@ class EvaluateSettings:
 
     Attributes:
         split: ``test`` or ``val``.
-        views: Views of each image; None leaves test-time augmentation out.
-        samples: Sub-networks that dropout samples; None leaves them out.
-        delete: Whether hidden units are deleted.
-        scaled: Whether those that are left make up for those that are deleted.
+        views: Views of each image; None leaves out test-time augmentation.
+        samples: Sub-networks that Monte-Carlo dropout samples; None leaves them out.
+        delete: Whether to delete hidden units.
+        scaled: Whether the remaining units are scaled up to make up for deleted ones.
         draws: How many times the units to delete are chosen.
-        perturb: Whether images are shifted, rotated and given noise.
+        perturb: Whether to shift, rotate and add noise to images.
         worst: Images in the picture of the worst; None leaves it out.
         device: ``cpu`` or ``cuda``.
-        augment: A whole augmentation in place of the runs' own, or None.
+        augment: An augmentation that replaces the runs' own, or None.
         strengths: Single transformations on top of it: name -> strength.
-        explicit: Settings that were asked for, rather than left at their defaults.
+        explicit: Settings that the request sets.
     """
 
     split: str
@@ -47,7 +47,7 @@ class EvaluateSettings:
     explicit: frozenset[str] = frozenset()
 
     def augmentation(self, config: Mapping[str, Any]) -> dict[str, Any]:
-        """Give the `augment` part of a run's configuration that its views are made by."""
+        """Return the `augment` part of a configuration that makes a run's views."""
         own = config["augment"] if self.augment is None else self.augment
         return {**own, **self.strengths, "test_views": self.views or 1}
 
@@ -56,11 +56,11 @@ def resolved(given: Given, device: str | None = None) -> EvaluateSettings:
     """Resolve the settings of a request.
 
     Args:
-        given: Those of `ablate evaluate`.
-        device: Where it is computed, unless the request says.
+        given: The settings of `ablate evaluate`.
+        device: Where to compute if the request does not say.
 
     Raises:
-        AblateError: A setting is wrong (every fault is told), or there is no such device.
+        AblateError: A setting is wrong (the error lists every fault), or there is no such device.
     """
     if given.faults:
         raise AblateError(*given.faults)

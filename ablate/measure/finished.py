@@ -1,7 +1,7 @@
-"""Measures a finished run again for its study: as `ablate evaluate` and `ablate inspect` do.
+"""Measures a finished run for its study, as `ablate evaluate` and `ablate inspect` do.
 
-Numbers go into the record, under `evaluate` and `inspect`; what it holds already is not measured
-again. Curves and pictures are left to those commands.
+Numbers go into the record, under `evaluate` and `inspect`; numbers that are already there are not
+measured again. Curves and pictures are left to those commands.
 """
 
 from __future__ import annotations
@@ -20,11 +20,11 @@ from ablate.plan.run import Run
 
 @dataclass(frozen=True)
 class Wanted:
-    """What is measured of a run.
+    """What to measure of a run.
 
     Attributes:
-        evaluate: Settings of `ablate evaluate`, or None.
-        inspect: Settings of `ablate inspect` (``images``, ``train``), or None.
+        evaluate: Settings of `ablate evaluate`, or None to skip it.
+        inspect: Settings of `ablate inspect` (``images``, ``train``), or None to skip it.
     """
 
     evaluate: EvaluateSettings | None
@@ -32,7 +32,7 @@ class Wanted:
 
 
 def lacks(found: record.Record, wanted: Wanted) -> list[str]:
-    """Name what is wanted of a finished run and not in its record: ``evaluate``, ``inspect``."""
+    """List which of ``evaluate`` and ``inspect`` are wanted, but missing in a run's record."""
     lacking = []
     if wanted.evaluate is not None and not _evaluated(found, wanted.evaluate):
         lacking.append("evaluate")
@@ -42,10 +42,10 @@ def lacks(found: record.Record, wanted: Wanted) -> list[str]:
 
 
 def measure_run(run: Run, wanted: Wanted) -> None:
-    """Measure what a run's record lacks, and write it there; wait for who holds the run.
+    """Measure what a run's record lacks and write it there; wait if another process holds the run.
 
     Raises:
-        AblateError: It cannot be measured: its weights or its data are not what they were.
+        AblateError: It cannot be measured: its weights are gone, or its data have changed.
         DiskFullError: There is no space left for the record.
     """
     from ablate.measure import evaluation, inspection
@@ -53,7 +53,9 @@ def measure_run(run: Run, wanted: Wanted) -> None:
 
     folder = run.directory
     with writing(folder), record.claim(folder):
-        entry = check(folder, record.read(folder))  # as it is now that nobody else writes it
+        entry = check(
+            folder, record.read(folder)
+        )  # read again, now that no other process can write it
         lacking = lacks(entry, wanted)
         if "evaluate" in lacking and (how := wanted.evaluate) is not None:
             found = evaluation.measure(open_run(folder, entry, how.device), how)
@@ -64,10 +66,10 @@ def measure_run(run: Run, wanted: Wanted) -> None:
 
 
 def names_of_layers(run: Run) -> set[str]:
-    """Name what a run's layers will give: ``activation_std/3``, ``saturated/last``, ...
+    """List the names that a run's layers will give: ``activation_std/3``, ``saturated/last``, ...
 
     Raises:
-        AblateError: Its network does not build.
+        AblateError: Its network cannot be built.
     """
     import torch
 
@@ -89,7 +91,7 @@ def names_of_layers(run: Run) -> set[str]:
 
 
 def _evaluated(found: record.Record, how: EvaluateSettings) -> bool:
-    """Tell whether a record holds all that these settings measure of it, measured by them."""
+    """Tell whether a record holds everything that these settings measure, with these settings."""
     entries = found["evaluate"].get(how.split, {})
     views, dropout, deletion = (entries.get(kind) for kind in ("views", "dropout", "deletion"))
     augment = transformations(how.augmentation(found["config"]))

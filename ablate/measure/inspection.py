@@ -1,11 +1,12 @@
-"""Signal statistics of runs: at the start, on the way and after training.
+"""Signal statistics of runs: at the start, during training and after training.
 
-At the start the initial weights are looked at, and one step is taken for the size of its update.
-After training, the weights are those of the run's record. With ``every=N`` training is gone through
-here, step by step, with the numbers that a recorded run has, and recorded nowhere.
+At the start we look at the initial weights, and do one step to measure the size of its update.
+After training we look at the weights in the run's record. With ``every=N`` the run is trained here,
+step by step, with the same numbers as a recorded run, and nothing is recorded.
 
-Looked at are training images, always the same, as evaluation sees them; gradients are those of the
-mean cross entropy alone. The update is the optimizer's own, with everything that acts in the step.
+The images are always the same training images, without augmentation, as in evaluation; gradients
+are those of the mean cross entropy only. The update is the optimizer's own, with everything that
+acts in the step.
 """
 
 from __future__ import annotations
@@ -33,13 +34,13 @@ class Seen:
     """One look at a run.
 
     Attributes:
-        name: What the run is called.
+        name: The run's name.
         run: The run.
         moment: ``start``, ``step`` or ``end``.
-        step: Steps done.
-        mode: ``train`` or ``eval``, or ``both`` where they do not differ.
-        found: What was seen; rows of weights have ``update_ratio`` too: the size of the next step
-            over the weight's, ‖Δw‖/‖w‖ (None where it is not known, or the weight is 0).
+        step: Steps done so far.
+        mode: ``train`` or ``eval``, or ``both`` if they do not differ.
+        found: The statistics; rows of weights also have ``update_ratio``: the size of the next step
+            over that of the weight, ‖Δw‖/‖w‖ (None if it is unknown, or the weight is 0).
     """
 
     name: str
@@ -55,10 +56,10 @@ class Inspected:
     """All looks at some runs.
 
     Attributes:
-        images: Training images that were looked at: as many as asked for, or as the smallest
-            training split has.
+        images: Number of training images: as many as requested, or the size of the smallest
+            training split if that is less.
         seen: The looks, run by run.
-        failures: Runs that ended otherwise than finished, and how.
+        failures: Runs that did not finish, and how they ended.
     """
 
     images: int
@@ -72,13 +73,13 @@ def inspect_stack(
     """Look at the runs of a stack.
 
     Args:
-        stack: The runs. Those that are looked at after training, by their records, have ended.
-        names: What each is called.
-        settings: Those of `ablate inspect`.
-        into: Takes what is seen.
+        stack: The runs. To be looked at after training, by their records, they must have ended.
+        names: A name for each run.
+        settings: The settings of `ablate inspect`.
+        into: The looks are added here.
 
     Raises:
-        AblateError: A run that was finished before kept no weights.
+        AblateError: A run that had finished before kept no weights.
     """
     watch = _Watch(stack, names, settings, into)
     watch.on_the_way()
@@ -87,20 +88,20 @@ def inspect_stack(
 
 
 def at_both_ends(run: Run, images: int, trained: bool) -> dict[str, Any]:
-    """Look at a run in training mode at the start, and at the weights that its record holds.
+    """Look at a run in training mode, at the start and after training.
 
     Args:
-        run: A run; it finished, if it is to be looked at after training.
-        images: How many training images are looked at.
-        trained: Whether to look after training too.
+        run: A run; with `trained` it must have finished.
+        images: How many training images to look at.
+        trained: Whether to look at the trained weights, from the run's record, too.
 
     Returns:
-        What its record holds under `inspect`: ``images``, and by moment (``start``, ``end``)
-        ``step``, ``layers`` (by name: ``kind`` and `signals.OF_LAYERS`) and ``weights`` (by name:
-        ``matrix`` and `signals.OF_WEIGHTS` but the ratio of the update).
+        The record's entry `inspect`: ``images``, and for each moment (``start``, ``end``) ``step``,
+        ``layers`` (by name: ``kind`` and `signals.OF_LAYERS`) and ``weights`` (by name: ``matrix``
+        and `signals.OF_WEIGHTS` without the update ratio).
 
     Raises:
-        AblateError: It is not finished, or kept no weights.
+        AblateError: The run did not finish, or kept no weights.
     """
     settings = {"images": images, "every": None, "train": trained}
     inspected = Inspected(images)
@@ -115,7 +116,7 @@ def at_both_ends(run: Run, images: int, trained: bool) -> dict[str, Any]:
 
 
 def written(found: Look, step: int) -> dict[str, Any]:
-    """Write a look down for a record, without its histograms."""
+    """Convert a look to what a record holds, without its histograms."""
     of_layers, of_weights = ("kind", *OF_LAYERS), ("matrix", *OF_WEIGHTS[:-1])
     return {
         "step": step,
@@ -148,7 +149,7 @@ class _Watch:
         )
 
     def on_the_way(self) -> None:
-        """Look at the start, and on the way where that was asked for, up to the end."""
+        """Look at the start and, if `every` is set, during training up to the end."""
         training = self.training
         with tqdm(total=training.steps, disable=None, leave=False, unit=" steps") as bar:
             while not training.done:
@@ -167,12 +168,12 @@ class _Watch:
                 self._failed(r, "diverged", f"the loss was not finite at step {course.diverged}")
 
     def start(self) -> None:
-        """Look at the initial weights, and do no step."""
+        """Look at the initial weights, without doing a step."""
         for r in range(len(self.runs)):
             self._look(r, "start", 0)
 
     def recorded(self) -> None:
-        """Look at the weights that the runs' records hold."""
+        """Look at the trained weights in the runs' records."""
         for r, run in enumerate(self.runs):
             found = record.read(run.directory)
             status = "missing" if found is None else found["status"]
@@ -187,7 +188,7 @@ class _Watch:
         self.into.failures.append(f"{self.names[r]}: {status}: {reason}")
 
     def _at_a_step(self, moment: str) -> None:
-        """Look at all runs, do the step, and measure what it changed."""
+        """Look at all runs, do a step, and measure the size of its updates."""
         training, step = self.training, self.training.step
         some = [r for r, course in enumerate(training.courses) if course.goes_on]
         looks = {r: self._look(r, moment, step) for r in some}
@@ -200,7 +201,10 @@ class _Watch:
     def _look(
         self, r: int, moment: str, step: int, weights: Mapping[str, Tensor] | None = None
     ) -> Look:
-        """Look at a run in training mode; at both ends also in evaluation, where that differs."""
+        """Look at a run in training mode; before and after training also in evaluation mode.
+
+        Evaluation mode is left out if it gives the same.
+        """
         how: dict[str, Any] = {"weights": weights, "step": step}
         train = observe(self.training, r, *self.batch, training_mode=True, **how)
         modes = {"train" if self.differs else "both": train}

@@ -1,4 +1,4 @@
-"""The range test on runs: a curve of loss against rate each; nothing is recorded as a run."""
+"""Runs the range test: a curve of loss against rate for each run; no run is recorded."""
 
 from __future__ import annotations
 
@@ -22,12 +22,12 @@ Tick = Callable[[], object]  # called at each step
 def curves(
     stack: RunStack, names: Sequence[str], settings: Mapping[str, Any], tick: Tick
 ) -> list[Curve]:
-    """Test a stack of runs; in a grid, one run, at all rates at once.
+    """Test a stack of runs; with ``mode=grid``, a single run at all rates at once.
 
     Args:
-        stack: The runs; in a grid, one, and whether its copies are fused.
-        names: What each is called.
-        settings: Those of `ablate lr-find`.
+        stack: The runs; with ``mode=grid`` one run, and whether to fuse its copies.
+        names: A name for each run.
+        settings: The settings of `ablate lr-find`.
         tick: Called at each step.
     """
     tensors = data.load(stack.runs[0].config, stack.runs[0].digest)
@@ -49,7 +49,7 @@ def curves(
 
 
 def sweep_curve(name: str, lr_N: Numbers, loss_N: Numbers, smoothing: float) -> Curve:
-    """Make the curve of a sweep, up to where it ended."""
+    """Make the curve of a sweep, up to the step where it ended."""
     seen = int(np.isfinite(loss_N).sum())
     ended = float(lr_N[seen - 1]) if seen < len(lr_N) and seen else None
     return Curve(name, lr_N[:seen], loss_N[:seen], smooth(loss_N[:seen], smoothing), ended)
@@ -64,7 +64,7 @@ def grid_curve(name: str, lr_N: Numbers, loss_N: Numbers) -> Curve:
 def _grid(
     config: Mapping[str, Any], tensors: Tensors, fused: bool, lr_R: Tensor, steps: int, tick: Tick
 ) -> Numbers:
-    """Train at all rates as one stack; where memory does not suffice, as two."""
+    """Train at all rates as one stack; if memory runs out, as two halves."""
     try:
         training = Training([config] * len(lr_R), tensors, fused=fused and len(lr_R) > 1)
         return grid(_stepper(training, tick), lr_R, steps)[0]

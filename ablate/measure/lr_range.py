@@ -1,13 +1,15 @@
-"""The learning-rate range test: which rates train at all, before any is tuned.
+"""The learning-rate range test: finds rates at which training works, before tuning.
 
-*sweep*: one short run, in which the rate rises exponentially; it ends when the smoothed loss is
-above four times its best. *grid*: constant rates, all at once as one stack, each trained as many
-steps; slower, but without the memory of a sweep, in which a late rate meets trained weights.
+*sweep*: one short run in which the rate rises exponentially; it ends when the smoothed loss exceeds
+four times its best value. *grid*: constant rates, all at once as one stack, each trained for the
+same number of steps. A grid is slower, but each rate starts from initial weights, while the late
+rates of a sweep act on weights that the earlier ones have trained.
 
-When it helps: before a comparison, so that no arm is judged at a rate that is off by ten, and to
-see which arms bear larger rates (batch norm does). Settings that work: 100 steps from 1e-6 to 10;
-half of the steepest rate, or the minimum's over ten, to begin with. Where the two modes disagree,
-believe the grid. A sweep's curve lags: smoothing looks back some 1/(1 - smoothing) steps.
+When it helps: before a comparison, so that no arm is judged at a rate that is wrong by a factor of
+ten, and to see which arms tolerate larger rates (batch norm does). Settings that work: 100 steps
+from 1e-6 to 10. Start from half of the steepest rate, or from a tenth of the rate with the lowest
+loss. If the two modes disagree, trust the grid. The curve of a sweep lags behind, since smoothing
+averages over about the last 1/(1 - smoothing) steps.
 
 Source: Smith 2017, arXiv:1506.01186, section 3.3; the smoothing and the minimum over ten are
 S. Gugger's, "How do you find a good learning rate", 2018.
@@ -27,19 +29,19 @@ from torch import Tensor
 Step = Callable[[int, Tensor, Sequence[bool]], Tensor]
 Numbers = NDArray[np.float64]
 
-TOO_HIGH = 4.0  # times the best loss (sweep) or the first (grid): then a run has diverged
+TOO_HIGH = 4.0  # above this factor of the best (sweep) or first (grid) loss, a run has diverged
 
 
 @dataclass(frozen=True)
 class Curve:
-    """Loss against learning rate, of one arm.
+    """Loss against learning rate, for one arm.
 
     Attributes:
         name: The arm.
         lr: Rates, rising, [N].
-        loss: A step's loss at each rate (sweep), or the loss at the end of each run (grid), nats;
+        loss: Loss of one step at each rate (sweep), or at the end of each run (grid), [N], nats;
             NaN where training had diverged.
-        smoothed: What suggestions go by: the loss, in a sweep smoothed.
+        smoothed: The loss that suggestions use, [N]: smoothed in a sweep, as it is in a grid.
         diverged: The lowest rate at which training diverged, or None.
     """
 
@@ -51,21 +53,21 @@ class Curve:
 
     @property
     def lowest(self) -> float | None:
-        """The rate of the lowest loss, or None where all diverged."""
+        """The rate with the lowest loss, or None if all diverged."""
         return None if np.isnan(self.smoothed).all() else float(self.lr[self._argmin])
 
     @property
     def over_ten(self) -> float | None:
-        """A tenth of the rate of the lowest loss."""
+        """A tenth of the rate with the lowest loss."""
         return None if self.lowest is None else self.lowest / 10
 
     @property
     def steepest(self) -> float | None:
-        """The rate about which the loss falls fastest per decade; None where it never falls."""
+        """The rate where the loss falls fastest per decade; None if it never falls."""
         if self.lowest is None:
             return None
-        # Over a twentieth of the rates to each side: between neighbours, noise would decide. The
-        # first tenth of a sweep is left out: smoothing has little to average over yet.
+        # The slope spans a twentieth of the rates to each side, since noise dominates between
+        # neighbours. The first tenth of a sweep is skipped: smoothing has little to average yet.
         reach = max(len(self.lr) // 20, 1)
         first = 0 if self.smoothed is self.loss else len(self.lr) // 10
         part = slice(first, self._argmin + 1)
@@ -90,7 +92,7 @@ def rising(low: float, high: float, count: int) -> Tensor:
 
 
 def smooth(loss: Numbers, share: float) -> Numbers:
-    """Average exponentially, without bias towards the start.
+    """Compute an exponential moving average with bias correction.
 
     Args:
         loss: Losses, [N].
@@ -109,14 +111,14 @@ def smooth(loss: Numbers, share: float) -> Numbers:
 
 
 def sweep(step: Step, lr_T: Tensor, runs: int = 1, smoothing: float = 0.9) -> Numbers:
-    """Let the rate rise from step to step, until every run has diverged or the rates are used up.
+    """Raise the rate from step to step, until every run has diverged or the rates are used up.
 
     Args:
-        step: Does a step: its number, learning rates float64 [R], runs worth computing; returns
-            the loss [R] before the step.
-        lr_T: The rates.
-        runs: Runs R.
-        smoothing: As of `smooth`.
+        step: Does a step, given its number, learning rates float64 [R], and which runs still count;
+            returns the loss [R] before the step.
+        lr_T: The rates, [T].
+        runs: Number of runs R.
+        smoothing: `share` of `smooth`.
 
     Returns:
         Losses [T, R]; NaN after the step at which a run's smoothed loss was not finite, or above
@@ -139,14 +141,14 @@ def grid(step: Step, lr_R: Tensor, steps: int) -> tuple[Numbers, Numbers]:
     """Train one run at each rate.
 
     Args:
-        step: As of `sweep`.
-        lr_R: The rates, one a run.
+        step: As in `sweep`.
+        lr_R: The rates, one for each run.
         steps: Steps T of each run.
 
     Returns:
-        Loss of each run at the end, [R]: the mean over its last tenth; NaN where it diverged (a
-        loss was not finite, or the mean is above `TOO_HIGH` times the first loss). And all losses,
-        [T, R].
+        The final loss of each run, [R]: the mean over its last tenth of steps; NaN if it diverged
+        (a loss was not finite, or the mean is above `TOO_HIGH` times the first loss). Then all
+        losses, [T, R].
     """
     loss_TR = _follow(step, lr_R.expand(steps, -1), lambda number, loss_R: np.isfinite(loss_R))
     with np.errstate(over="ignore", invalid="ignore"):
@@ -157,7 +159,7 @@ def grid(step: Step, lr_R: Tensor, steps: int) -> tuple[Numbers, Numbers]:
 def _follow(
     step: Step, lr_TR: Tensor, goes_on: Callable[[int, Numbers], NDArray[np.bool_]]
 ) -> Numbers:
-    """Do steps while any run goes on; give the finite losses of each run until it ended."""
+    """Do steps while any run goes on; return the finite losses of each run until it ended."""
     alive_R = np.ones(lr_TR.shape[1], dtype=bool)
     loss_TR = np.full(lr_TR.shape, math.nan)
     for number, lr_R in enumerate(lr_TR):

@@ -1,4 +1,4 @@
-"""A run as the range test trains it."""
+"""The configuration of a run in the range test."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ REPLACED: Final = "optimizer.lr, schedule and warm-up are replaced by the rates 
 
 
 def tested(run: Run, epochs: int) -> Run:
-    """Give a run as the test trains it: what sets the rate, and the length, are the test's own."""
+    """Return a run as the test trains it: the test sets its rates and its length."""
     config: dict[str, Any] = {
         **run.config,
         "epochs": epochs,

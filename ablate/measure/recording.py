@@ -1,4 +1,4 @@
-"""Writes what was measured of a finished run into its record."""
+"""Writes measurements of a finished run into its record."""
 
 from __future__ import annotations
 
@@ -14,16 +14,16 @@ from ablate.errors import AblateError, raise_if_full
 def add_evaluation(
     folder: Path, entry: record.Record, split: str, found: Mapping[str, Any]
 ) -> record.Record:
-    """Add what was found of a split to a run's record; kinds that were not measured now stay.
+    """Add measurements on a split to a run's record; other kinds of measurements are kept.
 
     Args:
         folder: The run's folder, which this process holds.
         entry: Its record.
         split: ``test`` or ``val``.
-        found: What was found, by kind.
+        found: Kind -> measurements.
 
     Returns:
-        The record as it is now.
+        The new record.
     """
     before = entry["evaluate"]
     of_split = {**before.get(split, {}), **found}
@@ -34,7 +34,12 @@ def add_evaluation(
 
 @contextmanager
 def writing(folder: Path) -> Iterator[None]:
-    """Say in the user's words what the system refuses of a run's folder."""
+    """Turn errors of the system about a run's folder into errors for the user.
+
+    Raises:
+        AblateError: The folder cannot be read or written.
+        DiskFullError: There is no space left.
+    """
     try:
         yield
     except OSError as error:

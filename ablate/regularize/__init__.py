@@ -1,9 +1,9 @@
-"""Regularization, one file a method: the module's docstring is the method's card.
+"""Regularization, a file for each method; the module's docstring is the method's card.
 
 Every function works on R runs at once, and a run's bits depend neither on R nor on its slot.
 Strengths are float64 [R], on the device of the tensors that they act on.
 
-`ablate.regularize.registry` lists penalties, limits and averages of the weights, and says how one
-is added. What acts elsewhere (on images, targets, the network or the course of a run) is called
-from the one place in `train/` or `nets/` that it changes.
+`ablate.regularize.registry` lists penalties, limits and averages of the weights, and says how to
+add one. A method that acts elsewhere (on images, targets, the network or the course of a run) is
+called directly from the place in `train/` or `nets/` where it acts.
 """

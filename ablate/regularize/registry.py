@@ -1,11 +1,11 @@
-"""The methods by kind; training applies each table in its order, which is part of the result.
+"""The methods by kind. Training applies each table in order, and results depend on the order.
 
 loss + penalties ─> gradient ─> gradient limits ─> optimizer ─> weight limits ─> average
 
-To add a method of one of these kinds: a file beside this one with the functions that its kind asks
-for; a line in its table; its knob in `config/knobs/training.py`; its off value in the files of
-conf/regularize/. Then `scripts/write_conf_readme.py` writes the page of knobs, and
-`tests/techniques.py` wants a case of it.
+To add a method of one of these kinds: write a file beside this one, with the functions of its kind;
+add a line to its table; declare its knob in `config/knobs/training.py`; put its off value into the
+files of conf/regularize/; add a case to `tests/techniques.py`. Then run
+`scripts/write_conf_readme.py`, which writes the page of knobs.
 """
 
 from __future__ import annotations
@@ -24,33 +24,33 @@ class Penalty(Protocol):
     """A term of the loss that depends on the weights alone."""
 
     def penalty(self, weights: Stacked, strength_R: Tensor) -> Tensor:
-        """Work out each run's, [R], of the weights' type; differentiable."""
+        """Compute each run's penalty, [R], in the weights' type; differentiable."""
 
     def add_gradient(self, gradients: Stacked, weights: Stacked, strength_R: Tensor) -> Stacked:
-        """Add its gradient; a strength of 0 keeps a run's bits."""
+        """Add the penalty's gradient; a run with strength 0 keeps its bits."""
 
 
 class GradientLimit(Protocol):
-    """A bound on the gradient that the optimizer gets."""
+    """A bound on the gradient, before the optimizer uses it."""
 
     def clip(self, gradients: Stacked, limit_R: Tensor) -> Stacked:
-        """Bring each run's gradients within its limit; an infinite one keeps a run's bits."""
+        """Bring each run's gradients within its limit; a run with limit ∞ keeps its bits."""
 
 
 class WeightLimit(Protocol):
     """A bound on the weights, restored after each step."""
 
     def project(self, weights: Stacked, limit_R: Tensor) -> Tensor:
-        """Bring the weights back in place; tells which runs were beyond, bool [R]."""
+        """Bring weights within the limit, in place; return which runs were beyond it, bool [R]."""
 
 
 class WeightAverage(Protocol):
-    """An average of the weights along training, which is evaluated in their place."""
+    """An average of the weights over training, which is evaluated instead of the weights."""
 
     OFF: float  # strength of a run without it
 
     def weighting(self, strength_R: Tensor, steps: int) -> Weighting:
-        """Say how much each step counts, given the number of all steps."""
+        """Return the weight of each step, given each run's strength and the number of steps."""
 
 
 PENALTIES: Final[dict[str, Penalty]] = {"l1": l1, "l2": l2}

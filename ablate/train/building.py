@@ -1,4 +1,4 @@
-"""From configurations to a stack: networks built, their weights drawn, whitening fitted."""
+"""From configurations to a stack: builds networks, draws their weights, fits whitening layers."""
 
 from __future__ import annotations
 
@@ -25,25 +25,25 @@ Config = Mapping[str, Any]
 def build_stack(
     configs: Sequence[Config], data: Tensors, *, fused: bool
 ) -> tuple[Stack, str | None]:
-    """Make the networks of R runs.
+    """Make the networks of R runs, and stack them.
 
     Args:
         configs: Resolved configurations that agree on every graph knob.
         data: Their data set.
-        fused: Whether to apply the networks under vmap; a network that cannot be is looped.
+        fused: Whether to apply the networks under vmap; a network that cannot be fused is looped.
 
     Returns:
-        The stack, and why its network cannot be fused, or None.
+        The stack, and why its network cannot be fused, or None if it can.
 
     Raises:
-        AblateError: A network does not build, or has nothing to train.
+        AblateError: A network cannot be built, or has nothing to train.
     """
     device = data.train.images.device
-    if device.type == "cuda":  # by default cuDNN rounds what convolutions multiply to tf32
+    if device.type == "cuda":  # cuDNN's default rounds the inputs of convolutions to tf32
         torch.backends.cudnn.allow_tf32 = False
     modules = []
     for config in configs:
-        with rng.seeded(0):  # torch draws weights for its layers; they are drawn anew here
+        with rng.seeded(0):  # torch initializes its layers; `initialize` draws them anew
             module = build(config, data.shape, data.classes)
         initialize(module, config["init"], seed_of(config, "init"))
         modules.append(module.to(device, data.dtype))
@@ -66,6 +66,6 @@ def build_stack(
 
 
 def _program(config: Config, data: Tensors) -> str:
-    """Describe all that the operations of a fused step depend on, widths apart."""
+    """Describe everything that the operations of a fused step depend on, except the width."""
     where = str(data.train.images.device)
     return json.dumps([schema.graph(config), data.shape, data.classes, where], sort_keys=True)

@@ -1,6 +1,6 @@
-"""How good a network's logits are, for every run of a stack at once.
+"""Measures the quality of logits, for all runs of a stack at once.
 
-What each number is called, and which side of it is better, is in `ablate.metrics`.
+`ablate.metrics` has the names of the numbers, and says which side is better.
 """
 
 from __future__ import annotations
@@ -18,13 +18,13 @@ def measure(logits_RNK: Tensor, labels_N: Tensor) -> dict[str, Tensor]:
     """Measure a split.
 
     Args:
-        logits_RNK: Logits of all its images.
+        logits_RNK: Logits of all images of the split.
         labels_N: Their labels, int64.
 
     Returns:
         float64 [R] each: ``loss`` (mean cross entropy in nats), ``accuracy``, ``error`` and ``ece``
-        as fractions, ``brier`` (mean squared distance of the probabilities from the label's, in
-        [0, 2]; Brier 1950).
+        as fractions, ``brier`` (mean squared distance between the probabilities and the one-hot
+        label, in [0, 2]; Brier 1950).
     """
     logits_RNK = logits_RNK.double()
     log_RNK = logits_RNK.log_softmax(-1)
@@ -57,7 +57,7 @@ def averaged(logits: Sequence[Tensor]) -> Tensor:
         logits: Logits [R, N, K] of each view.
 
     Returns:
-        Logarithms of the mean probabilities, [R, N, K]; of a single view its logits as they are.
+        Logarithms of the mean probabilities, [R, N, K]; a single view's logits are returned as is.
     """
     if len(logits) == 1:
         return logits[0]
@@ -66,19 +66,19 @@ def averaged(logits: Sequence[Tensor]) -> Tensor:
 
 
 def calibration_error(confidence_RN: Tensor, right_RN: Tensor) -> Tensor:
-    """Work out the expected calibration error over 15 equal bins of confidence.
+    """Compute the expected calibration error over 15 equal bins of confidence.
 
     Args:
-        confidence_RN: Largest probability an image, in (0, 1].
-        right_RN: Whether the guess is right, 0 or 1.
+        confidence_RN: Largest probability of each image, in (0, 1].
+        right_RN: Whether the prediction is right, 0 or 1.
 
     Returns:
-        [R]: mean over images of |mean confidence - accuracy| of its bin.
+        [R]: mean over images of |mean confidence - accuracy| of the image's bin.
 
     Source: Guo et al. 2017, arXiv:1706.04599, equation 3; bins (a, b].
     """
     bin_RN = (confidence_RN * ECE_BINS).ceil().long().clamp(1, ECE_BINS) - 1
     gap_RK = torch.zeros(len(bin_RN), ECE_BINS, dtype=torch.float64, device=bin_RN.device)
-    # A diverged run's NaN would be an illegal bin; its result is NaN all the same.
+    # A diverged run's NaN would give an illegal bin; its result is NaN even with the bin clamped.
     gap_RK.scatter_add_(-1, bin_RN.clamp(0, ECE_BINS - 1), confidence_RN - right_RN)
     return gap_RK.abs().sum(-1) / confidence_RN.shape[-1]

@@ -1,4 +1,4 @@
-"""How strongly each run of a stack is regularized."""
+"""Gathers how strongly each run of a stack is regularized."""
 
 from __future__ import annotations
 
@@ -19,11 +19,11 @@ def strengths(
     Args:
         configs: The runs' configurations.
         name: Its name in the group `regularize`.
-        device: Where it is needed.
-        off: What stands for a run without it.
+        device: The device of the result.
+        off: The strength of a run without it.
 
     Returns:
-        float64 [R], or None where no run has it.
+        float64 [R], or None if no run has it.
     """
     knob = schema.BY_NAME[f"regularize.{name}"]
     values = [config["regularize"][name] for config in configs]
@@ -39,6 +39,6 @@ def those_on(
     device: torch.device,
     off: float = 0.0,
 ) -> dict[str, Tensor]:
-    """Gather the `strengths` of those regularizers that any run has, in the order of the names."""
+    """Gather the `strengths` of all regularizers that any run has, in the order of the names."""
     found = {name: strengths(configs, name, device, off) for name in names}
     return {name: strength_R for name, strength_R in found.items() if strength_R is not None}

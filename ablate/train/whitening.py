@@ -11,19 +11,19 @@ from torch import Tensor, nn
 from ablate.data.tensors import Tensors
 from ablate.nets.whiten import Whitening, covariance, filters
 
-IMAGES = 5000  # of the training split, its first, that the filters are fitted to
+IMAGES = 5000  # the filters are fitted to this many images, the first of the training split
 
-# Side -> filters of each data set in use: runs that are trained one after another share it.
+# Data set -> patch side -> filters, so that runs that train one after another share the filters.
 _FOUND: WeakKeyDictionary[Tensors, dict[int, Tensor]] = WeakKeyDictionary()
 
 
 @torch.no_grad()
 def fit(networks: Sequence[nn.Module], data: Tensors) -> None:
-    """Fit what whitens in networks of one graph to the training images, in place.
+    """Fit the whitening layers of networks with the same graph to the training images, in place.
 
     Args:
-        networks: They may have no such layer, and then nothing is done.
-        data: The data set; its first 5,000 training images count, whatever the seed.
+        networks: The networks; without a whitening layer, nothing is done.
+        data: The data set; its first 5,000 training images are used, whatever the seed.
     """
     layers = [m for network in networks for m in network.modules() if isinstance(m, Whitening)]
     if not layers:

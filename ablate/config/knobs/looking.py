@@ -12,10 +12,10 @@ from ablate.config.knobs.training import AUGMENT
 from ablate.config.settings import Setting, Settings
 from ablate.config.types import Choice, Flag, Real, Whole
 
-Values = Mapping[str, Any]  # of all settings of a command, by name
+Values = Mapping[str, Any]  # name -> value, for all settings of a command
 
 
-# -- when a setting touches nothing ----------------------------------------------------------------
+# -- when a setting has no effect ------------------------------------------------------------------
 
 
 def _nothing_deleted(values: Values) -> str | None:
@@ -29,16 +29,16 @@ def _no_views(values: Values) -> str | None:
 def _one_view(values: Values) -> str | None:
     beside = any(values[knob.name] for knob in _STRENGTHS)
     if values["augment"] == "none" and values["views"] is not None and not beside:
-        return "it leaves one view of each image; views=none leaves them out"
+        return "without augmentation all views are the same; views=none leaves them out"
     return _no_views(values)
 
 
 def _only_the_start(values: Values) -> str | None:
-    return None if values["train"] else "train=false looks at the initial weights alone"
+    return None if values["train"] else "train=false looks only at the initial weights"
 
 
 def _not_a_grid(values: Values) -> str | None:
-    return None if values["mode"] == "grid" else "mode=sweep has a rate a step"
+    return None if values["mode"] == "grid" else "mode=sweep has a new rate at each step"
 
 
 def _not_a_sweep(values: Values) -> str | None:
@@ -51,22 +51,22 @@ _STRENGTHS: Final = tuple(replace(k, idle=_no_views) for k in AUGMENT if k.off =
 
 
 def _count(name: str, type_: Whole, help_: str) -> Knob:
-    """Declare how many of something there are, where there may be none."""
+    """Declare a number of things, or ``none`` to leave them out."""
     return Knob(name, type_, help_, words=("none",), null="left out", off=None)
 
 
 EVALUATE: Final = Settings(
     "evaluate",
     (
-        Setting(Knob("split", Choice(("test", "val")), "images that are evaluated"), "test"),
-        Setting(_count("views", Whole(2), "views of each image that are averaged"), 4),
+        Setting(Knob("split", Choice(("test", "val")), "split to evaluate"), "test"),
+        Setting(_count("views", Whole(2), "views of each image to average"), 4),
         Setting(_count("samples", Whole(2), "sub-networks that Monte-Carlo dropout averages"), 10),
         Setting(
             Knob(
                 "delete",
                 Flag(),
-                "accuracy as hidden units are deleted, and how alike they are; scaled: those left"
-                " make up for the deleted",
+                "accuracy as hidden units are deleted, and how alike units are; scaled: the"
+                " remaining units are scaled up",
                 words=("scaled",),
             ),
             True,
@@ -81,12 +81,12 @@ EVALUATE: Final = Settings(
             3,
         ),
         Setting(Knob("perturb", Flag(), "accuracy on shifted, rotated and noisy images"), True),
-        Setting(_count("worst", Whole(1, 100), "images of highest loss that are drawn"), 24),
+        Setting(_count("worst", Whole(1, 100), "images of highest loss to draw"), 24),
         Setting(
             Knob(
                 "device",
                 Choice(("auto", "cpu", "cuda")),
-                "where it is computed; auto is cuda where there is one",
+                "where to compute; auto is cuda if there is a GPU",
             ),
             "auto",
         ),
@@ -113,7 +113,7 @@ INSPECT: Final = Settings(
             Knob(
                 "every",
                 Whole(1),
-                "also look after every so many steps; then no run is recorded",
+                "also look every N steps; then no run is recorded",
                 words=("none",),
                 null="never",
                 off=None,
@@ -121,8 +121,8 @@ INSPECT: Final = Settings(
             ),
             None,
         ),
-        Setting(Knob("images", Whole(2), "training images that are looked at"), 256),
-        Setting(Knob("train", Flag(), "whether to look after training, too"), True),
+        Setting(Knob("images", Whole(2), "training images to look at"), 256),
+        Setting(Knob("train", Flag(), "whether to look after training too"), True),
     ),
 )
 
@@ -135,7 +135,7 @@ LR_FIND: Final = Settings(
             Knob(
                 "mode",
                 Choice(("sweep", "grid")),
-                "one run whose rate rises step by step, or a run for each of some constant rates",
+                "one run whose rate rises step by step, or one run at each of several rates",
             ),
             "sweep",
         ),
@@ -147,7 +147,7 @@ LR_FIND: Final = Settings(
             Knob(
                 "smoothing",
                 Real(0, 1, open_high=True),
-                "share of the average loss that is kept at each step of a sweep",
+                "share of the average loss to keep at each step of a sweep",
                 idle=_not_a_sweep,
             ),
             0.9,
