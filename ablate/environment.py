@@ -49,7 +49,7 @@ def _has_driver() -> bool:
     try:
         ctypes.CDLL("nvcuda.dll" if sys.platform == "win32" else "libcuda.so.1")
     except OSError:
-        return hasattr(ctypes.CDLL(None), "cuInit")  # it was preloaded
+        return sys.platform != "win32" and hasattr(ctypes.CDLL(None), "cuInit")  # preloaded
     return True
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ablate import data, environment, record
@@ -31,6 +32,15 @@ def first_record(run: Run) -> record.Record:
         "timing": {"started": now(), "seconds": []},
         "environment": {},
     }
+
+
+def record_failure(run: Run, directory: Path, reason: str) -> bool:
+    """Record a run as failed, unless its record says that it has ended; tell whether it did."""
+    old = record.read(directory) or first_record(run)
+    if record.has_ended(old, run.config["rerun"]):
+        return False
+    record.write(directory, old | {"status": "failed", "reason": reason})
+    return True
 
 
 def environment_of(run: Run, training: Training, slot: int) -> record.Environment:

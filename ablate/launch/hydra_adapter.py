@@ -30,8 +30,6 @@ from ablate.plan.resolve import resolve
 from ablate.plan.run import Run
 from ablate.plan.session import hydra_session
 
-Overrides = Sequence[str]
-
 _SEARCHED: list[
     Run
 ] = []  # launched in this process; a sweeper that searches does not list its runs before
@@ -108,7 +106,7 @@ def _run_of(contents: str, overrides: str) -> Run:
     return resolve(json.loads(contents), _explicit(json.loads(overrides)))
 
 
-def _explicit(overrides: Overrides) -> set[str]:
+def _explicit(overrides: Sequence[str]) -> set[str]:
     parser = OverridesParser.create()
     return {explicit_name(parser.parse_override(text).key_or_group) for text in overrides}
 
@@ -136,7 +134,7 @@ def launch(
     context: HydraContext,
     function: TaskFunction,
     config: DictConfig,
-    jobs: Sequence[Overrides],
+    jobs: Sequence[Sequence[str]],
     first: int,
 ) -> list[JobReturn]:
     """Launch jobs of a sweep.
@@ -145,7 +143,7 @@ def launch(
         context: Hydra's.
         function: The task. Jobs of `train` are stacked; any other task is called job by job.
         config: The sweep's configuration.
-        jobs: Overrides of each job.
+        jobs: Sequence[str] of each job.
         first: Number of the first job.
 
     Returns:
@@ -168,7 +166,7 @@ def _one(
     context: HydraContext,
     function: TaskFunction,
     config: DictConfig,
-    overrides: Overrides,
+    overrides: Sequence[str],
     number: int,
 ) -> JobReturn:
     cfg = context.config_loader.load_sweep_config(config, list(overrides))
@@ -186,7 +184,7 @@ def _one(
 
 
 def _stacked(
-    context: HydraContext, config: DictConfig, jobs: Sequence[Overrides], first: int
+    context: HydraContext, config: DictConfig, jobs: Sequence[Sequence[str]], first: int
 ) -> list[JobReturn]:
     composer = Composer(
         lambda overrides: context.config_loader.load_sweep_config(config, list(overrides))

@@ -22,7 +22,7 @@ import torch
 from ablate import data, record, streams
 from ablate.config import schema
 from ablate.errors import raise_if_full
-from ablate.launch.describe import environment_of, first_record, now
+from ablate.launch.describe import environment_of, first_record, now, record_failure
 from ablate.launch.interruption import Interruption
 from ablate.plan.run import Run
 from ablate.train.memory import keep_freed_memory
@@ -164,8 +164,7 @@ def _record_failure(work: Work, slots: list[int], error: Exception) -> None:
         return
     run, directory = work.runs[slots[0]], work.directories[slots[0]]
     log.info("the run failed: %s", reason, exc_info=error)
-    old = record.read(directory) or first_record(run)
-    record.write(directory, old | {"status": "failed", "reason": reason})
+    record_failure(run, directory, reason)
 
 
 class _Attempt:

@@ -10,9 +10,8 @@ import time
 from collections.abc import Generator, Sequence
 from typing import Any
 
-from ablate import record
 from ablate.errors import AblateError
-from ablate.launch.describe import first_record
+from ablate.launch.describe import record_failure
 from ablate.launch.executor import StackEnd
 from ablate.launch.inline import WorkEnd, finish, wait_for, work_of
 from ablate.launch.interruption import Interruption
@@ -101,7 +100,5 @@ def _result(job: Any, stack: RunStack) -> WorkEnd:
     except Exception as error:
         reason = f"its job {job.job_id} ended without a result: {str(error).splitlines()[0]}"
         for run in stack.runs:
-            old = record.read(run.directory) or first_record(run)
-            if not record.has_ended(old, run.config["rerun"]):
-                record.write(run.directory, old | {"status": "failed", "reason": reason})
+            record_failure(run, run.directory, reason)
         return WorkEnd()

@@ -19,8 +19,8 @@ from dataclasses import replace
 
 from joblib.externals.loky.process_executor import ProcessPoolExecutor, TerminatedWorkerError
 
-from ablate import record, streams
-from ablate.launch.describe import first_record
+from ablate import streams
+from ablate.launch.describe import record_failure
 from ablate.launch.executor import StackEnd
 from ablate.launch.inline import WorkEnd, finish, wait_for, work_of
 from ablate.launch.interruption import Interruption
@@ -147,11 +147,9 @@ class _Place(threading.Thread):
 
 
 def _record_as_killed(run: Run) -> None:
-    old = record.read(run.directory) or first_record(run)
-    if record.has_ended(old, run.config["rerun"]):
-        return
     reason = "its process was killed (SIGKILL; was there enough memory?)"
-    record.write(run.directory, old | {"status": "failed", "reason": reason})
+    if not record_failure(run, run.directory, reason):
+        return
     with (run.directory / "run.log").open("a", encoding="utf-8") as file:
         file.write(f"{reason}\n")
 

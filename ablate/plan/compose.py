@@ -38,8 +38,8 @@ class Composer:
         Raises:
             AblateError: Hydra does not compose it.
         """
-        groups = tuple(text for text in overrides if _is_group(_parsed(text)))
-        values = [_parsed(text) for text in overrides if not _is_group(_parsed(text))]
+        groups = tuple(text for text in overrides if is_group(_parsed(text)))
+        values = [_parsed(text) for text in overrides if not is_group(_parsed(text))]
         if not all(_is_plain(value) for value in values):
             return bare(self._compose(list(overrides)))
         made: Contents = _copied(self._base(groups)[0])
@@ -50,7 +50,7 @@ class Composer:
 
     def hydra_part(self, overrides: Sequence[str]) -> Contents:
         """Return a cell's `hydra` part, shared by all cells with the same choice of options."""
-        groups = tuple(text for text in overrides if _is_group(_parsed(text)))
+        groups = tuple(text for text in overrides if is_group(_parsed(text)))
         return self._base(groups)[1]
 
     def _base(self, groups: tuple[str, ...]) -> tuple[Contents, Contents]:
@@ -98,7 +98,8 @@ def _parsed(text: str) -> Override:
     return OverridesParser.create().parse_override(text)
 
 
-def _is_group(override: Override) -> bool:
+def is_group(override: Override) -> bool:
+    """Tell whether an override chooses an option, of a group of ours or of Hydra's."""
     return override.key_or_group in files.groups() or override.key_or_group.startswith("hydra/")
 
 

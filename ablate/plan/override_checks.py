@@ -17,9 +17,9 @@ from hydra.core.override_parser.types import Override, OverrideType
 from hydra.errors import HydraException
 from omegaconf import DictConfig
 
-from ablate.config import files, schema
+from ablate.config import schema
 from ablate.errors import AblateError, listed, nearest
-from ablate.plan.compose import bare
+from ablate.plan.compose import bare, is_group
 from ablate.plan.overrides import is_interpolation, misplaced, slot_of, values_of
 from ablate.plan.request import Request
 from ablate.plan.session import compose, first_lines
@@ -59,7 +59,7 @@ def check(hydra: Hydra, request: Request, composed: Composed | None = None) -> C
     checked.slots = {slot for o in parsed if (slot := slot_of(o))}
     for slot in sorted(checked.slots):
         parsed = _with_own(parsed, slot, checked)
-    chosen = [o for o in parsed if _is_group(o) and _group_is_sound(hydra, o, request, checked)]
+    chosen = [o for o in parsed if is_group(o) and _group_is_sound(hydra, o, request, checked)]
     checked.overrides = [str(o.input_line) for o in chosen]
     try:
         bases = [composed(choice) for choice in _choices(chosen)]
@@ -67,7 +67,7 @@ def check(hydra: Hydra, request: Request, composed: Composed | None = None) -> C
         raise AblateError(*checked.faults, *error.faults) from error
     checked.slots |= set.intersection(*(set(schema.targets(bare(base))) for base in bases))
     for override in parsed:
-        if not _is_group(override) and _value_is_sound(bases, override, request, checked):
+        if not is_group(override) and _value_is_sound(bases, override, request, checked):
             checked.overrides.append(str(override.input_line))
     return checked
 
@@ -129,10 +129,6 @@ def _with_own(parsed: list[Override], slot: str, checked: Checked) -> list[Overr
         added = [o for o in added if o not in choices]
         choices = []
     return added if choices else [parser.parse_override(f"{slot}=custom"), *added]
-
-
-def _is_group(override: Override) -> bool:
-    return override.key_or_group in files.groups() or override.key_or_group.startswith("hydra/")
 
 
 def _group_is_sound(hydra: Hydra, override: Override, request: Request, checked: Checked) -> bool:

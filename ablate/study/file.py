@@ -82,7 +82,6 @@ class _Reader:
             tuning=self._tuning(arms, seeds),
             equal=self._word("equal", EQUAL, "epochs"),
             claims=claims.read(self.values.get("claims", [])),
-            lines=self.lines,
             measure=self._measure(),
         )
         measurement.check_names(self.values, study, self._fault)

@@ -53,7 +53,7 @@ Instead of `arms`, a design: `factorial` or `one_at_a_time` with `factors` (knob
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 
 from ablate.config import files
@@ -132,7 +132,6 @@ class Study:
         tuning: What is tuned for each arm, or None.
         equal: What is held equal between arms: ``epochs`` or ``steps``.
         claims: The claims.
-        lines: Place in the file (``arms.plain``) -> its line.
         measure: What is measured after training, or None.
     """
 
@@ -149,7 +148,6 @@ class Study:
     tuning: Tuning | None
     equal: str
     claims: tuple[Claim, ...]
-    lines: Mapping[str, int] = field(default_factory=dict)
     measure: Measurement | None = None
 
     @property
