@@ -536,7 +536,7 @@ def test_hydras_optuna_sweeper_minimizes_the_validation_error():
 
 
 def test_a_single_run_goes_to_a_cluster_as_a_sweep_of_one():
-    with pytest.raises(AblateError, match=r"launch=slurm submits a sweep: `ablate run -m`"):
+    with pytest.raises(AblateError, match=r"launch=slurm submits a sweep: use `ablate run -m`"):
         runs_of(Request(("launch=slurm",)))
     assert len(runs_of(Request(("launch=slurm",), multirun=True))) == 1
 
