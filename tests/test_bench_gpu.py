@@ -62,7 +62,7 @@ def test_a_sweep_is_held_against_every_baseline(tmp_path):
     assert "extrapolated" in text
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_cifar_trains_by_the_recipe_and_says_that_its_peer_is_not_here(tmp_path):
     write_cifar10(tmp_path, images=500)
     text, found = run("cifar", tmp_path, tmp_path)

@@ -128,12 +128,12 @@ def test_the_scale_of_a_study_changes_no_key_by_itself(tmp_path: Path) -> None:
     assert keys[0] == keys[1]
 
 
+MARKS = {"launch": pytest.mark.slow, "stack.compile": pytest.mark.long}
+
+
 @pytest.mark.parametrize(
     "knob",
-    [
-        pytest.param(schema.BY_NAME[n], marks=[pytest.mark.slow] if n == "launch" else [], id=n)
-        for n in OTHERS
-    ],
+    [pytest.param(schema.BY_NAME[n], marks=MARKS.get(n, ()), id=n) for n in OTHERS],
 )
 def test_a_knob_that_is_no_result_changes_no_key_and_no_number(
     knob: Knob, trained: dict[str, dict[str, Any]]

@@ -150,6 +150,7 @@ def test_numbers_are_the_same_under_vmap(numbers):
 
 
 @pytest.mark.slow
+@pytest.mark.long
 @pytest.mark.skipif(not shutil.which("cc"), reason="compiling needs a C compiler")
 # The compiler's own libraries warn of what they will do in later versions.
 @pytest.mark.filterwarnings("ignore")

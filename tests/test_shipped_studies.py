@@ -78,8 +78,18 @@ def test_a_shipped_study_plans_different_arms_at_full_scale(name: str) -> None:
     assert len({run.key for run in runs}) == len(runs)
 
 
+# One of each kind: tuned, measured, of spread, equivalence, designs, a user's first; others: long.
+OF_EACH_KIND = {
+    *("aa", "batchnorm_speed_and_lr", "digits", "dropout_ensemble", "dropout_rate", "init_depth"),
+    *("recipe_add_one_in", "recurrent", "seed_noise"),
+}
+
+
 @pytest.mark.slow
-@pytest.mark.parametrize("name", study.shipped())
+@pytest.mark.parametrize(
+    "name",
+    [n if n in OF_EACH_KIND else pytest.param(n, marks=pytest.mark.long) for n in study.shipped()],
+)
 def test_a_shipped_study_trains_and_every_claim_gets_a_verdict(name: str) -> None:
     runs, interrupted = train_all(request(name, "quick"))
     assert not interrupted
