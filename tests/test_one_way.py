@@ -149,3 +149,28 @@ def test_the_python_interface_trains_one_run(monkeypatch: pytest.MonkeyPatch) ->
     with pytest.raises(AblateError, match=r"\+study=mine.yaml is many runs"):
         ablate.run(["+study=mine.yaml"])
     assert not Path("results").exists()
+
+
+CALLBACK = """
+from hydra.experimental.callback import Callback
+
+class Listens(Callback):
+    def on_run_start(self, config, **kwargs): print("a run starts")
+    def on_multirun_start(self, config, **kwargs): print("a sweep starts")
+"""
+
+
+@pytest.mark.parametrize(
+    ("words", "said"), [(TINY, "a run starts"), (("-m", *TINY, "seed=0,1"), "a sweep starts")]
+)
+def test_callbacks_of_hydras_are_called(
+    words: tuple[str, ...],
+    said: str,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    Path("listening.py").write_text(CALLBACK, encoding="utf-8")
+    monkeypatch.syspath_prepend(str(Path.cwd()))
+    assert run.serve([*words, "+hydra.callbacks.mine._target_=listening.Listens"]) == 0
+    assert capsys.readouterr().out.count(said) == 1
+    assert statuses() == {"finished"}

@@ -50,9 +50,10 @@ class Request:
 
     @property
     def hands_over(self) -> bool:
-        """Whether a sweeper or launcher other than ours runs the jobs."""
+        """Whether Hydra runs the jobs: its own sweeper or launcher, or with settings of its own."""
         ours = self._last("hydra/launcher") in (None, "ablate")
-        return self.multirun and (self.searches or not ours)
+        own = any(name_of(override).startswith("hydra.") for override in self.overrides)
+        return own or (self.multirun and (self.searches or not ours))
 
     @property
     def study(self) -> str | None:
