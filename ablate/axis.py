@@ -46,12 +46,12 @@ def pairwise(x: Tensor) -> Tensor:
 
 
 def total(tensors: Iterable[Tensor]) -> Tensor:
-    """Sum all elements of each run over stacked tensors [R, ...] of one type: [R]."""
+    """Sum all elements of each run, over stacked tensors [R, ...] of one dtype; returns [R]."""
     return pairwise(torch.cat([tensor.flatten(1) for tensor in tensors], 1))
 
 
 def norm(tensors: Iterable[Tensor]) -> Tensor:
-    """Compute the Euclidean norm of each run over stacked tensors [R, ...] of one type: [R]."""
+    """Compute each run's Euclidean norm over stacked tensors [R, ...] of one dtype; returns [R]."""
     return total(tensor.square() for tensor in tensors).sqrt()
 
 
@@ -70,7 +70,7 @@ def plus(x: Tensor, y: Tensor, strength: Tensor) -> Tensor:
 
 
 def pushed(gradients: Stacked, forces: Iterable[tuple[str, Tensor]], strength_R: Tensor) -> Stacked:
-    """Add strength·force to the gradients of the parameters that have a force.
+    """Add strength·force to the gradients of those parameters for which a force is given.
 
     Args:
         gradients: name -> [R, ...]; not modified.

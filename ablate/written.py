@@ -80,7 +80,7 @@ def draft_of(folder: Path) -> Iterator[Path]:
 
 
 def beside(folder: Path, kind: str) -> Path:
-    """Return a hidden path beside a folder that no other process will use."""
+    """Return a hidden path next to a folder; no other process will pick the same one."""
     return folder.with_name(f".{folder.name}.{os.getpid()}-{secrets.token_hex(4)}.{kind}")
 
 

@@ -163,7 +163,7 @@ class Listens(Callback):
 @pytest.mark.parametrize(
     ("words", "said"), [(TINY, "a run starts"), (("-m", *TINY, "seed=0,1"), "a sweep starts")]
 )
-def test_callbacks_of_hydras_are_called(
+def test_hydras_callbacks_are_called(
     words: tuple[str, ...],
     said: str,
     monkeypatch: pytest.MonkeyPatch,

@@ -78,7 +78,7 @@ def test_a_shipped_study_plans_different_arms_at_full_scale(name: str) -> None:
     assert len({run.key for run in runs}) == len(runs)
 
 
-# One of each kind: tuned, measured, of spread, equivalence, designs, a user's first; others: long.
+# One study for each kind of claim, design and measurement; `make long` trains the others.
 OF_EACH_KIND = {
     *("aa", "batchnorm_speed_and_lr", "digits", "dropout_ensemble", "dropout_rate", "init_depth"),
     *("recipe_add_one_in", "recurrent", "seed_noise"),

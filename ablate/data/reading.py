@@ -91,7 +91,7 @@ def selection(config: Mapping[str, Any]) -> Selection:
 
 
 def read(config: Mapping[str, Any]) -> Source:
-    """Read a data set; missing files of a published one are downloaded first.
+    """Read a data set; if files of a published set are missing, download them first.
 
     Args:
         config: The `data` part of a configuration.

@@ -1,4 +1,4 @@
-"""The short version of a report, for a terminal of 80 columns."""
+"""The short version of a report, for an 80-column terminal."""
 
 from __future__ import annotations
 
