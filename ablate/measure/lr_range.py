@@ -6,8 +6,8 @@ same number of steps. A grid is slower, but each rate starts from initial weight
 rates of a sweep act on weights that the earlier ones have trained.
 
 When it helps: before a comparison, so that no arm is trained at a learning rate ten times too high
-or too low, and to see which arms tolerate larger rates (batch norm does). Settings that work: 100 steps
-from 1e-6 to 10. Start from half of the steepest rate, or from a tenth of the rate with the lowest
+or too low, and to see which arms tolerate larger rates (batch norm does). Settings that work: 100
+steps from 1e-6 to 10. Start from half of the steepest rate, or from a tenth of the rate with the lowest
 loss. If the two modes disagree, trust the grid. The curve of a sweep lags behind, since smoothing
 averages over about the last 1/(1 - smoothing) steps.
 
