@@ -7,9 +7,9 @@ rates of a sweep act on weights that the earlier ones have trained.
 
 When it helps: before a comparison, so that no arm is trained at a learning rate ten times too high
 or too low, and to see which arms tolerate larger rates (batch norm does). Settings that work: 100
-steps from 1e-6 to 10. Start from half of the steepest rate, or from a tenth of the rate with the lowest
-loss. If the two modes disagree, trust the grid. The curve of a sweep lags behind, since smoothing
-averages over about the last 1/(1 - smoothing) steps.
+steps from 1e-6 to 10. Start from half of the steepest rate, or from a tenth of the rate with the
+lowest loss. If the two modes disagree, trust the grid. The curve of a sweep lags behind, since
+smoothing averages over about the last 1/(1 - smoothing) steps.
 
 Source: Smith 2017, arXiv:1506.01186, section 3.3; the smoothing and the minimum over ten are
 S. Gugger's, "How do you find a good learning rate", 2018.
