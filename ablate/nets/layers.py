@@ -51,7 +51,9 @@ class DenseBatchNorm(nn.BatchNorm1d):
 
 
 def _lifted(x: Tensor, norm: nn.modules.batchnorm._NormBase) -> Tensor:
-    """Give x the type of the norm's own tensors: under vmap torch takes no other."""
+    """Give x the type of the norm's own tensors: under vmap, on a CPU, torch takes no other."""
+    if x.is_cuda:
+        return x
     held = norm.weight if norm.running_mean is None else norm.running_mean
     return x if held is None else x.to(held.dtype)
 

@@ -8,6 +8,7 @@ from torch.func import functional_call, vmap
 
 from ablate import rng
 from ablate.axis import Stacked
+from ablate.train.vmap_rules import vmap_rules
 
 
 def unbatchable(module: nn.Module, x_BCHW: Tensor) -> str | None:
@@ -25,7 +26,8 @@ def unbatchable(module: nn.Module, x_BCHW: Tensor) -> str | None:
     stacked = {name: torch.stack([t.detach(), t.detach()]) for name, t in state.items()}
 
     def apply(s: Stacked) -> Tensor:
-        out: Tensor = functional_call(module.train(), s, (x_BCHW,))
+        with vmap_rules(x_BCHW.device, None):
+            out: Tensor = functional_call(module.train(), s, (x_BCHW,))
         return out
 
     before = rng.drawn_state()

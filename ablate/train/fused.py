@@ -5,6 +5,7 @@ from __future__ import annotations
 import warnings
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
+from functools import partial
 from typing import Any
 
 import torch
@@ -14,6 +15,7 @@ from torch.func import functional_call, vmap
 from ablate.axis import Stacked
 from ablate.nets.dropout import Dropout
 from ablate.regularize.label_smoothing import cross_entropy
+from ablate.train.vmap_rules import vmap_rules
 
 Losses = Callable[[Stacked, Stacked, Tensor, Stacked], tuple[Tensor, Tensor]]
 
@@ -30,16 +32,17 @@ class Fused:
     def __init__(
         self, module: nn.Module, device: torch.device, autocast: torch.dtype | None
     ) -> None:
-        self._module, self._device, self._autocast = module, device, autocast
+        self._module, self._device = module, device
+        self._applied = partial(_applied, module, device, autocast)
         self._dropouts = [layer for layer in module.modules() if isinstance(layer, Dropout)]
         self._losses: Losses = vmap(self._written())
 
     def _written(self) -> Losses:
-        module = self._module
+        # Without `self`, which would make a circle that keeps a finished stack on the device.
+        applied = self._applied
 
         def loss(p: Stacked, b: Stacked, x_BCHW: Tensor, t: Stacked) -> tuple[Tensor, Tensor]:
-            with self._precision():
-                logits_BK = functional_call(module, (p, b), (x_BCHW,))
+            logits_BK = applied(p, b, x_BCHW)
             return cross_entropy(logits_BK, t), right(logits_BK.detach(), t)
 
         return loss
@@ -85,8 +88,8 @@ class Fused:
     def observe(self, parameters: Stacked, buffers: Stacked, x_BCHW: Tensor) -> None:
         """Let one batch pass in training mode, for what the buffers take from it."""
         self._begin()
-        module = self._module
-        vmap(lambda p, b: functional_call(module, (p, b), (x_BCHW,)))(parameters, buffers)
+        exactly = partial(_applied, self._module, self._device, None)
+        vmap(exactly, in_dims=(0, 0, None))(parameters, buffers, x_BCHW)
 
     def logits(self, parameters: Stacked, buffers: Stacked, x: Tensor, *, apart: bool) -> Tensor:
         """Apply it in evaluation mode.
@@ -100,16 +103,9 @@ class Fused:
         Returns:
             [R, N, K].
         """
-        module = self._module.eval()
-
-        def apply(p: Stacked, b: Stacked, x_NCHW: Tensor) -> Tensor:
-            with self._precision():
-                out: Tensor = functional_call(module, (p, b), (x_NCHW,))
-            return out
-
-        logits_RNK: Tensor = vmap(apply, in_dims=(0, 0, 0 if apart else None))(
-            parameters, buffers, x
-        )
+        self._module.eval()
+        apply = vmap(self._applied, in_dims=(0, 0, 0 if apart else None))
+        logits_RNK: Tensor = apply(parameters, buffers, x)
         return logits_RNK
 
     def _begin(self) -> None:
@@ -117,8 +113,19 @@ class Fused:
         for layer in self._dropouts:
             layer.calls = 0
 
-    def _precision(self) -> AbstractContextManager[Any]:
-        return precision(self._device, self._autocast)
+
+def _applied(
+    module: nn.Module,
+    device: torch.device,
+    autocast: torch.dtype | None,
+    parameters: Stacked,
+    buffers: Stacked,
+    x_BCHW: Tensor,
+) -> Tensor:
+    """Apply a network to the tensors of one run, inside vmap."""
+    with precision(device, autocast), vmap_rules(device, autocast):
+        logits_BK: Tensor = functional_call(module, (parameters, buffers), (x_BCHW,))
+    return logits_BK
 
 
 _KNOWN: dict[str, Fused] = {}
