@@ -4,20 +4,22 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Callable
+from functools import cache
 
 import torch
 
 Work = Callable[[], None]
 
-_WARM = 3  # steps before the capture: kernels are loaded and tuned, and caches filled
+_WARM = 3  # steps before the capture, in which kernels are loaded and tuned and caches are filled
+_WAITS = "called a synchronizing CUDA operation"  # torch's words, in its mode of debugging waits
 
 
 class Captured:
     """Does the same work again and again: a few times as written, then as a CUDA graph.
 
     The work reads and changes tensors in place, and is the same sequence of operations at every
-    call. Where it waits for the device, which a graph cannot, it goes on as written, and a warning
-    tells why.
+    call. If it waits for the device, which a graph cannot, or if its capture fails, it goes on as
+    written, and a warning says why.
 
     Attributes:
         graph: What was captured, or None.
@@ -28,66 +30,80 @@ class Captured:
     def __init__(self) -> None:
         self.graph: torch.cuda.CUDAGraph | None = None
         self._calls = 0
-        self._waits = False
-        self._stream = torch.cuda.Stream()  # type: ignore[no-untyped-call]
+        self._as_written = False
+        self._stream = _side_stream(torch.cuda.current_device())
 
     def __call__(self, work: Work) -> None:
         """Do the work once more.
 
         Raises:
-            RuntimeError: It cannot be captured, for a reason that only the capture shows.
+            torch.OutOfMemoryError: The graph does not fit into the device's memory.
         """
         self._calls += 1
-        if self._calls < _WARM or self._waits:
-            self._as_written(work)
+        if self._calls < _WARM or self._as_written:
+            self._aside(work)
         elif self._calls == _WARM:
-            self._waits = self._rehearsed(work)
-        elif self.graph is None:
-            self.graph = _captured(work)
+            self._rehearse(work)
+        elif self.graph is not None or self._capture(work):
+            assert self.graph is not None
             self.graph.replay()
         else:
-            self.graph.replay()
+            self._aside(work)
 
-    def _as_written(self, work: Work) -> None:
-        # A capture wants its warm-up on a stream of its own.
+    def _aside(self, work: Work) -> None:
+        """Do the work as it is written, on the stream of the capture, as a warm-up has to be."""
         self._stream.wait_stream(torch.cuda.current_stream())
         with torch.cuda.stream(self._stream):
             work()
         torch.cuda.current_stream().wait_stream(self._stream)
 
-    def _rehearsed(self, work: Work) -> bool:
-        """Do the work, and tell whether it waits for the device.
+    def _rehearse(self, work: Work) -> None:
+        """Do the work, and find out whether it waits for the device.
 
-        A capture that meets such a wait fails, and leaves the allocator unfit for another.
+        A capture would find this out as well, but only by failing, and without saying where.
         """
         before = torch.cuda.get_sync_debug_mode()
-        torch.cuda.set_sync_debug_mode("warn")
-        try:
-            with warnings.catch_warnings(record=True) as told:
-                warnings.simplefilter("always")
-                self._as_written(work)
-        finally:
-            torch.cuda.set_sync_debug_mode(before)
-        waits = [str(w.message) for w in told if "synchroniz" in str(w.message)]
+        # What else the work warns of, its first steps have warned of already.
+        with warnings.catch_warnings(record=True) as told:
+            warnings.simplefilter("always")
+            torch.cuda.set_sync_debug_mode("warn")  # it warns that it is a prototype
+            try:
+                self._aside(work)
+            finally:
+                torch.cuda.set_sync_debug_mode(before)
+        waits = [told_ for told_ in told if _WAITS in str(told_.message)]
         if waits:
-            reason = waits[0].strip().split("\n")[0]
-            warnings.warn(f"steps are launched one by one: {reason}", stacklevel=3)
-        return bool(waits)
+            self._give_up(f"{waits[0].filename}:{waits[0].lineno} waits for the device")
+
+    def _capture(self, work: Work) -> bool:
+        graph, stream = torch.cuda.CUDAGraph(), torch.cuda.current_stream()
+        try:
+            # Other threads of this process may use the device meanwhile.
+            with torch.cuda.graph(graph, stream=self._stream, capture_error_mode="thread_local"):
+                work()
+        except torch.OutOfMemoryError:
+            raise
+        except RuntimeError as error:  # what CUDA does not allow in a capture, whatever it is
+            first = error.__context__ or error  # ending a capture that has failed fails as well
+            self._give_up(str(first).strip().split("\n")[0])
+        else:
+            self.graph = graph
+        finally:
+            torch.cuda.set_stream(stream)  # where a capture fails, torch leaves its own in place
+        return self.graph is not None
+
+    def _give_up(self, reason: str) -> None:
+        self._as_written = True
+        warnings.warn(
+            f"steps are launched one operation at a time, which is slower: {reason}", stacklevel=4
+        )
 
 
-def _captured(work: Work) -> torch.cuda.CUDAGraph:
-    graph, stream = torch.cuda.CUDAGraph(), torch.cuda.current_stream()
-    try:
-        # Other threads of this process may use the device meanwhile.
-        with torch.cuda.graph(graph, capture_error_mode="thread_local"):
-            work()
-    except torch.OutOfMemoryError:
-        raise
-    except RuntimeError as error:
-        raise RuntimeError(
-            f"a step could not be captured as a CUDA graph ({error}); stack.capture=false launches"
-            " its operations one by one"
-        ) from error
-    finally:
-        torch.cuda.set_stream(stream)
-    return graph
+@cache
+def _side_stream(device: int) -> torch.cuda.Stream:
+    """Give the one stream of a device on which steps are warmed up and captured.
+
+    The allocator and cuBLAS keep memory for each stream that was ever used (cuBLAS 32 MiB and more,
+    for good): a stream for each of hundreds of trainings would fill the device.
+    """
+    return torch.cuda.Stream(device)  # type: ignore[no-untyped-call]
