@@ -25,7 +25,7 @@ def own_penalty(parameters):
 
 
 def own_augmentation(x_BCHW):
-    return x_BCHW + 0.1 * torch.randn(x_BCHW.shape, dtype=x_BCHW.dtype)
+    return x_BCHW + 0.1 * torch.randn(x_BCHW.shape, dtype=x_BCHW.dtype, device=x_BCHW.device)
 
 
 CNN = {"model": "cnn", "model.channels": [3, 4], "model.hidden": [8]}

@@ -169,6 +169,11 @@ def own(config: Config) -> Callable[[Tensor], Tensor] | None:
 
     def augment(x_BCHW: Tensor) -> Tensor:
         out = function(x_BCHW.clone())  # it may work in place
+        if isinstance(out, Tensor) and out.device != x_BCHW.device:
+            raise AblateError(
+                f"augment._target_={target} gives images on {out.device} for some on"
+                f" {x_BCHW.device}"
+            )
         if isinstance(out, Tensor) and out.shape == x_BCHW.shape and out.is_floating_point():
             return out.to(x_BCHW.dtype)
         got = list(out.shape) if isinstance(out, Tensor) else type(out).__name__

@@ -1,21 +1,31 @@
-"""Tries what is the user's own, before anything starts: it is made, fits, and does something."""
+"""Tries what is the user's own, before anything starts: it is made, fits, and does something.
+
+Where runs would train on a GPU it is tried there as well: a tensor that the user's code makes on
+the CPU fails only when it meets one on the device.
+"""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from functools import cache
 from typing import TYPE_CHECKING, Any
 
+from ablate import environment
 from ablate.config import schema
 from ablate.config.targets import source_digest
 from ablate.errors import AblateError
 
 if TYPE_CHECKING:
+    import torch
     from torch import Tensor, nn
 
 _IN_THE_NETWORK = ("model", "model.activation", "dropout", "norm")
 _TRIES = 20  # of an augmentation that leaves many batches as they are
+_WHERE = (
+    "on the CPU it works. Make each tensor where the input is, device=x.device or x.new_zeros(...);"
+    " what a module keeps, it registers as a buffer (register_buffer)"
+)
 _NEEDED = ("model", "init", "norm", "dropout", "regularize", "augment", "precision")
 
 
@@ -38,49 +48,78 @@ def try_out(config: Mapping[str, Any], shape: tuple[int, int, int], classes: int
         Why the network cannot be batched under vmap, or None.
 
     Raises:
-        AblateError: Something does not build, does not fit or does nothing.
+        AblateError: Something does not build, does not fit, does nothing, or does not work on the
+            device.
     """
-    own = schema.targets(config)
+    slots = tuple(schema.targets(config))
+    if not set(slots) - {"data"}:
+        return None
     wanted = json.dumps({name: config[name] for name in _NEEDED}, sort_keys=True)
-    return _tried(wanted, tuple(own), shape, classes) if set(own) - {"data"} else None
+    device = environment.resolved_device(config["device"])
+    return _tried(wanted, slots, shape, classes, device)
 
 
 @cache
 def _tried(
-    wanted: str, slots: tuple[str, ...], shape: tuple[int, int, int], classes: int
+    wanted: str, slots: tuple[str, ...], shape: tuple[int, int, int], classes: int, device: str
 ) -> str | None:
     from ablate.nets.build import build
     from ablate.rng import seeded
 
     config = json.loads(wanted) | {"seed": 0, "seeds": {"init": None}}
     with seeded(0):
-        network = build(config, shape, classes)
-    inside = [slot for slot in slots if slot in _IN_THE_NETWORK]
-    named = ", ".join(f"{slot}._target_={schema.targets(config)[slot]}" for slot in inside)
-    alone = _try_network(network, named, shape, classes) if inside else None
+        network = build(config, shape, classes).to(_dtype(config))
+    alone = None
+    if set(slots) & set(_IN_THE_NETWORK):
+        alone = _try_network(config, network, _zeros(config, shape), classes)
     if "regularize" in slots:
         _try_penalty(config, network)
     if "augment" in slots:
-        _try_augmentation(config, shape)
+        _try_augmentation(config, _images(config, shape))
+    if device != "cpu":
+        _try_on(device, config, slots, network, shape)
     return alone
 
 
+def _try_on(
+    device: str,
+    config: Mapping[str, Any],
+    slots: tuple[str, ...],
+    network: nn.Module,
+    shape: tuple[int, int, int],
+) -> None:
+    """Try everything on another device; what it does there has been seen on the CPU."""
+    import torch
+
+    try:
+        network.to(device)
+        if set(slots) & set(_IN_THE_NETWORK):
+            _logits(config, network, _zeros(config, shape).to(device))
+        if "regularize" in slots:
+            _slopes(config, network)
+        if "augment" in slots:
+            _augmented(config, _images(config, shape).to(device))
+    except torch.OutOfMemoryError:  # others use the device just now: it says nothing of the part
+        return
+    except AblateError as error:
+        if isinstance(error.__cause__, torch.OutOfMemoryError):
+            return
+        raise AblateError(
+            *(f"{fault} (on {device}); {_WHERE}" for fault in error.faults)
+        ) from error
+
+
+# -- networks --------------------------------------------------------------------------------------
+
+
 def _try_network(
-    network: nn.Module, named: str, shape: tuple[int, int, int], classes: int
+    config: Mapping[str, Any], network: nn.Module, x_BCHW: Tensor, classes: int
 ) -> str | None:
     import torch
 
-    from ablate.rng import seeded
     from ablate.train.batchable import unbatchable
 
-    try:
-        with torch.no_grad(), seeded(0):
-            tried = [network.train(mode)(torch.zeros(2, *shape)) for mode in (True, False)]
-    # The user's code may raise anything.
-    except Exception as error:
-        raise AblateError(
-            f"{named} does not take images of shape {list(shape)}: {type(error).__name__}: {error}"
-        ) from error
+    tried, named = _logits(config, network, x_BCHW), _named(config, *_IN_THE_NETWORK)
     for mode, logits in zip(("training", "evaluation"), tried, strict=True):
         if isinstance(logits, torch.Tensor) and logits.shape == (2, classes):
             continue
@@ -90,57 +129,124 @@ def _try_network(
         )
     if not any(p.requires_grad for p in network.parameters()):
         raise AblateError(f"{named} has no parameter to train")
-    return unbatchable(network, torch.zeros(2, *shape))
+    return unbatchable(network, x_BCHW)
+
+
+def _logits(config: Mapping[str, Any], network: nn.Module, x_BCHW: Tensor) -> list[Any]:
+    """Apply a network with parts of the user's in training mode and in evaluation mode."""
+    import torch
+
+    from ablate.rng import seeded
+    from ablate.train.fused import precision
+
+    autocast = torch.bfloat16 if config["precision"] == "bf16" else None
+    named = _named(config, *_IN_THE_NETWORK)
+    try:
+        with torch.no_grad(), seeded(0), precision(x_BCHW.device, autocast):
+            tried = [network.train(mode)(x_BCHW) for mode in (True, False)]
+    # The user's code may raise anything.
+    except Exception as error:
+        raise AblateError(
+            f"{named} does not take images of shape {list(x_BCHW.shape[1:])}:"
+            f" {type(error).__name__}: {error}"
+        ) from error
+    elsewhere = [
+        t.device for t in tried if isinstance(t, torch.Tensor) and t.device != x_BCHW.device
+    ]
+    if elsewhere:
+        raise AblateError(f"{named} gives logits on {elsewhere[0]} for images on {x_BCHW.device}")
+    return tried
+
+
+def _zeros(config: Mapping[str, Any], shape: tuple[int, int, int]) -> Tensor:
+    import torch
+
+    return torch.zeros(2, *shape, dtype=_dtype(config))
+
+
+# -- penalties -------------------------------------------------------------------------------------
 
 
 def _try_penalty(config: Mapping[str, Any], network: nn.Module) -> None:
+    if not any(bool(slope.any()) for slope in _slopes(config, network)):
+        raise AblateError(f"{_named(config, 'regularize')} touches nothing: its gradient is zero")
+
+
+def _slopes(config: Mapping[str, Any], network: nn.Module) -> Sequence[Tensor]:
+    """Take the gradient of the user's penalty at some weights."""
     import torch
 
     from ablate.train.objective import own_penalty
 
-    penalty, target = own_penalty(config), config["regularize"]["_target_"]
+    penalty = own_penalty(config)
     assert penalty is not None, "it is asked for where there is one"
     # Away from initial weights that are all alike: a penalty may have no slope there.
     parameters = {
-        name: (p.detach() + torch.linspace(0.5, 1, p.numel()).view(p.shape)).requires_grad_()
+        name: (p.detach() + torch.linspace(0.5, 1, p.numel()).view(p.shape).to(p)).requires_grad_()
         for name, p in network.named_parameters()
     }
     try:
         value = penalty(parameters)
-        slopes = torch.autograd.grad(value, list(parameters.values()), materialize_grads=True)
+        return torch.autograd.grad(value, list(parameters.values()), materialize_grads=True)
     except AblateError:
         raise
     # The user's code may raise anything.
     except Exception as error:
         raise AblateError(
-            f"regularize._target_={target} does not take the parameters (a dict, name -> tensor):"
+            f"{_named(config, 'regularize')} does not take the parameters (a dict, name -> tensor):"
             f" {type(error).__name__}: {error}"
         ) from error
-    if not any(bool(slope.any()) for slope in slopes):
-        raise AblateError(f"regularize._target_={target} touches nothing: its gradient is zero")
 
 
-def _try_augmentation(config: Mapping[str, Any], shape: tuple[int, int, int]) -> None:
+# -- augmentations ---------------------------------------------------------------------------------
+
+
+def _try_augmentation(config: Mapping[str, Any], x_BCHW: Tensor) -> None:
+    if all(x.equal(x_BCHW) for x in _augmented(config, x_BCHW, _TRIES)):
+        raise AblateError(
+            f"{_named(config, 'augment')} touches nothing: it gave {_TRIES} batches back as they"
+            " were"
+        )
+
+
+def _augmented(config: Mapping[str, Any], x_BCHW: Tensor, tries: int = 1) -> list[Tensor]:
+    """Give a batch to the user's augmentation, several times over."""
     import torch
 
     from ablate.data.augment import own
     from ablate.rng import seeded
 
-    augment, target = own(config), config["augment"]["_target_"]
+    augment = own(config)
     assert augment is not None, "it is asked for where there is one"
-    x_BCHW: Tensor = torch.linspace(-2, 2, 8 * shape[0] * shape[1] * shape[2]).view(8, *shape)
     try:
         with torch.no_grad(), seeded(0):
-            changes = any(not torch.equal(augment(x_BCHW), x_BCHW) for _ in range(_TRIES))
+            return [augment(x_BCHW) for _ in range(tries)]
     except AblateError:
         raise
     # The user's code may raise anything.
     except Exception as error:
         raise AblateError(
-            f"augment._target_={target} does not take images {list(x_BCHW.shape)}:"
+            f"{_named(config, 'augment')} does not take images {list(x_BCHW.shape)}:"
             f" {type(error).__name__}: {error}"
         ) from error
-    if not changes:
-        raise AblateError(
-            f"augment._target_={target} touches nothing: it gave {_TRIES} batches back as they were"
-        )
+
+
+def _images(config: Mapping[str, Any], shape: tuple[int, int, int]) -> Tensor:
+    import torch
+
+    count = 8 * shape[0] * shape[1] * shape[2]
+    return torch.linspace(-2, 2, count, dtype=_dtype(config)).view(8, *shape)
+
+
+# -- both ------------------------------------------------------------------------------------------
+
+
+def _named(config: Mapping[str, Any], *slots: str) -> str:
+    own = schema.targets(config)
+    return ", ".join(f"{slot}._target_={own[slot]}" for slot in slots if slot in own)
+
+
+def _dtype(config: Mapping[str, Any]) -> torch.dtype:
+    from ablate.data.tensors import DTYPES
+
+    return DTYPES[config["precision"]]

@@ -188,6 +188,12 @@ def own_penalty(config: Config) -> Callable[[Stacked], Tensor] | None:
 
     def penalty(parameters: Stacked) -> Tensor:
         out = function(parameters)
+        here = next(iter(parameters.values())).device
+        if isinstance(out, Tensor) and out.device != here:
+            raise AblateError(
+                f"regularize._target_={target} gives a number on {out.device} for parameters on"
+                f" {here}"
+            )
         if isinstance(out, Tensor) and out.dim() == 0 and out.requires_grad:
             return out
         got = f"shape {list(out.shape)}" if isinstance(out, Tensor) else type(out).__name__
