@@ -6,6 +6,7 @@ import ctypes
 import platform
 import subprocess
 import sys
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cache
 from importlib.metadata import PackageNotFoundError, version
@@ -23,7 +24,7 @@ class Cuda:
 
     Attributes:
         count: How many torch finds.
-        memory: Memory of the first one in bytes, or None.
+        memory: Memory in bytes of the one that has least, or None.
     """
 
     count: int
@@ -39,7 +40,8 @@ def cuda() -> Cuda:
 
     if not torch.cuda.is_available():
         return Cuda(0, None)
-    return Cuda(torch.cuda.device_count(), torch.cuda.get_device_properties(0).total_memory)
+    count = torch.cuda.device_count()
+    return Cuda(count, min(torch.cuda.get_device_properties(n).total_memory for n in range(count)))
 
 
 def _has_driver() -> bool:
@@ -69,6 +71,29 @@ def resolved_device(asked: str) -> str:
     if asked == "cuda" and (faults := lacks_cuda()):
         raise AblateError(*faults)
     return ("cuda" if cuda().count else "cpu") if asked == "auto" else asked
+
+
+def variables_for(number: int, environ: Mapping[str, str]) -> dict[str, str]:
+    """Give the environment variables by which a process sees just one of our CUDA devices.
+
+    Args:
+        number: Which one, counted as torch counts them here.
+        environ: The environment of this process.
+
+    Returns:
+        ``CUDA_VISIBLE_DEVICES``, and ``HIP_VISIBLE_DEVICES`` where it is set, since AMD's runtime
+        reads that first: the device's entry of the list, as it stands. An entry is an index, a UUID
+        (perhaps cut short), or a part of a device (MIG). Devices are counted in the order of the
+        list, up to the first entry that names none.
+
+    Source: CUDA C++ Programming Guide, section "Environment variables".
+    """
+    names = ["CUDA_VISIBLE_DEVICES", *(n for n in ("HIP_VISIBLE_DEVICES",) if n in environ)]
+    lists = {name: environ.get(name, "").split(",") for name in names}
+    return {
+        name: entries[number].strip() if any(entries) else str(number)
+        for name, entries in lists.items()
+    }
 
 
 def describe(device: str) -> Environment:

@@ -19,7 +19,7 @@ from dataclasses import replace
 
 from joblib.externals.loky.process_executor import ProcessPoolExecutor, TerminatedWorkerError
 
-from ablate import streams
+from ablate import environment, streams
 from ablate.launch.describe import record_failure
 from ablate.launch.executor import StackEnd
 from ablate.launch.inline import WorkEnd, finish, wait_for, work_of
@@ -94,7 +94,7 @@ class _Place(threading.Thread):
 
     def _executor(self) -> ProcessPoolExecutor:
         # On a CPU each process gets its share of the cores; with GPUs, each process gets one.
-        env = {"CUDA_VISIBLE_DEVICES": str(self.number)}
+        env = environment.variables_for(self.number, os.environ)
         if self.how.threads is not None:
             env = {"OMP_NUM_THREADS": str(self.how.threads)}
         return ProcessPoolExecutor(
