@@ -20,7 +20,7 @@ from ablate.launch.interruption import INTERRUPTED
 from ablate.launch.outcome import Outcome
 from ablate.plan.override_checks import check
 from ablate.plan.request import Request
-from ablate.plan.session import hydra_session
+from ablate.plan.session import find_plugins, hydra_session
 
 
 def serve(arguments: list[str]) -> int:
@@ -80,6 +80,7 @@ def _show_configuration(request: Request, args: argparse.Namespace) -> int:
 
 
 def _hand_to_hydra(arguments: list[str]) -> None:
+    find_plugins()
     sys.argv = ["ablate run", *arguments]
     main = hydra.main(version_base="1.3", config_path=str(files.CONF), config_name="config")
     main(train)()

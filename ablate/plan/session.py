@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import importlib
+import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from functools import cache
 from itertools import takewhile
 from pathlib import Path
 
@@ -11,6 +14,7 @@ from hydra._internal.hydra import Hydra
 from hydra._internal.utils import create_config_search_path
 from hydra.core.config_search_path import SearchPathQuery
 from hydra.core.global_hydra import GlobalHydra
+from hydra.core.plugins import Plugins
 from hydra.core.utils import setup_globals
 from hydra.errors import HydraException
 from hydra.types import RunMode
@@ -26,6 +30,7 @@ from ablate.plan.request import Request
 @contextmanager
 def hydra_session(request: Request) -> Iterator[Hydra]:
     """Open a Hydra session that finds the shipped configurations and the user's."""
+    find_plugins()
     setup_globals()
     path = create_config_search_path(str(files.CONF))
     if request.config_dir is not None:
@@ -41,6 +46,22 @@ def hydra_session(request: Request) -> Iterator[Hydra]:
         GlobalHydra.instance().clear()
         if before is not None:
             GlobalHydra.instance().initialize(before)
+
+
+@cache
+def find_plugins() -> None:
+    """Let Hydra find our sweeper and launcher, in a checkout that is not installed as well.
+
+    An installation puts them on the path, but `PYTHONPATH=checkout python -m ablate` does not.
+    """
+    try:
+        importlib.import_module("hydra_plugins.ablate")
+    except ModuleNotFoundError:
+        sys.path.append(str(Path(__file__).parents[1] / "plugins"))
+        ours = importlib.import_module("hydra_plugins.ablate")
+        # Hydra looks for plugins once; a program that uses it may have let it do so before.
+        for plugin in (ours.AblateSweeper, ours.AblateLauncher):
+            Plugins.instance().register(plugin)
 
 
 def compose(hydra: Hydra, request: Request, overrides: Sequence[str]) -> DictConfig:
