@@ -791,6 +791,21 @@ def test_a_run_is_shown_in_80_columns(results, capsys, monkeypatch):
     assert f"{folder}/evaluate" in out
 
 
+@pytest.mark.parametrize("factor", [1e30, math.nan])
+def test_a_run_whose_outputs_are_not_finite_is_evaluated_with_dashes(factor, results, capsys):
+    folder = folders(results)[0]
+    weights = torch.load(folder / "checkpoint.pt")
+    broken = {k: v * factor if v.is_floating_point() else v for k, v in weights.items()}
+    torch.save(broken, folder / "checkpoint.pt")
+    assert serve.serve(str(folder), ["draws=1", "samples=2", "perturb=false"]) == 0
+    out = capsys.readouterr().out
+    (plain,) = (line.split() for line in out.splitlines() if "as trained" in line)
+    assert plain.count("–") == 3, "loss, calibration error and Brier score; an error is known"
+    assert "equal decisions" in out
+    assert "nan" not in out
+    assert "temperature" not in out, "none mends an output that is not finite"
+
+
 def test_the_command_exits_1_where_some_could_not_be_evaluated_and_2_on_a_wrong_request(results):
     truncated(folders(results)[0])
     changed(folders(results)[1], status="interrupted")

@@ -14,20 +14,22 @@ import torch
 import yaml
 from rich.console import Console
 
-from ablate import metrics
+from ablate import metrics, record
 from ablate.analyze import frames
 from ablate.analyze.contrasts import contrasts
 from ablate.analyze.run_measures import metrics_of
+from ablate.commands.run import serve
 from ablate.commands.run_table import show_run
 from ablate.errors import AblateError
 from ablate.metrics import FRACTION, LOSS, METRICS, OF_A_SPLIT, PLAIN, Metric, find, metric_of
 from ablate.plan.request import Request
 from ablate.report import tables
 from ablate.report.compare import compare
+from ablate.report.formatting import written
 from ablate.study.file import read_study
 from ablate.train.quality import measure
 from tests import reports
-from tests.asking import runs_of
+from tests.asking import runs_of, train_all
 from tests.test_frames import write_run
 
 TOP5 = Metric("test/top5", "higher", FRACTION)
@@ -176,7 +178,7 @@ def test_a_run_is_shown_in_the_units_of_its_metrics(tmp_path, monkeypatch):
     (run,) = runs_of(Request(("model=mlp",)))
     of_splits = {f"{split}/{name}": 0.25 for split in metrics.SPLITS for name in OF_A_SPLIT}
     gaps = {"gap/loss": -0.5, "gap/accuracy": 0.125}
-    record = {
+    found = {
         "status": "finished",
         "seed": 3,
         "config": {"name": "mine"},
@@ -186,12 +188,56 @@ def test_a_run_is_shown_in_the_units_of_its_metrics(tmp_path, monkeypatch):
         "metrics": of_splits | gaps | {"val/loss": None},
     }
     console = Console(file=io.StringIO(), width=100)
-    show_run(run, record, console)
+    show_run(run, found, console)
     rows = [line.split() for line in console.file.getvalue().splitlines()]
     cells = {row[1]: [cell for cell in row[2:] if cell != "│"] for row in rows if len(row) > 2}
     assert cells["loss"] == ["0.2500", "–", "0.2500", "\u22120.5000"]
     assert cells["accuracy"] == [*["25.00", "%"] * 3, "+12.50", "points"]
     assert cells["error"] == ["25.00", "%"] * 3
+
+
+def test_a_finished_run_whose_numbers_are_all_unknown_is_shown_with_dashes(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (run,) = runs_of(Request(("model=mlp",)))
+    names = [f"{split}/{name}" for split in metrics.SPLITS for name in OF_A_SPLIT]
+    found = {
+        "status": "finished",
+        "seed": 3,
+        "config": {"name": "mine"},
+        "history": [{}],
+        "parameters": 1234,
+        "timing": {"seconds": [1.5]},
+        "metrics": dict.fromkeys([*names, "gap/loss", "gap/accuracy", "acted/clip_norm"]),
+    }
+    console = Console(file=io.StringIO(), width=100)
+    show_run(run, found, console)
+    rows = [line.split() for line in console.file.getvalue().splitlines()]
+    cells = {row[1]: [cell for cell in row[2:] if cell != "│"] for row in rows if len(row) > 2}
+    assert cells["loss"] == cells["accuracy"] == ["–"] * 4
+    assert cells["error"] == ["–"] * 3
+
+
+def test_a_sweep_without_a_number_to_compare_has_trained_all_the_same(
+    tmp_path, monkeypatch, capsys
+):
+    monkeypatch.chdir(tmp_path)
+    overrides = ("model=mlp", "model.hidden=[4]", "data.train_size=64", "epochs=1", "device=cpu")
+    request = Request((*overrides, "seed=0,1", "launch=inline"), multirun=True)
+    runs, _ = train_all(request)
+    for run in runs:
+        found = record.read(run.directory)
+        record.write(run.directory, found | {"metrics": dict.fromkeys(found["metrics"])})
+    assert serve(["-m", *request.overrides]) == 0
+    out = capsys.readouterr().out
+    assert "no comparison: no finished run has the metric test/error" in out
+    assert "the full report: ablate report" in out
+
+
+@pytest.mark.parametrize(
+    ("value", "text"), [(float("inf"), "+inf"), (float("-inf"), "\u2212inf"), (-0.00001, "0.0000")]
+)
+def test_an_infinite_number_keeps_its_sign_and_a_zero_has_none(value, text):
+    assert written(value, LOSS, signed=True) == text
 
 
 def test_a_loss_and_its_gap_are_written_alike():

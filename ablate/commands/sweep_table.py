@@ -36,7 +36,10 @@ def show_sweep(outcome: Outcome, console: Console) -> None:
         from ablate.report.terminal import show_comparison
 
         folders = list(dict.fromkeys(run.directory for run in begun))
-        show_comparison(compare(folders, brief=True), console)
+        try:
+            show_comparison(compare(folders, brief=True), console)
+        except AblateError as error:  # no run has a finite number to compare, say
+            say(console, f"no comparison: {'; '.join(error.faults)}")
     wrong = _wrong(outcome, [*_failed_tuning(outcome), *told])
     console.print(Group(*failures(wrong)))
     if ended and not told[0].config["report"]:

@@ -37,7 +37,7 @@ class Temperature:
     limited: bool
 
 
-def temperature(logits_NK: Tensor, labels_N: Tensor) -> Temperature:
+def temperature(logits_NK: Tensor, labels_N: Tensor) -> Temperature | None:
     """Fit the temperature at which the mean cross entropy is least.
 
     The loss is convex in the inverse temperature; its slope there, the mean difference between the
@@ -47,9 +47,14 @@ def temperature(logits_NK: Tensor, labels_N: Tensor) -> Temperature:
         logits_NK: Logits of images that the network was not trained on.
         labels_N: Their labels.
 
+    Returns:
+        The temperature; None where a logit is not finite, since no temperature mends that.
+
     Source: Guo et al. 2017, arXiv:1706.04599, equation 9.
     """
     logits_NK = logits_NK.double()
+    if not logits_NK.isfinite().all():
+        return None
     own_N = logits_NK.gather(1, labels_N[:, None])[:, 0]
 
     def slope(inverse: float) -> float:

@@ -91,8 +91,10 @@ def _add_calibration(
     """Measure calibration, and what a temperature makes of it where other images can fit one."""
     entry: dict[str, Any] = {"temperature": None, "limited": None, "before": _faith(log_NK, split)}
     curves = {"before": calibration.curve(log_NK, split.labels)}
+    fitted = None
     if wanted.split != "val" and len(saved.data.val):
         fitted = calibration.temperature(saved.logits(saved.data.val), saved.data.val.labels)
+    if fitted is not None:
         after_NK = (log_NK / fitted.value).log_softmax(-1)
         entry |= {"temperature": fitted.value, "limited": fitted.limited}
         entry["after"] = _faith(after_NK, split)

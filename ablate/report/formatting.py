@@ -31,7 +31,7 @@ def written(value: float | None, unit: Unit, signed: bool = False) -> str:
         text = f"{scaled:+,.{unit.decimals}f}"
     else:
         text = f"{scaled:+,.{0 if abs(scaled) >= 100 else 1 if abs(scaled) >= 10 else 2}f}"
-    if not any(digit in text for digit in "123456789"):  # no sign on a zero
+    if math.isfinite(value) and not any(digit in text for digit in "123456789"):  # no sign on 0
         text = f"+{text[1:]}"
         signed = False
     return (text if signed else text.removeprefix("+")).replace("-", MINUS)

@@ -12,7 +12,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from ablate.commands.printing import in_unit, say
-from ablate.metrics import FRACTION, metric_of
+from ablate.metrics import FRACTION, LOSS, metric_of
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -26,6 +26,7 @@ _ROWS = {
     "dropout/arithmetic": "sub-networks, mean",
     "dropout/geometric": "sub-networks, geometric mean",
 }
+_UNCERTAIN = ("entropy", "information")
 _LETTERS = 20  # an arm's name that is longer does not fit beside its numbers
 _OF_ARMS = {  # column -> heading
     "plain/error": "error %",
@@ -74,14 +75,15 @@ def _cells(row: Mapping[str, Any], prefix: str, names: tuple[str, ...] = _MEASUR
 def _sub_networks(row: Mapping[str, Any]) -> list[str]:
     if "dropout/samples" not in row:
         return []
-    same = [100 * row[f"dropout/agreement/{mean}"] for mean in ("arithmetic", "geometric")]
-    kl = [row[f"dropout/divergence/{mean}"] for mean in ("arithmetic", "geometric")]
-    entropy, information = (row[f"dropout/{n}/all"] for n in ("entropy", "information"))
+    means = ("arithmetic", "geometric")
+    same = [in_unit(row[f"dropout/agreement/{mean}"], FRACTION) for mean in means]
+    kl = [in_unit(row[f"dropout/divergence/{mean}"], LOSS) for mean in means]
+    entropy, information = (in_unit(row[f"dropout/{n}/all"], LOSS) for n in _UNCERTAIN)
     return [
         f"{row['dropout/samples']:.0f} sub-networks, their mean and geometric mean against weight"
-        f" scaling:\n  equal decisions {same[0]:.2f} % and {same[1]:.2f} %,"
-        f" divergence {kl[0]:.4f} and {kl[1]:.4f} nats",
-        f"  predictive entropy {entropy:.4f} nats, of which mutual information {information:.4f}",
+        f" scaling:\n  equal decisions {same[0]} and {same[1]},"
+        f" divergence {kl[0]} and {kl[1]} nats",
+        f"  predictive entropy {entropy} nats, of which mutual information {information}",
     ]
 
 

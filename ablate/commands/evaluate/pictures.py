@@ -243,12 +243,14 @@ def _uncertainty(frame: pd.DataFrame) -> Figure:
     outcomes = {"right": frame[frame["right"]], "wrong": frame[~frame["right"]]}
     for axes, (column, label) in zip(panels, names.items(), strict=True):
         for number, (outcome, part) in enumerate(outcomes.items()):
-            if len(part):
+            known = part[column].dropna()  # all but those of outputs that are not finite
+            if len(known):
                 look = {name: drawing.line(number)[name] for name in ("color", "linestyle")}
-                axes.ecdf(part[column], label=f"{outcome} ({len(part)})", **look)
+                axes.ecdf(known, label=f"{outcome} ({len(part)})", **look)
         axes.set(xlabel=label, ylim=(0, 1.02))
     panels[0].set_ylabel("share of images with at most this")
-    panels[1].legend(fontsize="small", frameon=False, title="the answer is")
+    if panels[1].lines:
+        panels[1].legend(fontsize="small", frameon=False, title="the answer is")
     return figure
 
 
