@@ -6,6 +6,7 @@ import ctypes
 import platform
 import subprocess
 import sys
+import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cache
@@ -96,6 +97,24 @@ def variables_for(number: int, environ: Mapping[str, str]) -> dict[str, str]:
     }
 
 
+def compute_in_single_precision() -> None:
+    """Have torch multiply float32 as float32, on every device and whatever it was told before.
+
+    By default cuDNN rounds the inputs of convolutions to tf32, 10 bits of mantissa; a program that
+    calls us may have asked for the same, or for bf16, in products of matrices.
+    """
+    import torch
+
+    # Torch has older and newer settings, and reading one (its compiler does) fails where the others
+    # disagree. In this order they agree, whatever a program has set before.
+    torch.backends.fp32_precision = "ieee"  # type: ignore[attr-defined]
+    torch.backends.cudnn.fp32_precision = "ieee"
+    torch.set_float32_matmul_precision("highest")
+    torch.backends.cudnn.allow_tf32 = False
+    # Some versions of torch.compile advise to use tf32 after all.
+    warnings.filterwarnings("ignore", "TensorFloat32 tensor cores .* available but not enabled")
+
+
 def describe(device: str) -> Environment:
     """Describe the machine and the software.
 
@@ -103,8 +122,8 @@ def describe(device: str) -> Environment:
         device: ``cpu`` or ``cuda``.
 
     Returns:
-        ``versions``, ``platform``, ``device`` (its name), ``threads``, and ``commit`` and ``dirty``
-        of the working directory's git repository (None without one).
+        ``versions``, ``platform``, ``device`` (its name), ``threads``, ``tf32``, and ``commit`` and
+        ``dirty`` of the working directory's git repository (None without one).
     """
     import torch
 
@@ -114,6 +133,7 @@ def describe(device: str) -> Environment:
         "platform": platform.platform(),
         "device": torch.cuda.get_device_name() if device == "cuda" else _processor(),
         "threads": torch.get_num_threads(),
+        "tf32": torch.backends.cuda.matmul.allow_tf32 or torch.backends.cudnn.allow_tf32,
         "commit": commit,
         "dirty": dirty,
     }

@@ -4,12 +4,17 @@ from __future__ import annotations
 
 import os
 import queue
+import subprocess
+import sys
+import warnings
+from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
 import torch
 
-from ablate import environment
+import ablate
+from ablate import environment, record
 from ablate.environment import Cuda, variables_for
 from ablate.launch.workers import _Place
 from ablate.plan.execution import Execution
@@ -76,3 +81,72 @@ def test_of_unlike_devices_the_one_with_least_memory_counts(monkeypatch):
         lambda number: SimpleNamespace(total_memory=sizes[number]),
     )
     assert environment.cuda.__wrapped__() == Cuda(3, 24 << 30)
+
+
+SETTINGS = {  # what a program may have asked torch for, in its newer words or in its older ones
+    "as torch is": "",
+    "high": "torch.set_float32_matmul_precision('high')",
+    "medium": "torch.set_float32_matmul_precision('medium')",
+    "matmul, older": "torch.backends.cuda.matmul.allow_tf32 = True",
+    "matmul": "torch.backends.cuda.matmul.fp32_precision = 'tf32'",
+    "convolution": "torch.backends.cudnn.conv.fp32_precision = 'tf32'",
+    "cudnn": "torch.backends.cudnn.fp32_precision = 'tf32'",
+    "everywhere": "torch.backends.fp32_precision = 'tf32'",
+    "cpu": "torch.backends.mkldnn.matmul.fp32_precision = 'bf16'",
+}
+ASK = """
+import os, sys
+import torch
+from ablate.environment import compute_in_single_precision, describe
+
+for before in sys.argv[1:]:
+    sys.stdout.flush()
+    if os.fork():  # each starts from torch as it is when it has just been imported
+        os.wait()
+        continue
+    exec(before)
+    compute_in_single_precision()
+    backends = torch.backends
+    kinds = [backends.cudnn.conv, backends.cudnn.rnn, backends.mkldnn.conv, backends.mkldnn.matmul]
+    found = [backends.cuda.matmul.allow_tf32, backends.cudnn.allow_tf32, describe("cpu")["tf32"]]
+    found += [torch.get_float32_matmul_precision(), backends.cuda.matmul.fp32_precision]
+    print(*found, *(kind.fp32_precision for kind in kinds))
+    sys.stdout.flush()
+    os._exit(0)
+"""
+
+
+@pytest.mark.slow
+def test_fp32_is_ieee_single_precision_whatever_a_program_has_asked_torch_for():
+    call = [sys.executable, "-W", "ignore", "-c", ASK, *SETTINGS.values()]
+    told = subprocess.check_output(call, text=True).splitlines()
+    expected = "False False False highest ieee ieee ieee ieee ieee"
+    assert dict(zip(SETTINGS, told, strict=True)) == dict.fromkeys(SETTINGS, expected)
+
+
+@pytest.mark.slow
+def test_training_and_evaluating_alike_compute_in_single_precision(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(torch.backends.cudnn, "allow_tf32", True)
+    found = ablate.run(["model=mlp", "model.hidden=[4]", "data.train_size=64", "epochs=1"])
+    assert not torch.backends.cudnn.allow_tf32
+    assert found["environment"]["tf32"] is False
+    torch.backends.cudnn.allow_tf32 = True
+    (folder,) = record.find(Path("results"))
+    ablate.evaluate(folder, delete=False, perturb=False)
+    assert not torch.backends.cudnn.allow_tf32
+
+
+def test_torch_compile_is_not_heard_when_it_advises_tf32():
+    with warnings.catch_warnings(record=True) as told:
+        warnings.simplefilter("always")
+        environment.compute_in_single_precision()
+        warnings.warn(
+            "TensorFloat32 tensor cores for float32 matrix multiplication available but not"
+            " enabled. Consider setting `torch.set_float32_matmul_precision('high')` for better"
+            " performance.",
+            UserWarning,
+            stacklevel=1,
+        )
+        warnings.warn("another", UserWarning, stacklevel=1)
+    assert [str(one.message) for one in told] == ["another"]

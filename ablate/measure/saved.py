@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from ablate import data, record, rng
+from ablate import data, environment, record, rng
 from ablate.config import schema
 from ablate.data.tensors import DTYPES, Split, Tensors
 from ablate.errors import AblateError
@@ -125,6 +125,7 @@ def open_run(directory: Path, found: record.Record, device: str) -> Saved:
             f" {trained_on}, now it is {source.digest})"
         )
     tensors = data.load({**config, "device": device})
+    environment.compute_in_single_precision()
     with rng.seeded(0):  # torch's layers draw weights of their own, which are replaced here
         module = build(config, tensors.shape, tensors.classes)
     _check_own_code(directory, found)

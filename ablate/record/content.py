@@ -90,13 +90,15 @@ class Environment(TypedDict, total=False):
     """The machine, software and data that a run was trained with; empty until it starts.
 
     `commit` and `dirty` describe the git repository of the working directory, and are null without
-    one. The version of a package that is not installed is null.
+    one. The version of a package that is not installed is null. `tf32` tells whether a GPU may
+    round the factors of float32 products.
     """
 
     versions: dict[str, str | None]
     platform: str
     device: str
     threads: int
+    tf32: bool
     commit: str | None
     dirty: bool | None
     data: TrainedOn

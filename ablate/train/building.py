@@ -8,7 +8,7 @@ from typing import Any
 
 import torch
 
-from ablate import rng
+from ablate import environment, rng
 from ablate.config import schema
 from ablate.data.tensors import Tensors
 from ablate.errors import AblateError
@@ -39,8 +39,7 @@ def build_stack(
         AblateError: A network cannot be built, or has nothing to train.
     """
     device = data.train.images.device
-    if device.type == "cuda":  # cuDNN's default rounds the inputs of convolutions to tf32
-        torch.backends.cudnn.allow_tf32 = False
+    environment.compute_in_single_precision()
     modules = []
     for config in configs:
         with rng.seeded(0):  # torch initializes its layers; `initialize` draws them anew

@@ -95,7 +95,8 @@ RUN: Final = (
     Knob(
         "precision",
         Choice(("auto", "fp32", "bf16", "fp64")),
-        "arithmetic of the network; bf16 keeps weights in fp32; auto is fp32",
+        "arithmetic of the network: fp32 is IEEE single precision, no tf32; bf16 keeps weights in"
+        " fp32; auto is fp32",
     ),
     Knob(
         "select",
