@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+import os
 import platform
 import subprocess
 import sys
@@ -37,6 +38,10 @@ def cuda() -> Cuda:
     """Ask torch for CUDA devices, once per process; without a driver torch is not even imported."""
     if not _has_driver():
         return Cuda(0, None)
+    # cuBLAS chooses algorithms by the size of its workspace, which torch reads once, at the first
+    # product: so set it before, for all runs alike. With deterministic=true some versions of torch
+    # refuse to go without.
+    os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
     import torch
 
     if not torch.cuda.is_available():
@@ -97,11 +102,12 @@ def variables_for(number: int, environ: Mapping[str, str]) -> dict[str, str]:
     }
 
 
-def compute_in_single_precision() -> None:
-    """Have torch multiply float32 as float32, on every device and whatever it was told before.
+def settle_arithmetic() -> None:
+    """Have torch compute alike, whatever a program that calls us has told it before.
 
-    By default cuDNN rounds the inputs of convolutions to tf32, 10 bits of mantissa; a program that
-    calls us may have asked for the same, or for bf16, in products of matrices.
+    It multiplies float32 as float32: by default cuDNN rounds the inputs of convolutions to tf32, 10
+    bits of mantissa, and a program may have asked for the same, or for bf16, in products of
+    matrices. And cuDNN chooses algorithms by rule, not by timing them.
     """
     import torch
 
@@ -111,6 +117,7 @@ def compute_in_single_precision() -> None:
     torch.backends.cudnn.fp32_precision = "ieee"
     torch.set_float32_matmul_precision("highest")
     torch.backends.cudnn.allow_tf32 = False
+    torch.backends.cudnn.benchmark = False
     # Some versions of torch.compile advise to use tf32 after all.
     warnings.filterwarnings("ignore", "TensorFloat32 tensor cores .* available but not enabled")
 

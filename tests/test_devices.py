@@ -80,7 +80,26 @@ def test_of_unlike_devices_the_one_with_least_memory_counts(monkeypatch):
         "get_device_properties",
         lambda number: SimpleNamespace(total_memory=sizes[number]),
     )
+    monkeypatch.setenv("CUBLAS_WORKSPACE_CONFIG", ":16:8")  # and is not left behind
     assert environment.cuda.__wrapped__() == Cuda(3, 24 << 30)
+
+
+@pytest.mark.parametrize("users", [None, ":16:8"])
+def test_the_workspace_of_cublas_is_settled_before_its_first_product(users, monkeypatch):
+    name = "CUBLAS_WORKSPACE_CONFIG"
+    monkeypatch.setenv(name, users or "")
+    if users is None:
+        monkeypatch.delenv(name)
+    monkeypatch.setattr(environment, "_has_driver", lambda: True)
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    environment.cuda.__wrapped__()
+    assert os.environ[name] == (users or ":4096:8")
+
+
+def test_cudnn_chooses_by_rule_whatever_a_program_has_asked_torch_for(monkeypatch):
+    monkeypatch.setattr(torch.backends.cudnn, "benchmark", True)
+    environment.settle_arithmetic()
+    assert torch.backends.cudnn.benchmark is False
 
 
 SETTINGS = {  # what a program may have asked torch for, in its newer words or in its older ones
@@ -97,7 +116,7 @@ SETTINGS = {  # what a program may have asked torch for, in its newer words or i
 ASK = """
 import os, sys
 import torch
-from ablate.environment import compute_in_single_precision, describe
+from ablate.environment import settle_arithmetic, describe
 
 for before in sys.argv[1:]:
     sys.stdout.flush()
@@ -105,7 +124,7 @@ for before in sys.argv[1:]:
         os.wait()
         continue
     exec(before)
-    compute_in_single_precision()
+    settle_arithmetic()
     backends = torch.backends
     kinds = [backends.cudnn.conv, backends.cudnn.rnn, backends.mkldnn.conv, backends.mkldnn.matmul]
     found = [backends.cuda.matmul.allow_tf32, backends.cudnn.allow_tf32, describe("cpu")["tf32"]]
@@ -125,7 +144,7 @@ def test_fp32_is_ieee_single_precision_whatever_a_program_has_asked_torch_for():
 
 
 @pytest.mark.slow
-def test_training_and_evaluating_alike_compute_in_single_precision(tmp_path, monkeypatch):
+def test_training_and_evaluating_alike_settle_arithmetic(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(torch.backends.cudnn, "allow_tf32", True)
     found = ablate.run(["model=mlp", "model.hidden=[4]", "data.train_size=64", "epochs=1"])
@@ -140,7 +159,7 @@ def test_training_and_evaluating_alike_compute_in_single_precision(tmp_path, mon
 def test_torch_compile_is_not_heard_when_it_advises_tf32():
     with warnings.catch_warnings(record=True) as told:
         warnings.simplefilter("always")
-        environment.compute_in_single_precision()
+        environment.settle_arithmetic()
         warnings.warn(
             "TensorFloat32 tensor cores for float32 matrix multiplication available but not"
             " enabled. Consider setting `torch.set_float32_matmul_precision('high')` for better"

@@ -165,3 +165,28 @@ def test_a_part_is_tried_in_the_type_that_it_trains_in(monkeypatch):
     tried("cpu", monkeypatch, parts)
     with pytest.raises(AblateError, match=r"Float32 does not take images of shape \[1, 8, 8\]"):
         tried("cpu", monkeypatch, parts | {"precision": "fp64"})
+
+
+def put(parameters):
+    values = [p.flatten() for p in parameters.values()]
+    places = [torch.arange(len(v), device=v.device) for v in values]
+    return sum(
+        torch.zeros_like(v).put_(place, v.square()).sum()
+        for place, v in zip(places, values, strict=True)
+    )
+
+
+def test_a_part_that_deterministic_algorithms_refuse_is_refused_where_they_are_asked_for(
+    monkeypatch,
+):
+    parts = {"regularize._target_": "tests.test_own_code.put"}
+    tried("cpu", monkeypatch, parts)
+    with pytest.raises(AblateError) as caught:
+        tried("cpu", monkeypatch, parts | {"deterministic": True})
+    (fault,) = caught.value.faults
+    assert fault.startswith("regularize._target_=tests.test_own_code.put does not take")
+    assert fault.endswith(
+        "RuntimeError: put_ does not have a deterministic implementation (on cpu);"
+        " deterministic=true refuses it: use another operation, or deterministic=false"
+    )
+    assert not torch.are_deterministic_algorithms_enabled()

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import gc
 import logging
-import os
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
@@ -25,6 +24,7 @@ from ablate.errors import raise_if_full
 from ablate.launch.describe import environment_of, first_record, now, record_failure
 from ablate.launch.interruption import Interruption
 from ablate.plan.run import Run
+from ablate.train.deterministic import deterministic
 from ablate.train.memory import keep_freed_memory
 from ablate.train.proof import acting, prove
 from ablate.train.training import Training
@@ -187,7 +187,7 @@ class _Attempt:
         """Train to the end."""
         began = time.perf_counter()
         config = self.runs[0].config
-        with _deterministic(bool(config["deterministic"])):
+        with deterministic(bool(config["deterministic"])):
             tensors = data.load(config, self.runs[0].digest)
             configs = [self.work.runs[slot].config for slot in self.standing]
             self.training = Training(configs, tensors, fused=self.work.fused)
@@ -279,24 +279,6 @@ class _Attempt:
         entry["history"] = self.training.courses[place].history
         count = len(self.slots)  # each run is given an equal share of its stack's time
         entry["timing"]["seconds"] = [second / count for second in self.training.seconds]
-
-
-@contextmanager
-def _deterministic(wanted: bool) -> Iterator[None]:
-    """Have torch use deterministic algorithms inside this context.
-
-    torch is called only if the setting must change: the call makes it import its compiler, which
-    takes two seconds.
-    """
-    if not wanted or torch.are_deterministic_algorithms_enabled():
-        yield
-        return
-    os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # torch requires it
-    torch.use_deterministic_algorithms(True)
-    try:
-        yield
-    finally:
-        torch.use_deterministic_algorithms(False)
 
 
 @contextmanager

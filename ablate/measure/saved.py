@@ -125,7 +125,7 @@ def open_run(directory: Path, found: record.Record, device: str) -> Saved:
             f" {trained_on}, now it is {source.digest})"
         )
     tensors = data.load({**config, "device": device})
-    environment.compute_in_single_precision()
+    environment.settle_arithmetic()
     with rng.seeded(0):  # torch's layers draw weights of their own, which are replaced here
         module = build(config, tensors.shape, tensors.classes)
     _check_own_code(directory, found)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from functools import cache
 from typing import TYPE_CHECKING, Any
 
@@ -26,7 +27,10 @@ _WHERE = (
     "on the CPU it works. Make each tensor where the input is, device=x.device or x.new_zeros(...);"
     " what a module keeps, it registers as a buffer (register_buffer)"
 )
-_NEEDED = ("model", "init", "norm", "dropout", "regularize", "augment", "precision")
+_DETERMINISTIC = "deterministic=true refuses it: use another operation, or deterministic=false"
+_NEEDED = (
+    *("model", "init", "norm", "dropout", "regularize", "augment", "precision", "deterministic"),
+)
 
 
 def digests(config: Mapping[str, Any]) -> dict[str, str]:
@@ -65,6 +69,7 @@ def _tried(
 ) -> str | None:
     from ablate.nets.build import build
     from ablate.rng import seeded
+    from ablate.train.deterministic import deterministic
 
     config = json.loads(wanted) | {"seed": 0, "seeds": {"init": None}}
     with seeded(0):
@@ -76,37 +81,46 @@ def _tried(
         _try_penalty(config, network)
     if "augment" in slots:
         _try_augmentation(config, _images(config, shape))
+    parts = _Parts(config, slots, network, shape)
     if device != "cpu":
-        _try_on(device, config, slots, network, shape)
+        parts.try_on(device, _WHERE)
+    if config["deterministic"]:
+        with deterministic(True):
+            parts.try_on(device, _DETERMINISTIC)
     return alone
 
 
-def _try_on(
-    device: str,
-    config: Mapping[str, Any],
-    slots: tuple[str, ...],
-    network: nn.Module,
-    shape: tuple[int, int, int],
-) -> None:
-    """Try everything on another device; what it does there has been seen on the CPU."""
-    import torch
+@dataclass(frozen=True)
+class _Parts:
+    """All that is the user's own, once more, after the CPU has shown what it does."""
 
-    try:
-        network.to(device)
-        if set(slots) & set(_IN_THE_NETWORK):
-            _logits(config, network, _zeros(config, shape).to(device))
-        if "regularize" in slots:
-            _slopes(config, network)
-        if "augment" in slots:
-            _augmented(config, _images(config, shape).to(device))
-    except torch.OutOfMemoryError:  # others use the device just now: it says nothing of the part
-        return
-    except AblateError as error:
-        if isinstance(error.__cause__, torch.OutOfMemoryError):
+    config: Mapping[str, Any]
+    slots: tuple[str, ...]
+    network: nn.Module
+    shape: tuple[int, int, int]
+
+    def try_on(self, device: str, hint: str) -> None:
+        """Try everything on a device, gradients too; say the hint where something raises."""
+        import torch
+
+        try:
+            self.network.to(device)
+            if set(self.slots) & set(_IN_THE_NETWORK):
+                x_BCHW = _zeros(self.config, self.shape).to(device)
+                _logits(self.config, self.network, x_BCHW)
+                _gradients(self.config, self.network, x_BCHW)
+            if "regularize" in self.slots:
+                _slopes(self.config, self.network)
+            if "augment" in self.slots:
+                _augmented(self.config, _images(self.config, self.shape).to(device))
+        except torch.OutOfMemoryError:  # others use the device just now: this is not the part's
             return
-        raise AblateError(
-            *(f"{fault} (on {device}); {_WHERE}" for fault in error.faults)
-        ) from error
+        except AblateError as error:
+            if isinstance(error.__cause__, torch.OutOfMemoryError):
+                return
+            # What torch says further concerns whoever has set the mode, and that is us.
+            faults = [fault.partition(", but you set 'torch.use")[0] for fault in error.faults]
+            raise AblateError(*(f"{fault} (on {device}); {hint}" for fault in faults)) from error
 
 
 # -- networks --------------------------------------------------------------------------------------
@@ -156,6 +170,26 @@ def _logits(config: Mapping[str, Any], network: nn.Module, x_BCHW: Tensor) -> li
     if elsewhere:
         raise AblateError(f"{named} gives logits on {elsewhere[0]} for images on {x_BCHW.device}")
     return tried
+
+
+def _gradients(config: Mapping[str, Any], network: nn.Module, x_BCHW: Tensor) -> None:
+    """Differentiate a network with parts of the user's."""
+    import torch
+
+    from ablate.rng import seeded
+    from ablate.train.fused import precision
+
+    autocast = torch.bfloat16 if config["precision"] == "bf16" else None
+    try:
+        with seeded(0), precision(x_BCHW.device, autocast):
+            logits_BK = network.train()(x_BCHW)
+        leaves = [p for p in network.parameters() if p.requires_grad]
+        torch.autograd.grad(logits_BK.sum(), leaves, allow_unused=True)
+    # The user's code may raise anything.
+    except Exception as error:
+        raise AblateError(
+            f"{_named(config, *_IN_THE_NETWORK)} has no gradient: {type(error).__name__}: {error}"
+        ) from error
 
 
 def _zeros(config: Mapping[str, Any], shape: tuple[int, int, int]) -> Tensor:

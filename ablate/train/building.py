@@ -39,7 +39,7 @@ def build_stack(
         AblateError: A network cannot be built, or has nothing to train.
     """
     device = data.train.images.device
-    environment.compute_in_single_precision()
+    environment.settle_arithmetic()
     modules = []
     for config in configs:
         with rng.seeded(0):  # torch initializes its layers; `initialize` draws them anew
