@@ -265,7 +265,8 @@ def histogram(values: Tensor, low: float, high: float) -> list[int]:
     apart = min(len(values) // _ROWS, values.numel() // (4 * _ENOUGH))
     flat_N = values[:: max(apart, 1)].flatten()
     flat_N = flat_N[:: -(-len(flat_N) // _ENOUGH)]
-    counts: list[int] = flat_N.histc(BINS, low, high).long().tolist()
+    # On a GPU, deterministic=true refuses histc.
+    counts: list[int] = flat_N.cpu().histc(BINS, low, high).long().tolist()
     return counts
 
 
