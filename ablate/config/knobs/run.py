@@ -126,7 +126,8 @@ EXECUTION: Final = (
     Knob(
         "deterministic",
         Flag(),
-        "refuse operations that differ from one execution to the next",
+        "on a GPU, use only algorithms that give the same bits each time, and refuse operations that"
+        " have none; a CPU does so anyway",
         role="execution",
     ),
     Knob(
