@@ -126,8 +126,8 @@ EXECUTION: Final = (
     Knob(
         "deterministic",
         Flag(),
-        "on a GPU, use only algorithms that give the same bits each time, and refuse operations that"
-        " have none; a CPU does so anyway",
+        "on a GPU, use only algorithms that give the same bits each time, and refuse operations"
+        " without one; a CPU does so anyway",
         role="execution",
     ),
     Knob(
