@@ -2,14 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import subprocess
+import sys
+from collections.abc import Iterator, Mapping
+from pathlib import Path
 from typing import Any
 
 import torch
 
 from ablate.train.training import Training
-from gpu.tools import Bench, distance, same
+from gpu.agreement import distance, same
+from gpu.apart import Figures
+from gpu.bench import Bench
+from gpu.jobs import Job
 
+_ROOT = Path(__file__).parents[2]
 _STEPS = 20
 _NETWORKS = {
     "plain": (),
@@ -24,36 +31,49 @@ _NETWORKS = {
 _AGREE = {"fp64": 1e-9, "fp32": 1e-5, "bf16": 3e-2}  # fused against looped, after 20 steps
 
 
-def run(bench: Bench) -> bool:
-    """Try everything; return whether all of it holds."""
-    sound = True
-
-    def verdict(what: str, holds: bool, figure: Any = "") -> None:
-        nonlocal sound
-        sound &= holds
-        bench.say(f"  {'holds' if holds else 'FAILS'}  {what}  {figure}")
-        bench.note(what, {"holds": holds, "figure": figure})
-
+def jobs(bench: Bench, all_found: Mapping[str, Figures]) -> Iterator[Job]:
+    """List what is tried: the theorem first."""
     for name, changes in _NETWORKS.items():
-        bench.say(f"\n{name}")
-        for precision, most in _AGREE.items():
-            if bench.device == "cpu" and precision == "bf16":
-                continue
-            common = (*_size(bench), *changes, f"precision={precision}")
-            theorem(bench, name, common, most, verdict)
         common = (*_size(bench), *changes)
-        slots(bench, name, common, verdict)
-        mates(bench, name, common, verdict)
-        going_on(bench, name, common, verdict)
-        launches(bench, name, common, verdict)
-    return sound
+        for precision, most in _AGREE.items():
+            if bench.device == "cuda" or precision != "bf16":
+                what = f"{name}: fused agrees with looped within {most:g}, {precision}"
+                yield Job(what, theorem, ((*common, f"precision={precision}"), most))
+        yield Job(f"{name}: a run has the same bits in every slot", slots, (common,))
+        for width in (2, 3, 4):
+            # On a GPU the width of a stack is planned and kept: bits may differ between widths.
+            what = f"{name}: at width {width} as at 6 within 1e-5"
+            yield Job(what, widths, (common, width))
+        yield Job(f"{name}: a run that turns NaN leaves its mates their bits", mates, (common,))
+        yield Job(f"{name}: resumed as undisturbed", going_on, (common,))
+        yield Job(f"{name}: one graph as single launches", graph, (common,))
+        if not bench.dry or name == "plain":  # compiling takes long
+            yield Job(f"{name}: compiled kernels within 1e-4", compiled, (common,), 240)
+    yield Job("the tests marked gpu", marked, (), 420, alone=True)
 
 
-Verdict = Callable[..., None]
+def told(name: str, found: Figures, all_found: Mapping[str, Figures]) -> list[str]:
+    """Put a verdict into a line."""
+    verdict = {True: "holds", False: "FAILS", None: "ran  "}[found["holds"]]
+    return [f"  {verdict}  {name}  {found['figure']}"]
+
+
+def closing(all_found: Mapping[str, Figures]) -> list[str]:
+    """Count the verdicts."""
+    verdicts = [found.get("holds") for found in all_found.values()]
+    line = f"\n{verdicts.count(True)} hold, {verdicts.count(False)} fail"
+    ran = verdicts.count(None)
+    return [line + (f", {ran} ran without a verdict" if ran else "")]
+
+
+def _verdict(bench: Bench, holds: bool, figure: object = "") -> Figures:
+    """Give a verdict; none of a dry run on a GPU, which may be one that computes nothing."""
+    judged = not (bench.dry and bench.device == "cuda")
+    return {"holds": bool(holds) if judged else None, "figure": str(figure)}
 
 
 def _size(bench: Bench) -> tuple[str, ...]:
-    if bench.small:
+    if bench.dry:
         return "data.train_size=160", "batch_size=16", "model.channels=[16]", "model.hidden=[16]"
     return "data.train_size=1000", "batch_size=64", "model.channels=[16,32]", "model.hidden=[64]"
 
@@ -64,79 +84,91 @@ def _after(training: Training, steps: int = _STEPS) -> Training:
     return training
 
 
-def theorem(
-    bench: Bench, name: str, common: tuple[str, ...], most: float, verdict: Verdict
-) -> None:
+def theorem(bench: Bench, common: tuple[str, ...], most: float) -> Figures:
     """Compare a fused stack with runs alone."""
     runs = bench.runs(5, *common)
     fused = _after(bench.training(runs))
     alone = [_after(bench.training([run])) for run in runs]
     far = max(distance(fused, one, r, 0) for r, one in enumerate(alone))
-    verdict(f"{name}: fused agrees with looped within {most:g}", far < most, f"{far:.1e}")
+    return _verdict(bench, far < most, f"{far:.1e}")
 
 
-def slots(bench: Bench, name: str, common: tuple[str, ...], verdict: Verdict) -> None:
-    """Permute the slots, and change the width."""
+def slots(bench: Bench, common: tuple[str, ...]) -> Figures:
+    """Permute the slots."""
+    runs, order = bench.runs(6, *common), [3, 0, 5, 1, 4, 2]
+    whole, moved = _after(bench.training(runs)), _after(bench.training([runs[i] for i in order]))
+    return _verdict(bench, all(same(whole, moved, i, slot) for slot, i in enumerate(order)))
+
+
+def widths(bench: Bench, common: tuple[str, ...], width: int) -> Figures:
+    """Leave out some runs."""
     runs = bench.runs(6, *common)
-    whole = _after(bench.training(runs))
-    order = [3, 0, 5, 1, 4, 2]
-    moved = _after(bench.training([runs[i] for i in order]))
-    equal = all(same(whole, moved, i, slot) for slot, i in enumerate(order))
-    verdict(f"{name}: a run has the same bits in every slot", equal)
-    for width in (2, 3, 4):
-        fewer = _after(bench.training(runs[:width]))
-        equal = all(same(whole, fewer, r, r) for r in range(width))
-        far = max(distance(whole, fewer, r, r) for r in range(width))
-        # On a GPU the width of a stack is planned and kept: bits may differ from width to width.
-        verdict(
-            f"{name}: at width {width} as at 6 within 1e-5",
-            far < 1e-5,
-            "the same bits" if equal else f"{far:.1e}",
-        )
+    whole, fewer = _after(bench.training(runs)), _after(bench.training(runs[:width]))
+    equal = all(same(whole, fewer, r, r) for r in range(width))
+    far = max(distance(whole, fewer, r, r) for r in range(width))
+    return _verdict(bench, far < 1e-5, "the same bits" if equal else f"{far:.1e}")
 
 
-def mates(bench: Bench, name: str, common: tuple[str, ...], verdict: Verdict) -> None:
+def mates(bench: Bench, common: tuple[str, ...]) -> Figures:
     """Let a mate become NaN."""
     runs = bench.runs(4, *common)
     wild = [runs[0], runs[1] | {"optimizer": runs[1]["optimizer"] | {"lr": 1e38}}, *runs[2:]]
     calm, torn = _after(bench.training(runs)), _after(bench.training(wild))
     gone = not all(t.isfinite().all() for t in torn.stack.slice(1).values())
     equal = all(same(calm, torn, r, r) for r in (0, 2, 3))
-    verdict(f"{name}: a run that turns NaN leaves its mates their bits", gone and equal)
+    return _verdict(bench, gone and equal, "" if gone else "the mate stayed finite")
 
 
-def going_on(bench: Bench, name: str, common: tuple[str, ...], verdict: Verdict) -> None:
+def going_on(bench: Bench, common: tuple[str, ...]) -> Figures:
     """Stop in the middle, and go on in another process's place."""
     runs = bench.runs(3, *common)
     whole = _after(bench.training(runs))
     first, second = _after(bench.training(runs), _STEPS // 2), bench.training(runs)
     second.restore([first.state(r) for r in range(3)])
     _after(second)
-    verdict(f"{name}: resumed as undisturbed", all(same(whole, second, r, r) for r in range(3)))
+    return _verdict(bench, all(same(whole, second, r, r) for r in range(3)))
 
 
-def launches(bench: Bench, name: str, common: tuple[str, ...], verdict: Verdict) -> None:
-    """Compare a recorded step with single launches, and compiled kernels with written ones."""
-    runs = bench.runs(3, *common)
-    whole = bench.training(runs)
-    plain = bench.training([run | {"stack": run["stack"] | {"capture": False}} for run in runs])
-    _after(whole), _after(plain)
+def graph(bench: Bench, common: tuple[str, ...]) -> Figures:
+    """Compare steps launched as a CUDA graph with steps launched as written."""
+    whole = _after(bench.training(bench.runs(3, *common)))
+    plain = _after(bench.training(bench.runs(3, *common, capture=False)))
     equal = all(same(whole, plain, r, r) for r in range(3))
     cpu = bench.device == "cpu"
-    verdict(
-        f"{name}: one graph as single launches",
-        equal and (whole.captured or cpu),
-        "" if whole.captured else "no graph here" if cpu else "no graph was captured",
-    )
-    if bench.small and name != next(iter(_NETWORKS)):
-        return  # compiling takes long
-    fast = [run | {"stack": run["stack"] | {"compile": True}} for run in runs]
+    missing = "" if whole.captured else "no graph here" if cpu else "no graph was captured"
+    return _verdict(bench, equal and (whole.captured or cpu), missing)
+
+
+def compiled(bench: Bench, common: tuple[str, ...]) -> Figures:
+    """Compare kernels that torch.compile writes with torch's own."""
+    plain = _after(bench.training(bench.runs(3, *common, capture=False)))
     try:
-        compiled = _after(bench.training(fast))
-    except Exception as error:
-        verdict(f"{name}: compiled kernels", False, str(error).split("\n")[0])
-        return
+        fast = _after(bench.training(bench.runs(3, *common, compile=True)))
     finally:
         torch._dynamo.reset()
-    far = max(distance(plain, compiled, r, r) for r in range(3))
-    verdict(f"{name}: compiled kernels within 1e-4", far < 1e-4, f"{far:.1e}")
+    far = max(distance(plain, fast, r, r) for r in range(3))
+    return _verdict(bench, far < 1e-4, f"{far:.1e}")
+
+
+def marked(bench: Bench) -> Figures:
+    """Run the project's tests that need a GPU; in a dry run, only collect them."""
+    if not (_ROOT / "tests").is_dir():
+        return {"skipped": "there is no folder of tests here"}
+    command: list[Any] = [
+        sys.executable,
+        "-m",
+        "pytest",
+        "-q",
+        "-p",
+        "no:cacheprovider",
+        "-m",
+        "gpu",
+    ]
+    command += ["--collect-only"] if bench.dry else []
+    done = subprocess.run(command, cwd=_ROOT, capture_output=True, text=True, check=False)
+    lines = [line for line in done.stdout.splitlines() if line.strip()]
+    if done.returncode == 5:
+        return {"skipped": "no test is marked gpu"}
+    if done.returncode != 0:
+        print(done.stdout, done.stderr, file=sys.stderr)
+    return _verdict(bench, done.returncode == 0, lines[-1] if lines else done.stderr[-200:])

@@ -1,75 +1,81 @@
-"""Ways to convolve the images of R runs with the kernels of R runs, to be measured per shape.
-
-All take images x_RBHWC, kernels w_RKKCO (K odd, stride 1, padded to the same size) and give
-y_RBHWO; each lays memory out as suits it.
-"""
+"""Part convolutions: ways to convolve, by shape and type of number."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Any
+from collections.abc import Iterator, Mapping
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
-Convolution = Callable[[Tensor, Tensor], Tensor]
+from gpu.agreement import worst
+from gpu.apart import Figures
+from gpu.bench import Bench
+from gpu.convolution_ways import WAYS, Convolution
+from gpu.jobs import Job
+
+Shape = tuple[int, int, int, int, int]
+
+_TYPES = {"fp32": torch.float32, "bf16": torch.bfloat16}
+_SOUND = {"fp32": 1e-4, "bf16": 2e-2}  # relative error of a way that may win
+# Runs, batch, side, channels, output channels: the layers of the MNIST network, and of CIFAR's.
+_SHAPES: tuple[Shape, ...] = (
+    *((32, 128, 28, 1, 32), (32, 128, 14, 32, 64), (8, 128, 28, 1, 32), (8, 128, 14, 32, 64)),
+    *((16, 128, 32, 24, 64), (16, 128, 16, 64, 256), (16, 128, 8, 256, 256)),
+)
 
 
-def grouped(x_RBHWC: Tensor, w_RKKCO: Tensor, layout: torch.memory_format) -> Tensor:
-    """Convolve in R groups of channels, as torch's vmap does."""
-    runs, batch, height, width, channels = x_RBHWC.shape
-    out = w_RKKCO.shape[-1]
-    x = x_RBHWC.permute(1, 0, 4, 2, 3).reshape(batch, runs * channels, height, width)
-    w = w_RKKCO.permute(0, 4, 3, 1, 2).reshape(runs * out, channels, *w_RKKCO.shape[1:3])
-    x, w = x.contiguous(memory_format=layout), w.contiguous(memory_format=layout)
-    y = F.conv2d(x, w, padding="same", groups=runs)
-    return y.view(batch, runs, out, height, width).permute(1, 0, 3, 4, 2)
+def jobs(bench: Bench, all_found: Mapping[str, Figures]) -> Iterator[Job]:
+    """List every way for every shape."""
+    for precision in _TYPES:
+        for shape in ((2, 2, 6, 3, 4),) if bench.dry else _SHAPES:
+            for way in WAYS:
+                if bench.device == "cuda" or way != "Triton":
+                    name = f"{_called(precision, shape)}: {way}"
+                    yield Job(name, convolution, (precision, shape, way), 90, ours=False)
 
 
-def multiplied(x_RBHWC: Tensor, w_RKKCO: Tensor) -> Tensor:
-    """Write out each pixel's patch, and multiply the matrices run by run."""
-    runs, batch, height, width, _ = x_RBHWC.shape
-    size, reach = w_RKKCO.shape[1], w_RKKCO.shape[1] // 2
-    padded = F.pad(x_RBHWC, (0, 0, reach, reach, reach, reach))
-    patches = [
-        padded[:, :, i : i + height, j : j + width] for i in range(size) for j in range(size)
-    ]
-    patch_RMK = torch.cat(patches, -1).view(runs, batch * height * width, -1)
-    y_RMO = patch_RMK @ w_RKKCO.flatten(1, 3)
-    return y_RMO.view(runs, batch, height, width, -1)
+def convolution(bench: Bench, precision: str, shape: Shape, way: str) -> Figures:
+    """Time a way to convolve, forward and back, and see how far off it is."""
+    torch.backends.cudnn.allow_tf32 = False  # as in ablate
+    x, w, dy = _tensors(bench, shape, _TYPES[precision])
+    exact = _through(WAYS["grouped NCHW"], *_tensors(bench, shape, torch.float64))
+    found = _through(WAYS[way], x, w, dy)
+    off = worst([(a.double() - b).norm() / b.norm() for a, b in zip(found, exact, strict=True)])
+    del exact, found
+    ms = bench.milliseconds(lambda: _through(WAYS[way], x, w, dy))
+    return {"ms": ms, "off": off, "sound": off < _SOUND[precision]}
 
 
-class Written(torch.autograd.Function):
-    """A kernel of our own in Triton, with the run in its grid; no patch is ever written out."""
-
-    @staticmethod
-    def forward(ctx: Any, x_RBHWC: Tensor, w_RKKCO: Tensor) -> Tensor:
-        from gpu.convolution_kernels import convolved
-
-        ctx.save_for_backward(x_RBHWC, w_RKKCO)
-        return convolved(x_RBHWC, w_RKKCO)
-
-    @staticmethod
-    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, Tensor]:
-        from gpu.convolution_kernels import convolved, kernel_gradient
-
-        x_RBHWC, w_RKKCO = ctx.saved_tensors
-        dy_RBHWO = gradients[0].contiguous()
-        turned = w_RKKCO.flip(1, 2).transpose(-1, -2).contiguous()
-        dx = convolved(dy_RBHWO, turned) if ctx.needs_input_grad[0] else None
-        return dx, kernel_gradient(x_RBHWC, dy_RBHWO, w_RKKCO.shape[1])
+def told(name: str, found: Figures, all_found: Mapping[str, Figures]) -> list[str]:
+    """Put a way into a line."""
+    return [f"  {name:72s} {found['ms']:9.3f} ms ({found['off']:.0e} off)"]
 
 
-def triton_kernel(x_RBHWC: Tensor, w_RKKCO: Tensor) -> Tensor:
-    """Convolve by the kernel in Triton."""
-    y: Tensor = Written.apply(x_RBHWC.contiguous(), w_RKKCO.contiguous())
-    return y
+def closing(all_found: Mapping[str, Figures]) -> list[str]:
+    """Name the fastest sound way of each shape."""
+    best: dict[str, tuple[float, str]] = {}
+    for name, found in all_found.items():
+        what, _, way = name.partition(": ")
+        if found.get("sound"):
+            best[what] = min(best.get(what, (found["ms"], way)), (found["ms"], way))
+    return ["\nbest", *(f"  {what}: {way}, {ms:.3f} ms" for what, (ms, way) in best.items())]
 
 
-WAYS: dict[str, Convolution] = {
-    "grouped NCHW": lambda x, w: grouped(x, w, torch.contiguous_format),
-    "grouped channels_last": lambda x, w: grouped(x, w, torch.channels_last),
-    "patches and bmm": multiplied,
-    "Triton": triton_kernel,
-}
+def _called(precision: str, shape: Shape) -> str:
+    runs, batch, side, channels, out = shape
+    return f"{precision}, {runs} runs, {batch} images {side} x {side} x {channels}, to {out}"
+
+
+def _tensors(bench: Bench, shape: Shape, dtype: torch.dtype) -> tuple[Tensor, Tensor, Tensor]:
+    runs, batch, side, channels, out = shape
+    draw = torch.Generator().manual_seed(0)
+    sizes = (
+        *((runs, batch, side, side, channels), (runs, 3, 3, channels, out)),
+        (runs, batch, side, side, out),
+    )
+    x, w, dy = (torch.randn(s, generator=draw).to(bench.device, dtype) for s in sizes)
+    return x.requires_grad_(), (w / 3).detach().requires_grad_(), dy
+
+
+def _through(way: Convolution, x: Tensor, w: Tensor, dy: Tensor) -> tuple[Tensor, ...]:
+    return torch.autograd.grad(way(x, w), [x, w], dy)

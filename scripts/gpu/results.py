@@ -1,0 +1,99 @@
+"""The figures of a part, written at once, and taken up again by the next call."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+from pathlib import Path
+
+import ablate
+from gpu.apart import Figures
+
+_DECIDES = ("card", "versions", "dry", "batch")  # figures of other ones do not mix
+
+
+class Results:
+    """``gpu_<part>.json``: ``about``, then the figures of each job by its name.
+
+    Args:
+        folder: Where it lies, beside ``gpu_<part>.txt`` with what is printed.
+        part: The part's name.
+        about: What `about.about` tells of this machine.
+        again: Whether to measure all anew.
+
+    Attributes:
+        figures: By name of the job.
+        measured: How many jobs this call has measured.
+    """
+
+    def __init__(self, folder: Path, part: str, about: Figures, again: bool) -> None:
+        self._text, self._numbers = (folder / f"gpu_{part}.{kind}" for kind in ("txt", "json"))
+        self._part, self._about, self._code = part, about, _code()
+        self.figures: dict[str, Figures] = {}
+        self.measured = 0
+        self._known: dict[str, Figures] = {}
+        self._lines: list[str] = []
+        folder.mkdir(parents=True, exist_ok=True)
+        if not again:
+            self._take_up()
+
+    def say_heading(self) -> None:
+        """Say what was measured where."""
+        about = self._about
+        sizes = ", smallest sizes: no figure of worth" if about["dry"] else ""
+        self.say(
+            f"scripts/bench_gpu.py --part {self._part}, {about['date']}, {about['card']},"
+            f" torch {about['versions']['torch']}{sizes}"
+        )
+        clocks = ", ".join(f"{name} {mhz} MHz" for name, mhz in about["clocks"].items() if mhz)
+        self.say(f"clocks under load: {clocks or 'not known'}")
+
+    def say(self, line: str = "") -> None:
+        """Print a line, and keep it."""
+        print(line, flush=True)
+        self._lines.append(line)
+        self._text.write_text("\n".join(self._lines) + "\n", encoding="utf-8")
+
+    def known(self, name: str, ours: bool) -> Figures | None:
+        """Give the figures of a job that an earlier call measured, and keep them.
+
+        Of ablate's own they hold only for the code that is here.
+        """
+        found = self._known.get(name)
+        if found is None or "error" in found or "skipped" in found:
+            return None
+        if ours and found.get("code") != self._code:
+            return None
+        self.figures[name] = found
+        return found
+
+    def note(self, name: str, found: Figures, ours: bool) -> None:
+        """Keep the figures of a job."""
+        self.figures[name] = found | ({"code": self._code} if ours else {})
+        self.measured += 1
+        # What is known but not yet reached stays for a later call.
+        whole = {"about": self._about} | self._known | self.figures
+        self._numbers.write_text(json.dumps(whole, indent=1), encoding="utf-8")
+
+    def _take_up(self) -> None:
+        """Read what an earlier call wrote; that of another card or version is set aside."""
+        if not self._numbers.exists():
+            return
+        found = json.loads(self._numbers.read_text(encoding="utf-8"))
+        about = found.pop("about")
+        if all(about.get(name) == self._about[name] for name in _DECIDES):
+            self._known = found
+            return
+        digest = hashlib.sha256(json.dumps(about).encode()).hexdigest()[:6]
+        card = re.sub(r"\W+", "-", str(about.get("card"))).strip("-")
+        self._numbers.rename(self._numbers.with_suffix(f".{card}-{digest}.json"))
+
+
+def _code() -> str:
+    """Digest the package's code: figures of ours are those of this code."""
+    root = Path(ablate.__file__).parent
+    digest = hashlib.sha256()
+    for path in sorted(root.rglob("*.py")):
+        digest.update(path.read_bytes())
+    return digest.hexdigest()[:12]

@@ -1,0 +1,40 @@
+"""Work for a process apart, in a module that is imported at once."""
+
+from __future__ import annotations
+
+import os
+import threading
+
+ABOUT = {
+    "card": "A card, 80 GB",
+    "versions": {"torch": "2.14"},
+    "clocks": {"sm": 1980, "memory": None},
+    "date": "2026-11-25",
+    "dry": False,
+    "batch": 128,
+}
+
+
+def about(bench):
+    return ABOUT
+
+
+def on_bench(bench, work, *arguments):
+    return work(*arguments)
+
+
+def double(number):
+    return {"number": 2 * number, "process": os.getpid()}
+
+
+def fail():
+    raise ValueError("seven is too many\nand eight as well")
+
+
+def die():
+    print("this is no result")
+    os._exit(7)
+
+
+def hang():
+    threading.Event().wait()
