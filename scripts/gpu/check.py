@@ -171,4 +171,6 @@ def marked(bench: Bench) -> Figures:
         return {"skipped": "no test is marked gpu"}
     if done.returncode != 0:
         print(done.stdout, done.stderr, file=sys.stderr)
-    return _verdict(bench, done.returncode == 0, lines[-1] if lines else done.stderr[-200:])
+    if done.returncode not in (0, 1):  # no test failed: pytest did
+        raise RuntimeError((lines or done.stderr.splitlines() or ["pytest says nothing"])[-1])
+    return _verdict(bench, done.returncode == 0, lines[-1])

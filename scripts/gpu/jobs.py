@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import importlib
+import sys
 import time
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, Protocol, cast
 
 from gpu.about import about
@@ -54,7 +56,7 @@ class Part(Protocol):
         """Put what follows from all figures into lines."""
 
 
-def run(part: str, bench: Bench, folder: Any, minutes: float, again: bool) -> int:
+def run(part: str, bench: Bench, folder: Path, minutes: float, again: bool) -> int:
     """Do the jobs of a part, and return the exit status.
 
     Args:
@@ -67,7 +69,10 @@ def run(part: str, bench: Bench, folder: Any, minutes: float, again: bool) -> in
     end = time.monotonic() + 60 * minutes
     module = cast(Part, importlib.import_module(f"gpu.{part}"))
     with Apart() as apart:
-        results = Results(folder, part, apart.do(about, bench, limit=240), again)
+        here = apart.do(about, bench, limit=240)
+        if "error" in here:
+            sys.exit(f"this machine cannot be described: {here['error']}")
+        results = Results(folder, _called(part, bench), here, again)
         results.say_heading()
         left = [
             job
@@ -77,6 +82,11 @@ def run(part: str, bench: Bench, folder: Any, minutes: float, again: bool) -> in
     for line in module.closing(results.figures):
         results.say(line)
     return _status(results, left)
+
+
+def _called(part: str, bench: Bench) -> str:
+    """Name a part's files; a batch size of its own has files of its own."""
+    return part if bench.batch == Bench.batch else f"{part}_{bench.batch}"
 
 
 def _done(job: Job, part: Part, bench: Bench, results: Results, apart: Apart, end: float) -> bool:
