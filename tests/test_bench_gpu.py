@@ -205,6 +205,58 @@ def test_what_there_is_no_time_for_is_left_to_the_next_call(part, tmp_path, caps
     assert "  three: 6" in capsys.readouterr().out
 
 
+# -- the first half hour ---------------------------------------------------------------------------
+
+# In the place of Python: writes down its arguments; `sweep` is cut off twice, and `step` fails.
+STAND_IN = """#!/usr/bin/env bash
+calls=$FOLDER/calls
+echo "$*" >> "$calls"
+case "$*" in
+  *"--part sweep --out"*) [ "$(grep -c "part sweep --out" "$calls")" -gt 2 ] || exit 3 ;;
+  *"--part step"*) exit 1 ;;
+esac
+"""
+
+
+def first_contact(folder, *arguments):
+    (folder / "python").write_text(STAND_IN)
+    (folder / "python").chmod(0o755)
+    done = subprocess.run(
+        ["bash", str(SCRIPTS / "gpu" / "first_contact.sh"), *arguments, str(folder / "out")],
+        cwd=SCRIPTS.parent,
+        env=os.environ | {"PYTHON": str(folder / "python"), "FOLDER": str(folder)},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    return done, (folder / "calls").read_text().splitlines()
+
+
+def test_the_first_half_hour_goes_on_after_failures_and_sums_up(tmp_path):
+    done, calls = first_contact(tmp_path)
+    parts = [call.split("--part ")[1].split(" ")[0] for call in calls]
+    assert parts[:5] == ["check", "profile", "sweep", "step", "convolutions"]
+    # Then everything to its end: the sweep is taken up again, what failed is tried once more.
+    assert parts[5:] == [
+        *("check", "profile", "sweep", "sweep", "step", "convolutions", "cifar94", "sweep"),
+    ]
+    assert all(f"--out {tmp_path / 'out'}" in call and "--dry" not in call for call in calls)
+    assert "--batch 1024" in calls[-1]
+    summary = done.stdout.split("== Summary")[1].splitlines()[1:]
+    assert [line.split() for line in summary] == [
+        *(["0", "check"], ["0", "profile"], ["3", "sweep"], ["1", "step"], ["0", "convolutions"]),
+        *(["0", "check"], ["0", "profile"], ["3", "sweep"], ["0", "sweep"], ["1", "step"]),
+        *(["0", "convolutions"], ["0", "cifar94"], ["0", "sweep", "--batch", "1024"]),
+    ]
+    assert done.returncode == 1
+    assert (tmp_path / "out" / "first_contact.txt").read_text() == done.stdout
+
+
+def test_the_first_half_hour_can_be_tried_dry(tmp_path):
+    _, calls = first_contact(tmp_path, "--dry")
+    assert all(call.endswith("--dry") for call in calls)
+
+
 # -- the contenders --------------------------------------------------------------------------------
 
 

@@ -81,7 +81,7 @@ def stacks(bench: Bench, width: int, start: int, seeds: int) -> Figures:
 def _runs(bench: Bench, start: int, seeds: int) -> list[dict[str, Any]]:
     small = _DRY if bench.dry else ()
     # The images of a device that computes nothing have no axes to whiten along.
-    plain_layer = ("model.whiten=0",) if bench.dry and bench.device == "cuda" else ()
+    plain_layer = ("model.whiten=null",) if bench.dry and bench.device == "cuda" else ()
     plain = bench.config(*_RECIPE, *small, *plain_layer)
     return [plain | {"seed": seed} for seed in range(start, start + seeds)]
 
