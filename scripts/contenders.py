@@ -84,13 +84,7 @@ def as_graph(
     `mode="reduce-overhead"` would capture forward and backward pass apart, and leave the optimizer
     and `zero_grad` outside. So the kernels are compiled without graphs, and the whole step, Adam's
     fused kernel included, is captured as PyTorch's notes on CUDA graphs describe it. On a CPU the
-    same step is compiled, and nothing captured.
-
-    Args:
-        module: The network, on the device of the data.
-        data: The data set.
-        batch: Batch size.
-        autocast: Type of activations where it is lower than the weights', else None.
+    same step is compiled, and nothing captured. The arguments are those of `by_hand`.
     """
     images, labels = data.normalized(data.train.images), data.train.labels
     device = images.device
@@ -116,10 +110,15 @@ def as_graph(
         loss_sum.add_(loss.detach())
         right.add_(count)
 
-    launch = _captured(work, lambda: index.copy_(next(source))) if cuda else work
+    return _each(work, lambda: index.copy_(next(source)), captured=cuda)
+
+
+def _each(work: Step, prepare: Step, *, captured: bool) -> Step:
+    """Make a step of some work, prepared each time, that may be launched as a graph."""
+    launch = _captured(work, prepare) if captured else work
 
     def step() -> None:
-        index.copy_(next(source))
+        prepare()
         launch()
 
     return step

@@ -11,12 +11,14 @@ from pathlib import Path
 
 import pytest
 import torch
+from torch.autograd import DeviceType
 
 from ablate.data import load
 from contenders import as_graph, by_hand, configuration, network
 from gpu import jobs
 from gpu.apart import Apart
 from gpu.bench import Bench
+from gpu.profile import kernel_times
 from gpu.results import Results
 from tests.apart_work import ABOUT, about, die, double, fail, hang, on_bench
 from tests.files import write_cifar10, write_mnist
@@ -112,6 +114,24 @@ def test_without_a_gpu_it_says_how_to_try_it_out():
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert done.returncode == 2
     assert "there is no GPU here; --dry tries the script out" in done.stderr
+
+
+def test_a_kernel_is_listed_once_with_calls_and_time_of_one_step():
+    """Five steps: two launches of a kernel of 30 µs in each, and a copy of 10 µs in one."""
+
+    def event(name, us, device=DeviceType.CUDA, annotation=False):
+        time = types.SimpleNamespace(elapsed_us=lambda: us)
+        return types.SimpleNamespace(
+            name=name, device_type=device, time_range=time, is_user_annotation=annotation
+        )
+
+    operator, span = event("aten::relu", 99, DeviceType.CPU), event("## Call", 70, annotation=True)
+    steps = 5 * [event("relu", 30), operator, span, event("relu", 30)] + [event("Memcpy", 10)]
+    assert kernel_times(steps, 5) == [
+        {"name": "relu", "calls": 2, "us": 60},
+        {"name": "Memcpy", "calls": 0.2, "us": 2},
+    ]
+    assert kernel_times([operator], 5) is None  # nothing on the device was seen
 
 
 # -- what fails ------------------------------------------------------------------------------------

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 import torch
+from torch.autograd import DeviceType  # type: ignore[attr-defined]
 
 from ablate.data import load
 from ablate.train.training import Training
@@ -68,13 +69,18 @@ def _kernels(bench: Bench, training: Training) -> list[dict[str, Any]] | None:
         for _ in range(_PROFILED):
             training.launch()
         bench.wait()
+    return kernel_times(profiler.events() or (), _PROFILED)
+
+
+def kernel_times(events: Iterable[Any], steps: int) -> list[dict[str, Any]] | None:
+    """Sum up the kernels of some profiled steps: calls and µs of one step, the longest first."""
     times: dict[str, list[float]] = {}
-    for event in profiler.events() or ():
-        # Of the host's events the device's time is that of the kernels, which are listed anyway.
-        if event.device_type == torch.autograd.DeviceType.CUDA:  # type: ignore[attr-defined]
-            times.setdefault(event.name, []).append(event.device_time)
+    for event in events:
+        # Operators of the host and annotations span kernels that are listed anyway.
+        if event.device_type == DeviceType.CUDA and not event.is_user_annotation:
+            times.setdefault(event.name, []).append(event.time_range.elapsed_us())
     rows = [
-        {"name": name, "calls": len(each) / _PROFILED, "us": sum(each) / _PROFILED}
+        {"name": name, "calls": len(each) / steps, "us": sum(each) / steps}
         for name, each in times.items()
     ]
     return sorted(rows, key=lambda row: -float(row["us"])) or None

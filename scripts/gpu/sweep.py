@@ -124,11 +124,13 @@ def stacks(bench: Bench, width: int, precision: str, compiled: bool) -> Figures:
     config = settings(bench)
     runs = bench.runs(width, *_overrides(bench, precision), compile=compiled)
     first = bench.seconds(lambda: _begun(bench, runs, compiled))
-    training = _begun(bench, runs, compiled)
+    begun: list[Training] = []
+    later = bench.seconds(lambda: begun.append(_begun(bench, runs, compiled)))
+    (training,) = begun
     epoch = bench.seconds(lambda: _epochs(training)) / _TIMED
     final = bench.seconds(training.finish)
     count = -(-_runs(bench) // width)
-    seconds = first + count * (config["epochs"] * epoch + final)
+    seconds = first + (count - 1) * later + count * (config["epochs"] * epoch + final)
     least = least_bytes(config, training.data, 2 if precision == "bf16" else 4)
     whole = _runs(bench) * config["epochs"] * training.epoch_steps * least
     found = {"seconds": seconds, "first steps": first, "epoch": epoch, "least bytes": whole}
