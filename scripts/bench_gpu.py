@@ -25,6 +25,7 @@ from __future__ import annotations
 
 import argparse
 import math
+import signal
 import sys
 from pathlib import Path
 
@@ -52,6 +53,8 @@ def main() -> None:
     if not (there or options.dry):
         parser.error("there is no GPU here; --dry tries the script out on the CPU")
     bench = Bench("cuda" if there else "cpu", options.dry, options.batch)
+    # As an interrupt would: the process that measures is ended, rather than left on the card.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
     minutes = options.minutes or (math.inf if options.dry else 8)
     sys.exit(run(options.part, bench, options.out, minutes, options.again))
 
