@@ -10,6 +10,8 @@ import pytest
 import torch
 from hypothesis import settings
 
+from tests.gpu.fake import library
+
 # The same few examples at every run: a failure is a failure everywhere, and none is a surprise.
 settings.register_profile("ablate", deadline=None, derandomize=True, max_examples=25)
 settings.load_profile("ablate")
@@ -30,3 +32,18 @@ def _own_cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
             patch.setenv("MPLCONFIGDIR", str(usual / "matplotlib"))
         patch.setenv("XDG_CACHE_HOME", str(tmp_path_factory.mktemp("cache")))
         yield
+
+
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    """Skip what needs a GPU, or a fake one, where there is none."""
+    if item.get_closest_marker("gpu") and (reason := _lacks_gpu()):
+        pytest.skip(reason)
+    if item.get_closest_marker("fakegpu") and (reason := library.missing()):
+        pytest.skip(reason)
+
+
+def _lacks_gpu() -> str | None:
+    if not torch.cuda.is_available():
+        return "torch finds no CUDA device"
+    fake = torch.cuda.get_device_name().endswith("(fake)")
+    return "the CUDA device is the fake one" if fake else None

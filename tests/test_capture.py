@@ -115,7 +115,7 @@ def test_steps_that_run_other_peoples_code_or_search_are_not_recorded(changes):
     assert begun([config(**{"data.train_size": 100})], fused=False).repeats
 
 
-@pytest.mark.skipif(not torch.cuda.is_available(), reason="there is no GPU")
+@pytest.mark.gpu
 def test_a_graph_on_a_gpu_leaves_what_single_launches_leave():
     configs = [c | {"device": "cuda"} for c in runs("regularize: everything")]
     captured, plain = (Training(configs, load(configs[0]), fused=True) for _ in range(2))
