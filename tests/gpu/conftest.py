@@ -1,10 +1,16 @@
-"""Where tests on the fake devices keep what they share."""
+"""What tests on the fake devices share."""
 
 from __future__ import annotations
 
+import json
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
+from filelock import FileLock
+
+from tests.gpu.fake.running import on_fake_gpu
 
 
 @pytest.fixture(scope="session")
@@ -15,3 +21,18 @@ def shared_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     found = base / "gpu"
     found.mkdir(exist_ok=True)
     return found
+
+
+@pytest.fixture(scope="session")
+def told_once(shared_folder: Path) -> Callable[..., Any]:
+    """Give `on_fake_gpu`, but for what the same call returned before, in any worker."""
+
+    def call(function: Callable[..., Any], *arguments: str, **how: Any) -> Any:
+        path = shared_folder / ("-".join([function.__name__, *arguments]) + ".json")
+        with FileLock(path.with_suffix(".lock")):
+            if not path.exists():
+                told = on_fake_gpu(function, *arguments, **how)
+                path.write_text(json.dumps(told), encoding="utf-8")
+        return json.loads(path.read_text(encoding="utf-8"))
+
+    return call
