@@ -6,6 +6,7 @@ Expected values are CUDA's own words and the arithmetic of a few tensors; see th
 
 from __future__ import annotations
 
+import ctypes
 import os
 import subprocess
 import sys
@@ -65,6 +66,16 @@ def work() -> dict[str, Any]:
         note("replay", graph.replay)
         told["with a graph"] = (counts().graphs, live_graph_pools())
 
+    def streams() -> None:
+        cuda, stream = ctypes.CDLL(None), ctypes.c_void_p()
+        alive = counts().streams
+        cuda.cudaStreamCreate(ctypes.byref(stream))
+        told["streams"] = [counts().streams - alive]
+        told["destroyed"] = [cuda.cudaStreamDestroy(stream) for _ in range(2)]
+        told["streams"].append(counts().streams - alive)
+        cuda.cudaGetLastError()  # or torch would find it
+
+    streams()
     take_down_and_replay()
     torch.cuda.empty_cache()
     told["without"] = (counts().graphs, live_graph_pools())
@@ -130,13 +141,16 @@ def test_a_graph_and_its_pool_are_gone_once_nothing_holds_them(done):
     assert (done["with a graph"], done["without"]) == ([1, 1], [0, 0])
 
 
+def test_a_stream_is_gone_once_it_is_destroyed(done):
+    assert done["streams"] == [1, 0]
+    assert done["destroyed"] == [0, 400]  # cudaErrorInvalidResourceHandle
+
+
 # -- captures --------------------------------------------------------------------------------------
 
 
 def captures() -> dict[str, Any]:
     """Do in captures what CUDA forbids; tell the errors of the device, and torch's."""
-    import ctypes
-
     import torch
 
     told: dict[str, Any] = {}
@@ -173,8 +187,8 @@ def captures() -> dict[str, Any]:
 
     def allocate_in_another_thread() -> None:
         pointer = ctypes.c_void_p()
-        call = lambda: ctypes.CDLL(None).cudaMalloc(ctypes.byref(pointer), ctypes.c_size_t(64))  # noqa: E731
-        thread = threading.Thread(target=call)
+        arguments = (ctypes.byref(pointer), ctypes.c_size_t(64))
+        thread = threading.Thread(target=ctypes.CDLL(None).cudaMalloc, args=arguments)
         thread.start()
         thread.join()
         a.add_(1)

@@ -4,8 +4,8 @@
 // cudaPeekAtLastError does not reset. (That errors of kernels show in later calls is not needed,
 // since no kernel runs.) Numbers of the runtime's errors and of the driver's agree.
 //
-// Source: CUDA Runtime API, "Error Handling" and "Data types used by CUDA Runtime"; CUDA Driver API,
-// "Error Handling".
+// Source: CUDA Runtime API, "Error Handling" and "Data types used by CUDA Runtime"; CUDA Driver
+// API, "Error Handling".
 #include "errors.h"
 
 #include <cuda.h>
@@ -28,7 +28,8 @@ const Known kKnown[] = {
     {0, "cudaSuccess", "CUDA_SUCCESS", "no error"},
     {1, "cudaErrorInvalidValue", "CUDA_ERROR_INVALID_VALUE", "invalid argument"},
     {2, "cudaErrorMemoryAllocation", "CUDA_ERROR_OUT_OF_MEMORY", "out of memory"},
-    {9, "cudaErrorInvalidConfiguration", "CUDA_ERROR_INVALID_VALUE", "invalid configuration argument"},
+    {9, "cudaErrorInvalidConfiguration", "CUDA_ERROR_INVALID_VALUE",
+     "invalid configuration argument"},
     {100, "cudaErrorNoDevice", "CUDA_ERROR_NO_DEVICE", "no CUDA-capable device is detected"},
     {101, "cudaErrorInvalidDevice", "CUDA_ERROR_INVALID_DEVICE", "invalid device ordinal"},
     {400, "cudaErrorInvalidResourceHandle", "CUDA_ERROR_INVALID_HANDLE",

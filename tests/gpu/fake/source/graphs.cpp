@@ -82,7 +82,7 @@ API cudaError_t cudaGraphLaunch(cudaGraphExec_t handle, cudaStream_t stream) {
   Place place;
   {
     Guard guard;
-    place = enqueue(stream, Work::kGraph, "cudaGraphLaunch");
+    place = enqueue(stream, "cudaGraphLaunch");
     if (place.error != cudaSuccess) return place.error;
     tell_graph("launch", place.device, place.graph != nullptr);
     if (place.graph) {
@@ -135,7 +135,7 @@ API cudaError_t cudaGraphRetainUserObject(cudaGraph_t graph, cudaUserObject_t ha
 // -- host functions -------------------------------------------------------------------------------
 
 API cudaError_t cudaLaunchHostFunc(cudaStream_t stream, cudaHostFn_t function, void* data) {
-  const Place place = enqueue(stream, Work::kHost, "cudaLaunchHostFunc");
+  const Place place = enqueue(stream, "cudaLaunchHostFunc");
   if (place.error != cudaSuccess) return place.error;
   if (place.graph) {
     Guard guard;

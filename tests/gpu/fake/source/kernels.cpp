@@ -1,7 +1,7 @@
 // Stands in for the runtime's launches of kernels, and for the registration of kernels that
-// compiled programs do when they are loaded. A kernel is counted instead of run, but for one: torch's
-// fill of up to a million elements is done, since programs set flags and counters on the device, and
-// ask for them later.
+// compiled programs do when they are loaded. Kernels are counted instead of run, but for one:
+// torch's fill of up to a million elements is done, since programs set flags and counters on the
+// device, and ask for them later.
 //
 // Rules kept: a block has 1 to 1024 threads (64 at most along z), a grid at least one block, and at
 // most 2^31 - 1, 65535 and 65535 along its axes, shared memory at most 227 kB; anything else is
@@ -119,7 +119,7 @@ cudaError_t launch(const std::string& name, dim3 grid, dim3 block, size_t shared
   if (!possible(grid, block, shared_bytes)) {
     return fail(cudaErrorInvalidConfiguration, call, name);
   }
-  const Place place = enqueue(stream, Work::kKernel, call);
+  const Place place = enqueue_kernel(stream, call);
   if (place.error != cudaSuccess) return place.error;
   Told told;
   told.device = place.device;

@@ -13,7 +13,8 @@
 
 namespace fake {
 
-// Every call that touches what the devices hold has one of these. Host functions are called without.
+// Whoever reads or changes what the devices hold has one of these. It is not held while a function
+// of the caller's runs on the host.
 class Guard {
  public:
   Guard() : lock_(mutex()) {}

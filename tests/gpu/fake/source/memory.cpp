@@ -108,7 +108,7 @@ cudaError_t release(void* pointer, const char* call) {
 
 cudaError_t copy(void* to, const void* from, size_t bytes, cudaStream_t stream, const char* call) {
   Guard guard;
-  const Place place = enqueue(stream, Work::kCopy, call);
+  const Place place = enqueue(stream, call);
   if (place.error != cudaSuccess) return place.error;
   Told told;
   told.device = place.device;
@@ -227,7 +227,7 @@ API cudaError_t cudaMemcpy(void* to, const void* from, size_t bytes, cudaMemcpyK
 
 API cudaError_t cudaMemsetAsync(void* pointer, int value, size_t bytes, cudaStream_t stream) {
   Guard guard;
-  const Place place = enqueue(stream, Work::kMemset, "cudaMemsetAsync");
+  const Place place = enqueue(stream, "cudaMemsetAsync");
   if (place.error != cudaSuccess) return place.error;
   Told told;
   told.device = place.device;

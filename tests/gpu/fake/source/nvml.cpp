@@ -1,11 +1,12 @@
 // Stands in for NVML, libnvidia-ml.so.1, which torch asks for the number of devices without
-// starting CUDA (a link of that name leads to this library, so a real card is not found by mistake).
+// starting CUDA. A link of that name leads to this library, so no real card is found by mistake.
 //
 // Rules kept: NVML counts and numbers all devices of the machine; CUDA_VISIBLE_DEVICES is for its
 // callers to honour.
 //
 // Source: NVML API Reference Guide, "Initialization and Cleanup" and "Device Queries". torch's
-// wheels bring no nvml.h; so types are those of the guide, with handles that hold a number plus one.
+// wheels bring no nvml.h; so types are those of the guide. A handle holds the device's number plus
+// one.
 #include <cstdio>
 #include <cstring>
 

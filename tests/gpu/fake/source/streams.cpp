@@ -13,7 +13,7 @@
 // - An invalidated capture refuses more work (cudaErrorStreamCaptureInvalidated), and its end too.
 // - Work in the legacy stream while a blocking stream captures is cudaErrorStreamCaptureImplicit.
 // - Only the thread that began a capture ends it, unless its mode is relaxed.
-// And of streams: work goes to the current device's streams only; a stream is gone once destroyed.
+// And of streams: kernels go to the current device's streams only; one that is destroyed is gone.
 //
 // FAKE_GPU_NO_CAPTURE=begin|end|instantiate makes every capture fail there, to test what is done
 // without one. It is read at each call.
@@ -178,14 +178,11 @@ Stream* find_stream(cudaStream_t handle) {
   return alive<Stream>().count(found) ? found : nullptr;
 }
 
-Place enqueue(cudaStream_t handle, Work work, const char* call) {
+Place enqueue(cudaStream_t handle, const char* call) {
   Guard guard;
   const int here = machine_device(current_device());
   Stream* const stream = find_stream(handle);
   if (!stream) return {fail(cudaErrorInvalidResourceHandle, call), nullptr, here};
-  if (work == Work::kKernel && stream->device != here) {
-    return {fail(cudaErrorInvalidResourceHandle, call, "another device's stream"), nullptr, here};
-  }
   if (stream == default_stream(false)) {
     for (Stream* const other : alive<Stream>()) {
       if (!other->capture || !other->blocking) continue;
@@ -201,6 +198,16 @@ Place enqueue(cudaStream_t handle, Work work, const char* call) {
   stream->after[stream->number] = ++capture->operations[stream->number];
   capture->graph->nodes++;
   return {cudaSuccess, capture->graph, stream->device};
+}
+
+Place enqueue_kernel(cudaStream_t handle, const char* call) {
+  Guard guard;
+  const int here = machine_device(current_device());
+  const Stream* const stream = find_stream(handle);
+  if (stream && stream->device != here) {
+    return {fail(cudaErrorInvalidResourceHandle, call, "another device's stream"), nullptr, here};
+  }
+  return enqueue(handle, call);
 }
 
 cudaError_t refuse_unsafe(const char* call) {

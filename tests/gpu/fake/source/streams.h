@@ -38,8 +38,6 @@ struct Stream {
 // The stream of a handle, also of a default one; nullptr for none that is alive.
 Stream* find_stream(cudaStream_t handle);
 
-enum class Work { kKernel, kCopy, kMemset, kHost, kGraph };
-
 struct Place {
   cudaError_t error;
   Graph* graph;  // that takes the work down, or nullptr where it is done
@@ -47,7 +45,10 @@ struct Place {
 };
 
 // Gives a stream work to do, or its capture work to take down.
-Place enqueue(cudaStream_t handle, Work work, const char* call);
+Place enqueue(cudaStream_t handle, const char* call);
+
+// The same for a kernel, which goes to streams of the current device only.
+Place enqueue_kernel(cudaStream_t handle, const char* call);
 
 // Refuses a call that may wait or allocate, where a capture forbids it to this thread.
 cudaError_t refuse_unsafe(const char* call);
