@@ -5,6 +5,7 @@ Numbers are garbage, so a run may diverge; what counts is that none fails.
 
 from __future__ import annotations
 
+import gc
 import os
 import re
 import warnings
@@ -13,11 +14,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 
 from ablate import record
 from ablate.data import load
 from ablate.train.training import Training
-from tests.gpu.fake.log import Counts, counts_left_in
+from tests.gpu.fake.log import Counts, counts, counts_left_in, live_graph_pools
 from tests.gpu.fake.running import command, environment
 from tests.gpu.garbage import accept_garbage
 from tests.techniques import runs
@@ -33,15 +35,15 @@ def sweep(
     tmp_path: Path, *overrides: str, **how: Any
 ) -> tuple[list[record.Record], dict[int, Counts], str]:
     """Run a sweep; return its records, what each device did, and what the logs say."""
-    counts = tmp_path / "counts"
-    counts.mkdir(parents=True)
-    env = environment(counts=counts, XDG_CACHE_HOME=str(tmp_path / "cache"), **how)
+    left = tmp_path / "counts"
+    left.mkdir(parents=True)
+    env = environment(counts=left, XDG_CACHE_HOME=str(tmp_path / "cache"), **how)
     done = command("run", "-m", "device=cuda", *overrides, cwd=tmp_path, env=env)
     assert done.returncode in (0, 1), done.stderr  # 1: some run diverged
     folders = list(record.find(tmp_path / "results"))
     logs = "".join((folder / "run.log").read_text(encoding="utf-8") for folder in folders)
     found = [kept for folder in folders if (kept := record.read(folder))]
-    return found, counts_left_in(counts), logs + done.stderr
+    return found, counts_left_in(left), logs + done.stderr
 
 
 def assert_none_failed(records: list[record.Record], count: int) -> None:
@@ -56,24 +58,24 @@ def assert_none_failed(records: list[record.Record], count: int) -> None:
 @pytest.mark.parametrize("gpus", [2, pytest.param(8, marks=pytest.mark.long)])
 def test_runs_land_on_all_devices(gpus, tmp_path):
     widths = ",".join(f"[{8 + i}]" for i in range(gpus))  # a stack each
-    records, counts, _ = sweep(
+    records, found, _ = sweep(
         *(tmp_path, *SMALL, "model=mlp", f"model.hidden={widths}", "seed=0,1", "launch=workers"),
         gpus=gpus,
     )
     assert_none_failed(records, 2 * gpus)
-    assert sorted(counts) == list(range(gpus))
-    assert all(found.kernels > 100 for found in counts.values())
+    assert sorted(found) == list(range(gpus))
+    assert all(one.kernels > 100 for one in found.values())
 
 
 @pytest.mark.long
 def test_runs_land_on_visible_devices_alone(tmp_path):
-    records, counts, _ = sweep(
+    records, found, _ = sweep(
         *(tmp_path, *SMALL, "model=mlp", "model.hidden=[8],[9]", "launch=workers"),
         gpus=4,
         CUDA_VISIBLE_DEVICES="3,1",
     )
     assert_none_failed(records, 2)
-    assert sorted(counts) == [1, 3]
+    assert sorted(found) == [1, 3]
 
 
 # -- too little memory -----------------------------------------------------------------------------
@@ -83,44 +85,58 @@ def test_runs_land_on_visible_devices_alone(tmp_path):
 @pytest.mark.parametrize("fits", [4, 2])
 def test_a_stack_that_finds_no_memory_is_halved_until_it_fits(fits, tmp_path):
     narrow = [*LARGE, f"stack.width={fits}", f"seed=range({fits})"]
-    _, counts, _ = sweep(tmp_path / "narrow", *narrow)
-    room = counts[0].peak * 5 // 4  # what a failed attempt leaves behind takes some of it
+    _, found, _ = sweep(tmp_path / "narrow", *narrow)
+    room = found[0].peak * 5 // 4  # what a failed attempt leaves behind takes some of it
     wide = [*LARGE, "stack.width=8", "seed=range(8)"]
-    records, counts, said = sweep(tmp_path / "wide", *wide, memory=room)
+    records, found, said = sweep(tmp_path / "wide", *wide, memory=room)
     assert_none_failed(records, 8)
-    assert counts[0].peak <= room
+    assert found[0].peak <= room
     halved = set(re.findall(r"a stack of (\d) runs failed \(OutOfMemoryError", said))
     assert halved == {4: {"8"}, 2: {"8", "4"}}[fits]
 
 
-# -- captures that fail ----------------------------------------------------------------------------
+# -- stacks in one process -------------------------------------------------------------------------
 
 
-def uncaptured() -> dict[str, Any]:
-    """Train stacks where no capture succeeds; tell how it went."""
+def one_after_another() -> dict[str, Any]:
+    """Train stacks, some of which cannot capture a step; tell how it went, and what is left."""
     accept_garbage()
-    told = {}
-    configs = [config | {"device": "cuda"} for config in runs("network: mlp")]
+    told: dict[str, Any] = {"left": []}
+    for _ in range(3):
+        _train()
+        gc.collect()
+        torch.cuda.empty_cache()
+        told["left"].append((counts().used, counts().graphs, live_graph_pools()))
     for where in ("begin", "end", "instantiate"):
         os.environ["FAKE_GPU_NO_CAPTURE"] = where
         try:
-            with warnings.catch_warnings(record=True) as said:
-                warnings.simplefilter("always")
-                training = Training(configs, load(configs[0]), fused=True)
-                while not training.done:
-                    training.advance()
-                training.finish()
+            told[where] = _train()
         except RuntimeError as error:
             told[where] = {"raised": str(error).partition("\n")[0]}
-            continue
-        words = [str(w.message) for w in said if "prototype" not in str(w.message)]
-        told[where] = {"steps": training.step, "captured": training.captured, "said": words}
     return told
+
+
+def _train() -> dict[str, Any]:
+    configs = [config | {"device": "cuda"} for config in runs("network: mlp")]
+    with warnings.catch_warnings(record=True) as said:
+        warnings.simplefilter("always")
+        training = Training(configs, load(configs[0]), fused=True)
+        while not training.done:
+            training.advance()
+        training.finish()
+    words = [str(w.message) for w in said if "prototype" not in str(w.message)]
+    return {"steps": training.step, "captured": training.captured, "said": words}
+
+
+def test_a_training_leaves_nothing_on_the_device(told_once):
+    first, *others = told_once(one_after_another)["left"]
+    assert first[1:] == [0, 0]  # graphs, and their pools
+    assert others == [first, first]
 
 
 @pytest.mark.parametrize("where", ["begin", "end", "instantiate"])
 def test_steps_are_launched_one_by_one_where_a_capture_fails(where, told_once):
-    found = told_once(uncaptured)[where]
+    found = told_once(one_after_another)[where]
     assert "raised" not in found, found["raised"]
     assert (found["steps"], found["captured"]) == (10, False)
     (warning,) = found["said"]
@@ -130,7 +146,7 @@ def test_steps_are_launched_one_by_one_where_a_capture_fails(where, told_once):
 @pytest.mark.long
 def test_a_failed_capture_halves_no_stack(tmp_path):
     overrides = (*SMALL, "model=mlp", "seed=range(4)", "launch=inline")
-    records, counts, said = sweep(tmp_path, *overrides, FAKE_GPU_NO_CAPTURE="end")
+    records, found, said = sweep(tmp_path, *overrides, FAKE_GPU_NO_CAPTURE="end")
     assert_none_failed(records, 4)
     assert "in halves" not in said
-    assert counts[0].graphs == 0
+    assert found[0].graphs == 0
