@@ -47,7 +47,7 @@ def _faults(name: str, data: str, precision: str, fused: bool) -> list[str]:
             found = _gone_through(_configs(name, data, precision, fused), fused)
         except Exception as error:
             return [f"raised {type(error).__name__}: {error} ({_place(error)})"]
-    # torch says so of its own sparse and nested tensors, too.
+    # torch says so of the mode in which it warns of waits.
     said = [str(w.message) for w in told if "prototype" not in str(w.message)]
     return found + [f"warned: {words}" for words in said]
 

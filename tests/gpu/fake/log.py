@@ -12,7 +12,6 @@ with recorded() as events:
 from __future__ import annotations
 
 import ctypes
-import mmap
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, fields
@@ -151,9 +150,8 @@ def counts_left_in(folder: Path) -> dict[int, Counts]:
     """
     sums = {}
     for path in folder.iterdir():
-        with path.open("r+b") as file, mmap.mmap(file.fileno(), 0) as memory:
-            processes = (_Counts * _DEVICES).from_buffer_copy(memory)
-        for device, one in enumerate(processes):
+        devices = (_Counts * _DEVICES).from_buffer_copy(path.read_bytes())
+        for device, one in enumerate(devices):
             of_one = asdict(_told(one))
             if any(of_one.values()):
                 so_far = asdict(sums.get(device, Counts()))

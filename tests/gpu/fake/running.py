@@ -38,14 +38,17 @@ def environment(
     built = library.folder()
     compiled = built.with_name(f"{built.name}-compiled")  # by Triton and inductor
     known = {name: value for name, value in os.environ.items() if name != "CUDA_VISIBLE_DEVICES"}
-    paths = [str(ROOT), str(ROOT / "ablate/plugins"), known.get("PYTHONPATH", "")]
+
+    def before_others(name: str, *paths: Path) -> str:
+        return os.pathsep.join([*map(str, paths), *filter(None, [known.get(name)])])
+
     made = {
-        "LD_PRELOAD": str(built / library.NAME),
-        "LD_LIBRARY_PATH": str(built),
+        "LD_PRELOAD": before_others("LD_PRELOAD", built / library.NAME),
+        "LD_LIBRARY_PATH": before_others("LD_LIBRARY_PATH", built),
         "TRITON_LIBCUDA_PATH": str(built),
         "TRITON_CACHE_DIR": str(compiled / "triton"),
         "TORCHINDUCTOR_CACHE_DIR": str(compiled / "inductor"),
-        "PYTHONPATH": os.pathsep.join(path for path in paths if path),
+        "PYTHONPATH": before_others("PYTHONPATH", ROOT, ROOT / "ablate/plugins"),
         "OMP_NUM_THREADS": "1",
         "FAKE_GPUS": str(gpus),
     }

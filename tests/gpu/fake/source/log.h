@@ -13,8 +13,8 @@
 
 namespace fake {
 
-// Whoever reads or changes what the devices hold has one of these. It is not held while a function
-// of the caller's runs on the host.
+// Whoever reads or changes what the devices hold has one of these. It is not held while a stream's
+// host functions run, since those may wait for other threads.
 class Guard {
  public:
   Guard() : lock_(mutex()) {}
