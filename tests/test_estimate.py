@@ -6,7 +6,7 @@ import pytest
 import torch
 from joblib.externals.loky.process_executor import ProcessPoolExecutor
 
-from ablate.data import facts, load
+from ablate.data import Sizes, facts, load
 from ablate.launch.estimate import measure
 from ablate.plan.run import Run, key
 from ablate.plan.stacks import RunStack
@@ -32,7 +32,10 @@ def _stack(width):
     changes = {"model": "mlp", "model.hidden": [1024, 1024], "epochs": 2}
     configs = [config(seed=seed, **changes) for seed in range(width)]
     digest = facts({"name": "digits"}).digest
-    runs = [Run(made, digest, key(made, digest), (1, 8, 8), 10) for made in configs]
+    runs = [
+        Run(made, digest, key(made, digest), (1, 8, 8), 10, Sizes(1000, 300, 497))
+        for made in configs
+    ]
     return RunStack(tuple(runs), width > 1, "")
 
 

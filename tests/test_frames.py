@@ -19,6 +19,7 @@ from hypothesis import strategies as st
 from ablate import record
 from ablate.analyze import frames, naming, run_measures
 from ablate.config import schema
+from ablate.data import Sizes
 from ablate.errors import AblateError
 from ablate.launch.describe import first_record
 from ablate.metrics import metric_of
@@ -53,7 +54,14 @@ def write_run(
     """
     resolved = config(**({} if norm is None else {"norm": norm}), **changes)
     text = json.dumps([resolved, digest], sort_keys=True)
-    run = Run(resolved, digest, hashlib.sha256(text.encode()).hexdigest()[:16], (1, 8, 8), 10)
+    run = Run(
+        resolved,
+        digest,
+        hashlib.sha256(text.encode()).hexdigest()[:16],
+        (1, 8, 8),
+        10,
+        Sizes(1000, 300, 497),
+    )
     number = int(run.key, 16) % 1000 / 10_000  # some error, another for each run
     history = [
         {

@@ -24,10 +24,10 @@ from ablate import record
 from ablate.commands.requests import trained
 from ablate.commands.show import show_state
 from ablate.config.knobs.run import EXECUTORS
+from ablate.data import Sizes
 from ablate.errors import AblateError
 from ablate.launch.executor import executor
 from ablate.launch.outcome import FIRST_FAILURE, Outcome
-from ablate.nets.shapes import training_bytes
 from ablate.plan import execution
 from ablate.plan.compose import Composer, bare
 from ablate.plan.request import Request
@@ -119,8 +119,10 @@ def test_cells_are_composed_as_hydra_composes_them(cells):
 
 def planned(seed=0, device="cpu", **changes):
     """Make a planned run without reading data."""
-    made = config(seed=seed, **{"device": device, "stack": {"width": "auto"}, **changes})
-    return Run(made, "digest", key(made, "digest"), (1, 8, 8), 10)
+    made = config(
+        seed=seed, **{"device": device, "stack": {"width": "auto", "capture": True}, **changes}
+    )
+    return Run(made, "digest", key(made, "digest"), (1, 8, 8), 10, Sizes(1000, 300, 497))
 
 
 def varied(device):
@@ -186,18 +188,26 @@ def test_on_a_cpu_small_networks_are_fused_and_large_ones_looped(hidden, channel
     assert [s.fused for s in stacks] == ([True] if fused else [False] * 4)
 
 
-@pytest.mark.parametrize(("gibibytes", "widths"), [(80, [20, 20]), (0.1, [8] * 5)])
-def test_on_a_gpu_a_stack_fits_into_half_the_memory(gibibytes, widths):
-    runs = [planned(s, device="cuda", batch_size=128) for s in range(40)]
-    stacks = group(runs, int(gibibytes * 2**30))
-    assert [len(s.runs) for s in stacks] == widths
+def widths(count, gibibytes, **changes):
+    runs = [planned(s, device="cuda", **changes) for s in range(count)]
+    return [len(stack.runs) for stack in group(runs, int(gibibytes * 2**30))]
 
 
-def test_the_memory_of_a_run_is_that_of_its_outputs_and_parameters():
-    mlp = {"hidden": [16]}
-    outputs, parameters = 64 + 16 + 10, 64 * 16 + 16 * 10
-    expected = 4 * (3 * 5 * outputs + 6 * parameters)
-    assert training_bytes(mlp, (1, 8, 8), 10, 5) == expected
+def test_on_a_gpu_a_stack_is_as_wide_as_fits_into_the_memory():
+    large = {"model": "resnet", "model.width": 128, "batch_size": 4096}
+    assert widths(40, 80, batch_size=128) == [20, 20]
+    assert widths(40, 0.1, batch_size=128) == [1] * 40  # less than the allowance: each is tried
+    narrow, middle, wide = (max(widths(40, gib, **large)) for gib in (20, 40, 80))
+    assert 2 <= narrow < middle < wide
+
+
+def test_a_run_that_surely_fits_no_gpu_is_refused_with_its_estimate():
+    huge = planned(device="cuda", model="resnet", batch_size=4096, **{"model.width": 1024})
+    with pytest.raises(
+        AblateError, match=r"needs about \d.* GiB .*activations.*batch_size"
+    ) as told:
+        group([huge], 16 * 2**30)
+    assert "the GPU has 16.0" in str(told.value)
 
 
 def test_a_run_alone_is_looped_even_on_a_gpu():

@@ -9,13 +9,14 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
+from ablate import environment
 from ablate.analyze import naming
 from ablate.commands.requests import parser, planned, request_of
 from ablate.config import schema
 from ablate.plan.execution import Execution, execution
 from ablate.plan.planning import Plan
 from ablate.plan.run import Run
-from ablate.plan.stacks import RunStack
+from ablate.plan.stacks import RunStack, footprint_of
 from ablate.report.formatting import knob, ranges
 
 
@@ -71,6 +72,8 @@ def show_plan(
         each = str(sizes[0]) if len(set(sizes)) == 1 else f"{min(sizes)} to {max(sizes)}"
         plan.add_row(str(len(sizes)), each, applied, escape(graph), escape(why))
     console.print(plan)
+    if told := _memory(stacks):
+        console.print(told, highlight=False)
     state = ", ".join(f"{count} {status}" for status, count in sorted(counts.items()))
     console.print(f"now: {state}", highlight=False)
     twins = [key for key, count in Counter(run.key for run in runs).items() if count > 1]
@@ -80,6 +83,27 @@ def show_plan(
             " configuration); each is trained once",
             highlight=False,
         )
+
+
+def _memory(stacks: Sequence[RunStack]) -> str | None:
+    """Say what the stack that takes most of a GPU is planned to take; None on a CPU."""
+    if stacks[0].runs[0].config["device"] != "cuda":
+        return None
+    memory = environment.cuda().memory
+    known = [found for stack in stacks if (found := footprint_of(stack, memory)) is not None]
+    if memory is None or not known:
+        return "memory: no estimate for your own network; a stack that is too wide is halved"
+    most, at_once = max(known, key=lambda one: one[0].tensors)
+    name, size = most.dominant
+    told = (
+        f"memory: tensors {_gib(most.tensors)} at most ({name} {_gib(size)}; {at_once} runs are"
+        f" evaluated at a time), allowance {_gib(most.allowance)}; the GPU has {_gib(memory)}"
+    )
+    return told if most.fits(memory) else f"{told}: a stack that turns out too wide is halved"
+
+
+def _gib(count: int) -> str:
+    return f"{count / 2**30:,.1f} GiB"
 
 
 def _arms(runs: Sequence[Run]) -> dict[str, list[Run]]:

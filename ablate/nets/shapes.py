@@ -246,25 +246,6 @@ def multiply_adds(model: Model, shape: tuple[int, int, int], classes: int) -> in
     return sum(layer.weights * layer.uses for layer in layers(model, shape, classes))
 
 
-def training_bytes(model: Model, shape: tuple[int, int, int], classes: int, batch: int) -> int:
-    """Estimate the memory that one run of a shipped network needs while it trains, in bytes.
-
-    Each layer's output is held about three times (before and after the activation, and its
-    gradient), each parameter six times (itself, its gradient, two of the optimizer's, two on the
-    way), a weight that is not trained once, all in float32.
-
-    Args:
-        model: The `model` part of a configuration.
-        shape: Channels, height and width of an image.
-        classes: Number of classes K.
-        batch: Images a step.
-    """
-    found = layers(model, shape, classes)
-    outputs = prod(shape) + sum(layer.width * layer.uses for layer in found)
-    held = sum(layer.weights * (1 if layer.fixed else 6) for layer in found)
-    return 4 * (3 * batch * outputs + held)
-
-
 # -- how many entries a list takes -----------------------------------------------------------------
 
 

@@ -56,7 +56,8 @@ def resolve(contents: Contents, explicit: Set[str], earlier: Sequence[str] = ())
     alone = own_code.try_out(config, shape, classes)
     data_checks.check_newton(config, shape, classes)
     identity = key(config, facts.digest, own_code.digests(config))
-    return Run(config, facts.digest, identity, shape, classes, alone)
+    sizes = data_checks.sizes(config, facts)
+    return Run(config, facts.digest, identity, shape, classes, sizes, alone)
 
 
 def _facts(

@@ -11,6 +11,8 @@ from typing import Any
 
 from ablate import environment
 from ablate.config import schema
+from ablate.data import Sizes
+from ablate.train.footprint import Images
 
 
 @dataclass(frozen=True)
@@ -23,6 +25,7 @@ class Run:
         key: The run's identity, 16 hex digits.
         shape: Channels, height and width of an image, as the network sees it.
         classes: Number of classes K.
+        sizes: How many images each split has.
         alone: Why the network cannot be batched under vmap, or None.
         study: The study that it belongs to, or None.
         arm: Its arm there, or None.
@@ -33,9 +36,16 @@ class Run:
     key: str
     shape: tuple[int, int, int]
     classes: int
+    sizes: Sizes
     alone: str | None = None
     study: str | None = None
     arm: str | None = None
+
+    @property
+    def images(self) -> Images:
+        """Its images, as far as memory goes; those of a user's own data set may be float32."""
+        own = self.config["data"]["name"] == "custom"
+        return Images(self.shape, self.classes, self.sizes, pixel=4 if own else 1)
 
     @property
     def sweep(self) -> Path:

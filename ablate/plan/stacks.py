@@ -5,7 +5,7 @@ it is, follows from the device and the size of the network alone, never from wha
 resumed sweep meets the same stacks.
 
     device   network                                    applied   width
-    cuda     any that can be batched                    fused     at most 32, and half the memory
+    cuda     any that can be batched                    fused     at most 32, if they fit
     cpu      up to 2^17 multiply-adds an image          fused     at most 16
     cpu      larger, or one of the user's own           looped    1
 
@@ -22,8 +22,16 @@ from dataclasses import dataclass
 
 from ablate.config import schema
 from ablate.config.effect import SOLVERS
-from ablate.nets.shapes import multiply_adds, training_bytes
+from ablate.errors import AblateError
+from ablate.nets.shapes import multiply_adds
 from ablate.plan.run import Run
+from ablate.train.footprint import (
+    UNCERTAINTY,
+    Footprint,
+    footprint,
+    least_at_once,
+    runs_at_once,
+)
 
 _FUSED_ON_A_CPU = 2**17  # multiply-adds an image
 _WIDTH = {"cpu": 16, "cuda": 32}
@@ -50,10 +58,13 @@ def group(runs: Sequence[Run], memory: int | None = None) -> list[RunStack]:
 
     Args:
         runs: Planned runs; one that occurs twice (by its key and folder) counts once.
-        memory: The device's memory in bytes, where a stack is to fit into half of it.
+        memory: The device's memory in bytes, where a stack is to fit into it.
 
     Returns:
         Stacks in the order of their first runs' keys, independent of the order of the request.
+
+    Raises:
+        AblateError: A single run is surely too large for that memory.
     """
     distinct = {(str(run.directory), run.key): run for run in runs}
     alike: dict[str, list[Run]] = {}
@@ -70,10 +81,10 @@ def graph_of(run: Run) -> str:
 
 
 def _cut(members: list[Run], memory: int | None) -> list[RunStack]:
+    _check_one_fits(members, memory)
     fused, why = _applied(members)
-    config = members[0].config
-    wish = config["stack"]["width"]
-    width = _widest(members[0], memory) if wish == "auto" else wish
+    wish = members[0].config["stack"]["width"]
+    width = _widest(members, memory) if wish == "auto" else wish
     if not fused:
         return [RunStack((run,), False, why) for run in members]
     # Equal stacks rather than full ones and a rest: workers end at about the same time.
@@ -87,12 +98,50 @@ def _cut(members: list[Run], memory: int | None) -> list[RunStack]:
     return [s if len(s.runs) > 1 else RunStack(s.runs, False, "a stack of one") for s in stacks]
 
 
-def _widest(run: Run, memory: int | None) -> int:
-    config, most = run.config, _WIDTH[run.config["device"]]
-    if memory is None or config["model"]["name"] == "custom":
+def _widest(members: Sequence[Run], memory: int | None) -> int:
+    most = _WIDTH[members[0].config["device"]]
+    if memory is None or members[0].config["model"]["name"] == "custom":
         return most  # a stack that turns out too wide is halved
-    need = training_bytes(config["model"], run.shape, run.classes, config["batch_size"])
-    return max(1, min(most, memory // 2 // need))
+    configs, images = [run.config for run in members], members[0].images
+    for width in range(min(most, len(members)), 1, -1):
+        least = least_at_once(width)
+        if footprint(configs, images, width, fused=True, at_once=least).fits(memory):
+            return width
+    return 1
+
+
+def _check_one_fits(members: Sequence[Run], memory: int | None) -> None:
+    """Refuse runs of which not even one can fit; in doubt they are tried.
+
+    Raises:
+        AblateError: The estimate of one is beyond the memory by more than its own error.
+    """
+    run = members[0]
+    if memory is None or run.config["model"]["name"] == "custom":
+        return
+    one = footprint([run.config], run.images, 1, fused=False, at_once=1)
+    if one.tensors * (1 - UNCERTAINTY) > memory:
+        name, size = one.dominant
+        raise AblateError(
+            f"a run of model={run.config['model']['name']} with"
+            f" batch_size={run.config['batch_size']} needs about {one.tensors / 2**30:,.1f} GiB"
+            f" ({name}: {size / 2**30:,.1f}), and the GPU has {memory / 2**30:,.1f}: take a smaller"
+            " batch_size, a smaller model or precision=bf16, or device=cpu"
+        )
+
+
+def footprint_of(stack: RunStack, memory: int | None) -> tuple[Footprint, int] | None:
+    """Estimate what a stack takes of a GPU, and how many runs an evaluation takes at a time.
+
+    Returns:
+        None for networks of the user's own, of which there is no estimate.
+    """
+    configs, images = [run.config for run in stack.runs], stack.runs[0].images
+    if configs[0]["model"]["name"] == "custom":
+        return None
+    at_once = runs_at_once(configs, images, fused=stack.fused, memory=memory)
+    width = len(configs)
+    return footprint(configs, images, width, fused=stack.fused, at_once=at_once), at_once
 
 
 def _applied(members: list[Run]) -> tuple[bool, str]:

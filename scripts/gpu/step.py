@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 
 from ablate.data import load
-from ablate.nets.shapes import training_bytes
+from ablate.train.footprint import Images, footprint
 from gpu.apart import Figures
 from gpu.bench import Bench, copy_rate, least_bytes
 from gpu.jobs import Job
@@ -42,14 +42,15 @@ def step(bench: Bench, width: int, precision: str, graph: bool, compiled: bool) 
     runs = bench.runs(
         width, *NETWORK, *few, f"precision={precision}", compile=compiled, capture=graph
     )
-    data, run = load(runs[0]), runs[0]
+    data, run, fused = load(runs[0]), runs[0], width > 1 or compiled
     held = bench.forget()
-    training = bench.training(runs, fused=width > 1 or compiled)
+    training = bench.training(runs, fused=fused)
     ms = bench.milliseconds(training.launch, 1.0)
     if training.captured != (graph and bench.device == "cuda"):
         raise RuntimeError("it is not launched as it is labelled")
     memory = (bench.peak() - held) / width
-    planned = training_bytes(run["model"], data.shape, data.classes, run["batch_size"])
+    plan = footprint(runs, Images.of(data), width, fused=fused, at_once=width)
+    planned = (plan.resident - plan.data + plan.step) / width
     least = width * least_bytes(run, data, 2 if precision == "bf16" else 4)
     return {
         "runs": width,

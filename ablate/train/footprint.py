@@ -1,0 +1,333 @@
+"""What a stack takes of a GPU's memory, item by item, by arithmetic alone: planning loads no torch.
+
+A stack fits where its tensors and an allowance together are within the device's memory. So the
+width of a stack, and how many of its runs are evaluated at a time, follow from the configuration
+and the device; never from what happens to be free, so that a resumed sweep gets the same numbers.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from math import prod
+from typing import TYPE_CHECKING, Any, Final
+
+from ablate.config import schema
+from ablate.config.effect import SOLVERS
+from ablate.data import Sizes
+from ablate.nets.memory import forward_peak, training_peak
+from ablate.nets.operations import BYTES, operations
+
+if TYPE_CHECKING:
+    from ablate.data.tensors import Tensors
+
+Config = Mapping[str, Any]
+
+EVAL_BATCH: Final = 500  # images a forward pass of an evaluation, whatever the stack's width
+
+# What is planned beside tensors, to be corrected by what cards show. First CUDA's context with its
+# kernels, and the workspaces of cuDNN and cuBLAS on each stream. Then the share of what comes and
+# goes that the allocator cannot use since it lies in pieces: without a card, by its own count, the
+# pools of CUDA graphs were 0.04 to 1 larger than the tensors in them, of large stacks up to 0.8.
+WORKSPACES: Final = 2 * 2**30  # bytes
+IN_PIECES: Final = 0.6
+
+UNCERTAINTY: Final = 0.15  # of what is planned for tensors, relative
+
+# Of each optimizer: tensors like the weights that are its state, and tensors like one weight that
+# an update makes for a while. The state of lbfgs follows from `history`.
+OPTIMIZERS: Final = {
+    "sgd": (0, 1),
+    "momentum": (1, 1),
+    "nesterov": (1, 1),
+    "adagrad": (1, 2),
+    "adadelta": (2, 3),
+    "rmsprop": (2, 2),
+    "adam": (2, 2),
+    "adamw": (2, 2),
+    "nadam": (2, 2),
+    "muon": (1, 5),
+    "lbfgs": (3, 2),
+    "newton": (0, 2),
+}
+
+_WHOLE = 8  # bytes of an int64: a label, a place
+_DOUBLE = 8  # bytes of a float64: logits that are measured, a learning rate
+_DRAWING = 8  # int64 for each image while an order is drawn: its hash, the sort and the result
+# Of each image and run while a split is measured: log-softmax, probabilities and their squares
+# beside the logits; and five numbers more.
+_MEASURING, _MEASURED = 4, 5
+
+
+@dataclass(frozen=True)
+class Images:
+    """The images of a data set, as far as memory goes.
+
+    Attributes:
+        shape: Channels, height and width of an image.
+        classes: Number of classes K.
+        sizes: How many images each split has.
+        pixel: Bytes of a number as it is stored.
+    """
+
+    shape: tuple[int, int, int]
+    classes: int
+    sizes: Sizes
+    pixel: int = 1
+
+    @classmethod
+    def of(cls, data: Tensors) -> Images:
+        """Describe a data set on its device."""
+        sizes = Sizes(len(data.train), len(data.val), len(data.test))
+        return cls(data.shape, data.classes, sizes, data.train.images.element_size())
+
+    @property
+    def stored(self) -> int:
+        """All splits with their labels, in bytes."""
+        sizes = self.sizes
+        return (sizes.train + sizes.val + sizes.test) * (prod(self.shape) * self.pixel + _WHOLE)
+
+    @property
+    def largest(self) -> int:
+        """How many images the largest split has."""
+        return max(self.sizes.train, self.sizes.val, self.sizes.test)
+
+
+@dataclass(frozen=True)
+class Footprint:
+    """The most that a stack has on the device, in bytes.
+
+    What stays is there from the first step to the last. The parts of a step come one after another,
+    and so do those of what comes between steps: of each, only the largest counts.
+
+    Attributes:
+        data: Stays: images and labels of all splits.
+        order: Stays: the order of the images in an epoch and the rates of all steps, of each run.
+        weights: Stays: weights; fused twice, as each run's module holds its own beside the stack.
+        optimizer: Stays: the optimizer's state.
+        average: Stays: the average of the weights.
+        batch: Of a step: making the batch.
+        activations: Of a step: the batch, what it becomes in the network, and gradients.
+        update: Of a step: gradients, and what the update makes of them.
+        drawing: Between steps: drawing an epoch's order.
+        evaluation: Between steps: an evaluation.
+        captured: Whether the step is a CUDA graph, which keeps its memory between steps.
+    """
+
+    data: int
+    order: int
+    weights: int
+    optimizer: int
+    average: int
+    batch: int
+    activations: int
+    update: int
+    drawing: int
+    evaluation: int
+    captured: bool
+
+    @property
+    def resident(self) -> int:
+        """What stays."""
+        return self.data + self.order + self.weights + self.optimizer + self.average
+
+    @property
+    def step(self) -> int:
+        """What a step takes besides."""
+        return max(self.batch, self.activations, self.update)
+
+    @property
+    def between(self) -> int:
+        """What is taken besides, between steps."""
+        return max(self.drawing, self.evaluation)
+
+    @property
+    def passing(self) -> int:
+        """The most of what comes and goes, that is there at once."""
+        return self.step + self.between if self.captured else max(self.step, self.between)
+
+    @property
+    def tensors(self) -> int:
+        """The peak of all tensors."""
+        return self.resident + self.passing
+
+    @property
+    def allowance(self) -> int:
+        """What is planned beside tensors."""
+        return WORKSPACES + int(IN_PIECES * self.passing)
+
+    @property
+    def dominant(self) -> tuple[str, int]:
+        """The item that takes most, and its bytes."""
+        items = {name: value for name, value in asdict(self).items() if name != "captured"}
+        return max(items.items(), key=lambda item: item[1])
+
+    def fits(self, memory: int) -> bool:
+        """Tell whether a device with that memory has room for it."""
+        return self.tensors + self.allowance <= memory
+
+
+def footprint(
+    configs: Sequence[Config], images: Images, width: int, *, fused: bool, at_once: int
+) -> Footprint:
+    """Work out what a stack of shipped networks takes.
+
+    Args:
+        configs: Configurations of its runs, alike in every graph knob; one may stand for all.
+        images: Their data set.
+        width: How many runs are in the stack.
+        fused: Whether it is applied under vmap, rather than one run after another.
+        at_once: Runs that an evaluation takes at a time.
+    """
+    config = _with_all_on(configs)
+    run = _Run(config, images, fused)
+    applied = width if fused else 1
+    own = schema.targets(config) or config["optimizer"]["name"] in SOLVERS
+    return Footprint(
+        data=images.stored,
+        order=width * run.order,
+        weights=width * run.weights * (2 if fused else 1),
+        optimizer=width * run.optimizer,
+        average=width * run.average,
+        batch=width * run.making(config["batch_size"]),
+        activations=width * (run.batch + run.ascent) + applied * run.activations,
+        update=width * (run.batch + run.update),
+        drawing=width * images.sizes.train * _DRAWING * _WHOLE,
+        evaluation=width * run.average + run.evaluation(at_once),
+        captured=bool(config["stack"]["capture"]) and not own,
+    )
+
+
+def least_at_once(width: int) -> int:
+    """Give the fewest runs of a fused stack that may be evaluated at a time.
+
+    A single one would be rounded otherwise; stacks of odd width cannot be cut into twos.
+    """
+    return min(width, 2 + width % 2)
+
+
+def runs_at_once(
+    configs: Sequence[Config], images: Images, *, fused: bool, memory: int | None
+) -> int:
+    """Decide how many runs of a stack are evaluated at a time: as many as fit.
+
+    Of a network of the user's own nothing is known: an evaluation then takes at most as many images
+    at a time as a training step, which keeps more of each.
+
+    Args:
+        configs: Configurations of its runs.
+        images: Their data set.
+        fused: Whether the stack is applied under vmap; looped, one run at a time is applied anyway.
+        memory: The device's memory in bytes; None where it is no limit.
+    """
+    width, config = len(configs), configs[0]
+    least = least_at_once(width)
+    if memory is None or not fused:
+        return width
+    if config["model"]["name"] == "custom":
+        return min(width, max(least, width * int(config["batch_size"]) // EVAL_BATCH))
+    for count in range(width, least, -1):
+        if footprint(configs, images, width, fused=True, at_once=count).fits(memory):
+            return count
+    return least
+
+
+def _with_all_on(configs: Sequence[Config]) -> Config:
+    """Make one configuration in which everything is on that is on in any run of the stack."""
+    found = dict(configs[0])
+    for group in ("dropout", "regularize", "augment"):
+        found[group] = dict(found[group])
+        for name, value in found[group].items():
+            knob = schema.BY_NAME.get(f"{group}.{name}")
+            if knob is not None and schema.is_off(knob, value):
+                others = (config[group][name] for config in configs)
+                found[group][name] = next((v for v in others if not schema.is_off(knob, v)), value)
+    return found
+
+
+class _Run:
+    """What a single run takes, in bytes.
+
+    Attributes:
+        weights: Its weights.
+        batch: A batch, normalized.
+        average: The average of its weights, where there is one.
+        ascent: What SAM holds while it looks for the gradient uphill: the first gradient, the
+            weights there and those that are put back.
+    """
+
+    def __init__(self, config: Config, images: Images, fused: bool) -> None:
+        self._config, self._images = config, images
+        self._size: int = BYTES[config["precision"]]
+        self._numbers = prod(images.shape)
+        self._operations = operations(config, images.shape, images.classes, fused=fused)
+        each = [o.weights * self._size for o in self._operations]
+        self.weights, self._largest = sum(each), max(each)
+        self.batch: int = config["batch_size"] * self._numbers * self._size
+        self.average = self.weights if self._any("ema", "swa") else 0
+        self.ascent = 3 * self.weights if self._any("sam") else 0
+
+    def _any(self, *names: str) -> bool:
+        """Tell whether any of these regularizers is on."""
+        given = self._config["regularize"]
+        return any(not schema.is_off(schema.BY_NAME[f"regularize.{n}"], given[n]) for n in names)
+
+    @property
+    def order(self) -> int:
+        """The places of an epoch's images, and tables of a number a step: rates, what is mixed."""
+        batch, epochs = int(self._config["batch_size"]), int(self._config["epochs"])
+        tables = 6 if self._any("mixup", "cutmix") else 1
+        return self._images.sizes.train // batch * (batch * _WHOLE + epochs * tables * _DOUBLE)
+
+    @property
+    def optimizer(self) -> int:
+        """Its state."""
+        optimizer = self._config["optimizer"]
+        slots, _ = OPTIMIZERS[optimizer["name"]]
+        return self.weights * (slots + 2 * int(optimizer.get("history", 0)))
+
+    def making(self, count: int) -> int:
+        """Gather, augment and normalize that many images: the largest moment of them."""
+        augment, place = self._config["augment"], prod(self._images.shape[1:])
+        stored, pixels = self._numbers * self._images.pixel, self._numbers * self._size
+        moments = [stored + pixels]
+        if any(augment[name] for name in ("flip", "crop", "shift")):
+            moments.append(3 * stored + 2 * place * _WHOLE)  # and from where each pixel comes
+        if any(augment[name] for name in ("rotate", "scale", "shear")):
+            # A grid of two coordinates is stacked; then images are sampled at it.
+            moments += [stored + pixels + 4 * place * self._size]
+            moments += [stored + 3 * pixels + 2 * place * self._size]
+        if any(augment[name] for name in ("brightness", "contrast", "cutout")):
+            moments.append(stored + 3 * pixels)
+        if self._any("mixup", "cutmix", "input_noise"):
+            moments.append(5 * pixels)  # partners, two products, their sum
+        return count * max(moments)
+
+    @property
+    def activations(self) -> int:
+        """What a batch becomes on its way to the gradients, which are there at the end."""
+        batch: int = self._config["batch_size"]
+        return training_peak(self._operations, batch, self._size)
+
+    @property
+    def update(self) -> int:
+        """Gradients, and the largest of what becomes of them."""
+        _, temporary = OPTIMIZERS[self._config["optimizer"]["name"]]
+        moments = [self.weights + temporary * self._largest]
+        if self._any("l1", "l2", "clip_norm", "sam"):  # squares, then all of them in one row
+            moments.append(3 * self.weights)
+        if self._any("l1", "l2", "clip_norm", "clip_value"):  # new gradients beside the old
+            moments.append(2 * self.weights + 2 * self._largest)
+        return max(moments)
+
+    def evaluation(self, at_once: int) -> int:
+        """Take that many runs through the largest split, and measure them."""
+        images = self._images
+        logits = at_once * images.largest * images.classes * _DOUBLE
+        batch = EVAL_BATCH * self._numbers * self._size
+        network = EVAL_BATCH * forward_peak(self._operations)
+        passing = batch + at_once * network
+        if self._config["augment"]["test_views"] > 1:  # each run has images of its own
+            passing = at_once * max(self.making(EVAL_BATCH), batch + network)
+        numbers = at_once * images.largest * _MEASURED * _DOUBLE
+        return max(logits + passing, _MEASURING * logits + numbers)
