@@ -13,7 +13,9 @@ Images are [R, B, C, H, W] throughout, channels last in memory.
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterable
+from typing import Final
 
 import torch
 from torch import Tensor
@@ -29,6 +31,30 @@ Step = int | Tensor
 def row(table: Tensor, step: Step) -> Tensor:
     """Look a step's row up in a table [T, ...]."""
     return table[step] if isinstance(step, int) else table.index_select(0, step.view(1))[0]
+
+
+# -- some of the runs ------------------------------------------------------------------------------
+
+EVERY_RUN: Final = slice(None)
+
+
+def sliced(tensors: Stacked, runs: slice) -> Stacked:
+    """Take views of some runs' slices."""
+    return {name: tensor[runs] for name, tensor in tensors.items()}
+
+
+def parts(width: int, most: int) -> list[slice]:
+    """Cut the runs of a stack into parts as equal as can be, none of a single run.
+
+    Args:
+        width: R.
+        most: Runs in a part at most; at least 2 where R is even, at least 3 where it is odd, unless
+            R is 1.
+    """
+    count = -(-width // most)
+    size, more = divmod(width, count)
+    ends = [number * size + min(number, more) for number in range(count + 1)]
+    return [slice(start, end) for start, end in itertools.pairwise(ends)]
 
 
 # -- sums of each run ------------------------------------------------------------------------------

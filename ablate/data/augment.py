@@ -10,6 +10,7 @@ normalized; cutout blanks normalized pixels to 0, the mean; a function of the us
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from copy import copy
 from dataclasses import dataclass
 from typing import Any
 
@@ -17,7 +18,7 @@ import torch
 from torch import Tensor
 
 from ablate import rng
-from ablate.axis import Step
+from ablate.axis import Step, sliced
 from ablate.config import schema
 from ablate.config.targets import made
 from ablate.data import transforms
@@ -86,6 +87,16 @@ class Augmentation:
         ]
         dtype = torch.int64 if name in _IN_PIXELS else torch.float64
         return torch.tensor(numbers, dtype=dtype, device=self._device)
+
+    def of(self, runs: slice) -> Augmentation:
+        """Give the transformations of some of the runs."""
+        if len(self._seeds_R[runs]) == len(self._seeds_R):
+            return self
+        some = copy(self)
+        some._seeds_R, some._alternates_R = self._seeds_R[runs], self._alternates_R[runs]
+        some._keys = sliced(self._keys, runs)
+        some._strength_R = sliced(self._strength_R, runs)
+        return some
 
     def __call__(self, images_RBCHW: Tensor, moment: Moment) -> Tensor:
         """Augment and normalize stored images; returns them in the type of training."""

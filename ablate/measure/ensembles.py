@@ -31,7 +31,8 @@ from ablate import rng
 from ablate.data.tensors import Split
 from ablate.measure.saved import Saved
 from ablate.nets.dropout import Dropout
-from ablate.train.batches import EVAL_BATCH, Batches
+from ablate.train.batches import Batches
+from ablate.train.footprint import EVAL_BATCH
 from ablate.train.quality import measure_one
 
 

@@ -18,7 +18,8 @@ from ablate.errors import AblateError
 from ablate.nets.build import build, has_own_parts
 from ablate.plan import own_code
 from ablate.plan.run import key
-from ablate.train.batches import EVAL_BATCH, seed_of
+from ablate.train.batches import seed_of
+from ablate.train.footprint import EVAL_BATCH
 
 # Both get the number of a part of a split, [B, C, H, W] as it is stored.
 See = Callable[[Tensor, int], Tensor]  # those images -> what the network is given

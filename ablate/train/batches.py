@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from ablate import rng
-from ablate.axis import Stacked, Step, row
+from ablate.axis import EVERY_RUN, Stacked, Step, row
 from ablate.data.augment import Augmentation, Moment
 from ablate.data.tensors import Tensors
 from ablate.regularize import input_noise
@@ -21,8 +21,6 @@ from ablate.regularize.mixing import Mixing
 from ablate.train.strengths import strengths
 
 Config = Mapping[str, Any]
-
-EVAL_BATCH = 500  # images a forward pass of an evaluation, whatever the stack's width
 
 
 def seed_of(config: Config, source: str) -> int:
@@ -110,22 +108,25 @@ class Batches:
             if len(part) == self._size:
                 yield self._data.normalized(part)
 
-    def views(self, images_NCHW: Tensor, part: int) -> Iterator[tuple[Tensor, bool]]:
+    def views(
+        self, images_NCHW: Tensor, part: int, runs: slice = EVERY_RUN
+    ) -> Iterator[tuple[Tensor, bool]]:
         """Yield what an evaluation sees of stored images.
 
         Args:
             images_NCHW: Some images of a split.
             part: Number of this part of the split.
+            runs: For which runs.
 
         Yields:
             The images themselves, normalized [N, C, H, W], and False; then each further view
             [R, N, C, H, W], and True, since runs draw views of their own.
         """
-        width = len(self._order_R)
+        width, augmentation = len(self._order_R[runs]), self.augmentation.of(runs)
         for number in range(self._views):
             if number == 0:
                 yield self._data.normalized(images_NCHW), False
                 continue
             moment = Moment("augment/test", number, part, number % 2)
             many = images_NCHW.expand(width, *images_NCHW.shape)
-            yield self.augmentation(many, moment), True
+            yield augmentation(many, moment), True

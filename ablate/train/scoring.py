@@ -6,9 +6,12 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 import torch
+from torch import Tensor
 
+from ablate.axis import parts
 from ablate.data.tensors import Split, Tensors
-from ablate.train.batches import EVAL_BATCH, Batches
+from ablate.train.batches import Batches
+from ablate.train.footprint import EVAL_BATCH
 from ablate.train.quality import averaged, measure
 from ablate.train.stack import Stack
 from ablate.train.update import Update
@@ -22,10 +25,14 @@ class Scores:
         update: Their weights' average, where there is one.
         batches: What an evaluation sees of an image.
         data: Their data set.
+        at_once: Runs that are evaluated at a time, as `footprint.runs_at_once` gives it.
     """
 
-    def __init__(self, stack: Stack, update: Update, batches: Batches, data: Tensors) -> None:
+    def __init__(
+        self, stack: Stack, update: Update, batches: Batches, data: Tensors, at_once: int
+    ) -> None:
         self._stack, self._update, self._batches, self._data = stack, update, batches, data
+        self._parts = parts(stack.width, at_once)
 
     @contextmanager
     def in_place(self, step: int) -> Iterator[None]:
@@ -48,27 +55,40 @@ class Scores:
         """Measure a split with the weights in place; None where it has no image."""
         if len(split) == 0:
             return None
-        width, count = self._stack.width, len(split)
+        return [one for runs in self._parts for one in self._of(split, runs)]
+
+    def _of(self, split: Split, runs: slice) -> list[dict[str, float]]:
+        logits_RNK = self._room(split, runs)
+        self._predict(split.images, runs, logits_RNK)
+        found = measure(logits_RNK, split.labels)
+        columns = {name: values.tolist() for name, values in found.items()}
+        return [
+            {name: column[r] for name, column in columns.items()} for r in range(len(logits_RNK))
+        ]
+
+    def _room(self, split: Split, runs: slice) -> Tensor:
         # In one place: between the activations of two parts, small results would break memory up.
-        logits_RNK = split.images.new_empty((width, count, self._data.classes), dtype=torch.float64)
-        for part, images in enumerate(torch.split(split.images, EVAL_BATCH)):
+        sizes = (len(range(self._stack.width)[runs]), len(split), self._data.classes)
+        return split.images.new_empty(sizes, dtype=torch.float64)
+
+    def _predict(self, images_NCHW: Tensor, runs: slice, logits_RNK: Tensor) -> None:
+        """Fill in the logits of the first images, as many as are given."""
+        for part, images in enumerate(torch.split(images_NCHW, EVAL_BATCH)):
             views = [
-                self._stack.predict(x, apart=apart)
-                for x, apart in self._batches.views(images, part)
+                self._stack.predict(x, runs, apart=apart)
+                for x, apart in self._batches.views(images, part, runs)
             ]
             start = part * EVAL_BATCH
             logits_RNK[:, start : start + len(images)] = averaged(views)
-        found = measure(logits_RNK, split.labels)
-        columns = {name: values.tolist() for name, values in found.items()}
-        return [{name: column[r] for name, column in columns.items()} for r in range(width)]
 
     def rehearse(self) -> None:
         """Claim the memory that the evaluations to come will need, without all of their time."""
-        train, some = self._data.train, 10 * EVAL_BATCH
+        largest = max((self._data.train, self._data.val, self._data.test), key=len)
+        runs = self._parts[0]  # none is larger
         with self.in_place(0):
-            self.of(Split(train.images[:some], train.labels[:some]))
-        sizes = (self._stack.width, len(train), self._data.classes)
-        measure(train.images.new_zeros(sizes, dtype=torch.float64), train.labels)
+            logits_RNK = self._room(largest, runs)
+            self._predict(largest.images[: 10 * EVAL_BATCH], runs, logits_RNK)
+            measure(logits_RNK, largest.labels)
 
     def _measure_statistics(self, step: int) -> None:
         """Take batch norm's statistics anew where the weights are a mean of several steps'."""
@@ -76,7 +96,7 @@ class Scores:
         if first_R is None or not bool((first_R < step).any()):
             return
         before = {name: b.clone() for name, b in self._stack.buffers.items()}
-        self._stack.measure_statistics(self._batches.plain())
+        self._stack.measure_statistics(self._batches.plain(), self._parts)
         for name, buffer in self._stack.buffers.items():
             begun = (first_R < step).view(-1, *[1] * (buffer.dim() - 1))
             buffer.copy_(torch.where(begun, buffer, before[name]))

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from ablate import rng
-from ablate.axis import Stacked, Step
+from ablate.axis import EVERY_RUN, Stacked, Step, sliced
 from ablate.nets.dropout import Dropout
 from ablate.regularize.label_smoothing import cross_entropy
 from ablate.train.fused import Fused, compiled, precision, right
@@ -151,23 +151,24 @@ class Stack:
     # -- evaluation --------------------------------------------------------------------------------
 
     @torch.no_grad()
-    def predict(self, x: Tensor, *, apart: bool = False) -> Tensor:
-        """Apply all networks in evaluation mode.
+    def predict(self, x: Tensor, runs: slice = EVERY_RUN, *, apart: bool = False) -> Tensor:
+        """Apply networks in evaluation mode.
 
         Args:
             x: Normalized images, [N, C, H, W].
-            apart: Whether each run has images of its own: x is [R, N, C, H, W].
+            runs: Whose networks.
+            apart: Whether each of these runs has images of its own: x is [R, N, C, H, W].
 
         Returns:
-            Logits [R, N, K].
+            Logits [R, N, K], of these runs.
         """
         if self._fused is not None:
-            state = self.buffers | self._rates
-            return self._fused.logits(self.parameters, state, x, apart=apart)
+            parameters, state = sliced(self.parameters, runs), self.buffers | self._rates
+            return self._fused.logits(parameters, sliced(state, runs), x, apart=apart)
         each = []
-        for r, module in enumerate(self._modules):
+        for place, r in enumerate(range(self.width)[runs]):
             with self._precision(), self._own_randomness(r):
-                each.append(module.eval()(x[r] if apart else x))
+                each.append(self._modules[r].eval()(x[place] if apart else x))
             self._take_back(r)
         return torch.stack(each)
 
@@ -195,8 +196,14 @@ class Stack:
         return bool(self._batch_norms())
 
     @torch.no_grad()
-    def measure_statistics(self, batches: Iterable[Tensor]) -> None:
-        """Take batch norm's running statistics anew, as plain means over batches [B, C, H, W].
+    def measure_statistics(
+        self, batches: Iterable[Tensor], parts: Sequence[slice] = (EVERY_RUN,)
+    ) -> None:
+        """Take batch norm's running statistics anew, as plain means over batches.
+
+        Args:
+            batches: Normalized images [B, C, H, W].
+            parts: The runs, as many at a time as memory allows.
 
         Source: Izmailov et al. 2018, arXiv:1803.05407, section 3.2.
         """
@@ -207,18 +214,19 @@ class Stack:
                 for norm in norms:
                     norm.momentum = 1 / number
                 self._begin(-number)
-                self._observe(x_BCHW)
+                for runs in parts:
+                    self._observe(x_BCHW, runs)
         finally:
             for norm, momentum in zip(norms, momenta, strict=True):
                 norm.momentum = momentum
 
-    def _observe(self, x_BCHW: Tensor) -> None:
+    def _observe(self, x_BCHW: Tensor, runs: slice) -> None:
         """Let a batch pass in training mode."""
         if self._fused is not None:
-            state = self.buffers | self._rates | self._keys
-            self._fused.observe(self.parameters, state, x_BCHW)
+            state = sliced(self.buffers | self._rates | self._keys, runs)
+            self._fused.observe(sliced(self.parameters, runs), state, x_BCHW)
             return
-        for r in range(self.width):
+        for r in range(self.width)[runs]:
             with self._own_randomness(r):
                 self.prepared(r).train()(x_BCHW)
             self._take_back(r)

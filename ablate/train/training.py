@@ -16,6 +16,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from ablate import environment
 from ablate.axis import Step, row
 from ablate.config import schema
 from ablate.data.tensors import Tensors
@@ -26,6 +27,7 @@ from ablate.train.batches import Batches
 from ablate.train.building import build_stack
 from ablate.train.course import Course
 from ablate.train.cuda_graph import Captured
+from ablate.train.footprint import Images, runs_at_once
 from ablate.train.scoring import Scores
 from ablate.train.update import Update
 
@@ -57,7 +59,10 @@ class Training:
         self.epoch_steps, self.steps = self.batches.epoch_steps, self.batches.steps
         self.step = 0
         self.update = Update(configs, self.stack, self.steps)
-        self.scores = Scores(self.stack, self.update, self.batches, data)
+        at_once = runs_at_once(
+            configs, Images.of(data), fused=self.stack.fused, memory=self._memory
+        )
+        self.scores = Scores(self.stack, self.update, self.batches, data, at_once)
         rates = [
             schedule.rates(c["schedule"], c["optimizer"]["lr"], self.steps, self.epoch_steps)
             for c in configs
@@ -82,6 +87,11 @@ class Training:
         self._captured = Captured() if captured else None
         self.seconds: list[float] = []
         self._spent = 0.0
+
+    @property
+    def _memory(self) -> int | None:
+        """The memory of the device in bytes, where it is a limit."""
+        return environment.cuda().memory if self.device.type == "cuda" else None
 
     # -- the way through training ------------------------------------------------------------------
 
