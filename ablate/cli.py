@@ -18,6 +18,7 @@ app = typer.Typer(
     add_completion=False,
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
+    context_settings={"help_option_names": ["-h", "--help"]},  # every command inherits these
     help="""
 Ablations of regularization: what did this dropout, norm, initializer, optimizer or schedule do to
 my network, and would I see it again with other seeds?
@@ -94,28 +95,47 @@ def run(context: typer.Context) -> None:
     raise typer.Exit(serve(context.args))
 
 
-@app.command(context_settings=_PASS_ON, options_metavar=_USAGE)
+_PLAN_HELP = """
+Show what `ablate run` would train with the same OVERRIDES, and train nothing.
+
+\b
+    ablate plan                                     one run: is it done, where is it recorded
+    ablate plan -m norm=none,batch 'seed=range(5)'  the arms of a grid, and their stacks
+    ablate plan +study=dropout_rate scale=full      a study at its published size
+    ablate plan -m dropout.dense=0,0.5 --measure    and how long it would take
+
+Arms and their seeds; the stacks that runs are trained in, and why; what has been finished.
+"""
+
+
+@app.command(context_settings=_PASS_ON, options_metavar=_USAGE, help=_PLAN_HELP)
 def plan(
     context: typer.Context,
     measure: Annotated[
         bool, typer.Option("--measure", help="also estimate time and memory, by a few steps")
     ] = False,
 ) -> None:
-    """Show what `ablate run` would train with the same OVERRIDES, and train nothing.
-
-    Arms and their seeds; the stacks that runs are trained in, and why; what has been finished.
-    """
+    """Show what would be trained."""
     from ablate.commands.plan import serve
 
     raise typer.Exit(serve(context.args, measure))
 
 
-@app.command()
+_SHOW_HELP = """
+Show the state of a sweep: finished, running, cut off, diverged, failed.
+
+\b
+    ablate show results                 every sweep, and why runs failed
+    ablate show results/digits-cnn --watch
+"""
+
+
+@app.command(help=_SHOW_HELP)
 def show(
     path: Annotated[str, typer.Argument(help="the folder of a run, a sweep, or any above")],
     watch: Annotated[bool, typer.Option("--watch", help="again and again, until Ctrl-C")] = False,
 ) -> None:
-    """Show the state of a sweep: finished, running, cut off, diverged, failed."""
+    """Show the state of a sweep."""
     from pathlib import Path
 
     from rich.console import Console
@@ -128,11 +148,20 @@ def show(
     raise typer.Exit(show_state(Path(path), Console()))
 
 
-@app.command()
+_STUDIES_HELP = """
+List the shipped studies: question, source, arms, and how many runs they train.
+
+\b
+    ablate studies
+    ablate studies --scale full         the number of runs at the published size
+"""
+
+
+@app.command(help=_STUDIES_HELP)
 def studies(
     scale: Annotated[str, typer.Option(help="whose cost is told: quick or full")] = "quick",
 ) -> None:
-    """List the shipped studies: question, source, arms, and how many runs they train."""
+    """List the shipped studies."""
     from rich.console import Console
 
     from ablate.commands.studies import show_studies
@@ -144,7 +173,21 @@ def studies(
     show_studies(Console(), scale)
 
 
-@app.command()
+_REPORT_HELP = """
+Write the comparison report of all runs below PATHS: pages, tables, figures, data.
+
+\b
+    ablate report results/digits-cnn
+    ablate report results/digits-cnn --metric test/loss --out seen
+    ablate report results/a results/b   two sweeps, compared with each other
+
+report.html is one file that needs no network; report.md reads in a repository; tables/ has
+CSV and LaTeX, figures/ SVG and PNG, frames/ parquet. An arm is named as the report names it:
+--baseline "dropout.dense=0.0 norm=none".
+"""
+
+
+@app.command(help=_REPORT_HELP)
 def report(
     paths: Annotated[list[str], typer.Argument(help="folders of sweeps, of runs, or any above")],
     baseline: Annotated[
@@ -157,18 +200,22 @@ def report(
         str | None, typer.Option(help="where to write it [default: report/ in the first path]")
     ] = None,
 ) -> None:
-    """Write the comparison report of all runs below PATHS: pages, tables, figures, data.
-
-    report.html is one file that needs no network; report.md reads in a repository; tables/ has
-    CSV and LaTeX, figures/ SVG and PNG, frames/ parquet. An arm is named as the report names it:
-    --baseline "dropout.dense=0.0 norm=none".
-    """
+    """Write the report of some runs."""
     from ablate.commands.report import serve
 
     serve(paths, baseline, metric, out)
 
 
-@app.command()
+_DATA_HELP = """
+Fetch a data set, if it is not there, and verify its files.
+
+\b
+    ablate data mnist
+    ablate data cifar10 --root /data
+"""
+
+
+@app.command(help=_DATA_HELP)
 def data(
     name: Annotated[
         str, typer.Argument(help="mnist, fashion_mnist, kmnist, cifar10, cifar100 or svhn")
@@ -178,7 +225,7 @@ def data(
         typer.Option(help="where its files lie [default: ABLATE_DATA, else the cache folder]"),
     ] = None,
 ) -> None:
-    """Fetch a data set, if it is not there, and verify its files."""
+    """Fetch and verify a data set."""
     from ablate.commands.data import fetch_and_verify
 
     raise typer.Exit(fetch_and_verify(name, root))
