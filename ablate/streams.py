@@ -17,6 +17,57 @@ from typing import Any
 _NAMES = ("stdout", "stderr")
 
 
+# Where a stream cannot encode a character of ours, this stands for it; others are escaped.
+_PLAIN = {
+    "\N{MINUS SIGN}": "-",
+    "\N{EN DASH}": "-",
+    "±": "+/-",
+    "…": "...",
+    "×": "x",
+    "·": "-",
+    "Δ": "delta",
+    "δ": "delta",
+    "α": "alpha",
+    "λ": "lambda",
+    "σ": "sigma",
+    "ρ": "rho",
+    "≥": ">=",
+    "≤": "<=",
+    "²": "^2",
+    "η": "eta",
+    "√": "sqrt",
+    "→": "->",
+    "←": "<-",
+}
+
+
+def encodable(text: str, encoding: str | None) -> str:
+    """Write a text with the characters that an encoding has.
+
+    Args:
+        text: The text.
+        encoding: Its name; None counts as UTF-8.
+
+    Returns:
+        The text itself if it can be encoded, else with plain forms such as ``+/-`` for ``±``.
+    """
+    encoding = encoding or "utf-8"
+    try:
+        text.encode(encoding)
+    except UnicodeEncodeError:
+        plain = "".join(_form(character, encoding) for character in text)
+        return plain.encode(encoding, "backslashreplace").decode(encoding)
+    return text
+
+
+def _form(character: str, encoding: str) -> str:
+    try:
+        character.encode(encoding)
+    except UnicodeEncodeError:
+        return _PLAIN.get(character, character)
+    return character
+
+
 class Outliving:
     """A text stream whose writes never fail; everything else is passed to the real stream.
 
@@ -33,11 +84,11 @@ class Outliving:
         return getattr(self._stream, name)
 
     def write(self, text: str) -> int:
-        """Write if possible; characters that the stream cannot encode are escaped."""
+        """Write if possible; characters that the stream cannot encode get plain forms."""
         try:
             self._stream.write(text)
         except UnicodeEncodeError as error:
-            self.write(text.encode(error.encoding, "backslashreplace").decode(error.encoding))
+            self.write(encodable(text, error.encoding))
         except (OSError, ValueError) as error:
             self._fail(error)
         return len(text)
