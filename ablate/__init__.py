@@ -10,7 +10,7 @@ from pathlib import Path
 from threading import Lock
 from typing import TYPE_CHECKING, Any
 
-from ablate.errors import AblateError
+from ablate.errors import AblateError, RunError
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -26,17 +26,19 @@ _ONE_AT_A_TIME = Lock()  # Hydra keeps its state in the process
 __all__ = ["AblateError", "evaluate", "inspect", "load", "load_model", "lr_find", "run"]
 
 
-def run(overrides: Sequence[str] = ()) -> Record:
+def run(overrides: Sequence[str] = (), *, check: bool = True) -> Record:
     """Train one run, as `ablate run` does, or return it if it has been trained.
 
     Args:
         overrides: As on the command line.
+        check: Whether a run that failed or diverged is an error. With False its record is returned;
+            its ``status`` and ``reason`` say what happened.
 
     Returns:
         The run's record, as in its record.json.
 
     Raises:
-        AblateError: The request is wrong; nothing was started.
+        AblateError: The request is wrong and nothing was started; or the run failed or diverged.
         KeyboardInterrupt: A stop was asked for; the same call goes on from there.
 
     Example:
@@ -61,6 +63,12 @@ def run(overrides: Sequence[str] = ()) -> Record:
         raise AblateError(outcome.stop.message)
     if found is None or outcome.stop is not None:
         raise KeyboardInterrupt
+    if check and found["status"] in ("failed", "diverged"):
+        place = outcome.runs[0].directory
+        raise RunError(
+            f"the run {found['status']}: {found['reason']} (its record is in {place};"
+            " ablate.run(..., check=False) returns it)"
+        )
     return found
 
 

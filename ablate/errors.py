@@ -34,6 +34,12 @@ class AblateError(Exception):
         return type(self), self.faults
 
 
+class RunError(AblateError):
+    """A run that was asked for failed or diverged; its record says why."""
+
+    status = 1
+
+
 class DiskFullError(AblateError):
     """A record could not be written for want of space; what is recorded stays."""
 
@@ -52,14 +58,22 @@ def raise_if_full(error: OSError) -> None:
         ) from error
 
 
-def nearest(word: str, legal: Iterable[str]) -> str:
+def nearest(word: str, legal: Iterable[str], cutoff: float = 0.6) -> str:
     """Name the closest legal word, as an ending of a sentence.
+
+    Args:
+        word: What was given.
+        legal: The legal words.
+        cutoff: How alike two words are that are close, from 0 to 1.
 
     Returns:
         ``"; did you mean 'relu'?"``, or nothing where no word is close.
     """
     words = list(legal)
-    close = get_close_matches(word, words, n=1) or get_close_matches(word.lower(), words, n=1)
+    close = [
+        *get_close_matches(word, words, 1, cutoff),
+        *get_close_matches(word.lower(), words, 1, cutoff),
+    ]
     return f"; did you mean '{close[0]}'?" if close else ""
 
 

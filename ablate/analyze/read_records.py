@@ -13,7 +13,7 @@ from typing import Any
 from ablate import record
 from ablate.analyze.run_measures import measure
 from ablate.config import schema
-from ablate.errors import AblateError, listed
+from ablate.errors import AblateError
 
 Paths = str | Path | Sequence[str | Path]
 
@@ -59,9 +59,10 @@ def gather(paths: Paths, target: float | None) -> Gathered:
     """
     named = [paths] if isinstance(paths, str | Path) else list(paths)
     folders = {folder.resolve(): folder for p in named for folder in record.find(Path(p))}
-    if not folders:
-        where = listed([str(path) for path in named]) if named else "an empty list"
-        raise AblateError(f"{where} holds no record: name the folder of a run or a sweep")
+    if not named:
+        raise AblateError("no path is given: name the folder of a run or a sweep")
+    if lost := [Path(p) for p in named if not folders or not Path(p).exists()]:
+        raise AblateError(*map(record.none_below, lost))
     gathered = Gathered()
     for folder in folders.values():
         try:

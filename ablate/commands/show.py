@@ -51,7 +51,7 @@ def watch_state(path: Path, console: Console) -> None:
 def _state_page(path: Path) -> tuple[Group, int]:
     folders = record.find(path)
     if not folders:
-        raise AblateError(f"{path} holds no record: name the folder of a run or a sweep")
+        raise AblateError(record.none_below(path))
     sweeps: dict[Path, Counter[str]] = {}
     wrong: list[Failure] = []
     lost = 0

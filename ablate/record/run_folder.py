@@ -6,6 +6,7 @@ import json
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from difflib import get_close_matches
 from pathlib import Path
 from typing import Any, Final
 
@@ -109,6 +110,18 @@ def standing(directory: Path) -> Standing | None:
 def has_ended(record: Record, rerun: str) -> bool:
     """Tell whether a recorded run has ended and `rerun` does not ask for it again."""
     return Standing(record["status"]).has_ended(rerun)
+
+
+def none_below(path: Path) -> str:
+    """Say that there is no record below a path, and which folder may have been meant."""
+    if path.exists():
+        return f"{path} holds no record: name the folder of a run or a sweep"
+    near_by = [*path.parent.glob(f"*/*/{RECORD}"), *Path("results").glob(f"*/*/{RECORD}")]
+    sweeps = {file.parents[1].name: file.parents[1] for file in near_by}
+    near = [str(sweeps[name]) for name in get_close_matches(path.name, sweeps, 1)]
+    some = near or sorted(map(str, sweeps.values()))[:3]
+    hint = f"; did you mean {listed(some)}?" if some else ""
+    return f"{path} is not there: name the folder of a run or a sweep{hint}"
 
 
 def find(path: Path) -> list[Path]:

@@ -183,7 +183,9 @@ def find(name: str) -> Path:
         raise AblateError(f"+study={name}: there is no such file")
     if name in shipped():
         return files.CONF / files.STUDIES / f"{name}.yaml"
-    hint = nearest(name, shipped())
+    beside = path.with_name(f"{path.name}.yaml") if path.name else path
+    near = nearest(name, shipped(), cutoff=0.7)
+    hint = f"; did you mean +study={beside}?" if beside.is_file() else near
     raise AblateError(
         f"+study={name}: there is no such study{hint}; `ablate studies` lists them; for a file of"
         " your own give its path (+study=path/to.yaml)"

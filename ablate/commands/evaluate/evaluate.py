@@ -152,8 +152,7 @@ def _checked(
         except AblateError as error:
             faults += error.faults
     if not records:
-        none = f"{path} holds no record: name the folder of a run or a sweep"
-        raise AblateError(*(faults or [none]))
+        raise AblateError(*(faults or [record.none_below(path)]))
     return records, faults
 
 
