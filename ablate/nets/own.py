@@ -1,6 +1,7 @@
 """What is the user's own: `model._target_=package.module.Class`, or a part of a shipped network.
 
-Further `model.*` values are passed to the constructor. Where its parameters include
+Further `model.*` values are passed to the constructor, those with a ``_target_`` of their own made
+first, as Hydra does it (with ``_partial_`` too). Where its parameters include
 ``in_channels``, ``image_size`` or ``num_classes``, they are filled in from the data. It maps images
 [B, C, H, W] to logits [B, K]. A dropout gets its rate, a norm its width, an activation nothing; and
 each the further values of its group.
@@ -8,7 +9,9 @@ each the further values of its group.
 
 from __future__ import annotations
 
+import dis
 import inspect
+import re
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -17,7 +20,7 @@ from torch import nn
 
 from ablate import rng
 from ablate.config.targets import locate
-from ablate.errors import AblateError
+from ablate.errors import AblateError, nearest
 from ablate.nets.dropout import with_own_dropout
 
 
@@ -44,15 +47,91 @@ def build(
     cls = _located(target, "model._target_")
     known = {"in_channels": shape[0], "image_size": shape[1], "num_classes": classes}
 
+    given = {k: _instantiated(v, f"model.{k}") for k, v in arguments(model).items()}
+
     def make() -> Any:
         asked = set(inspect.signature(cls).parameters)
         filled = {name: value for name, value in known.items() if name in asked}
-        built = cls(**(filled | arguments(model)))
+        built = cls(**(filled | given))
         _materialize(built, shape)
         return built
 
+    _require_used(cls, given, target)
     with rng.seeded(int(rng.stream(seed, "init"))):
-        return _made(make, target, "model._target_")
+        return _made(make, target, "model._target_", classes_hint(model, classes))
+
+
+def classes_hint(model: Mapping[str, Any], classes: int) -> str:
+    """Name the argument of the user's network that may be its number of classes.
+
+    Args:
+        model: The `model` part of a configuration.
+        classes: Number of classes K.
+
+    Returns:
+        The end of a sentence; nothing where ``num_classes`` is filled in, or nothing looks like it.
+    """
+    parameters = inspect.signature(locate(model["_target_"], "model._target_")).parameters
+    if "num_classes" in parameters:
+        return ""
+    names = [n for n in parameters if re.search("class|label|categor|out", n) and n not in model]
+    best = sorted(names, key=lambda name: "class" not in name)[:1]
+    return "".join(
+        f"; if {name} is its number of classes, give model.{name}={classes} (an argument called"
+        " num_classes is filled in)"
+        for name in best
+    )
+
+
+def _instantiated(value: Any, knob: str) -> Any:
+    """Make what an argument names by `_target_`, at any depth."""
+    if not (isinstance(value, dict | list) and "_target_" in repr(value)):
+        return value
+    from hydra.utils import instantiate  # a second, which few runs have use for
+
+    try:
+        return (
+            instantiate(value, _convert_="all")
+            if isinstance(value, dict)
+            else [_instantiated(inner, knob) for inner in value]
+        )
+    # It may raise anything, as the user's constructor itself.
+    except Exception as error:
+        raise AblateError(f"{knob} is not made: {str(error).splitlines()[0]}") from error
+
+
+def _require_used(cls: Any, given: Mapping[str, Any], target: str) -> None:
+    """Check that no argument ends in a ``**kwargs`` that the constructor never looks at.
+
+    Raises:
+        AblateError: One does; a misspelt knob would otherwise touch nothing.
+    """
+    parameters = inspect.signature(cls).parameters.values()
+    swallow = [p.name for p in parameters if p.kind is inspect.Parameter.VAR_KEYWORD]
+    named = [p.name for p in parameters if p.kind is not inspect.Parameter.VAR_KEYWORD]
+    lost = [name for name in given if name not in named]
+    if not swallow or not lost or swallow[0] in _names_read(cls):
+        return
+    raise AblateError(
+        *(
+            f"model.{name} touches nothing: {target} takes it into **{swallow[0]}, which it never"
+            f" reads{nearest(name, named)}"
+            for name in lost
+        )
+    )
+
+
+def _names_read(cls: Any) -> set[str]:
+    """List the names that a constructor's or function's code reads."""
+    code = getattr(getattr(cls, "__init__", cls) if inspect.isclass(cls) else cls, "__code__", None)
+    if code is None:  # not written in Python
+        return {p.name for p in inspect.signature(cls).parameters.values()}
+    found, codes = set[str](), [code]
+    while codes:
+        one = codes.pop()
+        found |= {i.argval for i in dis.get_instructions(one) if i.opname.startswith("LOAD")}
+        codes += [constant for constant in one.co_consts if inspect.iscode(constant)]
+    return {str(name) for name in found}
 
 
 def part(target: str, knob: str, *arguments: Any, **extra: Any) -> nn.Module:
@@ -78,13 +157,13 @@ def _located(target: str, knob: str) -> Any:
     return cls
 
 
-def _made(make: Callable[[], Any], target: str, knob: str) -> nn.Module:
+def _made(make: Callable[[], Any], target: str, knob: str, hint: str = "") -> nn.Module:
     try:
         built = make()
     # The user's constructor may raise anything.
     except Exception as error:
         raise AblateError(
-            f"{knob}={target} does not build: {type(error).__name__}: {error}"
+            f"{knob}={target} does not build: {type(error).__name__}: {error}{hint}"
         ) from error
     if not isinstance(built, nn.Module):
         raise AblateError(

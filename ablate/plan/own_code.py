@@ -37,6 +37,10 @@ def digests(config: Mapping[str, Any]) -> dict[str, str]:
     """Digest the files that define what is the user's own; a data set has a digest of its own."""
     own = schema.targets(config)
     found = {slot: source_digest(target) for slot, target in own.items() if slot != "data"}
+    if "model" in own:  # its arguments may name more
+        inside = schema.flatten(schema.arguments(config, "model"), "model.")
+        named = {n: v for n, v in inside.items() if n.endswith("._target_")}
+        found |= {name: source_digest(str(target)) for name, target in named.items()}
     return {slot: digest for slot, digest in found.items() if digest is not None}
 
 
@@ -131,6 +135,7 @@ def _try_network(
 ) -> str | None:
     import torch
 
+    from ablate.nets.own import classes_hint
     from ablate.train.batchable import unbatchable
 
     tried, named = _logits(config, network, x_BCHW), _named(config, *_IN_THE_NETWORK)
@@ -138,8 +143,9 @@ def _try_network(
         if isinstance(logits, torch.Tensor) and logits.shape == (2, classes):
             continue
         got = list(logits.shape) if isinstance(logits, torch.Tensor) else type(logits).__name__
+        hint = classes_hint(config["model"], classes) if "model" in schema.targets(config) else ""
         raise AblateError(
-            f"{named} gives {got} for 2 images in {mode}: logits [2, {classes}] are needed"
+            f"{named} gives {got} for 2 images in {mode}: logits [2, {classes}] are needed{hint}"
         )
     if not any(p.requires_grad for p in network.parameters()):
         raise AblateError(f"{named} has no parameter to train")
