@@ -9,6 +9,7 @@ import subprocess
 import sys
 import warnings
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import cache
 from importlib.metadata import PackageNotFoundError, version
@@ -59,6 +60,22 @@ def _has_driver() -> bool:
     except OSError:
         return sys.platform != "win32" and hasattr(ctypes.CDLL(None), "cuInit")  # preloaded
     return True
+
+
+@cache
+def memory() -> int:
+    """Tell how much memory this machine has, or this process's container, in bytes."""
+    limits = [os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")]
+    # Of control groups, version 2 and 1; a container sees its own at the root.
+    for file in ("memory.max", "memory/memory.limit_in_bytes"):
+        with suppress(OSError, ValueError):
+            limits.append(int(Path("/sys/fs/cgroup", file).read_text(encoding="ascii")))
+    return min(limits)
+
+
+def may_have_cuda(asked: str) -> bool:
+    """Tell whether a `device` may come out as a GPU, without asking torch."""
+    return asked != "cpu" and _has_driver()
 
 
 def lacks_cuda() -> list[str]:

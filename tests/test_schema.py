@@ -9,6 +9,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -177,7 +178,7 @@ def test_what_only_places_or_computes_a_run_is_no_result() -> None:
                 "slurm.partition",
                 "slurm.minutes",
             ),
-            *("slurm.cpus", "slurm.gpus", "slurm.memory", "design", "scale", "report"),
+            *("slurm.cpus", "slurm.gpus", "slurm.memory", "design", "max_runs", "scale", "report"),
         },
         "label": {"out", "name", "data.root"},
     }
@@ -234,11 +235,21 @@ def test_a_type_reads_as_words(type_: Type, text: str) -> None:
 
 
 @given(ANY)
-def test_a_number_is_finite_and_no_truth_value(value: Any) -> None:
-    admitted = Real().admits(value)
-    assert admitted == (
-        isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
-    )
+def test_a_number_is_no_truth_value_and_has_a_size_to_compute_with(value: Any) -> None:
+    number = isinstance(value, int | float) and not isinstance(value, bool)
+    assert Real().admits(value) == (number and (value == 0 or 1e-30 <= abs(value) <= 1e30))
+
+
+@pytest.mark.parametrize("value", [1e308, -1e308, 10**400, math.inf, math.nan, 5e-324, -1e-40])
+def test_a_number_that_single_precision_lacks_is_not_legal(value: float) -> None:
+    assert not Real().admits(value)
+
+
+def test_a_number_is_compared_with_an_open_bound_as_single_precision_rounds_it() -> None:
+    rate = Real(0, 1, open_high=True)
+    assert np.float32(0.99999999) == 1
+    assert not rate.admits(0.99999999)
+    assert rate.admits(0.9999999) == (np.float32(0.9999999) < 1)
 
 
 @given(st.integers(-5, 15), st.integers(0, 5), st.integers(5, 10))

@@ -19,7 +19,7 @@ from ablate.config import files, schema
 from ablate.config.settings import Settings, of_words
 from ablate.errors import AblateError, DiskFullError
 from ablate.plan.execution import stacks_of
-from ablate.plan.request import Request
+from ablate.plan.request import Request, name_of
 from ablate.plan.run import Run
 from ablate.plan.stacks import RunStack
 
@@ -100,7 +100,7 @@ def ask(settings: Settings, words: Words, contradictions: Callable[[Asked], list
     given = of_words(settings, words.overrides, beside=[*schema.BY_NAME, *files.groups()])
     faults = list(given.faults)
     requests = [
-        Request((*given.rest, *more), words.config_name, words.config_dir, words.multirun)
+        Request(_beside(given.rest, more), words.config_name, words.config_dir, words.multirun)
         for more in _split(words.arms, faults)
     ]
     runs = _planned(requests, faults)
@@ -124,6 +124,12 @@ def named(runs: Sequence[Run]) -> list[str]:
         name if many[name] == 1 else f"{name}, seed {seed}"
         for name, seed in zip(names, seeds, strict=True)
     ]
+
+
+def _beside(rest: Sequence[str], arm: Sequence[str]) -> tuple[str, ...]:
+    """Join the overrides of all arms with those of one, which win."""
+    own = {name_of(override) for override in arm}
+    return (*(override for override in rest if name_of(override) not in own), *arm)
 
 
 def _split(texts: Sequence[str], faults: list[str]) -> list[list[str]]:

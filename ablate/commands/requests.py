@@ -4,16 +4,19 @@ from __future__ import annotations
 
 import argparse
 import sys
+from collections import Counter
 from collections.abc import Sequence
+from typing import NoReturn
 
 from hydra._internal.utils import get_args_parser
 
 from ablate import data
+from ablate.errors import AblateError
 from ablate.launch.execute import execute
 from ablate.launch.hydra_adapter import hand_over
 from ablate.launch.outcome import Outcome
 from ablate.plan.planning import Plan, plan
-from ablate.plan.request import Request
+from ablate.plan.request import Request, name_of
 from ablate.plan.run import Run
 from ablate.study.comparison import plan_study, run_study
 
@@ -22,6 +25,11 @@ def parser(name: str) -> argparse.ArgumentParser:
     """Make Hydra's parser of flags and overrides, with the name of our command."""
     made: argparse.ArgumentParser = get_args_parser()
     made.prog = name
+
+    def refuse(message: str) -> NoReturn:
+        raise AblateError(f"{message}; `{name} --help` tells what it takes")
+
+    made.error = refuse  # type: ignore[method-assign]  # else argparse prints and exits itself
     return made
 
 
@@ -43,8 +51,11 @@ def planned(request: Request) -> list[Plan]:
     """
     data.forget()
     if request.study is not None:
-        return plan_study(request, whole=True).plans
-    return [plan(request, whole=True)]
+        plans = plan_study(request, whole=True).plans
+    else:
+        plans = [plan(request, whole=True)]
+    _note_repeats(request)
+    return plans
 
 
 def trained(request: Request) -> Outcome:
@@ -57,9 +68,11 @@ def trained(request: Request) -> Outcome:
     if request.study is not None:
         study = plan_study(request)
         _require_room(study.reported.runs)
+        _note_repeats(request)
         return run_study(study)
     made = plan(request)
     _require_room(made.runs)
+    _note_repeats(request)
     return hand_over(made) if made.hands_over else execute(made)
 
 
@@ -74,6 +87,15 @@ def _require_room(runs: Sequence[Run]) -> None:
     from ablate.report.write import FOLDER, require_room  # statistics take a second to import
 
     require_room(runs[-1].sweep / FOLDER)
+
+
+def _note_repeats(request: Request) -> None:
+    """Print to standard error which override holds where several set the same knob."""
+    names = [name_of(override) for override in request.overrides]
+    last = dict(zip(names, request.overrides, strict=True))
+    for name, count in Counter(names).items():
+        if count > 1:
+            print(f"ablate: {name} is set {count} times; {last[name]} holds", file=sys.stderr)
 
 
 def tell(outcome: Outcome) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import os
 import signal
 import sys
 
@@ -14,7 +15,7 @@ from ablate.commands.requests import parser, request_of, tell, trained
 from ablate.commands.run_table import show_run
 from ablate.commands.sweep_table import report_sweep, show_sweep
 from ablate.config import files
-from ablate.errors import AblateError
+from ablate.errors import AblateError, listed
 from ablate.launch.hydra_adapter import train
 from ablate.launch.interruption import INTERRUPTED
 from ablate.launch.outcome import Outcome
@@ -30,6 +31,8 @@ def serve(arguments: list[str]) -> int:
         AblateError: The request is wrong; nothing was started.
     """
     args = parser("ablate run").parse_intermixed_args(arguments)
+    if args.shell_completion:
+        _require_shell(args.overrides)
     if args.hydra_help or args.shell_completion:
         _hand_to_hydra(arguments)
         return 0
@@ -50,6 +53,19 @@ def serve(arguments: list[str]) -> int:
     tell(outcome)
     _show(request, outcome, Console())
     return outcome.status
+
+
+def _require_shell(words: list[str]) -> None:
+    """Check what follows `-sc`, which Hydra itself answers with a traceback."""
+    verbs, shells = ("install", "uninstall", "query"), ("bash", "fish", "zsh")
+    verb, _, shell = words[0].partition("=") if len(words) == 1 else ("", "", "")
+    if verb not in verbs or shell not in shells:
+        raise AblateError(
+            f"--shell-completion takes one of {listed(verbs)} with a shell ({listed(shells)}):"
+            ' eval "$(ablate run -sc install=bash)"'
+        )
+    if verb == "query" and "COMP_LINE" not in os.environ:
+        raise AblateError("--shell-completion query=... is for the shell itself, not for users")
 
 
 def _show(request: Request, outcome: Outcome, console: Console) -> None:

@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
-from ablate.config.types import Choice, Flag, Type
+from ablate.config.types import Choice, Flag, ListOf, Real, Text, Type, Whole
 from ablate.errors import listed, nearest
 
 Config = Mapping[str, Any]  # nested: config["optimizer"]["lr"]
@@ -79,7 +79,22 @@ class Knob:
             return None
         choices = [*self._choices, *self.words]
         hint = nearest(value, choices) if isinstance(value, str) else ""
-        return f"{self.name}={shown(value)} is not legal: it takes {self.legal}{hint}"
+        beyond = next((found for v in _each(value) if (found := self._beyond(v))), "")
+        return f"{self.name}={_brief(value)} is not legal: it takes {self.legal}{beyond}{hint}"
+
+    def _beyond(self, value: Any) -> str:
+        type_ = self.type.item if isinstance(self.type, ListOf) else self.type
+        return type_.beyond(value) if isinstance(type_, Real | Text | Whole) else ""
+
+
+def _each(value: Any) -> list[Any]:
+    return list(value) if isinstance(value, list | tuple) else [value]
+
+
+def _brief(value: Any, most: int = 200) -> str:
+    """Write a value as `shown` does, cut off where it is long."""
+    text = shown(value)
+    return text if len(text) <= most else f"{text[:most]}..."
 
 
 _NOT_TEXT = re.compile(r"[-+.]?\d[-+\d._eE]*|\[.*\]|true|false|null")  # unless it is quoted

@@ -4,12 +4,18 @@ from __future__ import annotations
 
 import math
 import re
+import struct
 from dataclasses import dataclass
 from typing import Any, Final
 
 from ablate.errors import listed
 
 LARGEST: Final = 2**63 - 1  # of a whole number
+
+# Training computes in single precision, which ends at 3.4e38 and 1.2e-38; the margin is for what
+# numbers are multiplied with. Beyond these, torch refuses a number, or takes it as 0.
+HUGE: Final = 1e30
+TINY: Final = 1e-30
 
 
 @dataclass(frozen=True)
@@ -20,6 +26,7 @@ class Real:
     high: float = math.inf
     open_low: bool = False
     open_high: bool = False
+    least: float = TINY  # of the sizes that are not 0
 
     def __str__(self) -> str:
         if self.low == -math.inf and self.high == math.inf:
@@ -33,11 +40,28 @@ class Real:
         """Tell whether the value is of this type and in range."""
         if isinstance(value, bool) or not isinstance(value, int | float):
             return False
-        if not math.isfinite(value):
+        if value != 0 and not self.least <= abs(value) <= HUGE:  # NaN too
             return False
-        above = value > self.low if self.open_low else value >= self.low
-        below = value < self.high if self.open_high else value <= self.high
-        return above and below
+        if not self.low <= value <= self.high:
+            return False
+        both = (value, _single(value))
+        above = not self.open_low or min(both) > self.low
+        return above and (not self.open_high or max(both) < self.high)
+
+    def beyond(self, value: Any) -> str:
+        """Say where the arithmetic ends, of a number that is too large or too small for it."""
+        if isinstance(value, bool) or not isinstance(value, int | float) or value == 0:
+            return ""
+        if HUGE < abs(value) < math.inf:
+            return f", up to {HUGE:g}"
+        small = abs(value) < self.least
+        return f", and none between 0 and {self.least:g}" if small else ""
+
+
+def _single(value: float) -> float:
+    """Round to single precision, in which 0.99999999 is 1."""
+    rounded: float = struct.unpack("f", struct.pack("f", value))[0]
+    return rounded
 
 
 @dataclass(frozen=True)
@@ -57,6 +81,10 @@ class Whole:
     def admits(self, value: Any) -> bool:
         """Tell whether the value is of this type and in range."""
         return type(value) is int and self.low <= value <= self.high
+
+    def beyond(self, value: Any) -> str:
+        """Say where the arithmetic ends, of a number that is too large for it."""
+        return ", below 2^63" if type(value) is int and value > self.high == LARGEST else ""
 
 
 @dataclass(frozen=True)
@@ -91,6 +119,7 @@ class Text:
 
     pattern: str = r".+"
     example: str = "text"
+    most: int | None = None  # bytes in UTF-8
 
     def __str__(self) -> str:
         return self.example
@@ -101,7 +130,14 @@ class Text:
             isinstance(value, str | int | float)
             and not isinstance(value, bool)
             and re.fullmatch(self.pattern, str(value)) is not None
+            and (self.most is None or len(str(value).encode()) <= self.most)
         )
+
+    def beyond(self, value: Any) -> str:
+        """Say how long a text may be, of one that is too long."""
+        if self.most is None or len(str(value).encode()) <= self.most:
+            return ""
+        return f", of at most {self.most} bytes"
 
 
 @dataclass(frozen=True)

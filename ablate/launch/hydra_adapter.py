@@ -16,10 +16,12 @@ from typing import Any
 from hydra.core.hydra_config import HydraConfig
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.utils import JobReturn, JobStatus, configure_log, run_job, setup_globals
+from hydra.errors import HydraException
 from hydra.types import HydraContext, TaskFunction
 from omegaconf import DictConfig, OmegaConf, open_dict
 
 from ablate import record
+from ablate.errors import AblateError
 from ablate.launch.execute import execute, outcome_of
 from ablate.launch.outcome import ASKED, Outcome, Stop
 from ablate.plan.compose import Composer, bare
@@ -28,7 +30,7 @@ from ablate.plan.planning import Plan, Planned, planned
 from ablate.plan.request import Request
 from ablate.plan.resolve import resolve
 from ablate.plan.run import Run
-from ablate.plan.session import hydra_session
+from ablate.plan.session import first_lines, hydra_session
 
 _SEARCHED: list[
     Run
@@ -47,7 +49,11 @@ class Stopped(KeyboardInterrupt):
 
 
 def hand_over(plan: Plan) -> Outcome:
-    """Let Hydra run a plan's jobs, with the sweeper and the launcher that its request names."""
+    """Let Hydra run a plan's jobs, with the sweeper and the launcher that its request names.
+
+    Raises:
+        AblateError: Hydra does not make the sweeper, the launcher or a callback.
+    """
     request, stop = plan.request, None
     _SEARCHED.clear()
     _run_of.cache_clear()  # the data may have changed since an earlier request, and keys with them
@@ -57,6 +63,8 @@ def hand_over(plan: Plan) -> Outcome:
             start(request.config_name, train, list(plan.sound), with_log_configuration=False)
         except KeyboardInterrupt as error:
             stop = error.stop if isinstance(error, Stopped) else ASKED
+        except (HydraException, ImportError) as error:  # of its plugins; a run records its own
+            raise AblateError(f"Hydra does not start: {first_lines(error, 1)}") from error
     if not request.searches:
         return outcome_of(plan, stop)
     standings = {run.directory: record.standing(run.directory) for run in _SEARCHED}

@@ -72,8 +72,8 @@ def resolved(contents: Contents) -> Contents:
     """
     if not _mentions(contents, "${") and not _mentions(contents, "???"):
         return dict(contents)
-    cfg = OmegaConf.create(contents)
     try:
+        cfg = OmegaConf.create(contents)
         for name in OmegaConf.missing_keys(cfg):
             OmegaConf.update(cfg, name, None)
         plain = OmegaConf.to_container(cfg, resolve=True)

@@ -6,10 +6,13 @@ terms; so mistakes are found here first, and reported in the user's terms.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
 from itertools import product
+from math import prod
+from typing import Any
 
 from hydra._internal.hydra import Hydra
 from hydra.core.override_parser.overrides_parser import OverridesParser
@@ -20,9 +23,11 @@ from omegaconf import DictConfig
 from ablate.config import schema
 from ablate.errors import AblateError, listed, nearest
 from ablate.plan.compose import bare, is_group
-from ablate.plan.overrides import is_interpolation, misplaced, slot_of, values_of
-from ablate.plan.request import Request
+from ablate.plan.overrides import count_of, is_interpolation, misplaced, slot_of, values_of
+from ablate.plan.request import Request, is_seed
 from ablate.plan.session import compose, first_lines
+
+_MOST = 4  # knobs in a hint
 
 Composed = Callable[[Sequence[str]], DictConfig]
 
@@ -52,17 +57,26 @@ def check(hydra: Hydra, request: Request, composed: Composed | None = None) -> C
         hydra: A session that finds the request's configurations.
         request: The request.
         composed: Composes a choice of options; by default Hydra does so anew each time.
+
+    Raises:
+        AblateError: The request names more runs than `max_runs`, or Hydra does not compose it.
     """
     composed = composed or partial(compose, hydra, request)
     checked = Checked()
-    parsed = list(_parsed(hydra, request.overrides, checked))
+    parsed = list(_parsed(hydra, _whole(request.overrides, checked), checked))
+    checked.faults += _swept_twice(parsed)
+    _require_few(parsed, request, checked)
     checked.slots = {slot for o in parsed if (slot := slot_of(o))}
     for slot in sorted(checked.slots):
         parsed = _with_own(parsed, slot, checked)
     chosen = [o for o in parsed if is_group(o) and _group_is_sound(hydra, o, request, checked)]
     checked.overrides = [str(o.input_line) for o in chosen]
+    choices = _choices(chosen)
+    settings = [str(o.input_line) for o in parsed if o.key_or_group.startswith("hydra.")]
     try:
-        bases = [composed(choice) for choice in _choices(chosen)]
+        bases = [composed(choice) for choice in choices]
+        if settings and not any(o.is_sweep_override() for o in parsed if o.is_hydra_override()):
+            composed([*choices[0], *settings])  # Hydra itself knows what they take
     except AblateError as error:
         raise AblateError(*checked.faults, *error.faults) from error
     checked.slots |= set.intersection(*(set(schema.targets(bare(base))) for base in bases))
@@ -83,6 +97,41 @@ def _choices(chosen: Sequence[Override]) -> list[list[str]]:
     return [list(choice) for choice in product(*lists)]
 
 
+def _swept_twice(parsed: Sequence[Override]) -> list[str]:
+    """List sweeps of a knob that is set again: the last would hold, and take a dimension away."""
+    given: dict[str, list[Override]] = {}
+    for override in parsed:
+        given.setdefault(override.key_or_group, []).append(override)
+    return [
+        f"{name} is set more than once ({' and '.join(str(o.input_line) for o in some)}): leave"
+        " out all but one"
+        for name, some in given.items()
+        if len(some) > 1 and any(o.is_sweep_override() for o in some)
+    ]
+
+
+def _require_few(parsed: Sequence[Override], request: Request, checked: Checked) -> None:
+    """Count the runs that a request names, before anything lists them.
+
+    Raises:
+        AblateError: They are more than `max_runs`.
+    """
+    swept = {str(o.input_line): o for o in parsed if o.is_discrete_sweep()}
+    counts = {text: count_of(o) for text, o in swept.items()}
+    factors = [count for text, count in counts.items() if not is_seed(swept[text].key_or_group)]
+    seeds = prod(count for text, count in counts.items() if is_seed(swept[text].key_or_group))
+    grid = request.design == "factorial"
+    runs = seeds * (prod(factors) if grid else 1 + sum(count - 1 for count in factors))
+    if request.searches:  # the sweeper decides how many of them it trains
+        runs = max(counts.values(), default=1)
+    if request.multirun and runs > request.max_runs:
+        raise AblateError(
+            *checked.faults,
+            f"{' '.join(swept)}: that is {runs:,} runs, more than max_runs={request.max_runs}:"
+            " name fewer values, or raise max_runs",
+        )
+
+
 def explicit_name(name: str) -> str:
     """Name the knob that an override sets; a group counts as its option's knob, or as itself."""
     return f"{name}.name" if f"{name}.name" in schema.BY_NAME else name
@@ -91,23 +140,66 @@ def explicit_name(name: str) -> str:
 # -- one override ----------------------------------------------------------------------------------
 
 
+def _whole(overrides: Sequence[str], checked: Checked) -> list[str]:
+    """Leave out overrides that the shell split at a space, as in ``seed=1, 2``, and say so."""
+    whole: list[str] = []
+    for text in overrides:
+        before = whole[-1] if whole else ""
+        if "=" in text or not before.endswith((",", "[", "{", "(")):
+            whole.append(text)
+            continue
+        whole[-1] = f"{before} {text}"
+    for text in whole:
+        if text not in overrides:
+            joined = re.sub(r"(?<=[,\[{(]) ", "", text)
+            checked.faults.append(
+                f"'{text}' came in several words, since the shell splits at a space: write"
+                f" '{joined}'"
+            )
+    return [text for text in whole if text in overrides]
+
+
 def _parsed(hydra: Hydra, overrides: Sequence[str], checked: Checked) -> Iterator[Override]:
     parser = OverridesParser.create(config_loader=hydra.config_loader)
     for text in overrides:
+        if not _is_utf8(text):
+            checked.faults.append(f"{text!a} is not UTF-8: write it in that encoding")
+            continue
         try:
             override = replace(parser.parse_override(text), config_loader=hydra.config_loader)
             if not override.key_or_group:
                 raise HydraException("there is no name")
-            if override.is_discrete_sweep() and not values_of(override):
+            if override.is_discrete_sweep() and not count_of(override):
                 raise HydraException("it names no value")
-        except HydraException as error:
-            reason = first_lines(error, 1).partition(" expecting ")[0]
-            quoted = "; quote such a character: \"name='é'\"" if "token" in reason else ""
+        except (HydraException, ValueError, RecursionError) as error:
             checked.faults.append(
-                f"'{text}' is no override: it takes knob=value or group=option ({reason}{quoted})"
+                f"'{_cut(text)}' is no override: it takes knob=value or group=option"
+                f" ({_reason(error)})"
             )
         else:
             yield override
+
+
+def _reason(error: Exception) -> str:
+    """Say why Hydra's parser refuses a text."""
+    if isinstance(error, RecursionError):
+        return "its brackets are nested too deeply"
+    reason = _cut(first_lines(error, 1).partition(" expecting ")[0])
+    odd = re.search(r"token recognition error at: '([^\w\s]|[^\x00-\x7f])", reason)
+    return f"{reason}; quote such a character: \"name='{odd[1]}'\"" if odd else reason
+
+
+def _is_utf8(text: str) -> bool:
+    """Tell whether a text can be written; Python reads other bytes as lone surrogates."""
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
+def _cut(text: str, most: int = 200) -> str:
+    return text if len(text) <= most else f"{text[:most]}..."
 
 
 def _with_own(parsed: list[Override], slot: str, checked: Checked) -> list[Override]:
@@ -134,7 +226,11 @@ def _with_own(parsed: list[Override], slot: str, checked: Checked) -> list[Overr
 def _group_is_sound(hydra: Hydra, override: Override, request: Request, checked: Checked) -> bool:
     group = override.key_or_group
     if group.startswith("hydra/"):
-        return True
+        if override.is_sweep_override():
+            checked.faults.append(
+                f"{override.input_line} names several values: a setting of Hydra's own takes one"
+            )
+        return not override.is_sweep_override()
     if override.is_delete():
         checked.faults.append(f"{override.input_line}: the group {group} cannot be left out")
         return False
@@ -148,11 +244,20 @@ def _group_is_sound(hydra: Hydra, override: Override, request: Request, checked:
         if str(value) not in options:
             checked.faults.append(
                 f"{group}={schema.shown(value)} is not legal: {group} is one of"
-                f" {listed(options)}{nearest(str(value), options)}"
+                f" {listed(options)}{nearest(str(value), options)}{_knobs_for(group, value)}"
             )
             sound = False
     checked.explicit.add(explicit_name(group))
     return sound
+
+
+def _knobs_for(group: str, value: Any) -> str:
+    """Name the knobs of a group that a number may have been meant for."""
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        return ""
+    inside = [k for k in schema.KNOBS if k.group == group and k.fault(value) is None]
+    names = [f"{knob.name}={schema.shown(value)}" for knob in inside[:_MOST]]
+    return f"; a number belongs to a knob of it: {listed(names)}" if names else ""
 
 
 def _value_is_sound(

@@ -2,13 +2,31 @@
 
 from __future__ import annotations
 
+import re
+from math import ceil
 from typing import Any
 
-from hydra.core.override_parser.types import Override, QuotedString
+from hydra.core.override_parser.types import Override, QuotedString, RangeSweep
+from hydra.core.plugins import Plugins
 from omegaconf import DictConfig, OmegaConf
 
 from ablate.config import files, schema
 from ablate.errors import listed, nearest
+
+
+def count_of(override: Override) -> int:
+    """Count the values that an override names, without listing them: a range may name billions.
+
+    Raises:
+        ValueError: A range has no step.
+    """
+    sweep = override.value()
+    if not isinstance(sweep, RangeSweep):
+        return len(values_of(override))
+    start, stop, step = sweep.start or 0, sweep.stop or 0, sweep.step
+    if not step:
+        raise ValueError("a range needs a step that is not 0")
+    return max(0, ceil((stop - start) / step))
 
 
 def values_of(override: Override) -> list[Any]:
@@ -53,13 +71,13 @@ def misplaced(base: DictConfig, override: Override, argument: bool) -> str | Non
     """
     name = override.key_or_group
     if name.split(".")[0] == "hydra":
-        return _moves_records(override)
+        return _decided_here(override)
     if override.is_delete():
         return f"{override.input_line}: a knob cannot be left out; set it to a value"
     if _exists(base, name):
         if name in schema.BY_NAME and name.endswith(".name"):
             group = name.partition(".")[0]
-            value = override.get_value_element_as_str()
+            value = str(override.input_line).partition("=")[2]
             return f"{override.input_line}: write {group}={value}, which also sets its defaults"
         if name not in schema.BY_NAME and OmegaConf.is_dict(OmegaConf.select(base, name)):
             return _not_a_knob(name)
@@ -79,7 +97,15 @@ def misplaced(base: DictConfig, override: Override, argument: bool) -> str | Non
     )
 
 
-def _moves_records(override: Override) -> str | None:
+def _decided_here(override: Override) -> str | None:
+    """Say which of Hydra's own settings are not the user's to set."""
+    if override.is_sweep_override():
+        return f"{override.input_line} names several values: a setting of Hydra's own takes one"
+    plugin = re.fullmatch(r"hydra\.(launcher|sweeper)\._target_", override.key_or_group)
+    if plugin and override.value() not in Plugins.instance().class_name_to_class:
+        return f"{override.input_line} is no plugin of Hydra's: choose with hydra/{plugin[1]}=NAME"
+    if override.key_or_group == "hydra.mode":
+        return f"{override.input_line}: it is `ablate run -m` for a multirun, else one run"
     if override.key_or_group.split(".")[1:2] in (["run"], ["sweep"]):
         return f"{override.input_line}: a run lies in out/name/key; set out or name instead"
     if override.key_or_group == "hydra.output_subdir":
@@ -94,6 +120,9 @@ def _not_a_knob(name: str) -> str:
         return "a study is asked for with a plus: +study=NAME"
     group, _, rest = name.partition(".")
     inside = [k for k in schema.BY_NAME if k.startswith(f"{group}.") and not k.endswith(".name")]
+    if rest.endswith("_target_") and name not in schema.BY_NAME:
+        own = [f"{slot}._target_" for slot in schema.SLOTS]
+        return f"there is no knob {name}: what may be of your own is {listed(own)}"
     if group in files.groups() or inside:
         hint = nearest(name, inside)
         if rest:

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from ablate.config import files
+
 Overrides = tuple[str, ...]
 
 
@@ -69,6 +71,12 @@ class Request:
     def design(self) -> str:
         """The design, which chooses the cells of a grid."""
         return self._last("design") or "factorial"
+
+    @property
+    def max_runs(self) -> int:
+        """How many runs it may name."""
+        given = self._last("max_runs") or ""
+        return int(files.top()["max_runs"]) if not given.isdecimal() else int(given) or 1
 
     @property
     def is_single(self) -> bool:

@@ -18,9 +18,9 @@ from ablate.config.types import ListOf, Real, Text
 from ablate.data.fetch import DownloadError
 from ablate.errors import AblateError
 from ablate.nets.gains import gain_of
-from ablate.plan import checks, data_checks, own_code
+from ablate.plan import checks, data_checks, memory, own_code
 from ablate.plan.compose import Contents, resolved
-from ablate.plan.run import Run, key, sweep_name
+from ablate.plan.run import Run, images_of, key, sweep_name
 
 
 def resolve(contents: Contents, explicit: Set[str], earlier: Sequence[str] = ()) -> Run:
@@ -53,10 +53,12 @@ def resolve(contents: Contents, explicit: Set[str], earlier: Sequence[str] = ())
     assert facts is not None, "a data set that does not read is a fault"
     config = _canonical(config, facts)
     shape, classes = data_checks.shape_of(config, facts), len(facts.classes)
+    sizes = data_checks.sizes(config, facts)
+    if found := memory.too_large(config, images_of(config, shape, classes, sizes)):
+        raise AblateError(*found)
     alone = own_code.try_out(config, shape, classes)
     data_checks.check_newton(config, shape, classes)
     identity = key(config, facts.digest, own_code.digests(config))
-    sizes = data_checks.sizes(config, facts)
     return Run(config, facts.digest, identity, shape, classes, sizes, alone)
 
 
@@ -144,7 +146,7 @@ def _one_form(knob: schema.Knob, value: Any) -> Any:
         return str(value)
     if isinstance(knob.type, ListOf) and isinstance(knob.type.item, Real):
         many = [float(v) for v in value] if isinstance(value, list) else float(value)
-        if isinstance(many, list) and many and len(set(many)) == 1:
+        if knob.type.or_one and isinstance(many, list) and many and len(set(many)) == 1:
             return many[0]
         return many
     return value

@@ -43,9 +43,8 @@ class Run:
 
     @property
     def images(self) -> Images:
-        """Its images, as far as memory goes; those of a user's own data set may be float32."""
-        own = self.config["data"]["name"] == "custom"
-        return Images(self.shape, self.classes, self.sizes, pixel=4 if own else 1)
+        """Its images, as far as memory goes."""
+        return images_of(self.config, self.shape, self.classes, self.sizes)
 
     @property
     def sweep(self) -> Path:
@@ -66,6 +65,13 @@ class Run:
     def only_tunes(self) -> bool:
         """Whether it only tunes a study's knobs for an arm, and is not reported."""
         return self.study is None and self.arm is not None
+
+
+def images_of(
+    config: Mapping[str, Any], shape: tuple[int, int, int], classes: int, sizes: Sizes
+) -> Images:
+    """Describe images as far as memory goes; those of a user's own data set may be float32."""
+    return Images(shape, classes, sizes, pixel=4 if config["data"]["name"] == "custom" else 1)
 
 
 def key(config: Mapping[str, Any], digest: str, code: Mapping[str, str] | None = None) -> str:

@@ -47,7 +47,8 @@ MODEL: Final = (
     ),
     Knob(
         "model.depth",
-        ListOf(Whole(1), or_one=True),
+        # A plan lists every layer; the deepest in print have 10,000 (Xiao et al. 2018).
+        ListOf(Whole(1, 10_000), or_one=True),
         "vgg: convolutions of a stage, one number or one for each stage; resnet: layers in all,"
         " 6n + 2 (20, 32, ...), or 9 for the small and fast one",
         unit="layers",
@@ -60,7 +61,7 @@ MODEL: Final = (
         unit="units",
     ),
     Knob("model.kernel_size", Whole(1), "height and width of the kernels", unit="pixels"),
-    Knob("model.stride", Whole(1), "stride of the convolutions", unit="pixels"),
+    Knob("model.stride", Whole(1, 2**16), "stride of the convolutions", unit="pixels"),
     Knob(
         "model.padding",
         Whole(0),

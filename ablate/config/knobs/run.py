@@ -203,6 +203,13 @@ EXECUTION: Final = (
         source="Box, Hunter & Hunter 2005, chapter 5",
     ),
     Knob(
+        "max_runs",
+        Whole(1),
+        "runs that a request may name: a slip such as `seed=range(0,1000000000)` is refused",
+        role="execution",
+        unit="runs",
+    ),
+    Knob(
         "scale",
         Choice(SCALES),
         "how large a study is: minutes on a laptop, or the published setting",
@@ -214,7 +221,7 @@ EXECUTION: Final = (
         "where SLURM runs a stack",
         null="the cluster's default",
     ),
-    _slurm("minutes", Whole(1), "time limit of a stack", unit="minutes"),
+    _slurm("minutes", Whole(1, 10**6), "time limit of a stack", unit="minutes"),
     _slurm("cpus", Whole(1), "cores a stack", unit="cores"),
     _slurm("gpus", Whole(0), "GPUs a stack", unit="GPUs"),
     _slurm("memory", Whole(1), "memory a stack", unit="GB"),
@@ -229,6 +236,7 @@ EXECUTION: Final = (
         Text(
             r"(?!published$)(?!\.)[^/\\\x00]+",
             "a folder's name (no slash, no dot in front, not published)",
+            most=200,  # file systems end at 255, and a study's tuning adds to it
         ),
         "folder of the sweep below out",
         role="label",

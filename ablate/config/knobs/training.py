@@ -87,7 +87,7 @@ OPTIMIZER: Final = (
     ),
     Knob(
         "optimizer.history",
-        Whole(1),
+        Whole(1, 1000),  # torch makes a list of so many at once
         "steps from which the curvature is estimated",
         unit="iterations",
     ),
@@ -173,7 +173,7 @@ SCHEDULE: Final = (
     _rate_knob("power", Real(0, open_low=True), "exponent of the share of training that is left"),
     _rate_knob(
         "cycles",
-        Whole(1),
+        Whole(1, 10**6),  # a table holds them
         "cycles in all",
         unit="cycles",
     ),
@@ -281,7 +281,7 @@ REGULARIZE: Final = (
     ),
     _method(
         "input_noise",
-        Real(0),
+        Real(0, least=1e-6),  # beside a pixel of size 1, single precision rounds the rest away
         "standard deviation of normal noise on the normalized pixels",
         source="Bishop 1995, Neural Computation 7(1)",
     ),
@@ -368,6 +368,8 @@ def _strength(name: str, help_: str, unit: str, source: str = "", *, type_: Real
     )
 
 
+# What is less is lost where single precision rounds a pixel, and changes nothing.
+_ANGLE, _CHANGE = 1e-3, 1e-4
 _PIXELS = "pixels; below 1 a fraction of the side"
 AUGMENT: Final = (
     _strength("shift", "largest shift both ways; black enters", _PIXELS),
@@ -388,19 +390,37 @@ AUGMENT: Final = (
         _PIXELS,
         "Krizhevsky et al. 2012; He et al. 2016, section 4.2",
     ),
-    _strength("rotate", "largest rotation both ways", "degrees", type_=Real(0, 180)),
+    _strength("rotate", "largest rotation both ways", "degrees", type_=Real(0, 180, least=_ANGLE)),
     _strength(
-        "scale", "largest relative change of size", "fraction", type_=Real(0, 1, open_high=True)
+        "scale",
+        "largest relative change of size",
+        "fraction",
+        type_=Real(0, 1, open_high=True, least=_CHANGE),
     ),
-    _strength("shear", "largest shear both ways", "degrees", type_=Real(0, 90, open_high=True)),
+    _strength(
+        "shear",
+        "largest shear both ways",
+        "degrees",
+        type_=Real(0, 90, open_high=True, least=_ANGLE),
+    ),
     _strength(
         "cutout",
         "side of a square that is blanked",
         _PIXELS,
         "DeVries & Taylor 2017, arXiv:1708.04552",
     ),
-    _strength("brightness", "largest relative change of brightness", "fraction", type_=Real(0, 1)),
-    _strength("contrast", "largest relative change of contrast", "fraction", type_=Real(0, 1)),
+    _strength(
+        "brightness",
+        "largest relative change of brightness",
+        "fraction",
+        type_=Real(0, 1, least=_CHANGE),
+    ),
+    _strength(
+        "contrast",
+        "largest relative change of contrast",
+        "fraction",
+        type_=Real(0, 1, least=_CHANGE),
+    ),
     Knob(
         "augment.test_views",
         Whole(1),
