@@ -17,11 +17,13 @@ import pytest
 from PIL import Image
 from scipy import stats
 
+from ablate import streams
 from ablate.errors import AblateError
 from ablate.plan.request import Request
 from ablate.report import command_lines, escape, pages, write
 from ablate.report.compare import compare
 from ablate.report.figures import style
+from ablate.report.terminal import show_comparison
 from tests import reports
 from tests.asking import runs_of
 from tests.reports import ALIKE, BASE, LESS, brief, run, write_arms
@@ -359,3 +361,61 @@ def test_numbers_of_a_logarithmic_axis_have_room(highest, ticks):
     shown = {round(tick, 9) for tick in axes.get_yticks()}
     assert ticks <= shown
     assert len([tick for tick in shown if 0.01 <= tick <= highest]) <= 10
+
+
+# -- narrow and plain terminals --------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("width", [20, 30, 40, 50])
+def test_a_narrow_terminal_keeps_arms_and_whole_numbers(tmp_path, width):
+    write_arms(tmp_path, {"plain": BASE, "with less": LESS})
+    told = reports.terminal(show_comparison, compare([tmp_path], brief=True), width=width)
+    # (0.1 + 0.12 + 0.11 + 0.13) / 4 = 0.115, and (0.08 + 0.104 + 0.088 + 0.115) / 4 = 0.09675.
+    for text in ("plain", "with less", "11.50 ±", "9.68 ±", "\u22121.8", "n: 4"):
+        assert told.count(text) >= 1, text
+
+
+def test_a_wide_terminal_keeps_the_table(tmp_path):
+    write_arms(tmp_path, {"plain": BASE, "less": LESS})
+    told = reports.terminal(show_comparison, compare([tmp_path], brief=True), width=80)
+    assert max(map(len, told.splitlines())) <= 80
+    assert "n: 4" not in told
+
+
+@pytest.mark.parametrize(
+    ("encoding", "written"),
+    [
+        ("ascii", "delta +/-1.5 -0.2 ..."),
+        ("latin-1", "delta ±1.5 -0.2 ..."),
+        ("utf-8", "Δ ±1.5 \u22120.2 …"),
+    ],
+)
+def test_a_sign_that_an_encoding_lacks_gets_a_plain_form(encoding, written):
+    signs = "Δ ±1.5 \u22120.2 …"
+    assert streams.encodable(signs, encoding) == written
+    stream = io.TextIOWrapper(io.BytesIO(), encoding=encoding)
+    outliving = streams.Outliving(stream)
+    outliving.write(signs + "\n")
+    outliving.flush()
+    assert stream.buffer.getvalue().decode(encoding) == written + "\n"
+    assert streams.encodable("猫", encoding).encode(encoding)
+
+
+# -- what is compared ------------------------------------------------------------------------------
+
+
+def test_two_studies_together_say_that_claims_are_not_judged(tmp_path):
+    for rate, name in enumerate(("one", "two")):
+        for seed, error in enumerate(BASE):
+            made = {"metrics": reports.metrics(error), "study": name, "arm": "plain"}
+            write_run(tmp_path / name, {"seed": seed, "dropout.dense": rate / 2}, **made)
+    asked = compare([tmp_path / "one", tmp_path / "two"])
+    (note,) = (note for note in asked.notes if "judged" in note)
+    assert note.startswith("runs of several folders are compared here: the claims of one, two are")
+    assert "arms are compared by test/error" in note
+
+
+def test_a_path_that_is_not_there_is_told_beside_one_that_is(tmp_path):
+    write_arms(tmp_path / "sweep", {"plain": BASE, "less": LESS})
+    with pytest.raises(AblateError, match=r"sweeq is not there: .* did you mean .*/sweep\?"):
+        compare([tmp_path / "sweep", tmp_path / "sweeq"])

@@ -68,6 +68,21 @@ class Bare(nn.Module):
     def forward(self, x):
         return torch.zeros(len(x), 10)
 
+class Made(nn.Module):
+    def __init__(self, num_classes, act=None, layer=nn.Linear, **rest):
+        super().__init__()
+        self.act, self.layer = act or nn.ReLU(), layer(64, num_classes)
+    def forward(self, x):
+        return self.layer(self.act(x.flatten(1)))
+
+class Thousand(Good):
+    def __init__(self, n_classes=1000):
+        super().__init__(n_classes)
+
+class NeedsClasses(Good):
+    def __init__(self, n_classes):
+        super().__init__(n_classes)
+
 class NoModule:
     pass
 
@@ -160,6 +175,17 @@ WRONG_NAMES = {
     "hydra.run.dir=x": "a run lies in out/name/key; set out or name instead",
     "hydra.sweep.subdir=x": "a run lies in out/name/key; set out or name instead",
     "hydra.job.chdir=true": "paths are relative to where the command was called",
+    "hydra.nosuch=1": "Could not override 'hydra.nosuch'",
+    "hydra.mode=MULTIRUN": "it is `ablate run -m` for a multirun",
+    "hydra/launcher=basic,ablate": "a setting of Hydra's own takes one",
+    "hydra.job.num=0,1": "a setting of Hydra's own takes one",
+    "hydra.searchpath=x": "hydra.searchpath must be a list of strings",
+    "hydra.job.num=a": "Error merging override hydra.job.num=a",
+    "hydra.launcher._target_=nosuch.X": "is no plugin of Hydra's: choose with hydra/launcher=NAME",
+    "data.name=a,b": "write data=a,b, which also sets its defaults",
+    "init.name=choice(1,2)": "write init=choice(1,2), which also sets its defaults",
+    "optimizer._target_=torch.optim.SGD": "what may be of your own is data._target_,",
+    "dropout=0.5": "a number belongs to a knob of it: dropout.input=0.5, dropout.conv=0.5",
 }
 
 WRONG_VALUES = {
@@ -209,6 +235,17 @@ WRONG_VALUES = {
     "name=a/b": "name=a/b is not legal",
     "name=..": "name=.. is not legal",
     "name=": "name= is not legal",
+    "optimizer.weight_decay=1e308": "it takes a number ≥ 0, up to 1e+30",
+    "init.bias=-1e308": "it takes a number, up to 1e+30",
+    f"optimizer.lr={10**400}": "it takes a number > 0, up to 1e+30",
+    "regularize.cutmix=1e308": "it takes a number ≥ 0, up to 1e+30",
+    "augment.rotate=5e-324": "it takes a number in [0, 180], and none between 0 and 0.001",
+    "dropout.conv=[0.1,5e-324]": "and none between 0 and 1e-30",
+    "dropout.dense=0.99999999": "it takes a number in [0, 1)",
+    f"seeds.order={2**63}": "it takes a whole number ≥ 0 or null, below 2^63",
+    f"augment.test_views={2**63}": "it takes a whole number ≥ 1, below 2^63",
+    f"model.stride={2**63 - 1}": "it takes a whole number from 1 to 65536",
+    f"name={'x' * 300}": "or null, of at most 200 bytes",
     "out=null": "out=null is not legal: it takes a directory",
     "out=": "out= is not legal: it takes a directory",
 }
@@ -268,6 +305,107 @@ def test_a_reference_is_checked_like_a_value(override: str, said: str) -> None:
 def test_a_broken_override_is_refused_as_it_was_written(override: str) -> None:
     (fault,) = refused(override)
     assert WRONG_GRAMMAR[override] in fault
+
+
+@pytest.mark.parametrize("words", [["seed=1,", "2"], ["seed=1,", "2,", "3"], ["seed=[1,", "2]"]])
+def test_an_override_that_the_shell_split_is_told_to_be_joined(words: list[str]) -> None:
+    (fault,) = refused(*words, multirun=True)
+    assert f"'{' '.join(words)}' came in several words" in fault
+    assert f"write '{''.join(words)}'" in fault
+
+
+def test_bytes_that_are_no_utf8_are_refused_before_they_name_a_folder() -> None:
+    (fault,) = refused("name=" + b"a\xff".decode(errors="surrogateescape"))
+    assert fault == "'name=a\\udcff' is not UTF-8: write it in that encoding"
+
+
+# -- requests that are too large -------------------------------------------------------------------
+
+TOO_MANY = {
+    "seed=range(0,1000000000)": "that is 1,000,000,000 runs, more than max_runs=100000",
+    "seed=range(0,1,1e-9)": "that is 1,000,000,000 runs",
+    # 1,001 times 1,001; and one at a time, the first of each and 1,001 others.
+    "optimizer.lr=range(1,1002) epochs=range(1,1002)": "that is 1,002,001 runs",
+    "design=one_at_a_time epochs=range(1,1002) norm=none,batch max_runs=1001": "is 1,002 runs",
+    "seed=0,1,2 max_runs=2": "seed=0,1,2: that is 3 runs, more than max_runs=2",
+    "seed=range(0,1,0)": "a range needs a step that is not 0",
+}
+
+
+@pytest.mark.parametrize("request_", TOO_MANY)
+def test_runs_are_counted_before_they_are_listed(request_: str) -> None:
+    (fault,) = refused(*request_.split(), multirun=True)
+    assert TOO_MANY[request_] in fault
+
+
+TOO_LARGE = {
+    f"model=vgg model.depth={2**63 - 1}": "it takes a whole number from 1 to 10000",
+    "model=vgg model.depth=3000000": "it takes a whole number from 1 to 10000",
+    # Weights of 64 to a million units and back, six numbers of four bytes each.
+    f"model=mlp model.hidden=[{10**9}]": "a run needs about 2,369",
+    "model=mlp model.hidden=[1000000,1000000]": "take a smaller network (model=...)",
+    "model.kernel_size=20001": "take a smaller network (model=...)",
+    f"model=resnet model.width={2**63 - 1}": "take a smaller network (model=...)",
+    f"epochs={2**63 - 1}": "most of it for the rates of every step",
+    "optimizer=newton model=mlp model.hidden=[1000000]": "most of it for the Hessian",
+}
+
+
+@pytest.mark.parametrize("request_", TOO_LARGE)
+def test_a_run_that_no_machine_holds_is_refused_by_arithmetic(request_: str) -> None:
+    (fault,) = refused(*request_.split())
+    assert TOO_LARGE[request_] in fault
+
+
+def test_a_cluster_may_have_more_memory_than_this_machine() -> None:
+    assert planned("launch=slurm", "model=mlp", "model.hidden=[1000000,1000000]").key
+
+
+# -- overrides that are given twice ----------------------------------------------------------------
+
+
+def test_a_sweep_that_another_override_would_replace_is_refused() -> None:
+    (fault,) = refused("norm=none,batch", "dropout.dense=0,0.5", "dropout.dense=0", multirun=True)
+    assert fault.startswith("dropout.dense is set more than once (dropout.dense=0,0.5 and")
+
+
+def test_the_last_of_two_values_holds_and_that_is_told(capsys: pytest.CaptureFixture[str]) -> None:
+    assert planned("seed=1", "epochs=2", "seed=3").config["seed"] == 3
+    assert capsys.readouterr().err == "ablate: seed is set 2 times; seed=3 holds\n"
+
+
+def test_a_single_milestone_stays_a_list() -> None:
+    run = planned("schedule=multistep", "schedule.milestones=[0.5]")
+    assert run.config["schedule"]["milestones"] == [0.5]
+
+
+# -- what is the user's own ------------------------------------------------------------------------
+
+
+def test_an_argument_with_a_target_is_made_as_hydra_does() -> None:
+    from ablate.nets.build import build
+
+    partial = "model.layer={_target_:torch.nn.Linear,_partial_:true,bias:false}"
+    overrides = ("model._target_=asked_nets.Made", "model.act._target_=torch.nn.Tanh", partial)
+    run = planned(*overrides)
+    network = build(run.config, run.shape, run.classes)
+    assert isinstance(network.act, torch.nn.Tanh)
+    assert network.layer.bias is None
+    (fault,) = refused("model._target_=asked_nets.Made", "model.act._target_=torch.nn.Tahn")
+    assert "model.act is not made: Error locating target 'torch.nn.Tahn'" in fault
+
+
+def test_an_argument_that_the_constructor_ignores_is_refused() -> None:
+    (fault,) = refused("model._target_=asked_nets.Made", "model.layr=3")
+    assert fault.startswith("model.layr touches nothing: asked_nets.Made takes it into **rest")
+    assert fault.endswith("did you mean 'layer'?")
+
+
+@pytest.mark.parametrize("target", ["asked_nets.Thousand", "asked_nets.NeedsClasses"])
+def test_an_argument_that_is_the_number_of_classes_is_named(target: str) -> None:
+    (fault,) = refused(f"model._target_={target}")
+    assert "if n_classes is its number of classes, give model.n_classes=10" in fault
+    assert planned(f"model._target_={target}", "model.n_classes=10").key
 
 
 # -- values that do not go together ----------------------------------------------------------------
@@ -941,6 +1079,8 @@ TAKE_OVERRIDES = ("run", "plan", "lr-find", "inspect")
     ("arguments", "said"),
     [
         ("--help", "Commands:"),
+        ("run -h", "OVERRIDES are Hydra's"),
+        ("run model=mlp -mh", "OVERRIDES are Hydra's"),
         ("run --help", "OVERRIDES are Hydra's"),
         ("data --help", "verify its files"),
         *((f"{name} --help", f"ablate {name} [OPTIONS] [OVERRIDES]...") for name in TAKE_OVERRIDES),

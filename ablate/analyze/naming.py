@@ -8,13 +8,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from functools import cache
-from typing import Any
+from typing import Any, Final
 
 from ablate.config import files, schema
 from ablate.config.types import ListOf, Real
 
 Flat = Mapping[str, Any]  # a resolved config by dotted names
-Rank = tuple[bool, tuple[tuple[int, float, str], ...]]
+Place = tuple[int, tuple[float, ...], str]
+Rank = tuple[bool, tuple[Place, ...]]
 
 ONLY_ARM = "all runs"  # its name where nothing varies
 
@@ -131,19 +132,23 @@ def ranks(flat: Sequence[Flat]) -> list[Rank]:
     wanted = told(flat)
     found = []
     for one in flat:
-        places = tuple(_place(name, one[name]) if name in one else (0, 0.0, "") for name in wanted)
+        places = tuple(_place(name, one[name]) if name in one else _REST for name in wanted)
         found.append((any(place[0] > 1 for place in places), places))
     return found
 
 
-def _place(name: str, value: Any) -> tuple[int, float, str]:
+_REST: Final[Place] = (0, (), "")
+
+
+def _place(name: str, value: Any) -> Place:
     knob = schema.BY_NAME.get(name)
     if knob is not None and knob.off is not schema.UNSET and value == knob.off:
-        return (0, 0.0, "")
+        return _REST
     state = 1 if name in _defaults() and value == _defaults()[name] else 2
-    if isinstance(value, int | float):
-        return (state, float(value), "")
-    return (state, 0.0, schema.shown(value))
+    numbers = value if isinstance(value, list | tuple) else [value]
+    if numbers and all(isinstance(number, int | float) for number in numbers):
+        return (state, tuple(float(number) for number in numbers), "")
+    return (state, (), schema.shown(value))
 
 
 @cache

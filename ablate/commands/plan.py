@@ -11,6 +11,7 @@ from rich.table import Table
 
 from ablate import environment
 from ablate.analyze import naming
+from ablate.commands.printing import folders
 from ablate.commands.requests import parser, planned, request_of
 from ablate.config import schema
 from ablate.plan.execution import Execution, execution
@@ -56,7 +57,7 @@ def show_plan(
     ended = {run.key: _state(plans, run) for run in runs}
     counts = Counter(ended.values())
     arms = _arms(runs)
-    table = Table("arm", "seeds", title=escape(f"{len(ended)} runs in {runs[0].sweep}"))
+    table = Table("arm", "seeds", title=escape(f"{len(ended)} runs in {folders(runs)}"))
     table.title_justify = "left"
     for arm, members in arms.items():
         table.add_row(escape(arm), ranges(sorted({run.config["seed"] for run in members})))

@@ -86,7 +86,7 @@ def _require_room(runs: Sequence[Run]) -> None:
         return
     from ablate.report.write import FOLDER, require_room  # statistics take a second to import
 
-    require_room(runs[-1].sweep / FOLDER)
+    require_room(runs[0].sweep / FOLDER)
 
 
 def _note_repeats(request: Request) -> None:

@@ -9,7 +9,7 @@ from rich.console import Console, Group
 from rich.markup import escape
 from rich.table import Table
 
-from ablate.commands.printing import say
+from ablate.commands.printing import folders, say
 from ablate.errors import AblateError
 from ablate.launch.outcome import Outcome
 from ablate.plan.run import Run
@@ -30,7 +30,7 @@ def show_sweep(outcome: Outcome, console: Console) -> None:
     ended = [run for run in begun if _status(outcome, run) == "finished"]
     count = len({run.key for run in told})
     many = "run" if count == 1 else "runs"
-    console.print(f"{told[0].sweep}: {count} {many}", markup=False, highlight=False)
+    console.print(f"{folders(told)}: {count} {many}", markup=False, highlight=False)
     if ended:
         from ablate.report.compare import compare  # statistics take a second to import
         from ablate.report.terminal import show_comparison
@@ -43,8 +43,8 @@ def show_sweep(outcome: Outcome, console: Console) -> None:
     wrong = _wrong(outcome, [*_failed_tuning(outcome), *told])
     console.print(Group(*failures(wrong)))
     if ended and not told[0].config["report"]:
-        place = shlex.quote(str(told[0].sweep))
-        console.print(f"the full report: ablate report {place}", markup=False, highlight=False)
+        places = shlex.join(dict.fromkeys(str(run.sweep) for run in told))
+        say(console, f"the full report: ablate report {places}")
 
 
 def report_sweep(runs: Sequence[Run], console: Console) -> None:

@@ -7,6 +7,7 @@ Nothing is trained here, and torch is loaded only if there is something left to 
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
@@ -31,6 +32,8 @@ from ablate.plan.run import Run
 from ablate.plan.session import compose, hydra_session
 from ablate.plan.stacks import RunStack
 from ablate.record import Standing
+
+_MANY = 2000  # runs that take seconds to plan
 
 
 @dataclass(frozen=True)
@@ -108,9 +111,9 @@ def plan(request: Request, *, whole: bool = False) -> Plan:
         DownloadError: A data set is missing and could not be downloaded.
     """
     with hydra_session(request) as hydra:
-        sound, wanted = _wanted(hydra, request)
+        sound, wanted, count = _wanted(hydra, request)
         composer = Composer(partial(compose, hydra, request))
-        cells = _resolved(wanted, composer, named=not request.is_single)
+        cells = _resolved(_followed(wanted, count), composer, named=not request.is_single)
     return planned(request, cells, sound=sound, whole=whole)
 
 
@@ -164,7 +167,9 @@ def _resolved(wanted: Iterator[_Wanted], composer: Composer, named: bool) -> lis
     """Resolve all cells; report each fault once and, if `named`, the cells that have it."""
     found: list[Planned] = []
     places: dict[str, list[Cell]] = {}
+    lines = set[str]()
     for one in wanted:
+        lines.add(one.cell.place)
         for fault in one.faults:
             places.setdefault(fault, [])
         try:
@@ -183,14 +188,33 @@ def _resolved(wanted: Iterator[_Wanted], composer: Composer, named: bool) -> lis
             hydra = composer.hydra_part(one.cell.overrides)
             found.append(Planned(run, one.cell.overrides, contents, hydra, len(found)))
     if places:
-        raise AblateError(*(f"{fault}{_where(some)}" for fault, some in places.items()))
+        raise AblateError(*(f"{fault}{_where(some, len(lines))}" for fault, some in places.items()))
     return found
 
 
-def _where(cells: Sequence[Cell], most: int = 3) -> str:
-    """Say which cells have a fault: by their line in a file, or by their overrides."""
+def _followed(wanted: Iterator[_Wanted], count: int) -> Iterator[_Wanted]:
+    """Show on standard error how far planning is, where it takes more than moments."""
+    if count < _MANY:
+        return wanted
+    from tqdm import tqdm
+
+    if not sys.stderr.isatty():
+        print(f"planning {count:,} runs", file=sys.stderr)
+    return iter(tqdm(wanted, "planning", count, leave=False, disable=None, unit=" runs"))
+
+
+def _where(cells: Sequence[Cell], lines: int, most: int = 3) -> str:
+    """Say which cells have a fault: by their line in a file, or by their overrides.
+
+    Args:
+        cells: They.
+        lines: How many lines all cells of the request have in the file.
+        most: How many are named.
+    """
     if not cells:
         return ""
+    if 1 < lines == len({cell.place for cell in cells}):  # no line of an arm is to blame
+        return f" (in every arm of {cells[0].place.rpartition(', line ')[0]})"
     distinct = list(dict.fromkeys(cell.place or " ".join(cell.overrides) for cell in cells))
     more = f" and {len(distinct) - most} more" if len(distinct) > most else ""
     many = "" if len(distinct) == 1 else "s"
@@ -201,20 +225,21 @@ def _where(cells: Sequence[Cell], most: int = 3) -> str:
 # -- cells -----------------------------------------------------------------------------------------
 
 
-def _wanted(hydra: Hydra, request: Request) -> tuple[Overrides, Iterator[_Wanted]]:
-    """Check a request's overrides; return the sound ones, and the cells to resolve."""
+def _wanted(hydra: Hydra, request: Request) -> tuple[Overrides, Iterator[_Wanted], int]:
+    """Check a request's overrides; return the sound ones, and the cells to resolve, counted."""
     if request.cells is not None:
-        return (), _listed(hydra, request, request.cells)
+        return (), _listed(hydra, request, request.cells), len(request.cells)
     checked = check(hydra, request)
     checked.faults += _out_of_place(request, checked)
     if request.design == "factorial":
-        return tuple(checked.overrides), _of_grid(hydra, request, checked)
+        combinations = _combinations(hydra, request, checked.overrides)
+        return tuple(checked.overrides), _of_grid(combinations, checked), len(combinations)
     if not request.multirun:
         raise AblateError(f"design={request.design} needs a grid: use `ablate run -m`")
     if checked.faults:
         raise AblateError(*checked.faults)
     cells = _of_design(hydra, request, checked)
-    return tuple(checked.overrides), _listed(hydra, request, cells)
+    return tuple(checked.overrides), _listed(hydra, request, cells), len(cells)
 
 
 def _out_of_place(request: Request, checked: Checked) -> list[str]:
@@ -229,9 +254,9 @@ def _out_of_place(request: Request, checked: Checked) -> list[str]:
     return faults
 
 
-def _of_grid(hydra: Hydra, request: Request, checked: Checked) -> Iterator[_Wanted]:
+def _of_grid(combinations: Sequence[Sequence[str]], checked: Checked) -> Iterator[_Wanted]:
     """List the cells of a grid; their overrides were checked once, for all cells."""
-    for overrides in _combinations(hydra, request, checked.overrides):
+    for overrides in combinations:
         yield _Wanted(Cell(tuple(overrides)), checked.explicit, checked.faults, alike=True)
 
 

@@ -61,7 +61,7 @@ def completed(asked: Question, runs: pd.DataFrame) -> tuple[Question, list[str]]
     """
     found = _study_of(runs)
     if found is None or asked.claims:
-        return asked, []
+        return asked, _unjudged(asked, runs)
     study = _question_of(found)
     notes = [f"not measured after training: {fault}" for fault in found.unmeasured]
     there = metrics_of(runs[runs["status"] == "finished"])
@@ -78,6 +78,20 @@ def completed(asked: Question, runs: pd.DataFrame) -> tuple[Question, list[str]]
         note = f"the study's claims are against {study.baseline}: they are not judged here"
         return replace(whole, claims=()), [*notes, *([note] if study.claims else [])]
     return whole, notes
+
+
+def _unjudged(asked: Question, runs: pd.DataFrame) -> list[str]:
+    """Note that a study's claims are not judged together with other runs."""
+    studies = [str(name) for name in runs["study"].dropna().unique()]
+    folders = {str(Path(path).parent) for path in runs["path"]}
+    if asked.claims or not studies or len(folders) == 1:
+        return []
+    whose = f"the claims of {', '.join(studies)} are not judged"
+    metric = asked.metric or PRIMARY
+    return [
+        f"runs of several folders are compared here: {whose}, and arms are compared by {metric}"
+        " (--metric names another); `ablate report` of one study alone judges its claims"
+    ]
 
 
 def _was_not_measured(metric: str, there: Sequence[str]) -> bool:

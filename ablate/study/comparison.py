@@ -82,6 +82,7 @@ def plan_study(request: Request, *, whole: bool = False) -> StudyPlan:
     request = replace(request, overrides=own, multirun=True)
     found = read_study(name, scale)
     _require_free(found, own)
+    _require_few(found, request)
     tuning = None
     if found.tuning is not None:
         tuning = _planned(found, request, of_tuning(found, own), whole)
@@ -194,6 +195,23 @@ def _require_free(study: Study, overrides: Sequence[str]) -> None:
     ]
     if faults:
         raise AblateError(*faults)
+
+
+def _require_few(study: Study, request: Request) -> None:
+    """Count a study's runs before anything lists them.
+
+    Raises:
+        AblateError: They are more than `max_runs`.
+    """
+    runs = sum(len(study.seeds_of(arm)) for arm in study.arms)
+    if study.tuning is not None:
+        settings = [math.prod(map(len, study.grid_of(arm).values())) for arm in study.arms]
+        runs += sum(settings) * len(study.tuning.seeds)
+    if runs > request.max_runs:
+        raise AblateError(
+            f"{study.file}: that is {runs:,} runs, more than max_runs={request.max_runs}: take"
+            " fewer seeds, arms or tuned values, or raise max_runs"
+        )
 
 
 def _sweeps(override: str) -> bool:

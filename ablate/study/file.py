@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
@@ -25,6 +26,7 @@ _KEYS = (
 )
 _DECIDED = {"seed": "use seeds: for that", "name": "a study has the name of its file"}
 _NEEDED = ("question", "source", "seeds", "claims")
+_MOST = 100_000  # seeds, or arms of a design: more are a slip, and would not fit into memory
 _OF_AN_ARM = ("set", "seeds", "tune")
 T = TypeVar("T")
 
@@ -126,7 +128,9 @@ class _Reader:
     def _fault(self, path: str, what: str) -> None:
         while path and path not in self.lines:
             path = path.rpartition(".")[0]
-        self.faults.append(f"{self.file}, line {self.lines.get(path, 1)}: {what}")
+        # People count claims from 1; a path counts them from 0.
+        told = re.sub(r"^claims\.(\d+)\.", lambda number: f"claim {int(number[1]) + 1}: ", what)
+        self.faults.append(f"{self.file}, line {self.lines.get(path, 1)}: {told}")
 
     # -- values ------------------------------------------------------------------------------------
 
@@ -173,11 +177,13 @@ class _Reader:
     def _seeds(self, path: str, value: Any) -> tuple[int, ...]:
         if isinstance(value, dict):
             return self._at_scale(path, value, self._seeds) or (0, 1)
-        if isinstance(value, int) and not isinstance(value, bool) and value > 0:
+        if isinstance(value, int) and not isinstance(value, bool) and 0 < value <= _MOST:
             return tuple(range(value))
         sound = isinstance(value, list) and value and all(type(v) is int and v >= 0 for v in value)
         if not sound or len(set(value)) < len(value):
-            self._fault(path, f"{path} is a number of seeds, or a list of different ones")
+            self._fault(
+                path, f"{path} is a number of seeds up to {_MOST}, or a list of different ones"
+            )
             return (0, 1)
         return tuple(value)
 
@@ -213,6 +219,8 @@ class _Reader:
             listed_ = {n: read_values(f"factors.{n}", v, self._fault) for n, v in parts.items()}
         else:
             listed_ = {n: self._overrides(f"ingredients.{n}", v) for n, v in parts.items()}
+        if math.prod(map(len, listed_.values())) > _MOST and design == "factorial":
+            self._fault(wanted, f"design={design} makes more than {_MOST} arms of these {wanted}")
         if self.faults:
             return ()
         made = getattr(designs, str(design))(listed_)
