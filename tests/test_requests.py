@@ -361,6 +361,23 @@ def test_a_cluster_may_have_more_memory_than_this_machine() -> None:
     assert planned("launch=slurm", "model=mlp", "model.hidden=[1000000,1000000]").key
 
 
+def test_a_studys_runs_are_counted_before_they_are_listed(here: Path) -> None:
+    arms = "arms: {a: [], b: [norm=batch]}"
+    claim = "claims: [{claim: it helps, arm: b, direction: lower}]"
+    (here / "mine.yaml").write_text(f"question: q\nsource: s\nseeds: 60000\n{arms}\n{claim}\n")
+    (fault,) = refused("+study=mine.yaml")
+    assert fault.startswith("mine.yaml: that is 120,000 runs, more than max_runs=100000")
+    (fault,) = refused("+study=mine")
+    assert "did you mean +study=mine.yaml?" in fault
+
+
+def test_an_override_that_no_study_takes_is_not_blamed_on_lines_of_its_file() -> None:
+    (fault,) = refused("+study=digits", "seeds=3")
+    assert fault.startswith("seeds is a group of knobs: name one of seeds.init")
+    assert " (in every arm of " in fault
+    assert "line" not in fault
+
+
 # -- overrides that are given twice ----------------------------------------------------------------
 
 

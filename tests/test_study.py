@@ -146,7 +146,7 @@ WRONG: dict[str, tuple[dict[str, Any], str]] = {
     ),
     "a margin of spread that is no ratio": (
         claims({"statistic": "spread", "margin": 0.01}),
-        "claims.0.margin=0.01 is not legal: it takes a number > 1",
+        "claim 1: margin=0.01 is not legal: it takes a number > 1",
     ),
     "a wrong statistic": (
         claims({"statistic": "sd"}),

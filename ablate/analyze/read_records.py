@@ -60,7 +60,7 @@ def gather(paths: Paths, target: float | None) -> Gathered:
     named = [paths] if isinstance(paths, str | Path) else list(paths)
     folders = {folder.resolve(): folder for p in named for folder in record.find(Path(p))}
     if not named:
-        raise AblateError("no path is given: name the folder of a run or a sweep")
+        raise AblateError("the list of paths is empty: name the folder of a run or a sweep")
     if lost := [Path(p) for p in named if not folders or not Path(p).exists()]:
         raise AblateError(*map(record.none_below, lost))
     gathered = Gathered()

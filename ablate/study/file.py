@@ -182,7 +182,8 @@ class _Reader:
         sound = isinstance(value, list) and value and all(type(v) is int and v >= 0 for v in value)
         if not sound or len(set(value)) < len(value):
             self._fault(
-                path, f"{path} is a number of seeds up to {_MOST}, or a list of different ones"
+                path,
+                f"{path} is a number of seeds, or a list of different ones (at most {_MOST:,})",
             )
             return (0, 1)
         return tuple(value)
