@@ -35,16 +35,16 @@ def show_sweep(outcome: Outcome, console: Console) -> None:
         from ablate.report.compare import compare  # statistics take a second to import
         from ablate.report.terminal import show_comparison
 
-        folders = list(dict.fromkeys(run.directory for run in begun))
+        places = list(dict.fromkeys(run.directory for run in begun))
         try:
-            show_comparison(compare(folders, brief=True), console)
+            show_comparison(compare(places, brief=True), console)
         except AblateError as error:  # no run has a finite number to compare, say
             say(console, f"no comparison: {'; '.join(error.faults)}")
     wrong = _wrong(outcome, [*_failed_tuning(outcome), *told])
     console.print(Group(*failures(wrong)))
     if ended and not told[0].config["report"]:
-        places = shlex.join(dict.fromkeys(str(run.sweep) for run in told))
-        say(console, f"the full report: ablate report {places}")
+        sweeps = shlex.join(dict.fromkeys(str(run.sweep) for run in told))
+        say(console, f"the full report: ablate report {sweeps}")
 
 
 def report_sweep(runs: Sequence[Run], console: Console) -> None:
