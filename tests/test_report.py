@@ -15,9 +15,11 @@ import numpy as np
 import pandas as pd
 import pytest
 from PIL import Image
+from rich.table import Table
 from scipy import stats
 
 from ablate import streams
+from ablate.commands import printing
 from ablate.errors import AblateError
 from ablate.plan.request import Request
 from ablate.report import command_lines, escape, pages, write
@@ -373,6 +375,17 @@ def test_a_narrow_terminal_keeps_arms_and_whole_numbers(tmp_path, width):
     # (0.1 + 0.12 + 0.11 + 0.13) / 4 = 0.115, and (0.08 + 0.104 + 0.088 + 0.115) / 4 = 0.09675.
     for text in ("plain", "with less", "11.50 ±", "9.68 ±", "\u22121.8", "n: 4"):
         assert told.count(text) >= 1, text
+
+
+def test_a_table_of_a_command_cuts_no_word_either():
+    def made():
+        table = Table("arm", "test", title="a sweep")
+        table.add_row("dropout.dense=0.125", "12.25 %")
+        return table
+
+    assert "\u2502" in reports.terminal(printing.show_table, made(), width=40)
+    told = reports.terminal(printing.show_table, made(), width=20)
+    assert told == "a sweep\narm: dropout.dense=0.125\n  test: 12.25 %\n"
 
 
 def test_a_wide_terminal_keeps_the_table(tmp_path):

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from rich.console import Console
 from rich.table import Table
 
+from ablate.commands.printing import show_table
 from ablate.launch.estimate import costs
 from ablate.plan.execution import Execution
 from ablate.plan.stacks import RunStack
@@ -28,7 +29,7 @@ def show_estimate(stacks: Sequence[RunStack], how: Execution, console: Console) 
             f"{minutes:.1f}",
             f"{cost.memory / 2**20:,.0f} MiB",
         )
-    console.print(table)
+    show_table(table, console)
     console.print(
         f"about {total / how.workers:.1f} minutes of training with {how.workers} at once;"
         " peak memory is for one process, including torch itself",

@@ -11,7 +11,7 @@ from rich.table import Table
 
 from ablate import environment
 from ablate.analyze import naming
-from ablate.commands.printing import folders
+from ablate.commands.printing import folders, show_table
 from ablate.commands.requests import parser, planned, request_of
 from ablate.config import schema
 from ablate.plan.execution import Execution, execution
@@ -61,7 +61,7 @@ def show_plan(
     table.title_justify = "left"
     for arm, members in arms.items():
         table.add_row(escape(arm), ranges(sorted({run.config["seed"] for run in members})))
-    console.print(table)
+    show_table(table, console)
     plan = Table("stacks", "runs each", "applied", "graph", "why", title=how, title_justify="left")
     same = _varied_graph(stacks)
     groups: dict[tuple[str, ...], list[int]] = {}
@@ -72,7 +72,7 @@ def show_plan(
     for (applied, graph, why), sizes in groups.items():
         each = str(sizes[0]) if len(set(sizes)) == 1 else f"{min(sizes)} to {max(sizes)}"
         plan.add_row(str(len(sizes)), each, applied, escape(graph), escape(why))
-    console.print(plan)
+    show_table(plan, console)
     if told := _memory(stacks):
         console.print(told, highlight=False)
     state = ", ".join(f"{count} {status}" for status, count in sorted(counts.items()))

@@ -5,15 +5,44 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from rich.console import Console
+from rich.measure import Measurement
+from rich.table import Table
 
 from ablate.metrics import Unit
 from ablate.plan.run import Run
 from ablate.report.formatting import NONE, written
 
+_WIDE = 10_000  # columns of a terminal that cuts nothing
+
 
 def say(console: Console, text: str) -> None:
     """Print text without markup or line breaks: a user's name may look like markup."""
     console.print(text, markup=False, highlight=False, soft_wrap=True)
+
+
+def show_table(table: Table, console: Console) -> None:
+    """Print a table; on a terminal too narrow for its words, a block of lines for each row."""
+    wide = console.options.update(max_width=_WIDE)
+    if Measurement.get(console, wide, table).minimum <= console.width:
+        console.print(table)
+        return
+    if table.title:
+        console.print(table.title, soft_wrap=True)
+    for first, *others in zip(*(column.cells for column in table.columns), strict=True):
+        head = f"{table.columns[0].header}: " if table.columns[0].header else ""
+        console.print(f"{head}{first}", style="bold", highlight=False, soft_wrap=True)
+        for column, cell in zip(table.columns[1:], others, strict=True):
+            if cell:
+                console.print(f"  {column.header}: {cell}", highlight=False, soft_wrap=True)
+    if table.caption:
+        console.print(table.caption, soft_wrap=True)
+
+
+def folding(table: Table) -> Table:
+    """Have a table fold words that are too long, rather than cut them off."""
+    for column in table.columns:
+        column.overflow = "fold"
+    return table
 
 
 def folders(runs: Iterable[Run], most: int = 3) -> str:

@@ -6,7 +6,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from ablate.commands.printing import in_unit, say
+from ablate.commands.printing import in_unit, say, show_table
 from ablate.metrics import SPLITS, metric_of
 from ablate.plan.run import Run
 from ablate.record import Record
@@ -24,7 +24,7 @@ def show_run(run: Run, record: Record, console: Console) -> None:
     """
     status = record["status"]
     if status == "finished":
-        console.print(_table(record))
+        show_table(_table(record), console)
         for name, value in record["metrics"].items():
             if name.startswith("acted/") and value == 0:
                 knob = f"regularize.{name.removeprefix('acted/')}"

@@ -13,7 +13,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from ablate import record, streams
-from ablate.commands.printing import say
+from ablate.commands.printing import folding, say
 from ablate.commands.sweep_table import Failure, failures
 from ablate.errors import AblateError
 
@@ -75,7 +75,7 @@ def _state_page(path: Path) -> tuple[Group, int]:
     table = Table("sweep", *kinds, title=escape(str(path)), title_justify="left")
     for sweep, counts in sweeps.items():
         table.add_row(escape(str(sweep)), *(str(counts[kind]) for kind in kinds))
-    page = Group(table, *failures(wrong), *_without_weights(lost))
+    page = Group(folding(table), *failures(wrong), *_without_weights(lost))
     return page, 0 if kinds == ["finished"] else 1
 
 

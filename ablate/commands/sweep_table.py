@@ -9,7 +9,7 @@ from rich.console import Console, Group
 from rich.markup import escape
 from rich.table import Table
 
-from ablate.commands.printing import folders, say
+from ablate.commands.printing import folders, folding, say
 from ablate.errors import AblateError
 from ablate.launch.outcome import Outcome
 from ablate.plan.run import Run
@@ -99,4 +99,4 @@ def failures(wrong: Sequence[Failure]) -> list[Table | str]:
     kinds = {status for status, _, _ in wrong} & {"failed", "diverged"}
     again = " or ".join(f"rerun={kind}" for kind in sorted(kinds))
     more = [f"run.log in each folder tells more; {again} trains them again"] if again else []
-    return [table, *more]
+    return [folding(table), *more]

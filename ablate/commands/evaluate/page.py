@@ -11,7 +11,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from ablate.commands.printing import in_unit, say
+from ablate.commands.printing import in_unit, say, show_table
 from ablate.metrics import FRACTION, LOSS, metric_of
 
 if TYPE_CHECKING:
@@ -62,7 +62,7 @@ def _show_run(found: Evaluation, console: Console) -> None:
         tempered = f"temperature {row['calibration/temperature']:.2f}"
         error = in_unit(row["plain/error"], FRACTION)
         table.add_row(tempered, error, *_cells(row, "calibration/after", ("loss", "ece", "brier")))
-    console.print(table)
+    show_table(table, console)
     for line in (*_sub_networks(row), *_curves(found.frames)):
         console.print(line, markup=False, highlight=False)
 
@@ -129,7 +129,7 @@ def _show_arms(found: Evaluation, console: Console) -> None:
         cells = [str(len(part)), *(_cell(name, part[name].mean()) for name in heads)]
         cells += [_cell("", half.get(arm, nan))] if half else []
         table.add_row(str(number) if numbered else escape(arm), *cells)
-    console.print(table)
+    show_table(table, console)
     console.print(_LEGEND, style="dim", markup=False, highlight=False)
     if numbered:
         for number, arm in enumerate(arms, start=1):

@@ -19,7 +19,7 @@ from ablate.analyze.frames import write_frames
 from ablate.commands.asking import Asked
 from ablate.commands.inspect import pictures
 from ablate.commands.inspect.pictures import MOMENTS
-from ablate.commands.printing import say
+from ablate.commands.printing import say, show_table
 from ablate.measure.inspection import Inspected, Seen
 from ablate.measure.signals import flat
 
@@ -117,7 +117,7 @@ def show(asked: Asked, inspected: Inspected, folder: Path, console: Console) -> 
         looks = [s for s in seen if s.moment == moment]
         for title, table in _tables(looks, len(names) > 1) if looks else ():
             say(console, f"{title}, {told}")
-            console.print(table)
+            show_table(table, console)
     lines = [f"not finished: {failure}" for failure in inspected.failures]
     if len(names) > _MOST:
         lines.append(f"these are the first {_MOST} of {len(names)} arms; the files have all")

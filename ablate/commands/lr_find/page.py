@@ -18,7 +18,7 @@ from rich.table import Table
 from ablate import drawing, written
 from ablate.commands.asking import Asked
 from ablate.commands.lr_find import text_plot
-from ablate.commands.printing import say
+from ablate.commands.printing import say, show_table
 from ablate.measure.lr_range import Curve
 from ablate.measure.lr_tested import REPLACED
 
@@ -124,7 +124,7 @@ def show(asked: Asked, curves: Sequence[Curve], folder: Path, console: Console) 
         mark = text_plot.MARKS[number] if number < _MOST else ""
         rates = (curve.steepest, curve.over_ten, curve.lowest, curve.diverged)
         table.add_row(mark, escape(curve.name), *map(_rate, rates))
-    console.print(table)
+    show_table(table, console)
     console.print(f"{'smoothed' if sweep else 'final'} training loss (nats) against learning rate")
     _, high = _heights(curves)
     drawn = [(c.lr, np.where(c.smoothed > high, high, c.smoothed)) for c in curves[:_MOST]]
