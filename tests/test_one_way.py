@@ -174,3 +174,13 @@ def test_hydras_callbacks_are_called(
     assert run.serve([*words, "+hydra.callbacks.mine._target_=listening.Listens"]) == 0
     assert capsys.readouterr().out.count(said) == 1
     assert statuses() == {"finished"}
+
+
+def test_python_raises_for_a_run_that_diverged_unless_it_is_asked_not_to(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    tiny = ["model=mlp", "model.hidden=[4]", "data.train_size=64", "epochs=3", "batch_size=16"]
+    request = [*tiny, "init=normal", "init.std=1e30"]
+    with pytest.raises(AblateError, match="the run diverged: the loss was not finite") as caught:
+        ablate.run(request)
+    assert caught.value.status == 1
+    assert ablate.run(request, check=False)["status"] == "diverged"
