@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from ablate.config.targets import locate
 from ablate.nets import own
+from ablate.nets.convolution import Conv2d
 from ablate.nets.dropout import DropConnectConv2d, DropConnectLinear, Dropout
 
 ACTIVATIONS: dict[str, type[nn.Module]] = {
@@ -200,10 +201,10 @@ def conv2d(
     padding: int,
     bias: bool,
     drop: Dropout | None = None,
-) -> nn.Conv2d:
+) -> Conv2d:
     """Make a convolution from input to output channels, as `linear` does."""
     if drop is None:
-        return nn.Conv2d(*channels, kernel, stride, padding, bias=bias)
+        return Conv2d(*channels, kernel, stride, padding, bias=bias)
     return DropConnectConv2d(drop, *channels, kernel, stride, padding, bias=bias)
 
 
