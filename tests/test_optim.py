@@ -65,9 +65,14 @@ def rates(optimizers):
     return base_R * torch.linspace(1, 0.1, STEPS, dtype=torch.float64)[:, None]
 
 
+def matrices(parameters):
+    """Name those that muon takes for matrices, of one gate each."""
+    return {name: 1 for name, p in parameters.items() if p.dim() > 2}
+
+
 def stacked_result(optimizers, start, gradients, lr_TR):
     parameters = {name: p.clone() for name, p in start.items()}
-    ours = Optimizer(optimizers, parameters)
+    ours = Optimizer(optimizers, parameters, matrices(parameters))
     for count, (gradient, lr_R) in enumerate(zip(gradients, lr_TR, strict=True), start=1):
         ours.step(gradient, lr_R, count)
     return parameters
@@ -165,11 +170,12 @@ def test_a_slice_of_the_state_is_all_that_a_run_needs_to_go_on_alone(name, data)
     start, gradients = problem([(5, 3), (4,)], len(optimizers), torch.float32)
     lr_TR = rates(optimizers)
     whole = stacked_result(optimizers, start, gradients, lr_TR)
-    first = Optimizer(optimizers, {k: p.clone() for k, p in start.items()})
+    copies = {k: p.clone() for k, p in start.items()}
+    first = Optimizer(optimizers, copies, matrices(copies))
     for t in range(STEPS // 2):
         first.step(gradients[t], lr_TR[t], t + 1)
     own = {k: p[r : r + 1].clone() for k, p in first.parameters.items()}
-    alone = Optimizer([optimizers[r]], own)
+    alone = Optimizer([optimizers[r]], own, matrices(own))
     for slot, tensors in first.state.items():
         for k, tensor in tensors.items():
             alone.state[slot][k][0].copy_(tensor[r].clone())
@@ -283,7 +289,7 @@ def test_a_matrix_of_zeros_stays_zero_under_orthogonalization():
 def path(optimizer, gradients):
     """Follow one number that starts at 1, the learning rate being 0.1."""
     parameters = {"w": torch.ones(1, dtype=torch.float64)}
-    ours = Optimizer([optimizer], parameters)
+    ours = Optimizer([optimizer], parameters, {})
     seen = []
     for count, gradient in enumerate(torch.tensor(gradients, dtype=torch.float64), start=1):
         ours.step({"w": gradient.view(1)}, torch.tensor([0.1], dtype=torch.float64), count)

@@ -14,15 +14,16 @@ _A, _B, _C = 3.4445, -4.7750, 2.0315  # of the quintic a·s + b·s³ + c·s⁵
 _SMALLEST = 1e-7  # norm below which a matrix is divided by this instead
 
 
-def rule(steps: int) -> Rule:
+def rule(steps: int, gates: int = 1) -> Rule:
     """Make the rule of matrices; all other parameters belong to AdamW.
 
     Args:
         steps: Newton-Schulz iterations, at least 1.
+        gates: Matrices that lie one below the other in a parameter, as a recurrent layer has them.
     """
 
     def update(p: Tensor, gradient: Tensor, s: Stacked, c: Coefficients) -> None:
-        _muon(p, gradient, s, c, steps)
+        _muon(p, gradient, s, c, steps, gates)
 
     return Rule(update, _terms, slots=("momentum",))
 
@@ -35,13 +36,14 @@ def _terms(c: PerRun, count: Step, products: PerRun) -> PerRun:
     return terms
 
 
-def _muon(p: Tensor, gradient: Tensor, s: Stacked, c: Coefficients, steps: int) -> None:
+def _muon(p: Tensor, gradient: Tensor, s: Stacked, c: Coefficients, steps: int, gates: int) -> None:
     """Step along the orthogonal matrix that is nearest to the (Nesterov) mean of gradients.
 
-    A kernel [out, in, ...] counts as the matrix [out, in · ...]. All directions of a layer move
-    alike, the rare ones too, which saves steps on hidden layers. The step is scaled by
-    0.2·sqrt(max(out, in · ...)), to the size of AdamW's: AdamW's lr and weight_decay serve (1e-3 to
-    5e-3 on small nets), with momentum 0.95 and 5 iterations.
+    A kernel [out, in, ...] counts as the matrix [out, in · ...], and each gate of a recurrent layer
+    as a matrix of its own. All directions of a matrix move alike, the rare ones too, which saves
+    steps on hidden layers. The step is scaled by 0.2·sqrt(max(out, in · ...)), to the size of
+    AdamW's: AdamW's lr and weight_decay serve (1e-3 to 5e-3 on small nets), with momentum 0.95 and
+    5 iterations.
 
     Source: Jordan et al. 2024 (Muon: an optimizer for hidden layers in neural networks); Liu et al.
     2025, arXiv:2502.16982, equation 4; torch.optim.Muon(adjust_lr_fn="match_rms_adamw"), which
@@ -50,7 +52,9 @@ def _muon(p: Tensor, gradient: Tensor, s: Stacked, c: Coefficients, steps: int) 
     lerp(s["momentum"], gradient, c["1-momentum"])
     mean = gradient.clone()
     lerp(mean, s["momentum"], c["momentum"])
-    direction_RMN = orthogonalized(mean.flatten(2), steps)
+    mean_RMN = mean.flatten(2)
+    each_MN = mean_RMN.unflatten(1, (gates, -1)).flatten(0, 1)  # type: ignore[no-untyped-call]
+    direction_RMN = orthogonalized(each_MN, steps)
     direction_RMN.mul_(0.2 * math.sqrt(max(direction_RMN.shape[1:])))
     if "shrink" in c:
         p.mul_(c["shrink"])

@@ -42,12 +42,18 @@ class Optimizer:
         configs: The `optimizer` part of each run's configuration; all of one name, and of one
             `ns_steps` where there is any.
         parameters: The stacked parameters; updated in place by `step`.
+        weights: Name -> gates of those that are matrices or kernels; muon's rule is for these.
 
     Attributes:
         state: slot -> name -> [R, ...], of which a slice [r] is all that run r needs to go on.
     """
 
-    def __init__(self, configs: Sequence[Mapping[str, Any]], parameters: Stacked) -> None:
+    def __init__(
+        self,
+        configs: Sequence[Mapping[str, Any]],
+        parameters: Stacked,
+        weights: Mapping[str, int],
+    ) -> None:
         self.parameters = parameters
         device = next(iter(parameters.values())).device
         self._single = len(configs) == 1 and device.type == "cpu"
@@ -58,7 +64,7 @@ class Optimizer:
             for name in used
             if name not in idle
         }
-        self._names = _names_by_rule(configs[0], parameters)
+        self._names = _names_by_rule(configs[0], parameters, weights)
         ones_R = torch.ones(len(configs), dtype=torch.float32, device=device)
         self.state: dict[str, Stacked] = {}
         for rule, names in self._names.items():
@@ -99,11 +105,15 @@ class Optimizer:
         return {name: along(values_R, like) for name, values_R in terms_R.items()}
 
 
-def _names_by_rule(config: Mapping[str, Any], parameters: Stacked) -> dict[Rule, list[str]]:
-    """Give each parameter its rule: by the optimizer's name, in muon by its shape too."""
+def _names_by_rule(
+    config: Mapping[str, Any], parameters: Stacked, weights: Mapping[str, int]
+) -> dict[Rule, list[str]]:
+    """Give each parameter its rule: by the optimizer's name, in muon by what it is too."""
     plain = RULES[config["name"]]
-    matrix = muon.rule(config["ns_steps"]) if config["name"] == "muon" else plain
+    matrices = weights if config["name"] == "muon" else {}
+    rules = {gates: muon.rule(config["ns_steps"], gates) for gates in set(matrices.values())}
     names: dict[Rule, list[str]] = {}
-    for name, p in parameters.items():
-        names.setdefault(matrix if p.dim() > 2 else plain, []).append(name)
+    for name in parameters:
+        rule = rules[matrices[name]] if name in matrices else plain
+        names.setdefault(rule, []).append(name)
     return names

@@ -66,7 +66,7 @@ class Objective:
 
     def __init__(self, configs: Sequence[Config], stack: Stack) -> None:
         self._stack = stack
-        self.weights = {k: p for k, p in stack.parameters.items() if p.dim() > 2}
+        self.weights = {name: stack.parameters[name] for name in stack.weights}
         device = stack.device
         self.penalties = those_on(configs, PENALTIES, device) if self.weights else {}
         self.own = own_penalty(configs[0])

@@ -19,6 +19,7 @@ from ablate.config.effect import ON_IMAGES, RATES
 from ablate.data.tensors import Tensors
 from ablate.errors import AblateError
 from ablate.nets.dropout import Dropout
+from ablate.nets.weights import weights
 from ablate.nets.whiten import Whitening
 from ablate.regularize.registry import PENALTIES, WEIGHT_LIMITS
 from ablate.train.batches import Batches
@@ -41,9 +42,11 @@ def acting(config: Config, network: nn.Module) -> dict[str, Any]:
     Returns:
         Name -> strength, as the record holds it: ``dropout/<layer>``, ``norm`` and ``whiten`` as
         found in the network, ``regularize/<method>`` and ``augment/<transformation>`` as
-        configured, ``own``: what is the user's own, by its slot.
+        configured, ``own``: what is the user's own, by its slot; ``parameters``: how many numbers
+        each penalty or limit of weights touches.
     """
     optimizer, schedule = config["optimizer"], config["schedule"]
+    touched = _touched(config, network)
     return {
         **_dropout(config, network),
         **_norm(config, network),
@@ -52,6 +55,7 @@ def acting(config: Config, network: nn.Module) -> dict[str, Any]:
         **({"schedule": schedule["name"]} if schedule["name"] != "constant" else {}),
         **({"warmup_epochs": w} if (w := schedule["warmup_epochs"]) else {}),
         **({"own": own} if (own := schema.targets(config)) else {}),
+        **({"parameters": touched} if touched else {}),
         **{f"{g}/{n}": v for g in ("regularize", "augment") for n, v in _on(config, g)},
     }
 
@@ -91,6 +95,15 @@ def _whitening(network: nn.Module) -> dict[str, Any]:
         if isinstance(layer, Whitening) and bool(layer.weight.any()):  # zero until it is fitted
             return {"whiten": {"side": layer.kernel_size[0], "filters": layer.out_channels}}
     return {}
+
+
+def _touched(config: Config, network: nn.Module) -> dict[str, int]:
+    trained = {name: p.numel() for name, p in network.named_parameters() if p.requires_grad}
+    of_weights = sum(trained.get(name, 0) for name in weights(network))
+    on = dict(_on(config, "regularize"))
+    found = {name: of_weights for name in (*PENALTIES, *WEIGHT_LIMITS) if name in on}
+    decays = bool(config["optimizer"].get("weight_decay"))
+    return found | ({"weight_decay": sum(trained.values())} if decays else {})
 
 
 # -- the proof -------------------------------------------------------------------------------------

@@ -47,7 +47,8 @@ class Update:
             parameters = list(self._trained.values())
             self._solver = solver(configs[0]["optimizer"], parameters, self._hessian)
         else:
-            self._optimizer = Optimizer([c["optimizer"] for c in configs], stack.parameters)
+            parts = [config["optimizer"] for config in configs]
+            self._optimizer = Optimizer(parts, stack.parameters, stack.weights)
         self._limits = those_on(configs, WEIGHT_LIMITS, stack.device, off=torch.inf)
         self.average: Average | None = None
         self.measures_anew: Tensor | None = None
