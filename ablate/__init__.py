@@ -206,7 +206,7 @@ def load_model(path: str | Path) -> nn.Module:
     from ablate import record
     from ablate.data.tensors import DTYPES
     from ablate.nets.build import build
-    from ablate.nets.dropout import with_torch_dropout
+    from ablate.nets.own_dropout import with_torch_dropout
 
     found = record.read(Path(path))
     if found is None or found["status"] not in ("finished", "diverged"):

@@ -20,7 +20,7 @@ import torch
 
 from ablate import environment
 from ablate.data import load
-from ablate.nets.dropout import with_own_dropout
+from ablate.nets.own_dropout import with_own_dropout
 from ablate.train.memory import keep_freed_memory
 from ablate.train.training import Training
 from contenders import Step, by_hand, configuration, network, with_loader

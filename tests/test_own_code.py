@@ -74,7 +74,7 @@ class Net(nn.Module):
 
 class LogitsOnTheCpu(Net):
     def forward(self, x):
-        return torch.zeros(len(x), 10) + 0 * self.linear.weight.shape[0]
+        return 1 * torch.zeros(len(x), 10, requires_grad=True)
 
 
 class Float32(nn.Module):

@@ -28,6 +28,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ablate import rng
+from ablate.nets.convolution import Conv2d
 
 # The value that selu tends to for large negative inputs, -λα: what alpha dropout puts in.
 _SATURATED = -1.0507009873554804934193349852946 * 1.6732632423543772848170429916717
@@ -57,15 +58,20 @@ class Dropout(nn.Module):
     key: Tensor
 
     def __init__(self, rate: float, kind: str = "bernoulli", scaling: str = "inverted") -> None:
-        super().__init__()
+        nn.Module.__init__(self)  # not a class of torch's that may stand behind this one
         self.kind = kind
         self.scaling = "inverted" if kind in ("gaussian", "alpha") else scaling
         self.active = rate > 0  # in a fused stack: whether any of its runs drops here
         self.calls = 0  # in this step
-        self.p = float(rate)  # under torch's name, as a user's own code may ask for it
-        rate_ = torch.tensor(self.p, dtype=torch.float64)  # follows the network's type later
+        self._p = float(rate)
+        rate_ = torch.tensor(self._p, dtype=torch.float64)  # follows the network's type later
         self.register_buffer("rate", rate_, persistent=False)
         self.register_buffer("key", torch.tensor(0, dtype=torch.int64), persistent=False)
+
+    @property
+    def p(self) -> float:
+        """The rate, under torch's name."""
+        return self._p
 
     def begin(self, key: Tensor) -> None:
         """Begin a step with its key, int64, 0-dimensional."""
@@ -77,8 +83,8 @@ class Dropout(nn.Module):
         if not self.training:
             return x * (1 - self.rate).to(x.dtype) if self.scaling == "test" else x
         # A module that is called again in one pass draws another mask.
-        key = self.key if self.calls == 0 else rng.fold(self.key, self.calls)
-        self.calls += 1
+        call = self._count_call()
+        key = self.key if call == 0 else rng.fold(self.key, call)
         if self.kind == "gaussian":
             return self._gaussian(x, key)
         axes = _MASKED_AXES.get(self.kind, x.dim())
@@ -87,6 +93,11 @@ class Dropout(nn.Module):
         if x.dtype == torch.float64:  # else an integer times a number is torch's default, float32
             mask = mask.double()
         return self._alpha(x, mask) if self.kind == "alpha" else self._zeroed(x, mask)
+
+    def _count_call(self) -> int:
+        """Number this call within its step, from 0."""
+        self.calls += 1
+        return self.calls - 1
 
     def _zeroed(self, x: Tensor, mask: Tensor) -> Tensor:
         if self.scaling != "inverted":
@@ -140,7 +151,7 @@ class DropConnectLinear(nn.Linear):
         return weight
 
 
-class DropConnectConv2d(nn.Conv2d):
+class DropConnectConv2d(Conv2d):
     """A convolution whose weights are dropped, by one mask a step; at test their mean serves.
 
     Args:
@@ -161,47 +172,3 @@ class DropConnectConv2d(nn.Conv2d):
     def forward(self, x: Tensor) -> Tensor:
         y: Tensor = self._conv_forward(x, self.dropout(self.weight), self.bias)
         return y
-
-
-# -- torch's own and ours --------------------------------------------------------------------------
-
-_KIND_OF_TORCHS: dict[type[nn.Module], str] = {
-    nn.Dropout: "bernoulli",
-    nn.Dropout1d: "spatial",
-    nn.Dropout2d: "spatial",
-    nn.Dropout3d: "spatial",
-    nn.AlphaDropout: "alpha",
-}
-_TORCHS = {
-    "bernoulli": nn.Dropout,
-    "dropconnect": nn.Dropout,
-    "spatial": nn.Dropout2d,
-    "alpha": nn.AlphaDropout,
-}
-
-
-def with_own_dropout(module: nn.Module) -> nn.Module:
-    """Replace torch's dropout modules by ours, in place; return the module."""
-    if type(module) in _KIND_OF_TORCHS:
-        return Dropout(module.p, _KIND_OF_TORCHS[type(module)])  # type: ignore[arg-type]
-    for name, child in _children(module):
-        setattr(module, name, with_own_dropout(child))
-    return module
-
-
-def with_torch_dropout(module: nn.Module) -> nn.Module:
-    """Replace our dropout modules by torch's, in place, for use outside a training of ours.
-
-    Those that torch has no equal of (gaussian, whole images, other scalings) stay.
-    """
-    if isinstance(module, Dropout):
-        known = module.kind in _TORCHS and module.scaling == "inverted"
-        return _TORCHS[module.kind](module.p) if known else module
-    for name, child in _children(module):
-        setattr(module, name, with_torch_dropout(child))
-    return module
-
-
-def _children(module: nn.Module) -> list[tuple[str, nn.Module]]:
-    """List children by every name: `named_children` leaves out the second name of a shared one."""
-    return [(name, child) for name, child in module._modules.items() if child is not None]

@@ -21,7 +21,7 @@ from torch import nn
 from ablate import rng
 from ablate.config.targets import locate
 from ablate.errors import AblateError, nearest
-from ablate.nets.dropout import with_own_dropout
+from ablate.nets.own_dropout import with_own_dropout
 
 
 def arguments(model: Mapping[str, Any]) -> dict[str, Any]:

@@ -149,6 +149,7 @@ def _try_network(
         )
     if not any(p.requires_grad for p in network.parameters()):
         raise AblateError(f"{named} has no parameter to train")
+    _gradients(config, network, x_BCHW)
     return unbatchable(network, x_BCHW)
 
 
@@ -189,13 +190,28 @@ def _gradients(config: Mapping[str, Any], network: nn.Module, x_BCHW: Tensor) ->
     try:
         with seeded(0), precision(x_BCHW.device, autocast):
             logits_BK = network.train()(x_BCHW)
-        leaves = [p for p in network.parameters() if p.requires_grad]
-        torch.autograd.grad(logits_BK.sum(), leaves, allow_unused=True)
+        named = {name: p for name, p in network.named_parameters() if p.requires_grad}
+        leaves, total = list(named.values()), logits_BK.sum()
+        found: Sequence[Tensor | None] = torch.autograd.grad(
+            total, leaves, retain_graph=True, allow_unused=True
+        )
+        total.backward()
     # The user's code may raise anything.
     except Exception as error:
         raise AblateError(
             f"{_named(config, *_IN_THE_NETWORK)} has no gradient: {type(error).__name__}: {error}"
         ) from error
+    hidden = [
+        name
+        for (name, p), gradient in zip(named.items(), found, strict=True)
+        if gradient is None and p.grad is not None
+    ]
+    network.zero_grad()
+    if hidden:
+        raise AblateError(
+            f"{_named(config, *_IN_THE_NETWORK)} hides the gradient of {hidden[0]}: call"
+            " torch.utils.checkpoint.checkpoint with use_reentrant=False"
+        )
 
 
 def _zeros(config: Mapping[str, Any], shape: tuple[int, int, int]) -> Tensor:

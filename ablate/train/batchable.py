@@ -8,6 +8,7 @@ from torch.func import functional_call, vmap
 
 from ablate import rng
 from ablate.axis import Stacked
+from ablate.nets.own_dropout import OwnDropout
 from ablate.train.vmap_rules import vmap_rules
 
 
@@ -19,11 +20,13 @@ def unbatchable(module: nn.Module, x_BCHW: Tensor) -> str | None:
         x_BCHW: A few images.
 
     Returns:
-        Why it is to be looped (it draws random numbers by itself, or an operation has no batching
-        rule), or None.
+        Why it is to be looped (it draws random numbers by itself, sets rates, or an operation has
+        no batching rule), or None.
     """
+    trained = [name for name, p in module.named_parameters() if p.requires_grad]
     state = dict(module.named_parameters()) | dict(module.named_buffers())
     stacked = {name: torch.stack([t.detach(), t.detach()]) for name, t in state.items()}
+    leaves = [stacked[name].requires_grad_() for name in trained]
 
     def apply(s: Stacked) -> Tensor:
         with vmap_rules(x_BCHW.device, None):
@@ -32,7 +35,11 @@ def unbatchable(module: nn.Module, x_BCHW: Tensor) -> str | None:
 
     before = rng.drawn_state()
     try:
-        vmap(apply, randomness="error")(stacked)
+        logits_RBK = vmap(apply, randomness="error")(stacked)
+        # Backward too: a checkpoint fails there alone.
+        torch.autograd.grad(logits_RBK.sum(), leaves, allow_unused=True)
+        if any(isinstance(m, OwnDropout) and m.sets_rate for m in module.modules()):
+            return "it sets the rates of its dropout"
         if rng.draws(before):
             return "it draws from the global generator of Python or numpy"
     # A user's network may fail under vmap in any way; the reason is told, and it is looped.

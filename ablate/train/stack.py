@@ -17,6 +17,8 @@ from torch import Tensor, nn
 from ablate import rng
 from ablate.axis import EVERY_RUN, Stacked, Step, sliced
 from ablate.nets.dropout import Dropout
+from ablate.nets.own_dropout import OwnDropout
+from ablate.nets.weights import weights
 from ablate.regularize.label_smoothing import cross_entropy
 from ablate.train.fused import Fused, compiled, precision, right
 from ablate.train.looped import adopt, aligned, bindings, named_tensors
@@ -38,6 +40,7 @@ class Stack:
     Attributes:
         parameters: What is trained: name -> [R, ...].
         buffers: What else the network holds, without dropout's rates and keys: name -> [R, ...].
+        weights: Which of the parameters are weights, as `nets.weights` finds them.
     """
 
     def __init__(
@@ -63,6 +66,9 @@ class Stack:
         self._keys: Stacked = {}
         self._modules = list(modules)
         self._stack()
+        self.weights = {
+            k: gates for k, gates in weights(modules[0]).items() if k in self.parameters
+        }
         self._fused = Fused(modules[0], self.device, autocast) if fused else None
         self._trained = self._fused
         if fused and program is not None:
@@ -316,7 +322,9 @@ def _sites(modules: Sequence[nn.Module]) -> list[str]:
     return [
         name
         for name, layer in modules[0].named_modules()
-        if isinstance(layer, Dropout) and any(_dropout(m, name).active for m in modules)
+        # The user's code may set the rate of its own at any time.
+        if isinstance(layer, OwnDropout)
+        or (isinstance(layer, Dropout) and any(_dropout(m, name).active for m in modules))
     ]
 
 
