@@ -14,7 +14,7 @@ from torch import nn
 from ablate import rng
 from ablate.errors import AblateError
 from ablate.nets.build import build
-from ablate.nets.init import draw, initialize
+from ablate.nets.init import draw, fans, initialize
 from tests.configs import config
 
 KEY = rng.stream(0, "init/test")
@@ -35,8 +35,14 @@ SCHEMES = {
 }
 
 
+def plain_fans(shape):
+    """Count n_in and n_out of [out, in, ...kernel] as torch does."""
+    return nn.init._calculate_fan_in_and_fan_out(torch.empty(shape, device="meta"))
+
+
 def weights(name, shape, **values):
-    return draw({"name": name, "gain": 1.0, "bias": 0.0} | values, torch.Size(shape), KEY)
+    init = {"name": name, "gain": 1.0, "bias": 0.0} | values
+    return draw(init, torch.Size(shape), KEY, plain_fans(shape))
 
 
 def assert_normal(w, std):
@@ -97,13 +103,52 @@ def test_an_orthogonal_weight_keeps_lengths(shape, gain):
 def test_orthogonal_weights_point_in_every_direction_alike():
     keys = rng.stream(torch.arange(1500), "init/test")
     init = {"name": "orthogonal", "gain": 1.0}
-    drawn = torch.stack([draw(init, torch.Size((2, 2)), key) for key in keys])
+    drawn = torch.stack([draw(init, torch.Size((2, 2)), key, (2, 2)) for key in keys])
     for row in (0, 1):
         angle = torch.atan2(drawn[:, row, 1], drawn[:, row, 0])
         assert stats.kstest(angle.numpy(), stats.uniform(-math.pi, 2 * math.pi).cdf).pvalue > 1e-3
     # Rotations and reflections, half each.
     rotations = int((torch.linalg.det(drawn) > 0).sum())
     assert stats.binomtest(rotations, 1500).pvalue > 1e-3
+
+
+# -- fans of any layer -----------------------------------------------------------------------------
+
+LAYERS = {
+    "linear": (nn.Linear(5, 3), (5,)),
+    "conv": (nn.Conv2d(4, 6, 3, padding=1), (4, 5, 5)),
+    "grouped": (nn.Conv2d(4, 6, 3, padding=1, groups=2), (4, 5, 5)),
+    "depthwise": (nn.Conv2d(4, 8, (3, 1), padding=(1, 0), groups=4), (4, 5, 5)),
+    "transposed": (nn.ConvTranspose2d(4, 6, 3, padding=1), (4, 5, 5)),
+    "grouped and transposed": (nn.ConvTranspose1d(4, 6, 3, padding=1, groups=2), (4, 5)),
+}
+
+
+@pytest.mark.parametrize("name", LAYERS)
+def test_fans_count_what_reaches_a_unit_and_what_a_unit_reaches(name):
+    layer, shape = LAYERS[name]
+    jacobian = torch.autograd.functional.jacobian(layer, torch.zeros(1, *shape))
+    reached = (jacobian.flatten(0, len(shape)).flatten(1) != 0).sum
+    # The units in the middle see no border, and no other unit has more on either side.
+    assert fans(layer) == (int(reached(1).max()), int(reached(0).max()))
+
+
+@pytest.mark.parametrize("scheme", SCHEMES)
+def test_a_grouped_transposed_convolution_has_the_variance_of_the_paper(scheme):
+    layer = nn.ConvTranspose2d(64, 96, 3, groups=2, dtype=torch.float64)
+    initialize(layer, {"name": f"{scheme}_normal", "gain": 1.0, "bias": 0.0}, seed=0)
+    # An output sees 32 channels of 9 pixels, and a pixel reaches 48 of 9.
+    assert_normal(layer.weight.detach(), math.sqrt(SCHEMES[scheme](288, 432)))
+
+
+def test_every_group_of_an_orthogonal_convolution_keeps_lengths():
+    layer = nn.Conv2d(20, 20, 3, groups=20, dtype=torch.float64)  # 20 filters of 9 numbers
+    initialize(layer, {"name": "orthogonal", "gain": 1.0, "bias": 0.0}, seed=0)
+    lengths = layer.weight.flatten(1).norm(dim=1)
+    torch.testing.assert_close(lengths, torch.ones_like(lengths), rtol=0, atol=1e-12)
+    assert not torch.isclose(layer.weight[0], layer.weight[1]).any(), (
+        "each draws numbers of its own"
+    )
 
 
 # -- which weights of a network are drawn, and from which stream -----------------------------------
@@ -122,7 +167,8 @@ def test_every_weight_comes_from_the_stream_of_its_own_name():
     assert len(names) == 4
     for name in names:
         held = module.get_parameter(name)
-        own = draw(config()["init"], held.shape, rng.stream(7, f"init/{name}"))
+        key = rng.stream(7, f"init/{name}")
+        own = draw(config()["init"], held.shape, key, plain_fans(held.shape))
         assert torch.equal(held, own.float())
 
 
@@ -185,7 +231,8 @@ def test_gates_are_drawn_one_by_one_as_layers_of_their_own(model, gates, init):
         first = rng.stream(4, f"init/{name}.weight")
         for gate, weight in enumerate(drawn):
             key = rng.fold(first, gate) if gate else first
-            assert torch.equal(weight, draw(config(init=init)["init"], weight.shape, key).float())
+            scheme, ends = config(init=init)["init"], plain_fans(weight.shape)
+            assert torch.equal(weight, draw(scheme, weight.shape, key, ends).float())
 
 
 FOUR = {"model.channels": [3, 4], "model.hidden": [5]}  # and the output: four layers
@@ -204,7 +251,8 @@ def test_each_layer_may_have_a_scheme_of_its_own():
     for name, scheme in zip(FOUR_NAMES, schemes, strict=True):
         layer = module.get_submodule(name)
         key = rng.stream(2, f"init/{name}.weight")
-        assert torch.equal(layer.weight, draw(scheme, layer.weight.shape, key).float())
+        shape = layer.weight.shape
+        assert torch.equal(layer.weight, draw(scheme, shape, key, plain_fans(shape)).float())
         assert bool((layer.bias == 0.5).all())
 
 
@@ -219,7 +267,7 @@ def test_a_scheme_without_its_number_takes_that_of_the_shipped_option():
     module = network(**FOUR, **{"init.layers": ["he_normal", "normal", "uniform", "zeros"]})
     normal = module.get_submodule("conv.1.conv").weight
     key = rng.stream(0, "init/conv.1.conv.weight")
-    expected = draw(config(init="normal")["init"], normal.shape, key)
+    expected = draw(config(init="normal")["init"], normal.shape, key, plain_fans(normal.shape))
     assert torch.equal(normal, expected.float())
 
 

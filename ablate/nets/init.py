@@ -1,9 +1,9 @@
 """Initial weights: each parameter drawn from its own stream, in float64, on the CPU.
 
-Every scheme is zero-mean with a standard deviation set by the layer's fans; a uniform draw reaches
-√3 standard deviations. Norm layers keep scale 1 and shift 0; what whitens is fitted to the images
-instead. A layer's attribute `gates`, where it has one, says of how many layers side by side its
-rows are: each is drawn by itself.
+Every scheme is zero-mean with a standard deviation set by the layer's fans (`fans`); a uniform draw
+reaches √3 standard deviations. Norm layers keep scale 1 and shift 0; what whitens is fitted to the
+images instead. A layer's attribute `gates`, where it has one, says of how many layers side by side
+its rows are: each is drawn by itself.
 
 Source: he_*, He et al. 2015, arXiv:1502.01852, equation 10 (variance 2/n_in); xavier_*, Glorot &
 Bengio 2010, equation 16 (2/(n_in + n_out)); lecun_*, LeCun et al. 1998, "Efficient BackProp",
@@ -49,7 +49,7 @@ def initialize(module: nn.Module, init: Mapping[str, Any], seed: int) -> None:
     with torch.no_grad():
         for (name, layer), values in zip(layers, _each(init, len(layers)), strict=True):
             key = rng.stream(seed, f"init/{name}.weight")
-            layer.weight.copy_(_gate_by_gate(values, layer, key))
+            layer.weight.copy_(_block_by_block(values, layer, key))
             if layer.bias is not None:
                 layer.bias.fill_(init["bias"])
 
@@ -74,28 +74,53 @@ def _entry(init: Mapping[str, Any], entry: str) -> dict[str, Any]:
     return {"name": name, knob: float(number) if colon else init.get(knob, _DEFAULT[knob])}
 
 
-def _gate_by_gate(init: Mapping[str, Any], layer: Any, key: Tensor) -> Tensor:
+def _block_by_block(init: Mapping[str, Any], layer: Any, key: Tensor) -> Tensor:
+    """Draw a layer's weight; what maps other inputs to other outputs is drawn by itself."""
     rows, *others = layer.weight.shape
-    gates = getattr(layer, "gates", 1)
-    keys = [key, *(rng.fold(key, gate) for gate in range(1, gates))]
-    return torch.cat([draw(init, torch.Size((rows // gates, *others)), k) for k in keys])
+    blocks = getattr(layer, "gates", 1)
+    if init["name"] == "orthogonal":  # any other scheme draws each number by itself
+        blocks *= getattr(layer, "groups", 1)
+    keys = [key, *(rng.fold(key, block) for block in range(1, blocks))]
+    shape = torch.Size((rows // blocks, *others))
+    return torch.cat([draw(init, shape, k, fans(layer)) for k in keys])
 
 
-def draw(init: Mapping[str, Any], shape: torch.Size, key: Tensor) -> Tensor:
+def fans(layer: Any) -> tuple[int, int]:
+    """Count the inputs that reach one unit of a layer, and the outputs that one input reaches.
+
+    In a convolution a unit is a pixel of a channel; strides and borders are left out of account. A
+    group sees its own channels alone, so both counts are those of one group, also the second, for
+    which torch's ``_calculate_fan_in_and_fan_out`` takes the channels of all groups. A transposed
+    convolution holds its weight the other way round, [in, out / groups, ...kernel].
+
+    Returns:
+        n_in and n_out.
+
+    Source: Glorot & Bengio 2010, section 4.2.1 (sizes of the layers that a weight joins); He et
+    al. 2015, arXiv:1502.01852, section 2.2 (k²c connections of a response, k²d of a pixel).
+    """
+    rows, columns, *kernel = layer.weight.shape
+    area = math.prod(kernel)
+    blocks = getattr(layer, "gates", 1) * getattr(layer, "groups", 1)
+    ends = columns * area, rows // blocks * area
+    return ends[::-1] if getattr(layer, "transposed", False) else ends
+
+
+def draw(init: Mapping[str, Any], shape: torch.Size, key: Tensor, ends: tuple[int, int]) -> Tensor:
     """Draw one weight, float64.
 
     Args:
         init: The `init` part of a configuration.
-        shape: [out, in, ...kernel].
+        shape: Of the weight.
         key: The parameter's stream, int64, 0-dimensional.
+        ends: Its n_in and n_out, as `fans` counts them.
     """
     name, gain = init["name"], float(init.get("gain", 1.0))
     if name == "zeros":
         return torch.zeros(shape, dtype=torch.float64)
     if name == "orthogonal":
         return gain * _orthogonal(shape, key)
-    fan_in = math.prod(shape[1:])
-    fan_out = shape[0] * math.prod(shape[2:])
+    fan_in, fan_out = ends
     scheme, _, law = name.partition("_")
     std = {
         "he": math.sqrt(2 / fan_in),
