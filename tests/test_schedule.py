@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import warnings
 from math import inf
 
@@ -11,10 +12,18 @@ from hypothesis import assume, given
 from hypothesis import strategies as st
 from torch.optim import lr_scheduler
 
+from ablate.config import files, schema
+from ablate.config.course import Length, Plateau
 from ablate.config.knobs.training import SCHEDULES
-from ablate.optim.schedule import Plateau, rates
+from ablate.config.types import Choice, ListOf, Whole
+from ablate.optim import schedule
 
 LR = 0.3
+
+
+def rates(values, lr, steps, epoch_steps):
+    """Work out the rates of a training, which need not end with an epoch."""
+    return schedule.rates(values, lr, Length(steps, epoch_steps))
 
 
 def constant(**values):
@@ -263,9 +272,9 @@ def test_a_warmup_of_one_step_changes_nothing():
     assert torch.equal(rates(cosine(warmup_epochs=0.1), LR, 1, 10), rates(constant(), LR, 1, 10))
 
 
-@pytest.mark.parametrize("schedule", [constant, cosine, step])
-def test_a_warmup_may_fill_the_whole_training(schedule):
-    assert rates(schedule(warmup_epochs=2), 1.0, 8, 4).tolist() == pytest.approx(
+@pytest.mark.parametrize("make", [constant, cosine, step])
+def test_a_warmup_may_fill_the_whole_training(make):
+    assert rates(make(warmup_epochs=2), 1.0, 8, 4).tolist() == pytest.approx(
         [t / 8 for t in range(1, 9)]
     )
 
@@ -285,3 +294,39 @@ def test_steps_fall_when_each_share_of_training_has_passed():
 
 def test_a_share_shorter_than_a_step_falls_at_every_step():
     assert rates(step(every=0.01, gamma=0.5), 1.0, 4, 4).tolist() == [1, 0.5, 0.25, 0.125]
+
+
+# -- every legal setting ---------------------------------------------------------------------------
+
+
+def legal(name):
+    """Draw a legal value of a schedule's knob, its ends included where they belong to it."""
+    kind = schema.BY_NAME[f"schedule.{name}"].type
+    if isinstance(kind, Choice):
+        return st.sampled_from(kind.words)
+    if isinstance(kind, Whole):
+        return st.integers(kind.low, min(kind.high, 300))
+    if isinstance(kind, ListOf):
+        share = st.floats(0, 1, exclude_min=True, exclude_max=True)
+        return st.lists(share, min_size=1, max_size=5, unique=True).map(sorted)
+    high = {"max_value": kind.high} if math.isfinite(kind.high) else {"max_value": 1e100}
+    return st.floats(kind.low, **high, exclude_min=kind.open_low, exclude_max=kind.open_high)
+
+
+@pytest.mark.parametrize("name", SCHEDULES)
+@given(data=st.data(), epochs=st.integers(1, 9), per_epoch=st.integers(1, 9))
+def test_every_rate_of_a_legal_schedule_is_finite_and_none_is_negative(
+    name, data, epochs, per_epoch
+):
+    knobs = [part for part in files.option("schedule", name) if part != "name"]
+    values = {"name": name} | {part: data.draw(legal(part), part) for part in knobs}
+    found = rates(values, LR, epochs * per_epoch, per_epoch)
+    assert len(found) == epochs * per_epoch
+    assert bool(found.isfinite().all())
+    # Rounding may leave a rate above the base rate by a bit or two.
+    assert 0 <= float(found.min()) <= float(found.max()) <= LR * (1 + 1e-12)
+
+
+def test_cycles_that_outgrow_every_number_leave_all_steps_to_the_last():
+    values = {"name": "warm_restarts", "cycles": 3, "growth": 1e200, "final": 0, "warmup_epochs": 0}
+    assert torch.equal(rates(values, LR, 10, 5), rates(cosine(), LR, 10, 5))

@@ -7,6 +7,7 @@ import torch
 from torch import nn
 
 from ablate import rng
+from ablate.config.course import length_of
 from ablate.data import load
 from ablate.nets.build import build
 from ablate.nets.dropout import Dropout
@@ -107,8 +108,8 @@ def by_hand(config, data):
     )
     count, batch = len(data.train), config["batch_size"]
     epoch_steps = count // batch
-    total = epoch_steps * config["epochs"]
-    rates = schedule.rates(config["schedule"], optimizer["lr"], total, epoch_steps)
+    length = length_of(config["epochs"], count, batch)
+    rates = schedule.rates(config["schedule"], optimizer["lr"], length)
     order_key = rng.stream(config["seed"], "order")
     for step in range(STEPS):
         epoch, place = divmod(step, epoch_steps)

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from ablate import data
+from ablate.config.course import epoch_steps
 from ablate.data.tensors import Tensors
 from ablate.measure.lr_range import Curve, Numbers, Step, grid, rising, smooth, sweep
 from ablate.measure.lr_tested import tested
@@ -32,8 +33,8 @@ def curves(
     """
     tensors = data.load(stack.runs[0].config, stack.runs[0].digest)
     steps = settings["steps"]
-    epoch_steps = len(tensors.train) // stack.runs[0].config["batch_size"]
-    configs = [tested(run, -(-steps // epoch_steps)).config for run in stack.runs]
+    per_epoch = epoch_steps(len(tensors.train), stack.runs[0].config["batch_size"])
+    configs = [tested(run, -(-steps // per_epoch)).config for run in stack.runs]
     low, high = settings["low"], settings["high"]
     if settings["mode"] == "grid":
         lr_R = rising(low, high, settings["points"])

@@ -9,6 +9,8 @@ with patience is Goodfellow, Bengio & Courville 2016, Deep Learning, algorithm 7
 
 from __future__ import annotations
 
+from ablate.config.course import last_epoch
+
 
 def has_stalled(epoch: int, best_epoch: int, patience: int) -> bool:
     """Tell whether a run is to end.
@@ -18,4 +20,4 @@ def has_stalled(epoch: int, best_epoch: int, patience: int) -> bool:
         best_epoch: The epoch of the best validation score so far, at most ``epoch``.
         patience: Epochs without a better score that end a run, at least 1.
     """
-    return epoch - best_epoch >= patience
+    return epoch >= last_epoch(best_epoch, patience)

@@ -12,9 +12,11 @@ from __future__ import annotations
 from functools import partial
 from typing import Final
 
+import torch
 from torch import Tensor
 
 from ablate.axis import Step
+from ablate.config.course import first_averaged
 from ablate.regularize.averaging import Weighting
 
 OFF: Final = 1.0  # begins when training is over
@@ -27,7 +29,8 @@ def weighting(start_R: Tensor, steps: int) -> Weighting:
         start_R: The share of training after which averaging begins, in [0, 1], float64.
         steps: Number of all steps.
     """
-    first_R = (start_R * steps).round().long()
+    firsts = [first_averaged(start, steps) for start in start_R.tolist()]
+    first_R = torch.tensor(firsts, device=start_R.device)
     return Weighting(partial(weight, first_R), anew_from_R=first_R)
 
 

@@ -10,6 +10,7 @@ from dataclasses import replace
 from itertools import product
 
 from ablate import data
+from ablate.config.course import epoch_steps
 from ablate.errors import AblateError
 from ablate.plan import data_checks
 from ablate.plan.planning import Plan
@@ -109,7 +110,7 @@ def of_equal_steps(study: Study, cells: Sequence[Cell], firsts: Sequence[Run]) -
 def _steps(run: Run) -> tuple[int, int]:
     """Return a run's number of epochs, and the steps in one epoch."""
     sizes = data_checks.sizes(run.config, data.facts(run.config["data"]))
-    return run.config["epochs"], sizes.train // run.config["batch_size"]
+    return run.config["epochs"], epoch_steps(sizes.train, run.config["batch_size"])
 
 
 def check_arms(study: Study, plan: Plan) -> None:

@@ -14,6 +14,7 @@ from torch import Tensor
 
 from ablate import rng
 from ablate.axis import EVERY_RUN, Stacked, Step, row
+from ablate.config.course import length_of
 from ablate.data.augment import Augmentation, Moment
 from ablate.data.tensors import Tensors
 from ablate.regularize import input_noise
@@ -37,15 +38,14 @@ class Batches:
         data: Their data set.
 
     Attributes:
-        epoch_steps: Steps of an epoch; what is left of it is dropped, in a new order each epoch.
-        steps: Steps of the whole training.
+        length: How long the training is; what is left of an epoch is dropped, in a new order each
+            epoch.
         augmentation: The transformations.
     """
 
     def __init__(self, configs: Sequence[Config], data: Tensors) -> None:
         self._data, self._size = data, configs[0]["batch_size"]
-        self.epoch_steps: int = len(data.train) // self._size
-        self.steps: int = self.epoch_steps * configs[0]["epochs"]
+        self.length = length_of(configs[0]["epochs"], len(data.train), self._size)
         device = data.train.images.device
         order_R, augment_R = (
             torch.tensor([seed_of(c, source) for c in configs], dtype=torch.int64)
@@ -54,7 +54,7 @@ class Batches:
         self._order_R = rng.stream(order_R, "order").to(device)
         self._epoch: int | None = None
         self._order_SRB = torch.empty(
-            (self.epoch_steps, len(configs), self._size), dtype=torch.int64, device=device
+            (self.length.epoch_steps, len(configs), self._size), dtype=torch.int64, device=device
         )
         self.augmentation = Augmentation(configs, augment_R, data)
         self._views: int = configs[0]["augment"]["test_views"]
@@ -63,7 +63,7 @@ class Batches:
         self._smoothing_R = strengths(configs, "label_smoothing", device)
         parts = [config["regularize"] for config in configs]
         self._mixing = (
-            Mixing(parts, augment_R, self.steps, data.shape, device)
+            Mixing(parts, augment_R, self.length.steps, data.shape, device)
             if any(part["mixup"] or part["cutmix"] for part in parts)
             else None
         )
@@ -73,8 +73,8 @@ class Batches:
         if epoch == self._epoch:
             return
         order_RN = rng.permutation(rng.fold(self._order_R, epoch), len(self._data.train))
-        used_RN = order_RN[:, : self.epoch_steps * self._size]
-        self._order_SRB.copy_(used_RN.view(-1, self.epoch_steps, self._size).transpose(0, 1))
+        used_RN = order_RN[:, : self.length.epoch_steps * self._size]
+        self._order_SRB.copy_(used_RN.view(-1, self.length.epoch_steps, self._size).transpose(0, 1))
         self._epoch = epoch
 
     def at(self, step: Step) -> tuple[Tensor, Stacked]:
@@ -88,9 +88,9 @@ class Batches:
             them, stacked.
         """
         if isinstance(step, int):
-            self.begin_epoch(step // self.epoch_steps)
-        index_RB = row(self._order_SRB, step % self.epoch_steps)
-        parity = step // self.epoch_steps % 2
+            self.begin_epoch(step // self.length.epoch_steps)
+        index_RB = row(self._order_SRB, step % self.length.epoch_steps)
+        parity = step // self.length.epoch_steps % 2
         images, y_RB = self._data.gathered(index_RB)
         x = self.augmentation(images, Moment("augment", step, 0, parity, index_RB))
         if self._noise_R is not None:

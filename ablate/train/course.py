@@ -9,7 +9,7 @@ from typing import Any
 
 from torch import Tensor
 
-from ablate.optim.schedule import Plateau
+from ablate.config.course import Plateau
 from ablate.record import Epoch
 from ablate.regularize.early_stopping import has_stalled
 

@@ -170,7 +170,7 @@ def _changes(config: Config, group: str, name: str, data: Tensors) -> bool:
     # Of mirror images that are rare by request, none may come by in a few steps.
     chance = config[group][name] if name == "flip" else 1.0
     expected = 0.0
-    for step in range(min(with_it.steps, _STEPS)):
+    for step in range(min(with_it.length.steps, _STEPS)):
         x_RBCHW, _ = with_it.at(step)
         if not torch.equal(x_RBCHW, without.at(step)[0]):
             return True

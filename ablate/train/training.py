@@ -56,7 +56,7 @@ class Training:
         self.epochs: int = configs[0]["epochs"]
         self.stack, self.alone = build_stack(configs, data, fused=fused)
         self.batches = Batches(configs, data)
-        self.epoch_steps, self.steps = self.batches.epoch_steps, self.batches.steps
+        self.epoch_steps, self.steps = self.batches.length.epoch_steps, self.batches.length.steps
         self.step = 0
         self.update = Update(configs, self.stack, self.steps)
         at_once = runs_at_once(
@@ -64,7 +64,7 @@ class Training:
         )
         self.scores = Scores(self.stack, self.update, self.batches, data, at_once)
         rates = [
-            schedule.rates(c["schedule"], c["optimizer"]["lr"], self.steps, self.epoch_steps)
+            schedule.rates(c["schedule"], c["optimizer"]["lr"], self.batches.length)
             for c in configs
         ]
         self.lr_TR = torch.stack(rates, 1).to(self.device)

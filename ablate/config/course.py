@@ -1,0 +1,103 @@
+"""The course of a training in plain numbers: how long its parts are, and what can happen when.
+
+Training goes by these rules; a plan asks them whether a knob can change anything in the steps that
+there are. Learning rates have a file of their own, `config/rates.py`.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+Schedule = Mapping[str, Any]
+THRESHOLD = 1e-4  # a validation loss is lower if it is so by this share, as in torch
+
+
+@dataclass(frozen=True)
+class Length:
+    """How long a training is.
+
+    Attributes:
+        steps: Steps of the whole training.
+        epoch_steps: Steps of an epoch.
+    """
+
+    steps: int
+    epoch_steps: int
+
+    @property
+    def epochs(self) -> int:
+        """Epochs of the whole training."""
+        return self.steps // self.epoch_steps
+
+
+def length_of(epochs: int, images: int, batch: int) -> Length:
+    """Tell how long a training of so many epochs is, with so many training images."""
+    return Length(epochs * epoch_steps(images, batch), epoch_steps(images, batch))
+
+
+def epoch_steps(images: int, batch: int) -> int:
+    """Count the steps of an epoch; images that make no whole batch are left out of it."""
+    return images // batch
+
+
+def warmup_steps(schedule: Schedule, length: Length) -> int:
+    """Count the steps of the warm-up, to the nearest one."""
+    return min(round(float(schedule["warmup_epochs"]) * length.epoch_steps), length.steps)
+
+
+# -- plateau ---------------------------------------------------------------------------------------
+
+
+@dataclass
+class Plateau:
+    """The factor of one run's rate that falls when the validation loss no longer does.
+
+    Attributes:
+        factor: What the rate is multiplied by now.
+        best: Lowest validation loss so far.
+        waited: Epochs since then, or since the last fall.
+    """
+
+    factor: float = 1.0
+    best: float = math.inf
+    waited: int = 0
+
+    def look(self, schedule: Schedule, loss: float) -> None:
+        """Take note of an epoch's validation loss; the first epoch without patience falls.
+
+        Source: torch's ReduceLROnPlateau, in its defaults (relative threshold, no cooldown).
+        """
+        if loss < self.best * (1 - THRESHOLD):
+            self.best, self.waited = loss, 0
+        else:
+            self.waited += 1
+        if self.waited > schedule["patience"]:
+            self.factor *= schedule["gamma"]
+            self.waited = 0
+
+
+# -- early stopping --------------------------------------------------------------------------------
+
+
+def last_epoch(best_epoch: int, patience: int) -> int:
+    """Number the epoch after which early stopping ends a run whose best epoch stays this one."""
+    return best_epoch + patience
+
+
+# -- averages of the weights -----------------------------------------------------------------------
+
+
+def first_averaged(start: float, steps: int) -> int:
+    """Number the first step, from 0, whose weights a stochastic weight average takes in.
+
+    Args:
+        start: The share of training after which averaging begins, in [0, 1].
+        steps: Steps of the whole training.
+
+    Returns:
+        As many as there are steps if none is.
+    """
+    return round(start * steps)
