@@ -13,10 +13,11 @@ from hypothesis import strategies as st
 from torch.optim import lr_scheduler
 
 from ablate.config import files, schema
-from ablate.config.course import Length, Plateau
+from ablate.config.course import Length, Plateau, first_fall, first_look
 from ablate.config.knobs.training import SCHEDULES
 from ablate.config.types import Choice, ListOf, Whole
 from ablate.optim import schedule
+from ablate.train.course import Course
 
 LR = 0.3
 
@@ -251,6 +252,30 @@ def test_a_plateau_falls_when_torchs_does(losses, patience, gamma):
         ours.look({"patience": patience, "gamma": gamma}, loss)
         torchs.step(loss)
         assert LR * ours.factor == pytest.approx(optimizer.param_groups[0]["lr"], rel=1e-12)
+
+
+def test_a_plateau_looks_once_the_warmup_has_ended():
+    def at(warmup_epochs, patience=0):
+        values = {"warmup_epochs": warmup_epochs, "patience": patience}
+        # Epochs of 4 steps: 1.2 of them are 4.8 steps, so that the warm-up ends with step 5.
+        return first_look(values, Length(40, 4)), first_fall(values, Length(40, 4))
+
+    assert at(0) == (1, 2), "the first loss is the lowest so far, and the second may be no lower"
+    assert at(0.5) == (1, 2)
+    assert at(1) == (1, 2)
+    assert at(1.2) == (2, 3)
+    assert at(3, patience=2) == (3, 6)
+
+
+def test_the_losses_of_a_warmup_count_for_no_plateau():
+    values = {"name": "plateau", "warmup_epochs": 3, "patience": 0, "gamma": 0.5}
+    config = {"schedule": values, "select": "last", "regularize": {"early_stopping": None}}
+    course, factors = Course(config, Length(24, 4)), []
+    for epoch in range(1, 7):
+        entry = {"epoch": epoch, "step": 4 * epoch, "val/loss": 1.0, "val/accuracy": 0.5}
+        course.end_epoch(entry, None, dict)
+        factors.append(course.plateau.factor)
+    assert factors == [1, 1, 1, 0.5, 0.25, 0.125]
 
 
 # -- by hand ---------------------------------------------------------------------------------------

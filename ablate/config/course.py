@@ -68,6 +68,8 @@ class Plateau:
     def look(self, schedule: Schedule, loss: float) -> None:
         """Take note of an epoch's validation loss; the first epoch without patience falls.
 
+        Epochs that end before the warm-up does are not shown to it.
+
         Source: torch's ReduceLROnPlateau, in its defaults (relative threshold, no cooldown).
         """
         if loss < self.best * (1 - THRESHOLD):
@@ -77,6 +79,22 @@ class Plateau:
         if self.waited > schedule["patience"]:
             self.factor *= schedule["gamma"]
             self.waited = 0
+
+
+def first_look(schedule: Schedule, length: Length) -> int:
+    """Number the first epoch, from 1, whose validation loss a plateau looks at.
+
+    It ends with the warm-up or after it: a loss that rises with the rate says nothing of a plateau.
+    """
+    return max(1, -(-warmup_steps(schedule, length) // length.epoch_steps))
+
+
+def first_fall(schedule: Schedule, length: Length) -> int:
+    """Number the first epoch, from 1, after which a plateau's rate can be lower.
+
+    The first loss that it looks at is the lowest so far, whatever it is.
+    """
+    return first_look(schedule, length) + int(schedule["patience"]) + 1
 
 
 # -- early stopping --------------------------------------------------------------------------------

@@ -9,7 +9,7 @@ from typing import Any
 
 from torch import Tensor
 
-from ablate.config.course import Plateau
+from ablate.config.course import Length, Plateau, first_look
 from ablate.record import Epoch
 from ablate.regularize.early_stopping import has_stalled
 
@@ -22,6 +22,7 @@ class Course:
 
     Attributes:
         config: Its configuration.
+        length: How long its training is.
         history: One object an epoch done, as in the record.
         best: Epoch, accuracy and loss of the best validation, and its weights where they are what
             will be tested (`select=best`).
@@ -31,6 +32,7 @@ class Course:
     """
 
     config: Mapping[str, Any]
+    length: Length
     history: list[Epoch] = field(default_factory=list)
     best: dict[str, Any] | None = None
     diverged: int | None = None
@@ -66,8 +68,11 @@ class Course:
             self.diverged = bad
         elif val is not None:
             self._compare(entry, val, weights)
-            if self.config["schedule"]["name"] == "plateau":
-                self.plateau.look(self.config["schedule"], val)
+            schedule = self.config["schedule"]
+            if schedule["name"] == "plateau" and entry["epoch"] >= first_look(
+                schedule, self.length
+            ):
+                self.plateau.look(schedule, val)
 
     def _compare(self, entry: Epoch, loss: float, weights: Callable[[], Weights]) -> None:
         score = (entry["val/accuracy"], -loss)

@@ -68,7 +68,7 @@ class Training:
             for c in configs
         ]
         self.lr_TR = torch.stack(rates, 1).to(self.device)
-        self.courses = [Course(config) for config in configs]
+        self.courses = [Course(config, self.batches.length) for config in configs]
         width = len(configs)
         self._sums = {
             name: torch.zeros(width, dtype=torch.float64, device=self.device)
