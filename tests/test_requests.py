@@ -487,9 +487,9 @@ IDLE = {
     "dropout.scaling=test": "dropout.scaling=test touches nothing: nothing is dropped",
     "dropout.dense=0.5 dropout.kind=gaussian dropout.scaling=test": "keeps the mean by itself",
     "regularize.stochastic_depth=0.2": "only model=resnet has residual branches",
-    "regularize.early_stopping=30": "the patience is as long as training (epochs=30)",
-    "schedule=plateau schedule.patience=31": "the patience is longer than training (epochs=30)",
-    "schedule=plateau epochs=2": "the patience is longer than training (epochs=2); set schedule.p",
+    "regularize.early_stopping=30": "end training after epoch 31 at the earliest, and epochs=30",
+    "schedule=plateau schedule.patience=31": "fall after epoch 33 at the earliest, and epochs=30",
+    "schedule=plateau epochs=2": "fall after epoch 5 at the earliest, and epochs=2; set schedule.p",
     "optimizer=lbfgs regularize.clip_norm=1": "optimizer=lbfgs searches its own steps",
     "model=gru model.activation=relu": "model.activation touches nothing with model=gru",
     "norm=batch regularize.swa=0 norm.momentum=0.2": "recomputes the statistics for its average",
@@ -509,6 +509,66 @@ IDLE = {
     "model._target_=asked_nets.Good dropout=standard": "your own model decides where it drops",
     "model._target_=asked_nets.Good norm=batch": "your own model decides how it normalizes",
 }
+
+
+# 100 images in batches of 10 are 10 steps an epoch, and 20 in two epochs.
+TWENTY = "data.train_size=100 batch_size=10 epochs=2"
+ONE = "data.train_size=100 batch_size=full epochs=1"
+BARELY = [
+    ("schedule.warmup_epochs=0.05", "less than half a step, with 10 steps", "=0.05", "=0.06"),
+    ("schedule=constant schedule.warmup_epochs=0.1", "one step, which has the full", "0.1", "0.2"),
+    ("schedule=step schedule.every=0.98", "constant in the 20 steps of training", "0.98", "0.97"),
+    ("schedule=step schedule.warmup_epochs=1 schedule.every=0.95", "10 steps after", "95", "94"),
+    ("schedule=multistep schedule.milestones=[0.98]", "is constant in the 20 steps", "98", "97"),
+    ("schedule=multistep schedule.milestones=[0.5,0.98]", "at 0.98 the rate would", "98", "97"),
+    ("schedule=warm_restarts schedule.cycles=11", "a cycle takes at least 2", "11", "10"),
+    ("schedule=cyclic schedule.warmup_epochs=1 schedule.cycles=6", "takes at least 2", "6", "5"),
+    ("schedule=one_cycle schedule.rise=0.05 schedule.initial=0.5", "initial=1", "0.05", "0.06"),
+    (
+        "schedule=plateau schedule.patience=2 epochs=4",
+        "after epoch 4 at",
+        "patience=2",
+        "patience=1",
+    ),
+    # The warm-up ends with epoch 2, whose loss is the first to be compared with.
+    (
+        "schedule=plateau schedule.patience=1 schedule.warmup_epochs=2 epochs=4",
+        "the rate could fall after epoch 4 at the earliest",
+        "patience=1",
+        "patience=0",
+    ),
+    ("regularize.early_stopping=3 epochs=4", "after epoch 4 at the earliest", "=3", "=2"),
+    ("regularize.swa=0.98", "it would begin after the last of 20 steps", "0.98", "0.92"),
+    ("regularize.swa=0.95", "it would average the last of 20 steps alone", "0.95", "0.92"),
+    ("norm=batch regularize.swa=0.98", "begin after the last of 20 steps", "0.98", "0.95"),
+    ("regularize.ema=2e-8", "1 less it, is rounded to 1", "2e-8", "4e-8"),
+    (f"{ONE} regularize.ema=0.9", "there is nothing to average", "epochs=1", "epochs=2"),
+    (f"{ONE} schedule=cosine", "constant in the 1 step of training", "epochs=1", "epochs=2"),
+    (f"{ONE} optimizer=adam optimizer.beta2=0.9", "acts from the second", "epochs=1", "epochs=2"),
+    (
+        f"{ONE} optimizer=momentum optimizer.momentum=0.5",
+        "from the second",
+        "momentum ",
+        "nesterov ",
+    ),
+]
+
+
+@pytest.mark.parametrize(("request_", "reason", "part", "other"), BARELY)
+def test_what_no_step_would_notice_is_refused_and_what_one_step_would_is_not(
+    request_: str, reason: str, part: str, other: str
+) -> None:
+    words = f"{TWENTY} {request_}" if ONE not in request_ else request_
+    given = dict(word.split("=", 1) for word in words.split())
+    (fault,) = refused(*(f"{name}={value}" for name, value in given.items()))
+    assert reason in fault
+    near = dict(word.split("=", 1) for word in words.replace(part, other).split())
+    planned(*(f"{name}={value}" for name, value in near.items()))
+
+
+def test_a_default_that_no_step_notices_is_not_refused() -> None:
+    # In one step the default schedule, cosine, is constant, and adam's beta2 has not acted.
+    planned("data.train_size=100", "batch_size=full", "epochs=1")
 
 
 @pytest.mark.parametrize("request_", CONTRADICTIONS)

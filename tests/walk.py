@@ -182,6 +182,7 @@ FOREIGN = {
 REFUSED: dict[str, tuple[str, ...]] = {"init.name": ("own",)}
 # A setting in which a knob touches nothing, and a value of it.
 OWN = {"model": "custom", "model._target_": f"{HERE}.Narrow"}
+ONE_STEP = {"epochs": 1, "batch_size": "full"}
 SOLVED = {"optimizer": "lbfgs"}
 IDLE: dict[str, tuple[dict[str, Any], Any]] = {
     "dropout.input": (OWN, 0.5),
@@ -209,6 +210,18 @@ IDLE: dict[str, tuple[dict[str, Any], Any]] = {
     "schedule.mode": ({"schedule": "cyclic", "schedule.cycles": 1}, "triangular2"),
     "schedule.warmup_epochs": ({}, 3),
     "schedule.patience": ({"schedule": "plateau"}, 3),
+    "schedule.every": ({"schedule": "step"}, 0.99),
+    "schedule.milestones": ({"schedule": "multistep"}, [0.98, 0.99]),
+    "schedule.gamma": (ONE_STEP | {"schedule": "exponential"}, 0.5),
+    "schedule.power": (ONE_STEP | {"schedule": "polynomial"}, 3.0),
+    "schedule.rise": (ONE_STEP | {"schedule": "one_cycle"}, 0.4),
+    "schedule.initial": ({"schedule": "one_cycle", "schedule.rise": 0.05}, 0.1),
+    "schedule.final": (ONE_STEP | {"schedule": "linear"}, 0.2),
+    "regularize.ema": ({}, 1e-9),
+    "regularize.swa": ({}, 0.95),
+    "optimizer.momentum": (ONE_STEP, 0.5),
+    "optimizer.beta2": (ONE_STEP | {"optimizer": "adam"}, 0.9),
+    "optimizer.lr_decay": (ONE_STEP | {"optimizer": "adagrad"}, 0.1),
     "regularize.max_norm": (SOLVED, 1),
     "regularize.stochastic_depth": ({}, 0.5),
     "regularize.clip_norm": (SOLVED, 1),

@@ -9,6 +9,8 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any
 
+from ablate.config.course import last_epoch
+
 Config = Mapping[str, Any]
 Reason = Callable[[Config], str | None]
 
@@ -124,7 +126,11 @@ def no_running_statistics(config: Config) -> str | None:
 
 def long_warmup(config: Config) -> str | None:
     """A warm-up."""
-    return _longer(config["schedule"]["warmup_epochs"], config, "the warm-up")
+    warmup, epochs = config["schedule"]["warmup_epochs"], config["epochs"]
+    if not isinstance(epochs, int) or warmup < epochs:
+        return None  # an illegal value is reported elsewhere
+    than = "as long as" if warmup == epochs else "longer than"
+    return f"the warm-up is {than} training (epochs={epochs})"
 
 
 def no_fall(config: Config) -> str | None:
@@ -139,15 +145,15 @@ def one_cycle(config: Config) -> str | None:
     return "with schedule.cycles=1 there is no other cycle" if alone else None
 
 
-def long_patience(config: Config) -> str | None:
-    """The patience of a plateau."""
-    return _longer(config["schedule"].get("patience"), config, "the patience")
-
-
 def long_stopping(config: Config) -> str | None:
     """The patience of early stopping."""
-    patience = config["regularize"]["early_stopping"]
-    return _longer(patience, config, "the patience")
+    epochs = config["epochs"]
+    if not isinstance(epochs, int):
+        return None  # reported elsewhere, as an illegal value
+    last = last_epoch(1, config["regularize"]["early_stopping"])  # the first epoch is the best yet
+    if last < epochs:
+        return None
+    return f"it could end training after epoch {last} at the earliest, and epochs={epochs}"
 
 
 def one_epoch(config: Config) -> str | None:
@@ -190,17 +196,6 @@ def no_cluster(config: Config) -> str | None:
 
 
 # -- parts -----------------------------------------------------------------------------------------
-
-
-def _longer(value: Any, config: Config, what: str) -> str | None:
-    epochs = config["epochs"]
-    if not isinstance(value, int | float) or not isinstance(epochs, int):
-        return None  # reported elsewhere, as an illegal value
-    if value >= epochs:
-        return f"{what} is {'as long as' if value == epochs else 'longer than'} training" + (
-            f" (epochs={epochs})"
-        )
-    return None
 
 
 def _is_on(value: Any) -> bool:

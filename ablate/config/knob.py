@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
+from ablate.config.course import Length
 from ablate.config.types import Choice, Flag, ListOf, Real, Text, Type, Whole
 from ablate.errors import listed, nearest
 
@@ -30,6 +31,7 @@ class Knob:
         words: Words that are legal beside the type.
         off: The value at which the knob does nothing; left out of a run's key there.
         idle: Given a config in which the knob is on, the reason why it touches nothing, or None.
+        idle_in: Likewise, where that depends on how many steps there are.
         source: Where its meaning comes from.
         acts_after: The moment from which it can change a number: ``start`` (the initial weights,
             or the first step), ``step`` (a later step), ``epoch`` (the first evaluation) or
@@ -48,6 +50,7 @@ class Knob:
     words: tuple[str, ...] = ()
     off: Any = UNSET
     idle: Callable[[Config], str | None] | None = None
+    idle_in: Callable[[Config, Length], str | None] | None = None
     source: str = ""
     acts_after: str = "start"
     switches: bool = False

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Mapping, Set
+from collections.abc import Iterator, Mapping, Set
 from pathlib import Path
 from typing import Any
 
-from ablate.config import effect, files, schema
+from ablate.config import effect, effect_in_course, files, schema
+from ablate.config.course import Length, warmup_steps
 from ablate.config.schema import BY_NAME, shown
 from ablate.errors import nearest
 from ablate.nets import shapes
@@ -103,7 +104,12 @@ def wrong_lengths(config: Mapping[str, Any], sound: Set[str]) -> list[str]:
 
 def model_is_sound(config: Mapping[str, Any], sound: Set[str]) -> bool:
     """Tell whether all values of the model are legal."""
-    return all(name in sound for name in schema.flatten(config["model"], "model."))
+    return group_is_sound(config, "model", sound)
+
+
+def group_is_sound(config: Mapping[str, Any], group: str, sound: Set[str]) -> bool:
+    """Tell whether all values of a group are legal."""
+    return all(name in sound for name in schema.flatten(config[group], f"{group}."))
 
 
 def _layers(number: int, which: str) -> str:
@@ -118,16 +124,9 @@ def count(number: int, what: str) -> str:
 def idle(config: Mapping[str, Any], explicit: Set[str]) -> list[str]:
     """List knobs that the request sets and that touch nothing."""
     faults = []
-    for name in sorted(explicit):
-        knob, value = schema.knob_of(config, name), schema.get(config, name)
-        if knob is None or knob.idle is None or knob.fault(value):
-            continue
-        if schema.is_off(knob, value):
-            continue
-        reason = knob.idle(config)
-        if reason:
-            label = name.removesuffix(".name")
-            faults.append(f"{label}={shown(value)} touches nothing: {reason}")
+    for knob, value in _turned_on(config, explicit):
+        if knob.idle and (reason := knob.idle(config)):
+            faults.append(_touches_nothing(knob, value, reason))
     if "dropout" in explicit:
         knobs = [BY_NAME[f"dropout.{name}"] for name in effect.RATES]
         on = [knob for knob in knobs if not schema.is_off(knob, schema.get(config, knob.name))]
@@ -135,6 +134,65 @@ def idle(config: Mapping[str, Any], explicit: Set[str]) -> list[str]:
         if reasons and all(reasons):
             faults.append(f"dropout={_dropout_option(config)} touches nothing: {reasons[-1]}")
     return faults
+
+
+def _turned_on(config: Mapping[str, Any], explicit: Set[str]) -> Iterator[tuple[schema.Knob, Any]]:
+    """List the knobs that the request sets to a legal value at which they should do something."""
+    for name in sorted(explicit):
+        knob, value = schema.knob_of(config, name), schema.get(config, name)
+        if knob is not None and not knob.fault(value) and not schema.is_off(knob, value):
+            yield knob, value
+
+
+def _touches_nothing(knob: schema.Knob, value: Any, reason: str) -> str:
+    return f"{knob.name.removesuffix('.name')}={shown(value)} touches nothing: {reason}"
+
+
+def idle_in_course(
+    config: Mapping[str, Any], explicit: Set[str], sound: Set[str], length: Length
+) -> list[str]:
+    """List knobs that the request sets and that touch nothing in as many steps as there are."""
+    if not group_is_sound(config, "schedule", sound):
+        return []
+    if too_many := _too_many_cycles(config, explicit, length):
+        return too_many
+    found = {
+        knob.name: _touches_nothing(knob, value, reason)
+        for knob, value in _turned_on(config, explicit)
+        if knob.idle_in is not None
+        and group_is_sound(config, knob.group, sound)
+        and not (knob.idle and knob.idle(config))  # told before
+        and (reason := knob.idle_in(config, length))
+    }
+    # What keeps a rate constant is told rather than the schedule and the factor that it disarms.
+    of_rate = [name for name in found if name.startswith("schedule.") and "warmup" not in name]
+    for disarmed in ("schedule.name", "schedule.gamma"):
+        if disarmed in of_rate and len(of_rate) > 1:
+            of_rate.remove(disarmed)
+            del found[disarmed]
+    if "schedule.milestones" in explicit & sound and "schedule.milestones" not in found:
+        return [*found.values(), *_late_milestones(config, length)]
+    return list(found.values())
+
+
+def _late_milestones(config: Mapping[str, Any], length: Length) -> list[str]:
+    schedule = config["schedule"]
+    return [
+        f"schedule.milestones={shown(schedule['milestones'])}: at {milestone} the rate would fall"
+        f" after the last of {effect_in_course.steps_to_fill(schedule, length)}"
+        for milestone in effect_in_course.late_milestones(config, length)
+    ]
+
+
+def _too_many_cycles(config: Mapping[str, Any], explicit: Set[str], length: Length) -> list[str]:
+    schedule = config["schedule"]
+    steps = length.steps - warmup_steps(schedule, length)
+    if "schedule.cycles" not in explicit or schedule["cycles"] <= max(steps // 2, 1):
+        return []
+    return [
+        f"schedule.cycles={schedule['cycles']} is too much for"
+        f" {effect_in_course.steps_to_fill(schedule, length)}: a cycle takes at least 2"
+    ]
 
 
 def _dropout_option(config: Mapping[str, Any]) -> str:
@@ -167,9 +225,6 @@ def contradictions(config: Mapping[str, Any], explicit: Set[str], sound: Set[str
             "optimizer=nesterov looks ahead by its momentum: optimizer.momentum=0 leaves"
             " optimizer=sgd"
         )
-    reason = effect.long_patience(config)
-    if reason and "schedule.name" in explicit and "schedule.patience" not in explicit:
-        faults.append(f"schedule=plateau touches nothing: {reason}; set schedule.patience")
     if regularize.get("ema") and regularize.get("swa") is not None:
         faults.append("regularize.ema and regularize.swa both average the weights: choose one")
     milestones = config["schedule"].get("milestones")

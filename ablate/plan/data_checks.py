@@ -8,10 +8,11 @@ from typing import Any
 
 from ablate import data
 from ablate.config import schema
+from ablate.config.course import length_of
 from ablate.config.schema import shown
 from ablate.errors import AblateError
 from ablate.nets import shapes
-from ablate.plan.checks import count, model_is_sound, needed
+from ablate.plan.checks import count, idle_in_course, model_is_sound, needed
 
 
 def knows_its_data(config: Mapping[str, Any], sound: Set[str]) -> bool:
@@ -39,6 +40,10 @@ def against_the_data(
             f"batch_size={batch} is more than the {count(size.train, 'training image')}: it takes"
             f" a whole number from 1 to {size.train}, or full"
         )
+    elif "epochs" in sound:
+        images = size.train if batch == "full" else min(batch, size.train)
+        length = length_of(config["epochs"], size.train, images)
+        faults += idle_in_course(config, explicit, sound, length)
     if config["norm"]["name"] == "batch" and size.train < 2:
         faults.append("norm=batch needs at least 2 training images")
     if size.val == 0:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Final
 
-from ablate.config import effect
+from ablate.config import effect, effect_in_course
 from ablate.config.knob import Knob
 from ablate.config.knobs.network import TARGET
 from ablate.config.types import Choice, ListOf, Real, Whole
@@ -27,7 +27,13 @@ def _coefficient(
     name: str, type_: Real, help_: str, source: str = "", acts_after: str = "step"
 ) -> Knob:
     return Knob(
-        f"optimizer.{name}", type_, help_, place="axis", source=source, acts_after=acts_after
+        f"optimizer.{name}",
+        type_,
+        help_,
+        place="axis",
+        source=source,
+        acts_after=acts_after,
+        idle_in=effect_in_course.one_step if acts_after == "step" else None,
     )
 
 
@@ -59,6 +65,7 @@ OPTIMIZER: Final = (
         "share of the last step that is kept",
         place="axis",
         off=0,
+        idle_in=effect_in_course.one_step_of_momentum,
         source="Sutskever et al. 2013",
     ),
     _coefficient("beta1", _DECAY, "decay of the mean of gradients", _ADAM, "start"),
@@ -115,6 +122,7 @@ def _rate_knob(
     source: str = "",
     acts_after: str = "step",
     idle: effect.Reason | None = None,
+    idle_in: effect_in_course.ReasonInCourse | None = None,
 ) -> Knob:
     return Knob(
         f"schedule.{name}",
@@ -125,6 +133,7 @@ def _rate_knob(
         source=source,
         acts_after=acts_after,
         idle=idle,
+        idle_in=idle_in,
     )
 
 
@@ -136,6 +145,7 @@ SCHEDULE: Final = (
         place="axis",
         off="constant",
         idle=effect.no_fall,
+        idle_in=effect_in_course.no_move,
         source="Loshchilov & Hutter 2017, arXiv:1608.03983 (cosine, warm_restarts); Smith 2017,"
         " arXiv:1506.01186 (cyclic); Smith & Topin 2018, arXiv:1708.07120 (one_cycle);"
         " torch.optim.lr_scheduler (the others)",
@@ -148,6 +158,7 @@ SCHEDULE: Final = (
         unit="epochs",
         off=0,
         idle=effect.long_warmup,
+        idle_in=effect_in_course.short_warmup,
         source="Goyal et al. 2017, arXiv:1706.02677, section 2.2",
     ),
     _rate_knob(
@@ -155,12 +166,14 @@ SCHEDULE: Final = (
         _SHARE,
         "the rate falls each time this share of the steps after the warm-up has passed",
         unit="fraction of training",
+        idle_in=effect_in_course.no_move,
     ),
     _rate_knob(
         "milestones",
         ListOf(_SHARE, at_least=1),
         "where the rate falls",
         unit="fraction of training",
+        idle_in=effect_in_course.no_move,
     ),
     Knob(
         "schedule.gamma",
@@ -168,9 +181,15 @@ SCHEDULE: Final = (
         "factor at each fall; in exponential over each epoch",
         place="axis",
         off=1,
+        idle_in=effect_in_course.no_move,
         acts_after="step",
     ),
-    _rate_knob("power", Real(0, open_low=True), "exponent of the share of training that is left"),
+    _rate_knob(
+        "power",
+        Real(0, open_low=True),
+        "exponent of the share of training that is left",
+        idle_in=effect_in_course.same_with("power", 1),
+    ),
     _rate_knob(
         "cycles",
         Whole(1, 10**6),  # a table holds them
@@ -182,21 +201,29 @@ SCHEDULE: Final = (
         Real(1),
         "length of a cycle over that of the one before",
         idle=effect.one_cycle,
+        idle_in=effect_in_course.same_with("growth", 1),
     ),
     _rate_knob(
         "mode",
         Choice(("triangular", "triangular2")),
         "peaks of one height, or each half as high above the floor as the one before",
         idle=effect.one_cycle,
+        idle_in=effect_in_course.same_with("mode", "triangular"),
     ),
     _rate_knob(
         "rise",
         _SHARE,
         "share of training in which the rate rises",
         unit="fraction of training",
+        idle_in=effect_in_course.same_with("rise", 0.5),
     ),
     _rate_knob(
-        "initial", Real(0, 1), "rate at the start", unit="fraction of lr", acts_after="start"
+        "initial",
+        Real(0, 1),
+        "rate at the start",
+        unit="fraction of lr",
+        acts_after="start",
+        idle_in=effect_in_course.same_with("initial", 1),
     ),
     _rate_knob(
         "final",
@@ -205,6 +232,7 @@ SCHEDULE: Final = (
         unit="fraction of lr",
         source="Loshchilov & Hutter 2017, arXiv:1608.03983, equation 5",
         acts_after="start",
+        idle_in=effect_in_course.same_with("final", 0),
     ),
     _rate_knob(
         "patience",
@@ -212,7 +240,7 @@ SCHEDULE: Final = (
         "epochs without a lower validation loss after which the rate falls",
         unit="epochs",
         acts_after="epochs",
-        idle=effect.long_patience,
+        idle_in=effect_in_course.late_fall,
     ),
 )
 
@@ -226,6 +254,7 @@ def _method(
     unit: str = "",
     source: str = "",
     idle: effect.Reason | None = None,
+    idle_in: effect_in_course.ReasonInCourse | None = None,
     acts_after: str = "start",
     switches: bool = True,
 ) -> Knob:
@@ -238,6 +267,7 @@ def _method(
         null="none" if off is None else "",
         off=off,
         idle=idle,
+        idle_in=idle_in,
         source=source,
         acts_after=acts_after,
         switches=switches,
@@ -326,6 +356,7 @@ REGULARIZE: Final = (
         _DECAY,
         "decay of the exponential average of the weights, which is what is evaluated",
         source="Polyak & Juditsky 1992; torch.optim.swa_utils",
+        idle_in=effect_in_course.nothing_kept,
         acts_after="epoch",
     ),
     _method(
@@ -336,6 +367,7 @@ REGULARIZE: Final = (
         off=None,
         unit="fraction of training",
         source="Izmailov et al. 2018, arXiv:1803.05407",
+        idle_in=effect_in_course.little_to_average,
         acts_after="epoch",
     ),
     _method(
