@@ -440,7 +440,12 @@ CONTRADICTIONS = {
     "schedule=multistep schedule.milestones=[0.5,0.2]": "are to rise from one to the next",
     "schedule=plateau data.val_size=0": "schedule=plateau needs validation images",
     "regularize.early_stopping=3 data.val_size=0": "early_stopping needs validation images",
-    "augment.shift=8": "augment.shift=8 is too much for images 8 pixels wide: it takes at most 7",
+    "augment.shift=8": "is too much for images of 8 × 8 pixels: it takes at most 7 pixels",
+    "augment.shift=0.95": "it takes at most 7 pixels, and this is 8",
+    "augment.crop=8": "augment.crop=8 is too much for images of 8 × 8 pixels: it takes at m",
+    "augment.cutout=15": "is too much for images of 8 × 8 pixels: it takes at most 14 pixels",
+    "augment.scale=0.9": "is too much for images of 8 × 8 pixels: it takes at most 0.875",
+    "augment.shear=89": "it takes at most 86.423 degrees",
     "optimizer=newton": "takes at most 10,000 parameters, and the model has 53,002: its Hessian",
     "schedule.warmup_epochs=6 epochs=5": "the warm-up is longer than training (epochs=5)",
     f"data.train_size={TRAIN + 1}": f"data=digits has {TRAIN} training images beside {VAL} for",
@@ -569,6 +574,20 @@ def test_what_no_step_would_notice_is_refused_and_what_one_step_would_is_not(
 def test_a_default_that_no_step_notices_is_not_refused() -> None:
     # In one step the default schedule, cosine, is constant, and adam's beta2 has not acted.
     planned("data.train_size=100", "batch_size=full", "epochs=1")
+
+
+@pytest.mark.parametrize(
+    "request_",
+    [
+        "augment.shift=7",
+        "augment.crop=7",
+        "augment.cutout=14",
+        "augment.scale=0.875",
+        "augment.shear=86.4",
+    ],
+)
+def test_the_strongest_augmentation_that_leaves_something_is_legal(request_: str) -> None:
+    planned(*request_.split())
 
 
 @pytest.mark.parametrize("request_", CONTRADICTIONS)
@@ -806,7 +825,7 @@ def test_a_configuration_that_is_not_there_is_refused(fields: dict[str, str]) ->
         "select=last epochs=1",
         "select=best epochs=2",
         "launch=slurm slurm.minutes=5",
-        "augment.scale=0.999 augment.shear=89.9 augment.rotate=180",
+        "augment.scale=0.875 augment.shear=86.4 augment.rotate=180",
         "augment.brightness=1 augment.contrast=1",
         "schedule.final=0",
         f"seed={2**63 - 1}",

@@ -14,6 +14,7 @@ from torchvision.transforms.functional import InterpolationMode
 
 from ablate import rng
 from ablate.data import transforms
+from ablate.data.strength import beyond, pixels
 from tests import reference
 
 DTYPES = st.sampled_from([torch.uint8, torch.float32, torch.float64])
@@ -148,8 +149,65 @@ def test_more_numbers_leave_the_first_ones_as_they_were():
     ],
 )
 def test_a_strength_below_one_is_a_fraction_of_the_side(strength, side, expected):
-    found = transforms.pixels(strength, side)
+    found = pixels(strength, side)
     assert (found, type(found)) == (expected, int)
+
+
+# -- the strongest that leave something ------------------------------------------------------------
+
+ENDS = torch.tensor([[0.0, 0.5, 1 - 1e-9]], dtype=torch.float64)
+
+
+def left(name, strength, height, width):
+    """Tell whether an extreme draw of a transformation leaves anything of a white image."""
+    if name == "cutout":  # whatever is drawn
+        grid = torch.cartesian_prod(torch.arange(height), torch.arange(width)).double() + 0.5
+        u_RB, v_RB = grid[:, :1].T / height, grid[:, 1:].T / width
+    else:
+        u_RB, v_RB = torch.cartesian_prod(ENDS[0], ENDS[0]).T[:, None]
+    white = torch.ones(1, u_RB.shape[1], 1, height, width, dtype=torch.float64)
+    strength_R, off_R = torch.tensor([strength]), torch.zeros(1)
+    found = {
+        "shift": lambda: transforms.shift(white, strength_R, u_RB, v_RB),
+        "cutout": lambda: transforms.cutout(white, strength_R, u_RB, v_RB),
+        "scale": lambda: transforms.affine(white, off_R, strength_R, off_R, *[u_RB] * 3),
+        "shear": lambda: transforms.affine(white, off_R, off_R, strength_R, *[u_RB] * 3),
+    }[name]()
+    each = found.flatten(2).ne(0).any(-1)
+    return bool(each.any() if name == "cutout" else each.all())
+
+
+@pytest.mark.parametrize(("height", "width"), [(1, 1), (1, 4), (3, 2), (4, 4), (5, 8)])
+@pytest.mark.parametrize("name", ["shift", "cutout"])
+def test_the_strongest_in_pixels_is_the_last_that_leaves_something(name, height, width):
+    legal = [s for s in range(1, 20) if beyond(name, s, height, width) is None]
+    assert legal == [s for s in range(1, 20) if left(name, s, height, width)]
+
+
+def test_the_widest_border_that_reflects_is_the_side_less_one():
+    legal = [s for s in range(1, 20) if beyond("crop", s, 6, 5) is None]
+    image = torch.ones(1, 1, 6, 5)
+    assert legal == [1, 2, 3, 4]
+    torch.nn.functional.pad(image, [4] * 4, mode="reflect")
+    with pytest.raises(RuntimeError, match="less than the corresponding input dim"):
+        torch.nn.functional.pad(image, [5] * 4, mode="reflect")
+
+
+def test_a_fraction_that_rounds_to_the_side_is_as_much_as_the_side():
+    assert beyond("shift", 0.93, 8, 8) is None  # 7.44 pixels, that is 7
+    assert beyond("shift", 0.94, 8, 8) == "at most 7 pixels, and this is 8"
+
+
+def test_the_strongest_scale_and_shear_leave_something_and_little_more_does_not():
+    # 1 - 1/8, and the angle whose tangent is 16, twice the width.
+    for name, last, gone in (("scale", 0.875, 0.9), ("shear", 86.42, 86.43)):
+        assert beyond(name, last, 8, 8) is None
+        assert left(name, last, 8, 8)
+        assert not left(name, gone, 8, 8)
+        assert beyond(name, gone, 8, 8) is not None
+    assert beyond("scale", 0.89, 10, 28) is None
+    assert beyond("scale", 0.91, 10, 28) == "at most 0.9"
+    assert beyond("shear", 86.43, 8, 8) == "at most 86.423 degrees"
 
 
 # -- by whole pixels -------------------------------------------------------------------------------

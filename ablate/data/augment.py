@@ -22,12 +22,12 @@ from ablate.axis import Step, sliced
 from ablate.config import schema
 from ablate.config.targets import made
 from ablate.data import transforms
+from ablate.data.strength import IN_PIXELS, pixels
 from ablate.data.tensors import Tensors
 from ablate.errors import AblateError
 
 Config = Mapping[str, Any]
 
-_IN_PIXELS = ("shift", "crop", "cutout")
 _WARPS = ("rotate", "scale", "shear")
 _LIGHTS = ("brightness", "contrast")
 _LARGEST = 255.0  # value of a stored pixel
@@ -73,7 +73,7 @@ class Augmentation:
         )
         self._keys: dict[str, Tensor] = {}
         self._strength_R: dict[str, Tensor] = {}
-        for name in ("flip", *_IN_PIXELS, *_WARPS, *_LIGHTS):
+        for name in ("flip", *IN_PIXELS, *_WARPS, *_LIGHTS):
             if any(part[name] for part in parts):
                 self._strength_R[name] = self._strengths(name, [part[name] for part in parts])
         self._own = own(configs[0])
@@ -82,10 +82,10 @@ class Augmentation:
     def _strengths(self, name: str, values: Sequence[Any]) -> Tensor:
         side = min(self._data.shape[1:])
         numbers = [
-            0.5 if v == "alternating" else transforms.pixels(v, side) if name in _IN_PIXELS else v
+            0.5 if v == "alternating" else pixels(v, side) if name in IN_PIXELS else v
             for v in values
         ]
-        dtype = torch.int64 if name in _IN_PIXELS else torch.float64
+        dtype = torch.int64 if name in IN_PIXELS else torch.float64
         return torch.tensor(numbers, dtype=dtype, device=self._device)
 
     def of(self, runs: slice) -> Augmentation:

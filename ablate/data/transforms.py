@@ -8,8 +8,6 @@ stay; results are channels last in memory, as the data are.
 
 from __future__ import annotations
 
-import math
-
 import torch
 import torch.nn.functional as F
 from torch import Tensor
@@ -33,21 +31,6 @@ def numbers(key_R: Tensor, count: int) -> Tensor:
     index = torch.arange(count, dtype=torch.int64, device=key_R.device)
     upper = (rng.fold(key_R.unsqueeze(-1), index) >> 12) & (1 << 52) - 1
     return (upper.double() + 0.5) / 2**52
-
-
-def pixels(strength: float, side: int) -> int:
-    """Turn a strength into whole pixels: below 1 it is a fraction of the image's side.
-
-    Args:
-        strength: At least 0.
-        side: Of the image, in pixels.
-
-    Returns:
-        Rounded half up, and at least 1 unless the strength is 0.
-    """
-    if strength == 0:
-        return 0
-    return max(1, math.floor((strength * side if strength < 1 else strength) + 0.5))
 
 
 # -- by whole pixels -------------------------------------------------------------------------------

@@ -15,8 +15,8 @@ from torch import Tensor
 from ablate import rng
 from ablate.config import files
 from ablate.data.augment import Augmentation, Moment
+from ablate.data.strength import pixels
 from ablate.data.tensors import Split
-from ablate.data.transforms import pixels
 from ablate.measure.saved import Saved, See
 from ablate.regularize import input_noise
 from ablate.train.quality import measure_one

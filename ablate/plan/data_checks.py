@@ -10,6 +10,7 @@ from ablate import data
 from ablate.config import schema
 from ablate.config.course import length_of
 from ablate.config.schema import shown
+from ablate.data.strength import LIMITED, beyond
 from ablate.errors import AblateError
 from ablate.nets import shapes
 from ablate.plan.checks import count, idle_in_course, model_is_sound, needed
@@ -49,7 +50,7 @@ def against_the_data(
     if size.val == 0:
         faults += _without_validation(config)
     _, height, width = shape_of(config, facts)
-    faults += _far_shifts(config, sound, min(height, width))
+    faults += _excessive(config, sound, height, width)
     if config["model"]["name"] != "custom" and model_is_sound(config, sound):
         faults += _network(config, height, width)
     return faults
@@ -87,14 +88,15 @@ def _without_validation(config: Mapping[str, Any]) -> list[str]:
     ]
 
 
-def _far_shifts(config: Mapping[str, Any], sound: Set[str], side: int) -> list[str]:
-    """List strengths in pixels that leave nothing of an image."""
-    most = {"shift": side - 1, "crop": side - 1, "cutout": 2 * side}
+def _excessive(config: Mapping[str, Any], sound: Set[str], height: int, width: int) -> list[str]:
+    """List strengths of augmentation that leave nothing of an image."""
     return [
-        f"augment.{name}={shown(value)} is too much for images {side} pixels wide: it takes at most"
-        f" {limit}"
-        for name, limit in most.items()
-        if f"augment.{name}" in sound and (value := config["augment"][name]) > limit
+        f"augment.{name}={shown(value)} is too much for images of {height} × {width} pixels: it"
+        f" takes {limit}"
+        for name in LIMITED
+        if f"augment.{name}" in sound
+        and (value := config["augment"][name])
+        and (limit := beyond(name, value, height, width))
     ]
 
 
