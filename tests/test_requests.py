@@ -446,6 +446,14 @@ CONTRADICTIONS = {
     "augment.cutout=15": "is too much for images of 8 × 8 pixels: it takes at most 14 pixels",
     "augment.scale=0.9": "is too much for images of 8 × 8 pixels: it takes at most 0.875",
     "augment.shear=89": "it takes at most 86.423 degrees",
+    "model=mlp model.hidden=[8,1] norm=layer": "norm=layer would make a constant of layer 2 of"
+    " model=mlp (1 unit): what it normalizes there are single numbers",
+    "model=mlp model.hidden=[8,4] norm=group norm.groups=4": "a constant of layer 2 of model=mlp",
+    # 8 pixels are 4, 2, 1 after poolings, so that the fourth convolution sees one.
+    "model.channels=[2,2,2,3] norm=instance": "a constant of layer 4 of model=cnn (3 × 1 × 1)",
+    "model.channels=[2,2,2,1] norm=layer": "a constant of layer 4 of model=cnn (1 × 1 × 1)",
+    "norm=batch norm.eval=batch data.val_size=501": "would take the last of 501 validation images"
+    " by itself (500 at a time are evaluated), and one image has no batch statistics in layer 3 of",
     "optimizer=newton": "takes at most 10,000 parameters, and the model has 53,002: its Hessian",
     "schedule.warmup_epochs=6 epochs=5": "the warm-up is longer than training (epochs=5)",
     f"data.train_size={TRAIN + 1}": f"data=digits has {TRAIN} training images beside {VAL} for",
@@ -584,9 +592,17 @@ def test_a_default_that_no_step_notices_is_not_refused() -> None:
         "augment.cutout=14",
         "augment.scale=0.875",
         "augment.shear=86.4",
+        "model=mlp model.hidden=[8,2] norm=layer",
+        "model=mlp model.hidden=[8,4] norm=group norm.groups=2",
+        "model.channels=[2,2,3] norm=instance",
+        "model.channels=[2,2,2,2] norm=layer model.hidden=[2]",
+        "norm=batch norm.eval=batch data.val_size=502",
+        "model.hidden=[] norm=batch norm.eval=batch data.val_size=501",
     ],
 )
-def test_the_strongest_augmentation_that_leaves_something_is_legal(request_: str) -> None:
+def test_the_strongest_that_leaves_something_and_the_smallest_that_varies_are_legal(
+    request_: str,
+) -> None:
     planned(*request_.split())
 
 

@@ -13,7 +13,8 @@ from ablate.config.schema import shown
 from ablate.data.strength import LIMITED, beyond
 from ablate.errors import AblateError
 from ablate.nets import shapes
-from ablate.plan.checks import count, idle_in_course, model_is_sound, needed
+from ablate.plan.checks import count, group_is_sound, idle_in_course, model_is_sound, needed
+from ablate.train.footprint import EVAL_BATCH
 
 
 def knows_its_data(config: Mapping[str, Any], sound: Set[str]) -> bool:
@@ -52,7 +53,7 @@ def against_the_data(
     _, height, width = shape_of(config, facts)
     faults += _excessive(config, sound, height, width)
     if config["model"]["name"] != "custom" and model_is_sound(config, sound):
-        faults += _network(config, height, width)
+        faults += _network(config, sound, height, width, size)
     return faults
 
 
@@ -100,27 +101,47 @@ def _excessive(config: Mapping[str, Any], sound: Set[str], height: int, width: i
     ]
 
 
-def _network(config: Mapping[str, Any], height: int, width: int) -> list[str]:
+def _network(
+    config: Mapping[str, Any], sound: Set[str], height: int, width: int, size: data.Sizes
+) -> list[str]:
     """List what goes wrong on the way of an image through a shipped network."""
     model, norm = config["model"], config["norm"]
-    if shapes.illegal_depth(model):  # told with the other values
-        return []
+    if shapes.illegal_depth(model) or not group_is_sound(config, "norm", sound):
+        return []  # told with the other values
     try:
         sites = shapes.norm_sites(model, height, width, norm.get("position", "before"))
     except AblateError as error:
         return list(error.faults)
-    for units, pixels in sites:
-        if norm["name"] == "instance" and pixels is None:
-            continue  # dense and recurrent layers have no instance norm
-        if norm["name"] not in ("group", "instance"):
-            break
-        groups = units if norm["name"] == "instance" else gcd(norm["groups"], units)
-        if units // groups * (pixels or 1) == 1:
+    if norm["name"] == "instance":  # dense and recurrent layers have none
+        sites = [(units, pixels) for units, pixels in sites if pixels is not None]
+    for number, (units, pixels) in enumerate(sites, start=1):
+        layer = f"layer {number} of model={model['name']}"
+        shape = f"{units} × 1 × 1" if pixels else count(units, "unit")
+        if _is_constant(norm, units, pixels or 1):
             return [
-                f"norm={norm['name']} would leave a constant of a layer of {units} in"
-                f" model={model['name']}: each of its groups is a single number there"
+                f"norm={norm['name']} would make a constant of {layer} ({shape}): what it"
+                " normalizes there are single numbers"
             ]
+        if (pixels or 1) == 1 and norm["name"] == "batch" and norm["eval"] == "batch":
+            return _alone_in_evaluation(f"{layer} ({shape})", size)
     return []
+
+
+def _is_constant(norm: Mapping[str, Any], units: int, pixels: int) -> bool:
+    """Tell whether a norm of each image by itself sees one number at a time."""
+    groups = {"layer": 1, "group": gcd(norm.get("groups", 1), units), "instance": units}
+    return norm["name"] in groups and units // groups[norm["name"]] * pixels == 1
+
+
+def _alone_in_evaluation(layer: str, size: data.Sizes) -> list[str]:
+    """List splits whose last image is evaluated by itself, where batch norm needs two."""
+    splits = {"training": size.train, "validation": size.val, "test": size.test}
+    return [
+        f"norm.eval=batch would take the last of {number} {split} images by itself ({EVAL_BATCH} at"
+        f" a time are evaluated), and one image has no batch statistics in {layer}"
+        for split, number in splits.items()
+        if number % EVAL_BATCH == 1
+    ]
 
 
 def shape_of(config: Mapping[str, Any], facts: data.Facts) -> tuple[int, int, int]:
