@@ -483,6 +483,12 @@ def test_a_run_without_augmentation_takes_views_that_are_asked_for(results):
 
 
 @pytest.mark.usefixtures("_no_pictures")
+def test_views_of_which_nothing_would_be_left_are_refused(results):
+    with pytest.raises(AblateError, match="for images of 8 × 8 pixels: it takes at most 7"):
+        ablate.evaluate(folders(results)[2], **QUICK, **{"augment.shift": 8})
+
+
+@pytest.mark.usefixtures("_no_pictures")
 def test_the_record_gains_an_evaluation_and_keeps_everything_else(results):
     folder = folders(results)[0]
     before = record.read(folder)

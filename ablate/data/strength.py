@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import math
-from typing import Final
+from collections.abc import Mapping
+from typing import Any, Final
+
+from ablate.config.schema import shown
 
 IN_PIXELS: Final = ("shift", "crop", "cutout")
 LIMITED: Final = (*IN_PIXELS, "scale", "shear")  # by the size of an image
@@ -51,6 +54,22 @@ def beyond(name: str, strength: float, height: int, width: int) -> str | None:
     return f"at most {most} pixel{'' if most == 1 else 's'}" + (
         f", and this is {count}" if strength < 1 else ""
     )
+
+
+def excessive(strengths: Mapping[str, Any], height: int, width: int) -> list[str]:
+    """List strengths that leave nothing of an image, a sentence each.
+
+    Args:
+        strengths: Some of the group `augment`, by their names there; legal values.
+        height: Of an image, in pixels.
+        width: Likewise.
+    """
+    return [
+        f"augment.{name}={shown(value)} is too much for images of {height} × {width} pixels: it"
+        f" takes {limit}"
+        for name in LIMITED
+        if (value := strengths.get(name)) and (limit := beyond(name, value, height, width))
+    ]
 
 
 def _down(number: float) -> str:

@@ -9,7 +9,9 @@ from typing import Any
 import pandas as pd
 from torch import Tensor
 
+from ablate.data.strength import excessive
 from ablate.data.tensors import Split
+from ablate.errors import AblateError
 from ablate.measure import calibration, deletion, ensembles, mistakes, perturbations
 from ablate.measure.applicability import has_dropout, transformations
 from ablate.measure.evaluate_settings import EvaluateSettings
@@ -41,8 +43,10 @@ def measure(saved: Saved, wanted: EvaluateSettings, say: Say = lambda kind: None
         say: Told what is being measured.
 
     Raises:
-        AblateError: The split has no image.
+        AblateError: The split has no image, or a transformation would leave nothing of it.
     """
+    if too_much := excessive(wanted.strengths, *saved.data.shape[1:]):
+        raise AblateError(*too_much)
     say("plain")
     split, found = saved.split(wanted.split), Found()
     log_NK = saved.logits(split).log_softmax(-1)

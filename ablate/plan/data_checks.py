@@ -9,8 +9,7 @@ from typing import Any
 from ablate import data
 from ablate.config import schema
 from ablate.config.course import length_of
-from ablate.config.schema import shown
-from ablate.data.strength import LIMITED, beyond
+from ablate.data.strength import excessive
 from ablate.errors import AblateError
 from ablate.nets import shapes
 from ablate.plan.checks import count, group_is_sound, idle_in_course, model_is_sound, needed
@@ -51,7 +50,8 @@ def against_the_data(
     if size.val == 0:
         faults += _without_validation(config)
     _, height, width = shape_of(config, facts)
-    faults += _excessive(config, sound, height, width)
+    given = {n: value for n, value in config["augment"].items() if f"augment.{n}" in sound}
+    faults += excessive(given, height, width)
     if config["model"]["name"] != "custom" and model_is_sound(config, sound):
         faults += _network(config, sound, height, width, size)
     return faults
@@ -86,18 +86,6 @@ def _without_validation(config: Mapping[str, Any]) -> list[str]:
     }
     return [
         f"{what} needs validation images: data.val_size is 0" for what, on in wanted.items() if on
-    ]
-
-
-def _excessive(config: Mapping[str, Any], sound: Set[str], height: int, width: int) -> list[str]:
-    """List strengths of augmentation that leave nothing of an image."""
-    return [
-        f"augment.{name}={shown(value)} is too much for images of {height} × {width} pixels: it"
-        f" takes {limit}"
-        for name in LIMITED
-        if f"augment.{name}" in sound
-        and (value := config["augment"][name])
-        and (limit := beyond(name, value, height, width))
     ]
 
 
