@@ -13,6 +13,7 @@ from math import prod
 from typing import TYPE_CHECKING, Any, Final
 
 from ablate.config import schema
+from ablate.config.course import epoch_steps
 from ablate.config.effect import SOLVERS
 from ablate.data import Sizes
 from ablate.nets.memory import forward_peak, training_peak
@@ -277,7 +278,8 @@ class _Run:
         """The places of an epoch's images, and tables of a number a step: rates, what is mixed."""
         batch, epochs = int(self._config["batch_size"]), int(self._config["epochs"])
         tables = 6 if self._any("mixup", "cutmix") else 1
-        return self._images.sizes.train // batch * (batch * _WHOLE + epochs * tables * _DOUBLE)
+        steps = epoch_steps(self._images.sizes.train, batch)
+        return steps * (batch * _WHOLE + epochs * tables * _DOUBLE)
 
     @property
     def optimizer(self) -> int:
