@@ -769,7 +769,7 @@ def test_what_touches_no_run_is_refused(results):
         ablate.evaluate(plain, samples=5, views=5)
     assert len(error.value.faults) == 2
     assert record.read(plain)["evaluate"] == {}
-    with pytest.raises(AblateError, match="nowhere holds no record"):
+    with pytest.raises(AblateError, match="nowhere is not there"):
         ablate.evaluate("nowhere")
 
 
