@@ -5,7 +5,7 @@ cuBLASLt, cuDNN and NVML. Memory is host memory that nobody touches, kernels are
 run, captures keep CUDA's rules. So all of torch's CUDA code runs (dispatch, autocast, allocator,
 CUDA graphs, inductor and Triton included): what raises on a card raises here, and launches, copies,
 waits and bytes can be counted. Numbers are garbage; nothing follows about values, speed, or what a
-kernel does. Known to work with CUDA 13 builds of torch from 2.11 on. Not covered: NCCL, cuFFT,
+kernel does. Known to work with CUDA 13 builds of torch from 2.14 on. Not covered: NCCL, cuFFT,
 cuSOLVER, profilers.
 
 - `library.py` builds it, or says why not.
