@@ -1,13 +1,38 @@
-"""Lets a training go through with numbers that mean nothing, as a fake device leaves them."""
+"""Lets commands go through with numbers that mean nothing, as a fake device leaves them."""
 
 from __future__ import annotations
 
+import math
+from collections.abc import Callable
+from contextlib import suppress
+from typing import Any
+
 import torch
 
+from ablate.measure import signals
 from ablate.train.course import Course
 
 
 def accept_garbage() -> None:
-    """Change this process for good: no loss ends a run, and every matrix has eigenvectors."""
+    """Change this process for good.
+
+    No loss ends a run, every matrix has eigenvectors, every sum of squares a root, and every least
+    number is below the largest.
+    """
     Course.goes_on = property(lambda self: True)
     torch.linalg.eigh = lambda matrix: (matrix.diagonal(), torch.eye(len(matrix)).to(matrix))
+    histogram = signals.histogram
+    signals.histogram = lambda values, *ends: histogram(values, *sorted(ends))
+    signals.spread = _or(signals.spread, (math.nan, math.nan))
+    signals.norm = _or(signals.norm, math.nan)
+
+
+def _or(work: Callable[..., Any], otherwise: Any) -> Callable[..., Any]:
+    """Do some work, and return something else where it is refused for its numbers."""
+
+    def done(*arguments: Any) -> Any:
+        with suppress(ValueError):
+            return work(*arguments)
+        return otherwise
+
+    return done

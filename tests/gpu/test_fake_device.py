@@ -51,6 +51,7 @@ def work() -> dict[str, Any]:
     note("wait", torch.cuda.synchronize)
     note("number", (a.sum() > 0).item)
     note("product", lambda: torch.ones(3, 5, device="cuda") @ torch.ones(5, 7, device="cuda"))
+    note("a kernel of torch.special", lambda: torch.special.entr(a))
     told["fill"] = torch.full((3,), 7, device="cuda").tolist()
 
     def take_down_and_replay() -> None:
@@ -128,6 +129,14 @@ def test_waits_are_counted(done):
 def test_a_product_tells_its_sizes(done):
     names = [e["name"] for e in done["product"]["events"] if e["name"].startswith("cublas")]
     assert names == ["cublasSgemm m7 n3 k5"]  # column by column, so turned round
+
+
+def test_a_kernel_that_torch_compiles_at_its_first_use_is_launched(done):
+    names = [
+        e["name"] for e in done["a kernel of torch.special"]["events"] if e["kind"] == "kernel"
+    ]
+    assert len(names) == 1
+    assert names[0].startswith("entr")
 
 
 def test_a_fill_is_done(done):

@@ -181,6 +181,13 @@ API CUresult cuPointerGetAttribute(void* value, CUpointer_attribute, CUdeviceptr
 
 static CUresult unsupported() { return CUDA_ERROR_NOT_SUPPORTED; }
 
+// NVRTC, with which torch compiles some kernels at their first use, goes without the driver's tables,
+// but calls this unchecked where there is a driver.
+API CUresult cuGetExportTable(const void** table, const CUuuid*) {
+  *table = nullptr;
+  return unsupported();
+}
+
 API CUresult cuLinkCreate_v2(unsigned, CUjit_option*, void**, CUlinkState*) {
   return unsupported();
 }
