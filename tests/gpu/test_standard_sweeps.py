@@ -1,0 +1,47 @@
+"""What five standard sweeps ask of a GPU is what it was: a change of it is seen, and meant.
+
+The figures kept are our own, so they say nothing about right and wrong. With the version of torch
+that they are of they hold exactly, with others within 15 %. After a change that is meant:
+
+    python -m tests.gpu.standard_sweeps
+"""
+
+from __future__ import annotations
+
+import json
+from importlib.metadata import version
+
+import pytest
+
+from tests.gpu.standard_sweeps import KEPT, PRECISIONS, SWEEPS, count_apart
+
+pytestmark = [pytest.mark.fakegpu, pytest.mark.slow]
+
+ANEW = "if this is meant, write them anew: python -m tests.gpu.standard_sweeps"
+# Of what the allocator asks for, some depends on where the device's memory happens to lie.
+NEARLY = {"device"}
+
+CASES = [
+    pytest.param(name, precision, marks=[] if usual else pytest.mark.long)
+    for name in SWEEPS
+    for precision in PRECISIONS
+    for usual in [(name, precision) == ("cnn on digits", "fp32")]
+]
+
+
+@pytest.mark.parametrize(("name", "precision"), CASES)
+def test_a_standard_sweep_launches_moves_and_holds_what_it_did(name, precision):
+    kept = json.loads(KEPT.read_text(encoding="utf-8"))
+    same_torch = kept["torch"] == version("torch")
+    found = _flat(count_apart(name, precision))
+    expected = _flat(kept["sweeps"][f"{name}, {precision}"])
+    for figure in expected:
+        if not same_torch:
+            expected[figure] = pytest.approx(expected[figure], rel=0.15)
+        elif figure.split()[-1] in NEARLY:
+            expected[figure] = pytest.approx(expected[figure], rel=0.02)
+    assert found == expected, ANEW
+
+
+def _flat(found):
+    return {f"{part} {name}": n for part, figures in found.items() for name, n in figures.items()}
