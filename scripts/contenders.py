@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader, Dataset
 
 import ablate
+from ablate import environment
 from ablate.data.tensors import Tensors
 from ablate.plan.planning import plan
 from ablate.plan.request import Request
@@ -27,6 +28,12 @@ def configuration(*overrides: str) -> dict[str, Any]:
     """Resolve a request, as the command does."""
     (run,) = plan(Request(overrides), whole=True).runs
     return dict(run.config)
+
+
+def settle_arithmetic() -> None:
+    """Have torch compute fp32 as ablate does, without tf32; but cuDNN may try what is fastest."""
+    environment.settle_arithmetic()
+    torch.backends.cudnn.benchmark = True
 
 
 def network(conv: float = 0.0, dense: float = 0.0) -> nn.Module:

@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import subprocess
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
+from torch import Tensor
 
+from ablate import rng
+from ablate.train.deterministic import deterministic
 from ablate.train.training import Training
 from gpu.agreement import distance, same
 from gpu.apart import Figures
@@ -34,22 +38,29 @@ _AGREE = {"fp64": 1e-9, "fp32": 1e-5, "bf16": 3e-2}  # fused against looped, aft
 def jobs(bench: Bench, all_found: Mapping[str, Figures]) -> Iterator[Job]:
     """List what is tried: the project's own tests first, since they take longest."""
     yield Job("the tests marked gpu", marked, (), 420, alone=True)
+    yield Job("integers of the streams as on the CPU", streams, ())
     for name, changes in _NETWORKS.items():
         common = (*_size(bench), *changes)
         for precision, most in _AGREE.items():
             if bench.device == "cuda" or precision != "bf16":
                 what = f"{name}: fused agrees with looped within {most:g}, {precision}"
                 yield Job(what, theorem, ((*common, f"precision={precision}"), most))
-        yield Job(f"{name}: a run has the same bits in every slot", slots, (common,))
+        yield from _bits(bench, name, common)
         for width in (2, 3, 4):
             # On a GPU the width of a stack is planned and kept: bits may differ between widths.
             what = f"{name}: at width {width} as at 6 within 1e-5"
             yield Job(what, widths, (common, width))
-        yield Job(f"{name}: a run that turns NaN leaves its mates their bits", mates, (common,))
-        yield Job(f"{name}: resumed as undisturbed", going_on, (common,))
-        yield Job(f"{name}: one graph as single launches", graph, (common,))
         if not bench.dry or name == "plain":  # compiling takes long
             yield Job(f"{name}: compiled kernels within 1e-4", compiled, (common,), 240)
+
+
+def _bits(bench: Bench, name: str, common: tuple[str, ...]) -> Iterator[Job]:
+    """List what holds to the bit: on a GPU with deterministic=true, else as far as it goes."""
+    for what, compare in _SAME_BITS.items():
+        yield Job(f"{name}: {what}", bits, (compare, common, True))
+        if bench.device == "cuda" and (not bench.dry or name == "plain"):
+            without = f"{name}: {what}, without deterministic=true"
+            yield Job(without, bits, (compare, common, False))
 
 
 def told(name: str, found: Figures, all_found: Mapping[str, Figures]) -> list[str]:
@@ -93,13 +104,6 @@ def theorem(bench: Bench, common: tuple[str, ...], most: float) -> Figures:
     return _verdict(bench, far < most, f"{far:.1e}")
 
 
-def slots(bench: Bench, common: tuple[str, ...]) -> Figures:
-    """Permute the slots."""
-    runs, order = bench.runs(6, *common), [3, 0, 5, 1, 4, 2]
-    whole, moved = _after(bench.training(runs)), _after(bench.training([runs[i] for i in order]))
-    return _verdict(bench, all(same(whole, moved, i, slot) for slot, i in enumerate(order)))
-
-
 def widths(bench: Bench, common: tuple[str, ...], width: int) -> Figures:
     """Leave out some runs."""
     runs = bench.runs(6, *common)
@@ -109,34 +113,112 @@ def widths(bench: Bench, common: tuple[str, ...], width: int) -> Figures:
     return _verdict(bench, far < 1e-5, "the same bits" if equal else f"{far:.1e}")
 
 
-def mates(bench: Bench, common: tuple[str, ...]) -> Figures:
+@dataclass(frozen=True)
+class Compared:
+    """Runs that should hold the same bits.
+
+    Attributes:
+        pairs: Two trainings, and the places of the same run in each.
+        fault: Why the comparison says nothing, where it does not.
+    """
+
+    pairs: list[tuple[Training, Training, int, int]]
+    fault: str = ""
+
+
+def bits(
+    bench: Bench, compare: Callable[..., Compared], common: tuple[str, ...], strict: bool
+) -> Figures:
+    """Compare bits; on a GPU only rounding is promised without deterministic algorithms.
+
+    Args:
+        bench: Where and at which sizes.
+        compare: What is compared, one of those below.
+        common: What the runs share.
+        strict: Whether to train with ``deterministic=true``, and to give a verdict.
+    """
+    with deterministic(strict):
+        found = compare(bench, (*common, f"deterministic={str(strict).lower()}"))
+        equal = all(same(*pair) for pair in found.pairs)
+        far = 0.0 if equal else max(distance(*pair) for pair in found.pairs)
+    figure = found.fault or ("the same bits" if equal else f"{far:.1e}")
+    if not strict:
+        return {"holds": None, "figure": figure}
+    return _verdict(bench, equal and not found.fault, figure)
+
+
+def again(bench: Bench, common: tuple[str, ...]) -> Compared:
+    """Train the same runs twice."""
+    one, other = (_after(bench.training(bench.runs(3, *common))) for _ in range(2))
+    return Compared([(one, other, r, r) for r in range(3)])
+
+
+def slots(bench: Bench, common: tuple[str, ...]) -> Compared:
+    """Permute the slots."""
+    runs, order = bench.runs(6, *common), [3, 0, 5, 1, 4, 2]
+    whole, moved = _after(bench.training(runs)), _after(bench.training([runs[i] for i in order]))
+    return Compared([(whole, moved, i, slot) for slot, i in enumerate(order)])
+
+
+def mates(bench: Bench, common: tuple[str, ...]) -> Compared:
     """Let a mate become NaN."""
     runs = bench.runs(4, *common)
     wild = [runs[0], runs[1] | {"optimizer": runs[1]["optimizer"] | {"lr": 1e38}}, *runs[2:]]
     calm, torn = _after(bench.training(runs)), _after(bench.training(wild))
     gone = not all(t.isfinite().all() for t in torn.stack.slice(1).values())
-    equal = all(same(calm, torn, r, r) for r in (0, 2, 3))
-    return _verdict(bench, gone and equal, "" if gone else "the mate stayed finite")
+    pairs = [(calm, torn, r, r) for r in (0, 2, 3)]
+    return Compared(pairs, "" if gone else "the mate stayed finite")
 
 
-def going_on(bench: Bench, common: tuple[str, ...]) -> Figures:
+def going_on(bench: Bench, common: tuple[str, ...]) -> Compared:
     """Stop in the middle, and go on in another process's place."""
     runs = bench.runs(3, *common)
     whole = _after(bench.training(runs))
     first, second = _after(bench.training(runs), _STEPS // 2), bench.training(runs)
     second.restore([first.state(r) for r in range(3)])
     _after(second)
-    return _verdict(bench, all(same(whole, second, r, r) for r in range(3)))
+    return Compared([(whole, second, r, r) for r in range(3)])
 
 
-def graph(bench: Bench, common: tuple[str, ...]) -> Figures:
+def graph(bench: Bench, common: tuple[str, ...]) -> Compared:
     """Compare steps launched as a CUDA graph with steps launched as written."""
     whole = _after(bench.training(bench.runs(3, *common)))
     plain = _after(bench.training(bench.runs(3, *common, capture=False)))
-    equal = all(same(whole, plain, r, r) for r in range(3))
-    cpu = bench.device == "cpu"
-    missing = "" if whole.captured else "no graph here" if cpu else "no graph was captured"
-    return _verdict(bench, equal and (whole.captured or cpu), missing)
+    launched = whole.captured or bench.device == "cpu"  # where there is no graph
+    pairs = [(whole, plain, r, r) for r in range(3)]
+    return Compared(pairs, "" if launched else "no graph was captured")
+
+
+_SAME_BITS = {
+    "the same request twice": again,
+    "a run has the same bits in every slot": slots,
+    "a run that turns NaN leaves its mates their bits": mates,
+    "resumed as undisturbed": going_on,
+    "one graph as single launches": graph,
+}
+
+
+def streams(bench: Bench) -> Figures:
+    """Draw orders, masks and places from the random streams on the device, and on the CPU."""
+    count, width = 1000 if bench.dry else 1 << 20, 16
+    seeds_R, keep_R = torch.arange(width), torch.linspace(0.05, 1, width, dtype=torch.float64)
+
+    def drawn(device: str) -> dict[str, Tensor]:
+        keys_R = rng.fold(rng.stream(seeds_R.to(device), "check"), 3)
+        sizes = torch.Size((count,))
+        return {
+            "keys": keys_R,
+            "bits": torch.vmap(lambda key: rng.bits(key, count))(keys_R),
+            "masks": torch.vmap(lambda key, keep: rng.keep_mask(key, keep, sizes))(
+                keys_R, keep_R.to(device)
+            ),
+            "places": torch.vmap(lambda key: (rng.uniform(key, sizes) * 9).long())(keys_R),
+            "orders": rng.permutation(keys_R, count // width),
+        }
+
+    here, there = drawn("cpu"), drawn(bench.device)
+    differ = [name for name, value in there.items() if not torch.equal(value.cpu(), here[name])]
+    return _verdict(bench, not differ, ", ".join(differ))
 
 
 def compiled(bench: Bench, common: tuple[str, ...]) -> Figures:

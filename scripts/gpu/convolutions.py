@@ -7,6 +7,7 @@ from collections.abc import Iterator, Mapping
 import torch
 from torch import Tensor
 
+from ablate import environment
 from gpu.agreement import worst
 from gpu.apart import Figures
 from gpu.bench import Bench
@@ -36,7 +37,7 @@ def jobs(bench: Bench, all_found: Mapping[str, Figures]) -> Iterator[Job]:
 
 def convolution(bench: Bench, precision: str, shape: Shape, way: str) -> Figures:
     """Time a way to convolve, forward and back, and see how far off it is."""
-    torch.backends.cudnn.allow_tf32 = False  # as in ablate
+    environment.settle_arithmetic()  # as in ablate
     x, w, dy = _tensors(bench, shape, _TYPES[precision])
     exact = _through(WAYS["grouped NCHW"], *_tensors(bench, shape, torch.float64))
     found = _through(WAYS[way], x, w, dy)

@@ -49,13 +49,15 @@ main() {
 cat <<'EOF'
 
 == 1. Is it right? The stack theorem, and the tests that need a GPU.
-Must print: "0 fail" at the end, and "holds" before every line.
+Must print: "0 fail" at the end, and "holds" before every line, but for those that say "without
+deterministic=true": they tell how far the same runs are apart where only rounding is promised.
 If not, no time below counts. Look by what fails:
   agrees with looped, fp64   a rule of ours for vmap: ablate/train/vmap_rules.py, fused.py
   ... in fp32 alone          something multiplies in TF32: ablate/train/building.py
   ... in bf16 alone          how far bf16 may be off: _AGREE in scripts/gpu/check.py
-  every slot, NaN            something sums over all runs, or adds atomically: ablate/axis.py, and
-                             the backward passes of pooling and gathers
+  integers of the streams    a shift or a product of integers: ablate/rng.py
+  the same request twice     something adds atomically: the backward passes of pooling and gathers
+  every slot, NaN            the same, or something sums over all runs: ablate/axis.py
   resumed                    a state that is not saved: Training.state, Update.state
   one graph                  the warning names what waits: ablate/train/cuda_graph.py
   compiled kernels           Fused.compile in ablate/train/fused.py; stack.compile is off by default

@@ -16,7 +16,7 @@ from typing import Any
 import torch
 
 from ablate.data import load
-from contenders import as_graph, by_hand, network
+from contenders import as_graph, by_hand, network, settle_arithmetic
 from gpu.apart import Figures
 from gpu.bench import Bench
 
@@ -95,7 +95,7 @@ def _together(bench: Bench, config: dict[str, Any], count: int, way: str) -> flo
 
 def _worker(bench: Bench, config: dict[str, Any], way: str, gate: Any, seconds: Any) -> None:
     data = load(config)
-    torch.backends.cudnn.benchmark = True
+    settle_arithmetic()
     module = network(dense=0.5).to(bench.device)
     step = _WAYS[way](module, data, config["batch_size"], torch.bfloat16)
     for _ in range(5):

@@ -17,7 +17,7 @@ import torch
 
 from ablate.data import load
 from ablate.train.training import Training
-from contenders import Step, as_graph, by_hand, network, with_loader
+from contenders import Step, as_graph, by_hand, network, settle_arithmetic, with_loader
 from gpu.apart import Figures
 from gpu.bench import Bench, copy_rate, least_bytes
 from gpu.jax_stack import jax_stack
@@ -98,8 +98,7 @@ def serial(bench: Bench, name: str, precision: str) -> Figures:
     """Time a loop over a single run."""
     config = settings(bench)
     data = load(config)
-    torch.backends.cudnn.allow_tf32 = False  # as in ablate
-    torch.backends.cudnn.benchmark = True
+    settle_arithmetic()
     start = time.perf_counter()
     module = network(dense=0.5).to(bench.device)
     more = {"workers": 0 if bench.dry else 4} if name.endswith("DataLoader") else {}
