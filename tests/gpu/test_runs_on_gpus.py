@@ -55,7 +55,8 @@ def assert_none_failed(records: list[record.Record], count: int) -> None:
 # -- several devices -------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("gpus", [2, pytest.param(8, marks=pytest.mark.long)])
+@pytest.mark.long
+@pytest.mark.parametrize("gpus", [2, 8])
 def test_runs_land_on_all_devices(gpus, tmp_path):
     widths = ",".join(f"[{8 + i}]" for i in range(gpus))  # a stack each
     records, found, _ = sweep(
