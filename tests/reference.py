@@ -218,8 +218,23 @@ def calibration_error(confidence, right, bins=15):
 # -- Muon, one matrix at a time --------------------------------------------------------------------
 
 
+def orthogonalized(matrix, steps):
+    """Bring singular values near 1 by Muon's iteration on the values themselves; scale the step.
+
+    Args:
+        matrix: A kernel, [out, in, ...].
+        steps: Iterations.
+    """
+    u, s, v = torch.linalg.svd(matrix.flatten(1), full_matrices=False)
+    s = s / max(float(s.norm()), 1e-7)
+    for _ in range(steps):
+        s = 3.4445 * s - 4.7750 * s**3 + 2.0315 * s**5
+    size = 0.2 * math.sqrt(max(len(u), v.shape[1]))
+    return (size * (u @ s.diag() @ v)).view_as(matrix)
+
+
 def muon(optimizer, start, gradients, rates):
-    """Train one kernel, orthogonalized by what the iteration does to its singular values.
+    """Train one kernel.
 
     Args:
         optimizer: The `optimizer` part of its configuration.
@@ -231,12 +246,8 @@ def muon(optimizer, start, gradients, rates):
     for gradient, lr in zip(gradients, rates, strict=True):
         mean = momentum * mean + (1 - momentum) * gradient
         ahead = momentum * mean + (1 - momentum) * gradient
-        u, s, v = torch.linalg.svd(ahead.flatten(1), full_matrices=False)
-        s = s / max(float(s.norm()), 1e-7)
-        for _ in range(optimizer["ns_steps"]):
-            s = 3.4445 * s - 4.7750 * s**3 + 2.0315 * s**5
-        size = 0.2 * math.sqrt(max(len(u), v.shape[1]))
-        p = (1 - lr * optimizer["weight_decay"]) * p - lr * size * (u @ s.diag() @ v).view_as(p)
+        direction = orthogonalized(ahead, optimizer["ns_steps"])
+        p = (1 - lr * optimizer["weight_decay"]) * p - lr * direction
     return p
 
 
