@@ -72,7 +72,7 @@ def request(chance: Random) -> Overrides:
     }
     for name in [*knobs, *beside]:
         knob = schema.BY_NAME.get(name)
-        if knob is None or name in _FIXED or not _is_drawn(knob) or chance.random() < _KEPT:
+        if knob is None or name in _FIXED or not is_drawn(knob) or chance.random() < _KEPT:
             continue
         drawn[name] = value(chance, knob, _default(options, name), model)
     return drawn
@@ -84,7 +84,7 @@ def mate(chance: Random, drawn: Overrides) -> Overrides:
     for name, before in drawn.items():
         knob = schema.BY_NAME.get(name)
         alike = knob is None or knob.place != "axis" or isinstance(before, list)
-        if not alike and knob is not None and _is_drawn(knob) and chance.random() < 0.7:
+        if not alike and knob is not None and is_drawn(knob) and chance.random() < 0.7:
             changed[name] = value(chance, knob, before, {})
     return drawn | changed
 
@@ -179,7 +179,8 @@ def _default(options: Mapping[str, str | None], name: str) -> Any:
     return files.option(group, _name(options, group)).get(part)
 
 
-def _is_drawn(knob: Knob) -> bool:
+def is_drawn(knob: Knob) -> bool:
+    """Tell whether a knob's type is enough to draw a value that trains in no time."""
     return (
         knob.role == "result"
         and not knob.name.endswith(("_target_", ".name"))
