@@ -380,6 +380,16 @@ def test_an_override_that_no_study_takes_is_not_blamed_on_lines_of_its_file() ->
 # -- overrides that are given twice ----------------------------------------------------------------
 
 
+def test_an_interpolation_with_quotes_reaches_every_run_of_a_sweep() -> None:
+    runs = runs_of(Request(("batch_size=${oc.decode:'5'}", "seed=0,1"), multirun=True))
+    assert [run.config["batch_size"] for run in runs] == [5, 5]
+
+
+def test_a_sweep_over_interpolations_with_quotes_is_refused() -> None:
+    with pytest.raises(AblateError, match="without quotes inside an interpolation"):
+        runs_of(Request(("batch_size=${oc.decode:'5'},10",), multirun=True))
+
+
 def test_a_sweep_that_another_override_would_replace_is_refused() -> None:
     (fault,) = refused("norm=none,batch", "dropout.dense=0,0.5", "dropout.dense=0", multirun=True)
     assert fault.startswith("dropout.dense is set more than once (dropout.dense=0,0.5 and")

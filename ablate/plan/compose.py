@@ -12,6 +12,7 @@ from typing import Any
 
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import Override
+from hydra.errors import HydraException
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
@@ -95,7 +96,13 @@ def bare(cfg: DictConfig) -> Contents:
 
 @lru_cache(maxsize=65536)
 def _parsed(text: str) -> Override:
-    return OverridesParser.create().parse_override(text)
+    try:
+        return OverridesParser.create().parse_override(text)
+    except HydraException as error:  # in a sweep, of what Hydra wrote itself
+        raise AblateError(
+            f"{text} is one of the values that Hydra makes of a sweep, and it cannot read it:"
+            " name the values without quotes inside an interpolation"
+        ) from error
 
 
 def is_group(override: Override) -> bool:

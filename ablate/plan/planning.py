@@ -269,7 +269,17 @@ def _combinations(hydra: Hydra, request: Request, overrides: Sequence[str]) -> l
     if request.searches:  # fixed overrides are checked now; a searched value when it is launched
         return [[str(o.input_line) for o in parsed if not o.is_sweep_override()]]
     batches = BasicSweeper.split_arguments(parsed, None)
-    return [list(cell) for batch in batches for cell in batch]
+    last = {str(o.get_key_element()): o for o in parsed}
+    # A fixed override stays as it was written: Hydra escapes interpolations so that it cannot read
+    # those with quotes again.
+    return [
+        [
+            text if o.is_sweep_override() else str(o.input_line)
+            for o, text in zip(last.values(), cell, strict=True)
+        ]
+        for batch in batches
+        for cell in batch
+    ]
 
 
 def _listed(hydra: Hydra, request: Request, cells: Sequence[Cell]) -> Iterator[_Wanted]:
