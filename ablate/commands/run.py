@@ -8,6 +8,7 @@ import signal
 import sys
 
 import hydra
+from hydra.errors import HydraException
 from rich.console import Console
 
 from ablate import record
@@ -21,7 +22,7 @@ from ablate.launch.interruption import INTERRUPTED
 from ablate.launch.outcome import Outcome
 from ablate.plan.override_checks import check
 from ablate.plan.request import Request
-from ablate.plan.session import find_plugins, hydra_session
+from ablate.plan.session import find_plugins, first_lines, hydra_session
 
 
 def serve(arguments: list[str]) -> int:
@@ -99,4 +100,7 @@ def _hand_to_hydra(arguments: list[str]) -> None:
     find_plugins()
     sys.argv = ["ablate run", *arguments]
     main = hydra.main(version_base="1.3", config_path=str(files.CONF), config_name="config")
-    main(train)()
+    try:
+        main(train)()
+    except HydraException as error:  # its help, too, composes the overrides
+        raise AblateError(first_lines(error)) from error

@@ -125,8 +125,15 @@ def none_below(path: Path) -> str:
 
 
 def find(path: Path) -> list[Path]:
-    """List the folders of all runs below a path (or the path itself), in order."""
-    return sorted(file.parent for file in Path(path).rglob(RECORD))
+    """List the folders of all runs below a path (or the path itself), in order.
+
+    Raises:
+        AblateError: It cannot be a path, since a name in it is too long, say.
+    """
+    try:
+        return sorted(file.parent for file in Path(path).rglob(RECORD))
+    except OSError as error:
+        raise AblateError(f"{path} cannot be read ({error.strerror})") from error
 
 
 # -- the claim -------------------------------------------------------------------------------------

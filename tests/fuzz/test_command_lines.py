@@ -18,6 +18,15 @@ __all__ = ["scratch"]
 FEW = 25  # command lines of each property, in `make test`
 _COMMANDS = (("run",), ("run",), ("run", "-m"), ("plan",), ("plan", "-m"), ("inspect",))
 
+# Lines that random trials found to end in a traceback.
+FOUND = (
+    "plan -m ++regularize.ema=${oc.decode:'['}",
+    "run --hydra-help epochs=3",
+    "run --hydra-help run&",
+    f"report {'9' * 400}",
+    f"show {'9' * 400}",
+)
+
 
 def shown(words: list[str], answer: Answer, fault: str, number: int) -> str:
     line = " ".join(["ablate", *map(shlex.quote, words)])
@@ -34,6 +43,13 @@ def wrong_refusal(answer: Answer, surely: bool) -> str:
     if answer.status != 2 and "download" not in answer.err:
         return f"exit status {answer.status}"
     return "" if answer.refusals == 1 else f"{answer.refusals} messages"
+
+
+def test_what_once_gave_a_traceback_gives_one_message(scratch: Path) -> None:
+    answers = {line: serve(line.split(), seconds=60) for line in FOUND}
+    assert {line: wrong_refusal(a, surely=True) for line, a in answers.items()} == dict.fromkeys(
+        FOUND, ""
+    )
 
 
 @pytest.mark.slow
