@@ -84,7 +84,7 @@ class _Run:
         }
         seed_R = torch.tensor([self.seeds["augment"]])
         self.augmentation = Augmentation([config], seed_R, data)
-        self.update = _update_rule(config["optimizer"], self.trainable)
+        self.update = _update_rule(config["optimizer"], self.module, self.trainable)
         self.averaged: list[Weights] = []  # what the average is made of
         self.left = Trained()
 
@@ -321,11 +321,14 @@ def _begin(module: nn.Module, seed: int, step: int) -> None:
             layer.begin(rng.fold(rng.stream(seed, f"dropout/{name}"), step))
 
 
+def _weighted(module: nn.Module) -> list[str]:
+    """Name the layers that have a trained matrix or kernel: those of norms have none."""
+    layers = [(k, m) for k, m in module.named_modules() if isinstance(m, nn.Linear | nn.Conv2d)]
+    return [name for name, layer in layers if layer.weight.requires_grad]
+
+
 def _weight_names(module: nn.Module) -> list[str]:
-    """Name the trained matrices and kernels: no biases, and nothing of a norm layer."""
-    kinds = (nn.Linear, nn.Conv2d)
-    layers = [(k, m) for k, m in module.named_modules() if isinstance(m, kinds)]
-    return [f"{name}.weight" for name, layer in layers if layer.weight.requires_grad]
+    return [f"{name}.weight" for name in _weighted(module)]
 
 
 def _buffers(module: nn.Module) -> Weights:
@@ -369,11 +372,11 @@ def _differentiated(
     )
 
 
-def _update_rule(optimizer: Config, parameters: dict[str, nn.Parameter]) -> Any:
+def _update_rule(optimizer: Config, module: nn.Module, parameters: dict[str, nn.Parameter]) -> Any:
     if optimizer["name"] in ("lbfgs", "newton"):
         return {"lbfgs": _LBFGS, "newton": _Newton}[optimizer["name"]](optimizer, parameters)
     if optimizer["name"] == "muon":
-        return _Muon(optimizer, parameters)
+        return _Muon(optimizer, module)
     theirs = reference.torch_optimizer(optimizer, parameters.values())
 
     def update(lr: float) -> None:
@@ -386,10 +389,13 @@ def _update_rule(optimizer: Config, parameters: dict[str, nn.Parameter]) -> Any:
 class _Muon:
     """Matrices by what the iteration does to singular values; the rest by torch's AdamW."""
 
-    def __init__(self, optimizer: Config, parameters: dict[str, nn.Parameter]) -> None:
+    def __init__(self, optimizer: Config, module: nn.Module) -> None:
         self.optimizer = optimizer
-        self.means = [(p, torch.zeros_like(p)) for p in parameters.values() if p.dim() > 1]
-        rest = [p for p in parameters.values() if p.dim() <= 1]
+        layers = [module.get_submodule(name) for name in _weighted(module)]
+        self.weights = [(layer.weight, getattr(layer, "gates", 1)) for layer in layers]
+        self.means = [torch.zeros_like(p) for p, _ in self.weights]
+        own = {id(p) for p, _ in self.weights}
+        rest = [p for p in module.parameters() if p.requires_grad and id(p) not in own]
         plain = {k: v for k, v in optimizer.items() if k not in ("momentum", "ns_steps")}
         plain["name"] = "adamw"
         self.rest = reference.torch_optimizer(plain, rest) if rest else None
@@ -397,12 +403,13 @@ class _Muon:
     @torch.no_grad()
     def __call__(self, lr: float) -> None:
         momentum, decay = self.optimizer["momentum"], self.optimizer["weight_decay"]
-        for p, mean in self.means:
+        for (p, gates), mean in zip(self.weights, self.means, strict=True):
             assert p.grad is not None, "it was just taken"
             mean.copy_(momentum * mean + (1 - momentum) * p.grad)
             ahead = momentum * mean + (1 - momentum) * p.grad
-            direction = reference.orthogonalized(ahead, self.optimizer["ns_steps"])
-            p.copy_((1 - lr * decay) * p - lr * direction)
+            steps = self.optimizer["ns_steps"]
+            directions = [reference.orthogonalized(gate, steps) for gate in ahead.chunk(gates)]
+            p.copy_((1 - lr * decay) * p - lr * torch.cat(directions))
         if self.rest is not None:
             self.rest.param_groups[0]["lr"] = lr
             self.rest.step()

@@ -118,7 +118,11 @@ def require_room(folder: Path) -> None:
         AblateError: The folder is a file, lies among runs, holds some, or holds what no report
             wrote.
     """
-    if (folder.exists() or folder.is_symlink()) and not folder.is_dir():
+    try:
+        is_there = folder.exists() or folder.is_symlink()
+    except OSError as error:  # a name that is too long, say
+        raise AblateError(f"{folder} cannot be a folder ({error.strerror})") from error
+    if is_there and not folder.is_dir():
         raise AblateError(f"{folder} is no folder: name another with --out")
     place = folder.resolve()
     _require_no_runs(folder, place)

@@ -24,6 +24,7 @@ FOUND = (
     "run --hydra-help epochs=3",
     "run --hydra-help run&",
     f"report {'9' * 400}",
+    f"report results --out {'9' * 400}",
     f"show {'9' * 400}",
 )
 
