@@ -7,7 +7,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
-.PHONY: setup run test fast long lint clean
+.PHONY: setup run test fast long fuzz lint clean
 
 setup: $(READY)
 
@@ -36,6 +36,12 @@ fast: lint
 # What takes too long for every change: run it before a release, and after what touches recovery.
 long: lint
 	$(BIN)/pytest -n auto --dist worksteal -m long
+
+# Random requests and command lines, for 20 minutes unless FUZZ_SECONDS says otherwise, from a new
+# seed unless FUZZ_SEED names one. `make test` tries a few of them from a fixed seed.
+fuzz: $(READY)
+	seed=$${FUZZ_SEED:-$$(od -An -N4 -tu4 /dev/urandom | tr -d ' ')}; echo FUZZ_SEED=$$seed; \
+	FUZZ_SEED=$$seed FUZZ_SECONDS=$${FUZZ_SECONDS:-1200} $(BIN)/pytest -s tests/fuzz
 
 clean:
 	rm -rf $(VENV) build dist .mypy_cache .pytest_cache .ruff_cache .hypothesis

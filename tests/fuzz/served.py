@@ -14,6 +14,7 @@ import sys
 import traceback
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from types import FrameType
 from typing import Any, NoReturn
@@ -111,9 +112,14 @@ def scratch(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setattr(Training, "__init__", _reach)
     monkeypatch.setattr(show, "watch_state", _reach)  # it would go on for ever
     monkeypatch.setattr(socket, "getaddrinfo", _offline)
+    _warm_up()
+    return tmp_path
+
+
+@cache
+def _warm_up() -> None:
     for line in _WARM_UP:
         serve(line.split(), seconds=60)
-    return tmp_path
 
 
 def _reach(*arguments: Any, **keywords: Any) -> NoReturn:

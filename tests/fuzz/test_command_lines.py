@@ -11,7 +11,7 @@ import pytest
 
 from tests.fuzz import illegal, mangled
 from tests.fuzz.served import Answer, scratch, serve
-from tests.fuzz.turns import SEED, again, turns
+from tests.fuzz.turns import MILLION, SEED, again, turns
 
 __all__ = ["scratch"]
 
@@ -56,7 +56,7 @@ def test_what_once_gave_a_traceback_gives_one_message(scratch: Path) -> None:
 @pytest.mark.slow
 def test_an_illegal_request_gets_one_message_within_two_seconds(scratch: Path) -> None:
     failed, seen = [], Counter[str]()
-    for number in turns(0, FEW, 0.2):
+    for number in turns(11 * MILLION, FEW, 0.2):
         chance = Random(f"illegal {SEED} {number}")
         more, surely = illegal.words(chance)
         words = [*chance.choice(_COMMANDS), *more]
@@ -71,7 +71,7 @@ def test_an_illegal_request_gets_one_message_within_two_seconds(scratch: Path) -
 @pytest.mark.slow
 def test_a_mangled_command_line_gives_no_traceback(scratch: Path) -> None:
     failed, seen, lines = [], Counter[str](), mangled.corpus()
-    for number in turns(0, FEW, 0.2):
+    for number in turns(12 * MILLION, FEW, 0.18):
         words = mangled.words(Random(f"mangled {SEED} {number}"), lines)
         answer = serve(words, seconds=30)
         seen[str(answer.status)] += 1

@@ -11,9 +11,9 @@ import pytest
 from ablate.plan.request import Request
 from tests.asking import runs_of
 from tests.fuzz import agreement
-from tests.fuzz.turns import SEED, again, turns
+from tests.fuzz.turns import MILLION, SEED, again, turns
 
-FEW = 12  # requests of a part, in `make test`
+FEW = 8  # requests of a part, in `make test`
 PARTS = 4
 
 
@@ -21,7 +21,7 @@ PARTS = 4
 @pytest.mark.parametrize("part", range(PARTS))
 def test_legal_requests_train_alike_fused_looped_and_in_plain_torch(part: int) -> None:
     failed, seen = [], Counter[str]()
-    for number in turns(part * 10**6, FEW, 0.6 / PARTS):
+    for number in turns(part * MILLION, FEW, 0.6 / PARTS):
         seed = f"legal {SEED} {number}"
         chance = Random(seed)
         overrides, refused = agreement.legal_request(chance)
@@ -39,7 +39,7 @@ def test_legal_requests_train_alike_fused_looped_and_in_plain_torch(part: int) -
 
 
 def test_a_request_is_planned_alike_with_and_without_hydra() -> None:
-    for number in turns(0, 3, 0.02):
+    for number in turns(10 * MILLION, 3, 0.02):
         overrides, _ = agreement.legal_request(Random(f"alike {SEED} {number}"))
         (run,) = runs_of(Request(tuple(agreement.words(overrides))))
         assert run.key == agreement.planned(overrides).key, agreement.command(overrides)
