@@ -50,13 +50,15 @@ class Answer:
         status: Exit status; None if training would have begun.
         out: Standard output.
         err: Standard error.
-        trouble: A traceback that escaped, or that a limit was passed.
+        trouble: A traceback that escaped, or where it was when its time was over.
+        too_long: Whether its time was over.
     """
 
     status: int | None
     out: str
     err: str
     trouble: str = ""
+    too_long: bool = False
 
     @property
     def fault(self) -> str:
@@ -84,6 +86,7 @@ def serve(words: Sequence[str], seconds: float) -> Answer:
     """
     out, err, trouble = _stream(), _stream(), ""
     status: int | None = 0
+    too_long = False
     arguments = sys.argv
     sys.argv = ["ablate", *words]
     try:
@@ -94,12 +97,12 @@ def serve(words: Sequence[str], seconds: float) -> Answer:
     except Reached:
         status = None
     except TooLong as error:
-        trouble = f"more than {seconds} s: {_last_line(error)}"
+        too_long, trouble = True, f"more than {seconds} s: {_last_line(error)}"
     except BaseException:
         trouble = traceback.format_exc()
     finally:
         sys.argv = arguments
-    return Answer(status, _text(out), _text(err), trouble)
+    return Answer(status, _text(out), _text(err), trouble, too_long)
 
 
 @pytest.fixture

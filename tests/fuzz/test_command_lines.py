@@ -61,6 +61,8 @@ def test_an_illegal_request_gets_one_message_within_two_seconds(scratch: Path) -
         more, surely = illegal.words(chance)
         words = [*chance.choice(_COMMANDS), *more]
         answer = serve(words, seconds=2)
+        if answer.too_long and (longer := serve(words, seconds=30)).status in (None, 0):
+            answer = longer  # it is legal after all, and large
         seen[str(answer.status)] += 1
         if fault := wrong_refusal(answer, surely):
             failed.append(shown(words, answer, fault, number))
