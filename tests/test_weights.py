@@ -77,3 +77,15 @@ def test_muon_steps_along_each_gate_by_itself():
     gates = [orthogonalized(gate, kind["ns_steps"]) for gate in gradient.chunk(3, 1)]
     expected = -0.2 * 5**0.5 * torch.cat(gates, 1)
     torch.testing.assert_close(parameters["w"], expected)
+
+
+@pytest.mark.parametrize("model", ["rnn", "lstm", "gru"])
+def test_muon_trains_gates_and_single_matrices_in_one_network(model):
+    run = config(model=model, optimizer="muon")
+    run["model"]["hidden"] = [3]
+    network = build(run, (1, 8, 8), 10)
+    parameters = {name: p.detach()[None].clone() for name, p in network.named_parameters()}
+    before = {name: p.clone() for name, p in parameters.items()}
+    optimizer = Optimizer([run["optimizer"]], parameters, weights(network))
+    optimizer.step({k: torch.ones_like(p) for k, p in parameters.items()}, torch.ones(1), 1)
+    assert all(not torch.equal(p, before[name]) for name, p in parameters.items())

@@ -69,7 +69,8 @@ class Optimizer:
         self.state: dict[str, Stacked] = {}
         for rule, names in self._names.items():
             for slot in rule.slots:
-                self.state[slot] = {name: torch.zeros_like(parameters[name]) for name in names}
+                held = self.state.setdefault(slot, {})  # rules may have slots of one name
+                held |= {name: torch.zeros_like(parameters[name]) for name in names}
             for slot in rule.products:
                 self.state[slot] = {_ALL: ones_R.clone()}
 
