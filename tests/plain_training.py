@@ -450,6 +450,9 @@ class _LBFGS(_Solver):
             answers.append(self.asked(objective))
             return sum(answers[-1])
 
+        if lr == 0:  # torch's line search would divide by it
+            closure()
+            return answers[0]
         self.theirs.param_groups[0]["lr"] = lr
         self.theirs.step(closure)
         return answers[0]

@@ -355,3 +355,16 @@ def test_a_hessian_that_is_too_large_is_refused_with_a_way_out():
 def test_a_newton_step_of_the_largest_model_in_single_precision_needs_two_matrices():
     assert solvers.hessian_bytes(10_000) == 2 * 10_000 * 10_000 * 4
     assert solvers.hessian_bytes(10, torch.float64) == 2 * 10 * 10 * 8
+
+
+def test_a_step_of_lbfgs_at_rate_0_takes_the_loss_and_moves_nothing():
+    p, asked = torch.nn.Parameter(torch.ones(3)), []
+
+    def closure():
+        asked.append(p.detach().clone())
+        p.grad = 2 * p.detach()
+        return p.detach().square().sum()
+
+    solvers.LBFGS([p], 10, 20, "strong_wolfe").step(closure, 0.0)
+    assert len(asked) == 1
+    assert torch.equal(p, torch.ones(3))

@@ -89,6 +89,9 @@ class LBFGS:
         )
 
     def step(self, closure: Closure, lr: float) -> None:
+        if lr == 0:  # as a cycle of rates may begin; torch's line search divides by the length
+            closure()
+            return
         self._optimizer.param_groups[0]["lr"] = lr
         self._optimizer.step(closure)  # type: ignore[no-untyped-call]
 
