@@ -64,7 +64,12 @@ def _has_driver() -> bool:
 
 @cache
 def memory() -> int:
-    """Tell how much memory this machine has, or this process's container, in bytes."""
+    """Tell how much memory this machine has, or this process's container, in bytes.
+
+    Where it cannot be known, no limit is assumed.
+    """
+    if not hasattr(os, "sysconf"):  # Windows
+        return sys.maxsize
     limits = [os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")]
     # Of control groups, version 2 and 1; a container sees its own at the root.
     for file in ("memory.max", "memory/memory.limit_in_bytes"):

@@ -47,8 +47,6 @@ def build(
     cls = _located(target, "model._target_")
     known = {"in_channels": shape[0], "image_size": shape[1], "num_classes": classes}
 
-    given = {k: _instantiated(v, f"model.{k}") for k, v in arguments(model).items()}
-
     def make() -> Any:
         asked = set(inspect.signature(cls).parameters)
         filled = {name: value for name, value in known.items() if name in asked}
@@ -56,8 +54,9 @@ def build(
         _materialize(built, shape)
         return built
 
-    _require_used(cls, given, target)
+    _require_used(cls, arguments(model), target)
     with rng.seeded(int(rng.stream(seed, "init"))):
+        given = {k: _instantiated(v, f"model.{k}") for k, v in arguments(model).items()}
         return _made(make, target, "model._target_", classes_hint(model, classes))
 
 
@@ -129,7 +128,10 @@ def _names_read(cls: Any) -> set[str]:
     found, codes = set[str](), [code]
     while codes:
         one = codes.pop()
-        found |= {i.argval for i in dis.get_instructions(one) if i.opname.startswith("LOAD")}
+        for instruction in dis.get_instructions(one):
+            if "LOAD" in instruction.opname:  # from Python 3.13 on, some load two names
+                names = instruction.argval
+                found |= set(names) if isinstance(names, tuple) else {names}
         codes += [constant for constant in one.co_consts if inspect.iscode(constant)]
     return {str(name) for name in found}
 

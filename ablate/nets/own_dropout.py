@@ -24,6 +24,8 @@ class OwnDropout(Dropout):
         sets_rate: Whether the rate was set since this module was made.
     """
 
+    inplace = False  # as torch's modules say
+
     def __init__(self, rate: float, kind: str) -> None:
         super().__init__(rate, kind)
         self.sets_rate = False

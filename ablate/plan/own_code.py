@@ -104,7 +104,7 @@ class _Parts:
     shape: tuple[int, int, int]
 
     def try_on(self, device: str, hint: str) -> None:
-        """Try everything on a device, gradients too; say the hint where something raises."""
+        """Try everything on a device, gradients too; add the hint to whatever is raised."""
         import torch
 
         try:
@@ -125,6 +125,9 @@ class _Parts:
             # What torch says further concerns whoever has set the mode, and that is us.
             faults = [fault.partition(", but you set 'torch.use")[0] for fault in error.faults]
             raise AblateError(*(f"{fault} (on {device}); {hint}" for fault in faults)) from error
+        finally:
+            if device == "cuda":  # a worker may want the memory
+                torch.cuda.empty_cache()
 
 
 # -- networks --------------------------------------------------------------------------------------

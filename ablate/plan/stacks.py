@@ -125,9 +125,17 @@ def _check_one_fits(members: Sequence[Run], memory: int | None) -> None:
         raise AblateError(
             f"a run of model={run.config['model']['name']} with"
             f" batch_size={run.config['batch_size']} needs about {one.tensors / 2**30:,.1f} GiB"
-            f" ({name}: {size / 2**30:,.1f}), and the GPU has {memory / 2**30:,.1f}: take a smaller"
-            " batch_size, a smaller model or precision=bf16, or device=cpu"
+            f" ({name}: {size / 2**30:,.1f}), and the GPU has {memory / 2**30:,.1f}:"
+            f" {_LESS.get(name, _LESS_OF_A_STEP)}, or device=cpu"
         )
+
+
+_LESS_OF_A_STEP = "take a smaller batch_size, a smaller model or precision=bf16"
+_LESS = {  # by the item that dominates
+    **dict.fromkeys(("data", "order", "drawing"), "take fewer images (data.train_size)"),
+    **dict.fromkeys(("weights", "optimizer", "average"), "take a smaller model"),
+    "evaluation": "take a smaller model or smaller images (data.image_size)",
+}
 
 
 def footprint_of(stack: RunStack, memory: int | None) -> tuple[Footprint, int] | None:

@@ -85,6 +85,8 @@ class Captured:
             raise
         except RuntimeError as error:  # what CUDA does not allow in a capture, whatever it is
             first = error.__context__ or error  # ending a capture that has failed fails as well
+            if isinstance(first, torch.OutOfMemoryError):
+                raise first from error
             self._give_up(str(first).strip().split("\n")[0])
         else:
             self.graph = graph

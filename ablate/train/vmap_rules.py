@@ -74,11 +74,15 @@ _BIASED: tuple[Operation, ...] = (  # all with the bias third
 
 def _with_bias_as(dtype: torch.dtype, operation: Operation) -> Operation:
     def biased(
-        x: Tensor, weight: Tensor, bias: Tensor | None = None, *args: Any, **kwargs: Any
+        input: Tensor,  # noqa: A002  named as torch names it
+        weight: Tensor,
+        bias: Tensor | None = None,
+        *args: Any,
+        **kwargs: Any,
     ) -> Any:
-        if bias is not None and torch.is_autocast_enabled(x.device.type):
-            x, weight, bias = x.to(dtype), weight.to(dtype), bias.to(dtype)
-        return operation(x, weight, bias, *args, **kwargs)
+        if bias is None or not torch.is_autocast_enabled(input.device.type):
+            return operation(input, weight, bias, *args, **kwargs)
+        return operation(input.to(dtype), weight.to(dtype), bias.to(dtype), *args, **kwargs)
 
     return biased
 
@@ -165,6 +169,8 @@ def _batch_norm(
     momentum: float = 0.1,
     eps: float = 1e-5,
 ) -> Any:
+    if training:
+        F._verify_batch_size(list(input.size()))  # type: ignore[attr-defined]
     return _BatchNorm.apply(input, weight, bias, running_mean, running_var, training, momentum, eps)
 
 

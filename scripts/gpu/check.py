@@ -36,7 +36,7 @@ _AGREE = {"fp64": 1e-9, "fp32": 1e-5, "bf16": 3e-2}  # fused against looped, aft
 
 
 def jobs(bench: Bench, all_found: Mapping[str, Figures]) -> Iterator[Job]:
-    """List what is tried: the project's own tests first, since they take longest."""
+    """List what is tried: the project's own tests first."""
     yield Job("the tests marked gpu", marked, (), 420, alone=True)
     yield Job("integers of the streams as on the CPU", streams, ())
     for name, changes in _NETWORKS.items():

@@ -32,7 +32,7 @@ def jobs(bench: Bench, all_found: Mapping[str, Figures]) -> Iterator[Job]:
             for way in WAYS:
                 if bench.device == "cuda" or way != "Triton":
                     name = f"{_called(precision, shape)}: {way}"
-                    yield Job(name, convolution, (precision, shape, way), 90, ours=False)
+                    yield Job(name, convolution, (precision, shape, way), 90, ours=way == "Triton")
 
 
 def convolution(bench: Bench, precision: str, shape: Shape, way: str) -> Figures:

@@ -35,7 +35,7 @@ part() {
 }
 
 # whole NAME [OPTION...]: run a part until nothing is left; 3 says that the time was up. What fails
-# is tried again each time, so that a part may never end.
+# is tried again each time, so without a limit a part might never end.
 whole() {
   local _
   for _ in 1 2 3 4 5; do
@@ -53,7 +53,8 @@ Must print: "0 fail" at the end, and "holds" before every line, but for those th
 deterministic=true": they tell how far the same runs are apart where only rounding is promised.
 If not, no time below counts. Look by what fails:
   agrees with looped, fp64   a rule of ours for vmap: ablate/train/vmap_rules.py, fused.py
-  ... in fp32 alone          something multiplies in TF32: ablate/train/building.py
+  ... in fp32 alone          something multiplies in TF32: settle_arithmetic in
+                             ablate/environment.py
   ... in bf16 alone          how far bf16 may be off: _AGREE in scripts/gpu/check.py
   integers of the streams    a shift or a product of integers: ablate/rng.py
   the same request twice     something adds atomically: the backward passes of pooling and gathers
@@ -70,7 +71,7 @@ cat <<'EOF'
 Must print: for 64 runs a ratio of step to floor below 1.5, and kernels that add up to the step.
 If the kernels add up to less: gaps. Without a graph it is the launches (ablate/train/cuda_graph.py).
 If the ratio is above: the first kernels of the table tell.
-  convolutions        step 5 names a faster way; it belongs into ablate/train/vmap_rules.py
+  convolutions        step 5 names a faster way; it belongs in ablate/train/vmap_rules.py
   copies, permutes    two layers disagree about the layout: ablate/train/vmap_rules.py
   _to_copy, casts     something is kept in the weights' type under bf16: the same file
   many small ones     the optimizer or the masks: ablate/optim/, ablate/nets/dropout.py
@@ -83,7 +84,7 @@ cat <<'EOF'
 
 == 3. The sweep of 64 runs, beside what people use.
 Must print: the best stack, in bf16, at least 40 times as fast as the DataLoader script, 12 times as
-the loop on the device, twice as the compiled one; and "to the end" a test accuracy above 0.98.
+fast as the loop on the device, and twice as fast as the compiled one; and "to the end" a test accuracy above 0.98.
 If the accuracy is lower, go back to step 1. If a ratio is lower:
   all stacks alike           back to step 2, at the best width
   wide ones are slower       _WIDTH in ablate/plan/stacks.py
@@ -101,8 +102,8 @@ cat <<'EOF'
 Must print: a time a run's step that falls up to 16 runs or more, and a share of the planned memory
 at or below 1.00.
 If it is lowest at another width than 32: _WIDTH in ablate/plan/stacks.py.
-If the share is above 1, stacks that are planned will not fit: training_bytes in
-ablate/nets/shapes.py. If it is far below 0.5, they are planned too narrow: the same place.
+If the share is above 1, stacks that are planned will not fit: WORKSPACES and
+IN_PIECES in ablate/train/footprint.py. If it is far below 0.5, they are planned too narrow: the same place.
 EOF
 part step
 

@@ -74,7 +74,9 @@ class Results:
         self.measured += 1
         # What is known but not yet reached stays for a later call.
         whole = {"about": self._about} | self._known | self.figures
-        self._numbers.write_text(json.dumps(whole, indent=1), encoding="utf-8")
+        draft = self._numbers.with_suffix(".part")  # a kill leaves the old figures or the new ones
+        draft.write_text(json.dumps(whole, indent=1), encoding="utf-8")
+        draft.replace(self._numbers)
 
     def _take_up(self) -> None:
         """Read what an earlier call wrote; that of another card or version is set aside."""
@@ -91,9 +93,9 @@ class Results:
 
 
 def _code() -> str:
-    """Digest the package's code: figures of ours are those of this code."""
-    root = Path(ablate.__file__).parent
+    """Digest the code of the package and of the parts: figures of ours are those of this code."""
     digest = hashlib.sha256()
-    for path in sorted(root.rglob("*.py")):
-        digest.update(path.read_bytes())
+    for root in (Path(ablate.__file__).parent, Path(__file__).parent):
+        for path in sorted(root.rglob("*.py")):
+            digest.update(path.read_bytes())
     return digest.hexdigest()[:12]

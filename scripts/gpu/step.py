@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 
 from ablate.data import load
-from ablate.train.footprint import Images, footprint
+from ablate.train.footprint import IN_PIECES, WORKSPACES, Images, footprint
 from gpu.apart import Figures
 from gpu.bench import Bench, copy_rate, least_bytes
 from gpu.jobs import Job
@@ -50,7 +50,8 @@ def step(bench: Bench, width: int, precision: str, graph: bool, compiled: bool) 
         raise RuntimeError("it is not launched as it is labelled")
     memory = (bench.peak() - held) / width
     plan = footprint(runs, Images.of(data), width, fused=fused, at_once=width)
-    planned = (plan.resident - plan.data + plan.step) / width
+    # The peak counts what the allocator holds, the graph's own memory and workspaces among it.
+    planned = (plan.resident - plan.data + plan.step * (1 + IN_PIECES) + WORKSPACES) / width
     least = width * least_bytes(run, data, 2 if precision == "bf16" else 4)
     return {
         "runs": width,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections.abc import Callable
 from pathlib import Path
@@ -28,7 +29,8 @@ def told_once(shared_folder: Path) -> Callable[..., Any]:
     """Give `on_fake_gpu`, but for what the same call returned before, in any worker."""
 
     def call(function: Callable[..., Any], *arguments: str, **how: Any) -> Any:
-        path = shared_folder / ("-".join([function.__name__, *arguments]) + ".json")
+        asked = repr((function.__module__, function.__name__, arguments, sorted(how.items())))
+        path = shared_folder / (hashlib.sha256(asked.encode()).hexdigest()[:16] + ".json")
         with FileLock(path.with_suffix(".lock")):
             if not path.exists():
                 told = on_fake_gpu(function, *arguments, **how)
