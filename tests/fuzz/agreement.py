@@ -81,6 +81,8 @@ def legal_request(chance: Random) -> tuple[Overrides, int]:
             refused += 1
             names = legal.blamed(drawn, error.faults)
             drawn = legal.without(drawn, names) if names else legal.request(chance)
+        except Exception as error:
+            raise RuntimeError(f"this cannot be planned: {command(drawn)}") from error
         else:
             return drawn, refused
 

@@ -11,6 +11,7 @@ import pytest
 from ablate.plan.request import Request
 from tests.asking import runs_of
 from tests.fuzz import agreement
+from tests.fuzz.legal import Overrides
 from tests.fuzz.turns import MILLION, SEED, again, turns
 
 FEW = 8  # requests of a part, in `make test`
@@ -25,8 +26,10 @@ def test_legal_requests_train_alike_fused_looped_and_in_plain_torch(part: int) -
     for number in turns(part * MILLION, FEW, 0.6 / PARTS):
         seed = f"legal {SEED} {number}"
         chance = Random(seed)
-        overrides, refused = agreement.legal_request(chance)
+        overrides: Overrides = {}
+        refused = 0
         try:
+            overrides, refused = agreement.legal_request(chance)
             verdict = agreement.judged(agreement.stack_of(chance, overrides))
         except Exception:
             verdict = agreement.Verdict([traceback.format_exc()])
