@@ -421,6 +421,23 @@ def test_an_argument_with_a_target_is_made_as_hydra_does() -> None:
     assert "model.act is not made: Error locating target 'torch.nn.Tahn'" in fault
 
 
+def test_what_an_argument_is_made_of_is_drawn_from_the_runs_seed() -> None:
+    from ablate import rng
+    from ablate.nets import own
+
+    model = {
+        "name": "custom",
+        "_target_": "asked_nets.Made",
+        "act": {"_target_": "torch.nn.Linear", "in_features": 64, "out_features": 64},
+    }
+    weights = []
+    for seed in (0, 1, 0):
+        with rng.seeded(0):  # as where a stack is built
+            weights.append(own.build(model, (1, 8, 8), 10, seed).act.weight)
+    assert torch.equal(weights[0], weights[2])
+    assert not torch.equal(weights[0], weights[1])
+
+
 def test_an_argument_that_the_constructor_ignores_is_refused() -> None:
     (fault,) = refused("model._target_=asked_nets.Made", "model.layr=3")
     assert fault.startswith("model.layr touches nothing: asked_nets.Made takes it into **rest")
