@@ -33,6 +33,7 @@ OTHERS = {
     "checkpoint.every": "0.001s",
     "rerun": "all",
     "fail_fast": "true",
+    "max_runs": "7",
     "report": "true",
     "launch": "workers",
     "stack.width": "1",

@@ -6,6 +6,7 @@ Each line has its own limits, as a wrong request must be refused quickly and wit
 from __future__ import annotations
 
 import contextlib
+import copy
 import io
 import resource
 import signal
@@ -20,6 +21,7 @@ from types import FrameType
 from typing import Any, NoReturn
 
 import pytest
+from hydra.core.singleton import Singleton
 
 from ablate import cli
 from ablate.commands import show
@@ -106,8 +108,9 @@ def serve(words: Sequence[str], seconds: float) -> Answer:
 
 
 @pytest.fixture
-def scratch(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+def scratch(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     """Work in an empty folder, where nothing is trained and nothing is downloaded."""
+    of_hydra = copy.deepcopy(Singleton.get_state())  # its version among it, for other tests
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("ABLATE_DATA", str(tmp_path / "data"))
     monkeypatch.setenv("COLUMNS", "200")
@@ -116,7 +119,8 @@ def scratch(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setattr(show, "watch_state", _reach)  # it would go on for ever
     monkeypatch.setattr(socket, "getaddrinfo", _offline)
     _warm_up()
-    return tmp_path
+    yield tmp_path
+    Singleton.set_state(of_hydra)
 
 
 @cache
