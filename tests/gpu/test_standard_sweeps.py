@@ -39,7 +39,7 @@ def test_a_standard_sweep_launches_moves_and_holds_what_it_did(name, precision):
         if not same_torch:
             expected[figure] = pytest.approx(expected[figure], rel=0.15)
         elif figure.split()[-1] in NEARLY:
-            expected[figure] = pytest.approx(expected[figure], rel=0.02)
+            expected[figure] = pytest.approx(expected[figure], rel=0.05)
     assert found == expected, ANEW
 
 
