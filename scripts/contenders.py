@@ -148,7 +148,7 @@ def _captured(work: Step, prepare: Step) -> Step:
 
 
 def _batches(items: int, batch: int, device: torch.device) -> Iterator[Tensor]:
-    """Give the indices of one batch after another, shuffled anew in each epoch."""
+    """Yield the indices of each batch, reshuffled at every epoch."""
     while True:
         order = torch.randperm(items, device=device)
         for start in range(0, items - batch + 1, batch):

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import copy
 import math
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from fractions import Fraction
@@ -415,12 +416,13 @@ class _Muon:
             self.rest.step()
 
 
-class _Solver:
+class _Solver(ABC):
     def __init__(self, optimizer: Config, parameters: dict[str, nn.Parameter]) -> None:
         self.optimizer, self.parameters = optimizer, parameters
 
+    @abstractmethod
     def step(self, objective: Objective, lr: float) -> tuple[float, float]:
-        raise NotImplementedError
+        """Step once; return the loss and the penalties before it."""
 
     def asked(self, objective: Objective) -> tuple[float, float]:
         found, gradients = _differentiated(objective, self.parameters)

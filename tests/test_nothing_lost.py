@@ -1,4 +1,4 @@
-"""Nothing of the user's is lost: runs, weights, reports, and files that ablate did not write."""
+"""No work of the user is lost: runs, weights, reports, and files that ablate did not write."""
 
 from __future__ import annotations
 

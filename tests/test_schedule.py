@@ -257,7 +257,7 @@ def test_a_plateau_falls_when_torchs_does(losses, patience, gamma):
 def test_a_plateau_looks_once_the_warmup_has_ended():
     def at(warmup_epochs, patience=0):
         values = {"warmup_epochs": warmup_epochs, "patience": patience}
-        # Epochs of 4 steps: 1.2 of them are 4.8 steps, so that the warm-up ends with step 5.
+        # With 4 steps an epoch, a warm-up of 1.2 epochs is 4.8 steps, rounded to 5.
         return first_look(values, Length(40, 4)), first_fall(values, Length(40, 4))
 
     assert at(0) == (1, 2), "the first loss is the lowest so far, and the second may be no lower"

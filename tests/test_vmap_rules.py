@@ -99,6 +99,12 @@ def test_a_pooling_that_is_asked_for_its_indices_gives_them():
         assert torch.equal(found.flatten(0, 1), alone)
 
 
+def test_a_batch_of_single_values_is_refused_as_torch_refuses_it():
+    module = network(nn.BatchNorm1d(6))
+    with pytest.raises(ValueError, match="more than 1 value per channel"):
+        applied(module, torch.rand(RUNS, 1, 6).double(), vmap_rules(CUDA, None))
+
+
 def test_pooling_copies_nothing_of_what_a_convolution_leaves():
     """[R, B, C, H, W] in the order of a vmapped convolution, B before R, stays in this order."""
     x_BRCHW = images(2, 4, 4, last=False).movedim(0, 1).contiguous()
@@ -123,6 +129,16 @@ def test_under_autocast_activations_are_as_narrow_as_those_of_a_single_run():
     assert set(seen) == {torch.bfloat16}
     with torch.autocast("cpu", torch.bfloat16):
         torch.testing.assert_close(module(x[0]), logits[0], rtol=2**-6, atol=2**-9)
+
+
+def test_a_bias_is_narrowed_under_whatever_names_the_arguments_are_given():
+    x, weight, bias = (torch.rand(RUNS, *shape) for shape in ((4, 3), (2, 3), (2,)))
+
+    def linear(x, weight, bias):
+        with torch.autocast("cpu", torch.bfloat16), vmap_rules(CUDA, torch.bfloat16):
+            return nn.functional.linear(input=x, weight=weight, bias=bias)
+
+    assert vmap(linear)(x, weight, bias).dtype == torch.bfloat16
 
 
 @pytest.mark.parametrize(

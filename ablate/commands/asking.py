@@ -133,7 +133,7 @@ def _beside(rest: Sequence[str], arm: Sequence[str]) -> tuple[str, ...]:
 
 
 def _split(texts: Sequence[str], faults: list[str]) -> list[list[str]]:
-    """Split each arm's text into words, as a shell does; without arms, return one without words."""
+    """Split the text of each arm into words, as a shell would; without arms, give one empty arm."""
     found = []
     for text in texts:
         try:

@@ -39,12 +39,12 @@ def length_of(epochs: int, images: int, batch: int) -> Length:
 
 
 def epoch_steps(images: int, batch: int) -> int:
-    """Count the steps of an epoch; images that make no whole batch are left out of it."""
+    """Count the steps of an epoch; a last batch that is not full is dropped."""
     return images // batch
 
 
 def warmup_steps(schedule: Schedule, length: Length) -> int:
-    """Count the steps of the warm-up, to the nearest one."""
+    """Count the steps of the warm-up, rounded to the nearest."""
     return min(round(float(schedule["warmup_epochs"]) * length.epoch_steps), length.steps)
 
 
@@ -53,7 +53,7 @@ def warmup_steps(schedule: Schedule, length: Length) -> int:
 
 @dataclass
 class Plateau:
-    """The factor of one run's rate that falls when the validation loss no longer does.
+    """The factor by which one run's rate is lowered when its validation loss stops falling.
 
     Attributes:
         factor: What the rate is multiplied by now.
@@ -66,9 +66,9 @@ class Plateau:
     waited: int = 0
 
     def look(self, schedule: Schedule, loss: float) -> None:
-        """Take note of an epoch's validation loss; the first epoch without patience falls.
+        """Note an epoch's validation loss, and lower the rate once the patience has run out.
 
-        Epochs that end before the warm-up does are not shown to it.
+        Epochs that end before the warm-up does are left out.
 
         Source: torch's ReduceLROnPlateau, in its defaults (relative threshold, no cooldown).
         """
@@ -84,15 +84,16 @@ class Plateau:
 def first_look(schedule: Schedule, length: Length) -> int:
     """Number the first epoch, from 1, whose validation loss a plateau looks at.
 
-    It ends with the warm-up or after it: a loss that rises with the rate says nothing of a plateau.
+    It is the first to end no earlier than the warm-up: while the rate still rises, the loss says
+    nothing about a plateau.
     """
     return max(1, -(-warmup_steps(schedule, length) // length.epoch_steps))
 
 
 def first_fall(schedule: Schedule, length: Length) -> int:
-    """Number the first epoch, from 1, after which a plateau's rate can be lower.
+    """Number the first epoch, from 1, after which the rate can be lower on a plateau.
 
-    The first loss that it looks at is the lowest so far, whatever it is.
+    The first loss that counts is always the lowest so far.
     """
     return first_look(schedule, length) + int(schedule["patience"]) + 1
 
@@ -116,6 +117,6 @@ def first_averaged(start: float, steps: int) -> int:
         steps: Steps of the whole training.
 
     Returns:
-        As many as there are steps if none is.
+        The number of steps, if none is averaged.
     """
     return round(start * steps)

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 
 def load(config: Mapping[str, Any], digest: str | None = None) -> Tensors:
-    """Put a configuration's data set on its device; the last one is cached.
+    """Load a configuration's data set onto its device; the most recent one is cached.
 
     Args:
         config: A resolved configuration; only `data`, `device` and `precision` matter.

@@ -1,7 +1,7 @@
 """Dropout in networks of the user's: torch's modules replaced by ours, and back again.
 
-Ours draws from the run's own stream. For the user's code it is still what it was: an instance of
-torch's class, with a rate `p` that may be set at any time.
+Ours draws from the run's own stream. To the user's code it still looks like the original: an
+instance of torch's class, with a rate `p` that can be set at any time.
 """
 
 from __future__ import annotations
@@ -16,9 +16,9 @@ from ablate.nets.dropout import Dropout
 class OwnDropout(Dropout):
     """Ours in the place of one of torch's.
 
-    A checkpoint (`torch.utils.checkpoint`) applies a part of the network again in the backward
-    pass, and has to meet the masks of the first time. A call is known again by a number from
-    torch's generator, whose state a checkpoint puts back.
+    A checkpoint (`torch.utils.checkpoint`) recomputes a part of the network in the backward pass,
+    and must get the masks of the forward pass. Each call is identified by a number from torch's
+    generator, since a checkpoint restores the generator's state before it recomputes.
 
     Attributes:
         sets_rate: Whether the rate was set since this module was made.
@@ -123,5 +123,5 @@ def with_torch_dropout(module: nn.Module) -> nn.Module:
 
 
 def _children(module: nn.Module) -> list[tuple[str, nn.Module]]:
-    """List children by every name: `named_children` leaves out the second name of a shared one."""
+    """List children under every name; `named_children` skips a shared child's second name."""
     return [(name, child) for name, child in module._modules.items() if child is not None]

@@ -82,7 +82,7 @@ def _facts(
 
 
 def _without_foreign_defaults(config: dict[str, Any], explicit: Set[str]) -> dict[str, Any]:
-    """Replace defaults that do not suit the model or optimizer, unless the request sets them.
+    """Replace defaults that do not suit the model or the optimizer; what the request sets stays.
 
     A user's own network keeps the weights that its constructor draws; a solver takes full batches.
     """

@@ -148,7 +148,7 @@ def claim(directory: Path, wait: bool = True) -> Iterator[bool]:
         wait: Whether to wait while another process holds it.
 
     Yields:
-        Whether this process holds the run; always true with `wait`.
+        Whether this process now holds the run; with `wait`, always true.
     """
     lock = FileLock(directory / _LOCK)
     try:

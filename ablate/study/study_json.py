@@ -93,7 +93,7 @@ def write(
     runs: Sequence[str],
     unmeasured: Sequence[str] = (),
 ) -> None:
-    """Write study.json, replacing an earlier one.
+    """Write study.json; one that is there is replaced.
 
     Args:
         folder: The folder of its runs; created if missing.

@@ -1,18 +1,18 @@
 """What a fused stack does in place of some of torch's operations, because of vmap's own rules.
 
-vmap turns an operation on [B, C, H, W] with R weights into one on all runs together. Its rules give
-the right values, but for some operations they fail on a GPU, or move more bytes than are needed:
+vmap turns an operation on one run's [B, C, H, W] into one on all R runs together. Its rules give
+the right values, but for some operations they fail on a GPU, or move more bytes than needed:
 
-- Batch norm asks how its input lies in memory, which a batched tensor cannot tell: with images that
-  have their channels last it raises an error on CUDA. Elsewhere it copies its input, scales and
-  shifts in operations of their own, and takes no activations of a lower type than its statistics.
-- A bias is added after a convolution or a product, outside autocast: in the type of the weights, so
-  that under bf16 every activation is float32 from there on.
-- Pooling lays [R · B, C] side by side, which copies what a convolution leaves as [B, R · C].
+- Batch norm asks for the memory layout of its input, which a batched tensor cannot answer: on CUDA
+  it raises an error if the channels are last. Otherwise it copies its input, scales and shifts in
+  separate operations, and refuses activations of a lower precision than its statistics.
+- The bias of a convolution or a linear layer is added outside autocast, in the type of the weights;
+  so under bf16 all activations after it are float32.
+- Pooling works on [R · B, C], which makes it copy the [B, R · C] that a convolution leaves.
 
-The rules here lay the runs among the channels, [B, R · C, H, W], as a vmapped convolution does, and
-call the same operation once. On a CPU only that of the bias is used: torch's own rules serve there,
-and another order of additions would change the last bits of runs that are on record.
+The rules here put the runs among the channels, [B, R · C, H, W], as a vmapped convolution does, and
+call the same operation once. On a CPU, only the rule for the bias is used: torch's own rules work
+there, and another order of additions would change the last bits of recorded runs.
 """
 
 from __future__ import annotations
@@ -140,11 +140,11 @@ class _BatchNorm(torch.autograd.Function):
             momentum,
             eps,
         )
-        return y.view(len(y), width, -1, *y.shape[2:]), 1
+        return _apart(y, width), 1
 
 
 def _first(tensor: Tensor | None, dim: int | None, width: int) -> Tensor | None:
-    """Lay the values of R runs one behind another, as a view: statistics are changed in place."""
+    """Join the values of all runs, [R · C], as a view: statistics are updated in place."""
     if tensor is None:
         return None
     if dim is None:
@@ -157,6 +157,11 @@ def _second(tensor: Tensor, dim: int | None, width: int) -> Tensor:
     if dim is None:
         return tensor[:, None].expand(-1, width, *tensor.shape[1:])
     return tensor.movedim(dim, 1)
+
+
+def _apart(y: Tensor, width: int) -> Tensor:
+    """Take the runs out of the channels again, [B, R · C, ...] -> [B, R, C, ...]."""
+    return y.view(len(y), width, -1, *y.shape[2:])
 
 
 def _batch_norm(
@@ -195,7 +200,7 @@ class _PerChannel(torch.autograd.Function):
     ) -> tuple[Tensor, int]:
         x_BRC = _second(x, in_dims[0], info.batch_size)
         y = operation(x_BRC.flatten(1, 2), *arguments)
-        return y.view(len(y), info.batch_size, -1, *y.shape[2:]), 1
+        return _apart(y, info.batch_size), 1
 
 
 def _max_pool2d(

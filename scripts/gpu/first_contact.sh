@@ -15,6 +15,12 @@ if [ "${1:-}" = --dry ]; then
   dry=(--dry)
   shift
 fi
+case "${1:-}" in
+  -*) # what it does not take
+    sed -n '2,/^set -u/{/^set -u/d;s/^# \{0,1\}//;p;}' "$0" >&2
+    exit 2
+    ;;
+esac
 folder=${1:-results/benchmarks}
 python=${PYTHON:-python3}
 export PYTHONPATH=$PWD${PYTHONPATH:+:$PYTHONPATH}

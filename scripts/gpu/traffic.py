@@ -28,17 +28,17 @@ from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
-# Memory is reserved, or a number of the host is read or made: nothing moves on the device.
+# These allocate memory, or read or create numbers on the host; nothing moves on the device.
 _MOVES_NOTHING = {
     *("empty", "empty_like", "empty_strided", "new_empty", "new_empty_strided", "empty_permuted"),
     *("resize_", "set_", "record_stream", "is_same_size"),
 }
-# They replace what they are given to change, and do not read it.
+# These overwrite their first argument without reading it.
 _ONLY_WRITES = {
     *("copy_", "zero_", "fill_", "uniform_", "normal_", "random_", "bernoulli_", "exponential_"),
     *("_foreach_copy_", "_foreach_zero_"),
 }
-# Of their source they read as much as they pick.
+# These read only the part of their source that they pick.
 _PICKS = {"index_select", "index", "gather", "take", "embedding"}
 
 

@@ -1,4 +1,4 @@
-"""Trains the runs of an inspection that have no record yet, then looks at all of them."""
+"""Trains those runs of an inspection that have no record yet, then inspects all of them."""
 
 from __future__ import annotations
 

@@ -49,7 +49,7 @@ class RangeTest:
 
 
 def write(asked: Asked, curves: Sequence[Curve]) -> RangeTest:
-    """Write the result to `<out>/<name>/lr_find/`, replacing an earlier one."""
+    """Write the result to `<out>/<name>/lr_find/`; an earlier result is replaced."""
     rows = [
         pd.DataFrame({"arm": c.name, "lr": c.lr, "loss": c.loss, "smoothed": c.smoothed})
         for c in curves

@@ -121,10 +121,7 @@ cudaError_t launch(const std::string& name, dim3 grid, dim3 block, size_t shared
   }
   const Place place = enqueue_kernel(stream, call);
   if (place.error != cudaSuccess) return place.error;
-  Told told;
-  told.device = place.device;
-  told.captured = place.graph != nullptr;
-  told.bytes = shared_bytes;
+  Told told = told_at(place, shared_bytes);
   told.grid = grid;
   told.block = block;
   tell("kernel", name, told);

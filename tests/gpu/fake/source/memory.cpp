@@ -110,10 +110,7 @@ cudaError_t copy(void* to, const void* from, size_t bytes, cudaStream_t stream, 
   Guard guard;
   const Place place = enqueue(stream, call);
   if (place.error != cudaSuccess) return place.error;
-  Told told;
-  told.device = place.device;
-  told.captured = place.graph != nullptr;
-  told.bytes = bytes;
+  const Told told = told_at(place, bytes);
   tell("copy", std::string(kind(from)) + " to " + kind(to), told);
   if (place.graph) {
     place.graph->copies++;
@@ -229,10 +226,7 @@ API cudaError_t cudaMemsetAsync(void* pointer, int value, size_t bytes, cudaStre
   Guard guard;
   const Place place = enqueue(stream, "cudaMemsetAsync");
   if (place.error != cudaSuccess) return place.error;
-  Told told;
-  told.device = place.device;
-  told.captured = place.graph != nullptr;
-  told.bytes = bytes;
+  const Told told = told_at(place, bytes);
   tell("memset", "cudaMemsetAsync", told);
   if (place.graph) {
     place.graph->memsets++;

@@ -178,6 +178,14 @@ Stream* find_stream(cudaStream_t handle) {
   return alive<Stream>().count(found) ? found : nullptr;
 }
 
+Told told_at(const Place& place, uint64_t bytes) {
+  Told told;
+  told.device = place.device;
+  told.captured = place.graph != nullptr;
+  told.bytes = bytes;
+  return told;
+}
+
 Place enqueue(cudaStream_t handle, const char* call) {
   Guard guard;
   const int here = machine_device(current_device());

@@ -9,6 +9,7 @@
 #include <string>
 
 #include "graphs.h"
+#include "log.h"
 
 namespace fake {
 
@@ -43,6 +44,9 @@ struct Place {
   Graph* graph;  // that takes the work down, or nullptr where it is done
   int device;    // as the machine numbers it
 };
+
+// What is told of work there that concerns so many bytes.
+Told told_at(const Place& place, uint64_t bytes);
 
 // Gives a stream work to do, or its capture work to take down.
 Place enqueue(cudaStream_t handle, const char* call);
