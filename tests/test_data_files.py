@@ -110,7 +110,11 @@ def test_digits_that_scikit_learn_came_without_are_told_with_their_place(bare_sk
     assert str(bare_sklearn) in str(caught.value)
 
 
-@pytest.mark.parametrize("content", [b"", b"no gzip", gzip.compress(b"a,b\n"), gzip.compress(b"")])
+@pytest.mark.parametrize(
+    "content",
+    [b"", b"no gzip", gzip.compress(b"a,b\n", mtime=0), gzip.compress(b"", mtime=0)],
+    ids=["empty", "no gzip", "words", "empty gzip"],
+)
 @pytest.mark.filterwarnings("ignore:loadtxt")
 def test_damaged_digits_are_told_with_their_place(content, bare_sklearn):
     bare_sklearn.parent.mkdir(parents=True)
