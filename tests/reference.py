@@ -7,6 +7,7 @@ import math
 
 import torch
 import torch.nn.functional as F
+from scipy import stats
 
 _64 = 2**64 - 1
 _32 = 2**32 - 1
@@ -470,6 +471,23 @@ def welch(x, y):
     u, v = sd_a**2 / len(x), sd_b**2 / len(y)
     df = (u + v) ** 2 / (u**2 / (len(x) - 1) + v**2 / (len(y) - 1))
     return (a - b) / math.sqrt(u + v), df
+
+
+def banerjee_half_width(components, alpha):
+    """Work out half of Banerjee's interval, from pairs of a variance and its degrees of freedom."""
+    return math.sqrt(sum(stats.t.ppf(1 - alpha / 2, df) ** 2 * v for v, df in components))
+
+
+def banerjee_p(away, components):
+    """Find the alpha at which Banerjee's interval reaches so far, by halving."""
+    low, high = 0.0, 1.0
+    for _ in range(60):
+        middle = (low + high) / 2
+        if banerjee_half_width(components, middle) > away:
+            low = middle
+        else:
+            high = middle
+    return high
 
 
 def sign_flip(differences):
