@@ -13,7 +13,7 @@ from scipy import stats
 from ablate.analyze import intervals
 from ablate.analyze.intervals import Component, Estimate
 from tests import reference
-from tests.test_estimates import ANY, DEXTRO, LAEVO, ROWS, SEEDS, drawn
+from tests.test_estimates import ANY, ROWS, SEEDS, drawn
 
 ALPHAS = st.sampled_from([0.3, 0.05, 0.05 / 3, 0.005])
 
