@@ -490,6 +490,18 @@ def banerjee_p(away, components):
     return high
 
 
+def skewness_z(values):
+    """Standardize √b1 step by step, as D'Agostino 1970 numbers the steps, by logarithms."""
+    n = len(values)
+    mean = sum(values) / n
+    m2, m3 = (sum((v - mean) ** k for v in values) / n for k in (2, 3))
+    y = m3 / m2**1.5 * math.sqrt((n + 1) * (n + 3) / (6 * (n - 2)))
+    b2 = 3 * (n**2 + 27 * n - 70) * (n + 1) * (n + 3) / ((n - 2) * (n + 5) * (n + 7) * (n + 9))
+    w2 = -1 + math.sqrt(2 * (b2 - 1))
+    delta, alpha = 1 / math.sqrt(math.log(math.sqrt(w2))), math.sqrt(2 / (w2 - 1))
+    return delta * math.log(y / alpha + math.sqrt((y / alpha) ** 2 + 1))
+
+
 def sign_flip(differences):
     """Count the flips of signs whose sum is as far from zero as the one that was seen."""
     seen, n = abs(sum(differences)), len(differences)
