@@ -1,0 +1,154 @@
+"""Intervals of means and their differences, in closed form over [..., n].
+
+The squared standard error of a difference is a sum of components, each known with degrees of
+freedom of its own: one where arms share their seeds, one an arm where they do not, seeds and images
+where both vary. Half the interval's width is
+
+    half² = Σ t²(νᵢ) · componentᵢ
+
+with Student's two-sided quantile t at νᵢ. On normal values such an interval covers at least as
+often as it says, whatever the components' shares (Banerjee 1960, Sankhyā 22); Welch's, which
+instead makes up one number of degrees of freedom for the sum, falls short where n is small and
+unequal. Of one component it is Student's t.
+
+The p value of 0, or of any other value, is the level at which the interval touches it. So p and
+interval cannot disagree.
+
+scipy.stats has Student's tests (a unit test compares them with these), but takes longer to import
+than everything else that the terminal's table of arms needs. So only scipy.special is used, for the
+distribution.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from scipy import special
+
+from ablate.analyze.spread import Array, has_spread, varies
+
+_HALVINGS = 60  # of a bracket in log p: to the last digits
+_SMALLEST_P = 1e-100  # of several components: beyond, Student's quantiles lose their digits
+
+
+@dataclass(frozen=True)
+class Component:
+    """A part of an estimate's squared standard error.
+
+    Attributes:
+        variance: [...], in squared units of the estimate, ≥ 0; NaN where it is not known.
+        freedom: Its degrees of freedom, > 0; [...] or one number.
+    """
+
+    variance: Array
+    freedom: Array | float
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """A mean, or a difference of means, with what is known of its error.
+
+    Attributes:
+        centre: [...].
+        components: One or more; their variances add up. Where one is NaN, so is all but the centre.
+    """
+
+    centre: Array
+    components: tuple[Component, ...]
+
+    @property
+    def error(self) -> Array:
+        """The standard error, [...]."""
+        return np.asarray(np.sqrt(sum(part.variance for part in self.components)))
+
+    def half(self, alpha: Array | float) -> Array:
+        """Return half the width of the interval at level 1 - alpha.
+
+        Args:
+            alpha: In (0, 1), [...] or one number; 0.05/m for one of m intervals that hold together.
+
+        Source: Banerjee 1960, Sankhyā 22; of one component Student 1908, Biometrika 6(1).
+        """
+        at = np.asarray(alpha) / 2
+        squares = (special.stdtrit(c.freedom, at) ** 2 * c.variance for c in self.components)
+        return np.asarray(np.sqrt(sum(squares)))
+
+    def interval(self, alpha: Array | float) -> tuple[Array, Array]:
+        """Return both ends of the interval at level 1 - alpha, as in `half`."""
+        half = self.half(alpha)
+        return self.centre - half, self.centre + half
+
+    def p(self, value: Array | float = 0.0) -> Array:
+        """Return the alpha at which the interval touches a value: its two-sided p.
+
+        Args:
+            value: [...] or one number.
+
+        Returns:
+            [...], in [0, 1]; with several components never below 1e-100.
+        """
+        away, error = np.abs(self.centre - value), self.error
+        t = -away / np.where(error > 0, error, np.nan)
+        # Were all components known as badly as the worst, or as well as the best:
+        bounds = np.array([2 * special.stdtr(c.freedom, t) for c in self.components])
+        if len(self.components) == 1:
+            return np.asarray(bounds[0])
+        low, high = np.log(bounds.min(0).clip(_SMALLEST_P)), np.log(bounds.max(0).clip(_SMALLEST_P))
+        for _ in range(_HALVINGS):
+            middle = (low + high) / 2
+            reaches = self.half(np.exp(middle)) >= away
+            low, high = np.where(reaches, middle, low), np.where(reaches, high, middle)
+        return np.asarray(np.exp(high))
+
+
+def mean(x: Array) -> Estimate:
+    """Estimate a mean.
+
+    Args:
+        x: Values [..., n].
+
+    Returns:
+        Its one component is NaN below two values, and where they vary by no more than rounding.
+    """
+    return Estimate(_mean(x), (_component(x, varies(x)),))
+
+
+def paired(x: Array, y: Array) -> Estimate:
+    """Estimate the difference of arms that share their seeds, x less y.
+
+    Args:
+        x: Values of an arm [..., n].
+        y: Of the baseline [..., n], seed by seed.
+
+    Returns:
+        As `mean`, of the differences.
+    """
+    return Estimate(_mean(x) - _mean(y), (_component(x - y, has_spread(x, y)),))
+
+
+def unpaired(x: Array, y: Array) -> Estimate:
+    """Estimate the difference of arms that share no seeds, x less y; their variances may differ.
+
+    Args:
+        x: Values of an arm [..., n].
+        y: Of the baseline [..., m].
+
+    Returns:
+        A component an arm, NaN below two values of either, and where neither varies by more than
+        rounding. An arm that never varies is taken to be known exactly.
+    """
+    known = varies(x) | varies(y)
+    return Estimate(_mean(x) - _mean(y), (_component(x, known), _component(y, known)))
+
+
+def _mean(x: Array) -> Array:
+    return np.asarray(x.mean(-1)) if x.shape[-1] else np.full(x.shape[:-1], np.nan)
+
+
+def _component(x: Array, known: np.ndarray[tuple[int, ...], np.dtype[np.bool_]]) -> Component:
+    """Work out the variance of a mean; NaN where it is not known."""
+    count = x.shape[-1]
+    if count < 2:
+        return Component(np.full(known.shape, np.nan), 1)
+    return Component(np.where(known, x.var(-1, ddof=1) / count, np.nan), count - 1)
