@@ -184,7 +184,8 @@ def described(line: Line) -> str:
 
     Returns:
         One of `verdicts.DESCRIPTIONS`, with δ as a number, and with ``better`` and ``worse`` where
-        the metric has a better side; ``baseline``, ``identical``, or ``no test`` where there is neither interval nor order.
+        the metric has a better side; ``baseline``, ``identical``, or ``no test`` where there is
+        neither interval nor order.
     """
     if line.description is None:
         return "baseline"
