@@ -30,10 +30,10 @@ def index(reported: Sequence[tuple[Found, Comparison]], cores: int) -> str:
         f"**{len(reported)} studies, {len(every)} claims: {counted(every)}.**",
         "A verdict is on what was claimed beforehand, not on whether a method is good. It says"
         " where the interval in [ ] lies, which is wide enough that all claims of a study hold"
-        " together in 95 % of studies: *supported* on the claimed side, beyond the smallest difference that"
-        " matters, δ (within ±δ where equivalence is claimed); *supported, size open* on that side"
-        " of 0; *too small to matter* within ±δ; *refuted* the same on the other side; *open* is"
-        " anything else, and no proof of no effect. The reports tell the rest.",
+        " together in 95 % of studies: *supported* on the claimed side, beyond the smallest"
+        " difference that matters, δ (within ±δ where equivalence is claimed); *supported, size"
+        " open* on that side of 0; *too small to matter* within ±δ; *refuted* the same on the other"
+        " side; *open* is anything else, and no proof of no effect. The reports tell the rest.",
         *_how([found for found, _ in reported], cores),
         _overview(reported),
     ]
