@@ -145,6 +145,16 @@ class Metric:
         return self.kind in ("evaluate", "inspect")
 
     @property
+    def is_of_learning(self) -> bool:
+        """Whether its value rests on what the network learned, and says nothing where it did not.
+
+        What a run costs, how often a limit acted and what `ablate inspect` measures stand however
+        the training went.
+        """
+        of_a_limit = self.name.startswith("acted/")
+        return self.kind != "inspect" and self.name not in _COSTS and not of_a_limit
+
+    @property
     def is_of_a_layer(self) -> bool:
         """Whether it is about one layer, given by number."""
         return self.is_after_training and self.pattern != self.name
@@ -194,6 +204,8 @@ def _in_words(name: str) -> str:
 SPLITS: Final = ("train", "val", "test")
 MOMENTS: Final = ("start", "end")
 LIMITS: Final = ("clip_norm", "clip_value", "max_norm")
+TIMES: Final = ("seconds", "images_per_second")  # of training
+_COSTS: Final = (*TIMES, "parameters")
 
 OF_A_SPLIT: Final[dict[str, tuple[Side, Unit]]] = {  # recorded for each split
     "loss": ("lower", LOSS),

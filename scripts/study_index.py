@@ -28,13 +28,12 @@ def index(reported: Sequence[tuple[Found, Comparison]], cores: int) -> str:
         "<!-- Written by scripts/publish_studies.py. -->",
         "# What the studies found",
         f"**{len(reported)} studies, {len(every)} claims: {counted(every)}.**",
-        "A verdict is on what was claimed beforehand, not on whether a method is good. *Supported*"
-        " and *refuted* hold after correction for all claims of a study (Holm), of an effect"
-        " whose estimate is at least the smallest that matters, δ, though its interval may reach"
-        " below; *equivalent* is shown to be smaller than that;"
-        " *inconclusive* is anything else, and no proof of no effect. Of a claim of equivalence,"
-        " *supported* means shown to be smaller. [ ] is the 95 % interval of one comparison by"
-        " itself, uncorrected, over seeds. The reports tell the rest.",
+        "A verdict is on what was claimed beforehand, not on whether a method is good. It says"
+        " where the interval in [ ] lies, which is wide enough that all claims of a study hold"
+        " together in 95 % of studies: *supported* on the claimed side, beyond the smallest"
+        " difference that matters, δ (within ±δ where equivalence is claimed); *supported, size"
+        " open* on that side of 0; *too small to matter* within ±δ; *refuted* the same on the other"
+        " side; *open* is anything else, and no proof of no effect. The reports tell the rest.",
         *_how([found for found, _ in reported], cores),
         _overview(reported),
     ]
@@ -83,7 +82,7 @@ def _overview(reported: Sequence[tuple[Found, Comparison]]) -> str:
 
 _HEADS = (
     *("claim", "verdict", "effect", "measured", "arm", "against"),
-    *("δ", "n", "p Holm", "source"),
+    *("δ", "n", "p adjusted", "source"),
 )
 
 
@@ -120,7 +119,7 @@ def _judged(line: Line) -> list[str]:
         compared_with(line, what(line).against),
         written(line.margin, unit),
         f"{line.pairs}{'' if line.paired else ' (unpaired)'}",
-        p_value(line.p_holm),
+        p_value(line.p_adjusted),
     ]
 
 

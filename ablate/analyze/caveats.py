@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from itertools import combinations
+from typing import Any
 
 import pandas as pd
 
@@ -134,13 +135,20 @@ def _gaps(runs: pd.DataFrame) -> list[str]:
     found = []
     for column, what in (
         ("n_failed", "failed runs are in no mean"),
-        ("n_diverged", "diverged runs are in no mean"),
         ("n_unfinished", "runs that are not finished are in no mean"),
         ("n_missing", "runs are missing, of seeds that other arms have"),
     ):
         short = table.loc[table[column] > 0, column]
         if len(short):
             found.append(f"{what}: {_listed([f'{arm} ({n})' for arm, n in short.items()])}")
+    lost = table["n_diverged"] + table["n_at_chance"]
+    if (lost > 0).any():
+        rows = table[lost > 0].to_dict("index").items()
+        told = [_share(str(arm), about) for arm, about in rows]
+        found.append(
+            "runs that diverged or stayed at chance are in no mean, and where an arm has some, its"
+            f" contrasts say which side is better and nothing of the size: {_listed(told)}"
+        )
     done = table["n_finished"]
     if done.nunique() > 1:
         found.append(f"the arms have unequal n: from {done.min()} to {done.max()} finished runs")
@@ -152,6 +160,14 @@ def _gaps(runs: pd.DataFrame) -> list[str]:
         names = [str(arm) for arm in runs.loc[double, "arm"].unique()]
         found.append(f"some seeds stand twice in an arm, so it is not paired: {_listed(names)}")
     return found
+
+
+def _share(arm: str, about: Mapping[Any, Any]) -> str:
+    """Write how many runs of an arm did not train: ``a (2 of 5: 40 %, 95 % interval 5 to 85)``."""
+    count = about["n_diverged"] + about["n_at_chance"]
+    of = f"{count} of {about['n_finished'] + about['n_diverged']}"
+    share, low, high = (100 * about[f"untrained{end}"] for end in ("", "_low", "_high"))
+    return f"{arm} ({of}: {share:.0f} %, 95 % interval {low:.0f} to {high:.0f})"
 
 
 def _listed(names: Iterable[object]) -> str:

@@ -1,38 +1,46 @@
 """Contrasts: the difference between each arm and the baseline, by every metric.
 
 Pairs come from replicates (seeds) that both arms were given; where an arm was given its own, it is
-compared unpaired, by Welch's test. A pair of which one run failed, diverged or lacks the metric is
-left out of the contrast: `n` tells how many stayed, the arms frame what became of the others.
+compared unpaired. A pair of which one run failed, is unfinished or lacks the metric is left out of
+the contrast: `n` tells how many stayed, the arms frame what became of the others. A run that
+diverged or stayed at chance is an outcome (`ablate.analyze.outcomes`): a contrast that holds some
+has no interval, and its verdict comes from an exact test of order.
 
 A claim may compare otherwise: with another arm, with another metric, or the spread over seeds in
 place of the mean. Each such claim has a row of its own, after the others (`to_baseline` leaves
 these out).
 
-Holm's correction holds within a *family*. With claims, the claims are one family. What nobody
-claimed is compared by way of exploration: all arms against the baseline on one metric are a family,
-so that many metrics do not weaken each other, and a false finding somewhere among them is likely.
+Each contrast has one interval that decides, `low` to `high`, at a level that makes all intervals of
+its *family* hold together: 1 - 0.05/m, m in a family. The claims of a study are one family, those
+included that cannot be judged. What nobody claimed is described; on each metric the arms without a
+claim, and on the primary one the effects of factors that are shown, are a family.
 
 Columns, all differences and intervals in the metric's unit (errors are fractions):
 
 arm, baseline, metric, primary    the arm, what it is compared with, by which metric
 against_metric, statistic    the other's metric, nearly always the same; ``mean`` or ``spread``
-n, n_baseline       pairs, or finished runs of each arm where unpaired
-delta, ci_low, ci_high, p    mean of the arm less that of the other, 95 % interval, two-sided p;
-                    of spread the ratio of their standard deviations (`ablate.analyze.spread_tests`)
-p_holm, family, family_size  corrected within the family, as it is named: of equivalence, where that
-                    is claimed, `p_equivalent`, else `p`
-p_differs           `p`, corrected: it may refute equivalence
-verdict             supported, refuted, equivalent or inconclusive (`ablate.analyze.verdicts`)
-direction, margin   as claimed; ``differs`` where nothing is: supported then says that it differs
+n, n_baseline       pairs, or runs of each arm where unpaired
+n_untrained, n_baseline_untrained    how many of these did not train
+delta, low, high    mean of the arm less that of the other, and the interval that decides; of spread
+                    the ratio of their standard deviations (`ablate.analyze.spread_tests`)
+alpha               what the interval may miss: it is at 1 - alpha
+p, p_adjusted       two-sided p; the same times the family's size, at most 1
+family, family_size    its name, m
+verdict             of a claim (`ablate.analyze.verdicts.VERDICTS`); missing where there is none
+description         of every difference, by sign and size (`ablate.analyze.verdicts.DESCRIPTIONS`)
+direction, margin   as claimed; ``differs`` where nothing is
+identical           whether both arms' losses agree to the last bit in every seed: a difference of 0
 change              better or worse, by the estimate alone; lower or higher where neither is better
-paired, correlation, p_welch    of the same runs: what pairing gained
-mean, sd, baseline_mean, baseline_sd    of the runs that are compared
+paired, correlation, p_unpaired    of the same runs: what pairing gained
+ci_low, ci_high     the 95 % interval of this contrast by itself, uncorrected
+confidence_lower, confidence_within, confidence_higher    shares of the t distribution below -δ,
+                    within ±δ, above δ (0 without δ); no probabilities of the truth
+mean, sd, baseline_mean, baseline_sd    of the runs that trained
 d_z, hedges_g, improvement      effect sizes; how probably a run of the arm is the better one
 
 and of the primary metric and of claims alone, since they are costly:
 
-p_equivalent        two one-sided tests within ±margin, uncorrected; only with a margin
-seeds_for_power     seeds that show the margin with 80 % power at 0.05 / family_size
+seeds_for_power     seeds that support a claim with 80 % power where the truth is 2δ
 bca_low, bca_high   bootstrap interval, for n of at least 20
 p_permutation, p_permutation_min, p_wilcoxon, p_wilcoxon_min    with the smallest p they can attain;
                     of pairs alone
@@ -41,26 +49,29 @@ p_permutation, p_permutation_min, p_wilcoxon, p_wilcoxon_min    with the smalles
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
+from typing import Any, Final
 
 import numpy as np
 import pandas as pd
 
-from ablate.analyze import verdicts
-from ablate.analyze.pair_estimates import BESIDE, COSTLY, DIFFERENCE, estimated
+from ablate.analyze import ranks, verdicts
+from ablate.analyze.pair_estimates import BESIDE, COSTLY, COUNTS, DIFFERENCE, estimated
 from ablate.analyze.pairs import Pair, pairs_of
 from ablate.analyze.run_measures import metrics_of
 from ablate.errors import AblateError, nearest
 from ablate.metrics import PRIMARY, metric_of
-from ablate.study.claim import EQUIVALENT, Claim, Compared
+from ablate.study.claim import Claim, Compared
 
+CLAIMS: Final = "claims"  # the family
+_SAID: Final = ("verdict", "description")
 _FIRST = (
     *("arm", "baseline", "metric", "primary", "against_metric", "statistic"),
-    *("n", "n_baseline"),
+    *COUNTS,
 )
 _JUDGED = (
-    *("p_holm", "p_differs", "family", "family_size"),
-    *("verdict", "direction", "margin", "change", "paired"),
+    *("alpha", "p_adjusted", "family", "family_size"),
+    *(*_SAID, "direction", "margin", "identical", "change", "paired"),
 )
 COLUMNS = (*_FIRST, *DIFFERENCE, *_JUDGED, *BESIDE, *COSTLY)
 
@@ -74,6 +85,10 @@ def contrasts(
     primary: str = PRIMARY,
     margin: float | None = None,
     claims: Sequence[Claim] = (),
+    unjudged: int = 0,
+    effects: int = 0,
+    identical: Sequence[Collection[str]] = (),
+    spend: Callable[[float], float] | None = None,
     brief: bool = False,
 ) -> pd.DataFrame:
     """Compare every arm with the baseline.
@@ -86,6 +101,11 @@ def contrasts(
         primary: The metric that the comparison is about.
         margin: The smallest difference in it that matters, δ, where nothing is claimed.
         claims: What is claimed of arms; they are one family.
+        unjudged: How many more claims belong to it, that cannot be judged.
+        effects: How many effects of factors on the primary metric are described beside the arms.
+        identical: Groups of arms whose losses agree to the last bit.
+        spend: From what a claim's interval may miss by the planned end to what it may miss now, at
+            an earlier look or after some; by default the same.
         brief: Whether to leave out what does not decide; those columns are NaN.
 
     Returns:
@@ -99,11 +119,12 @@ def contrasts(
     claimed = _claimed(runs, claims, base)
     apart = [what for what in claimed if not what.is_to(base)]
     pairs = pairs_of(runs, base, wanted, apart)
-    table = _asked(pairs, base, claimed, primary, margin)
+    more = {CLAIMS: unjudged, _described(primary): effects}
+    table = _asked(pairs, base, claimed, primary, margin, identical, more, spend)
     costly = [pair.what.metric == primary or pair.what in claimed for pair in pairs]
-    margins, sizes = (table[name].to_numpy(np.float64) for name in ("margin", "family_size"))
-    found = estimated(pairs, margins, sizes, np.array(costly, dtype=bool), rng, brief=brief)
-    return _judged(table.assign(**found))
+    margins, alphas = (table[name].to_numpy(np.float64) for name in ("margin", "alpha"))
+    found = estimated(pairs, margins, alphas, np.array(costly, dtype=bool), rng, brief=brief)
+    return _judged(table.assign(**found), pairs)
 
 
 def compared(found: pd.DataFrame) -> list[Compared]:
@@ -202,6 +223,9 @@ def _asked(
     claimed: Mapping[Compared, Claim],
     primary: str,
     margin: float | None,
+    identical: Sequence[Collection[str]],
+    more: Mapping[str, int],
+    spend: Callable[[float], float] | None,
 ) -> pd.DataFrame:
     """Write down what is asked of each pair, before anything is estimated."""
     whats = [pair.what for pair in pairs]
@@ -220,54 +244,67 @@ def _asked(
         "paired": [pair.paired for pair in pairs],
         "direction": [claim.direction for claim in claims],
         "margin": np.array([claim.margin for claim in claims], dtype=float),
-        "family": [_family(what, claimed) for what in whats],
+        "identical": [_are_identical(pair, identical) for pair in pairs],
+        "family": [CLAIMS if what in claimed else _described(what.metric) for what in whats],
     }
-    table = pd.DataFrame(columns).astype({"primary": bool, "paired": bool})
-    size = table.groupby("family")["arm"].transform("size")
-    return table.assign(family_size=size.astype("int64"))
+    kinds = dict.fromkeys(("primary", "paired", "identical"), bool)
+    table = pd.DataFrame(columns).astype(kinds)
+    size = table.groupby("family")["arm"].transform("size").astype("int64")
+    size += table["family"].map(more).fillna(0).astype("int64")
+    alpha = verdicts.ALPHA / size.astype("float64")
+    if spend is not None:
+        alpha = alpha.where(table["family"] != CLAIMS, alpha.map(spend))
+    return table.assign(family_size=size, alpha=alpha)
 
 
-def _judged(table: pd.DataFrame) -> pd.DataFrame:
-    """Correct within families, and judge."""
-    equivalent = table["direction"] == EQUIVALENT
-    own = table["p"].where(~equivalent, table["p_equivalent"])
-    corrected = {
-        name: p.groupby(table["family"]).transform(lambda p: verdicts.holm(p.to_numpy()))
-        for name, p in (("p_holm", own), ("p_differs", table["p"]))
-    }
-    table = table.assign(**{name: p.astype("float64") for name, p in corrected.items()})
-    wanted = ("statistic", "delta", "p_holm", "p_equivalent", "direction", "margin", "p_differs")
-    found = [_verdict(*row) for row in zip(*(table[name] for name in wanted), strict=True)]
+def _are_identical(pair: Pair, groups: Sequence[Collection[str]]) -> bool:
+    """Tell whether a pair compares one metric of arms that agree to the last bit, over seeds."""
+    what = pair.what
+    alike = what.metric == what.against_metric and what.statistic == "mean"
+    several = pair.paired and len(pair.x) > 1 and pair.all_trained
+    together = any(what.arm in group and what.against in group for group in groups)
+    return alike and several and together and bool((pair.x == pair.y).all())
+
+
+def _judged(table: pd.DataFrame, pairs: Sequence[Pair]) -> pd.DataFrame:
+    """Judge each claim by its interval, and describe the rest by theirs."""
+    ends = {name: table[name].mask(table["identical"], 0.0) for name in ("low", "high")}
+    adjusted = (table["p"] * table["family_size"]).clip(upper=1)
+    table = table.assign(**ends, p_adjusted=adjusted)
+    rows = zip(table.to_dict("records"), pairs, strict=True)
+    said = pd.DataFrame([_said(row, pair) for row, pair in rows], columns=list(_SAID))
     told = zip(table["statistic"], table["delta"], table["metric"], strict=True)
     sides = [_change(*row) for row in told]
     words = (
         *("arm", "baseline", "metric", "against_metric", "statistic"),
-        *("family", "verdict", "direction", "change"),
+        *("family", *_SAID, "direction", "change"),
     )
-    table = table.assign(verdict=found, change=pd.Series(sides, dtype="str"))
+    table = table.assign(change=pd.Series(sides, dtype="str"), **said)
     return table[list(COLUMNS)].astype(dict.fromkeys(words, "str"))
 
 
-def _verdict(
-    statistic: str,
-    delta: float,
-    p_holm: float,
-    p_equivalent: float,
-    direction: str,
-    margin: float,
-    p_differs: float,
-) -> str:
+def _said(row: Mapping[Any, Any], pair: Pair) -> tuple[str | None, str]:
+    """Find the verdict, if there is a claim, and the description of a contrast."""
+    low, high, margin = row["low"], row["high"], row["margin"]
     smallest = None if math.isnan(margin) else margin
-    if statistic == "spread":  # a half and a double are as far from no difference
-        delta = math.log(delta) if delta > 0 else math.nan
+    if not pair.all_trained:
+        low, high = _by_order(pair) if row["p"] < row["alpha"] else (math.nan, math.nan)
+    elif row["statistic"] == "spread":  # a half and a double are as far from no difference
+        low, high = (math.log(end) if end > 0 else math.nan for end in (low, high))
         smallest = None if smallest is None else math.log(smallest)
-    return verdicts.verdict(delta, p_holm, p_equivalent, direction, smallest, p_differs)
+    is_claimed = row["family"] == CLAIMS
+    verdict = verdicts.verdict(low, high, row["direction"], smallest) if is_claimed else None
+    return verdict, verdicts.description(low, high, smallest)
 
 
-def _family(what: Compared, claimed: Mapping[Compared, Claim]) -> str:
-    if what in claimed:
-        return "claims"
-    return f"unclaimed arms on {what.metric}" if claimed else f"all arms on {what.metric}"
+def _by_order(pair: Pair) -> tuple[float, float]:
+    """Give an interval that holds every size on the side where the arm lies."""
+    least, side = math.ulp(0.0), ranks.side(pair.x, pair.y, paired=pair.paired)
+    return (least, math.inf) if side > 0 else (-math.inf, -least)
+
+
+def _described(metric: str) -> str:
+    return f"descriptions of {metric}"
 
 
 def _change(statistic: str, delta: float, metric: str) -> str | None:

@@ -1,9 +1,10 @@
-"""Estimates over seeds: intervals, tests and effect sizes.
+"""Estimates over seeds: intervals of means, and effect sizes.
 
 Pure functions of arrays whose last axis is seeds, [..., n]; leading axes (arms, simulations) are
 worked out at once. Values are complete: whoever calls leaves missing runs out and counts them.
 scipy and statsmodels do the arithmetic; effect sizes, which no terminal shows, import their larger
-parts when they are called. What resamples is in `resampling`, what judges in `verdicts`.
+parts when they are called. Differences are in `intervals`, what resamples is in `resampling`, what
+judges in `verdicts`.
 
 Where there is nothing to estimate from (fewer than two seeds, or no spread among them beyond
 rounding) the answer is NaN, never a certainty: two seeds of a small test set easily agree to the
@@ -19,47 +20,19 @@ from numpy.typing import NDArray
 from scipy import special
 
 from ablate.analyze.spread import ROUNDING, Array, has_spread, sd, standing_in, varies
-from ablate.analyze.student import TTest, one_sample, two_samples
-
-LEVEL = 0.95  # of every interval
+from ablate.analyze.verdicts import ALPHA
 
 
 @dataclass(frozen=True)
 class Interval:
-    """An estimate and its interval, [...] each, in the unit of the values."""
+    """An estimate and its 95 % interval, [...] each, in the unit of the values."""
 
     value: Array
     low: Array
     high: Array
 
 
-@dataclass(frozen=True)
-class Difference(Interval):
-    """The mean of one arm less that of another, its interval, and the two-sided p of no difference.
-
-    Attributes:
-        p: [...], in [0, 1].
-    """
-
-    p: Array
-
-
-# -- means and their differences -------------------------------------------------------------------
-
-
-def mean(x: Array) -> Interval:
-    """Estimate a mean, with its t interval.
-
-    Args:
-        x: Values [..., n].
-
-    Source: Student 1908, Biometrika 6(1).
-    """
-    count = x.shape[-1]
-    if count == 0:
-        nothing = np.full(x.shape[:-1], np.nan)
-        return Interval(nothing, nothing, nothing)
-    return t_interval(x.mean(-1), sd(x), np.full(x.shape[:-1], count))
+# -- means -----------------------------------------------------------------------------------------
 
 
 def t_interval(centre: Array, spread: Array, count: NDArray[np.int64] | Array) -> Interval:
@@ -72,52 +45,9 @@ def t_interval(centre: Array, spread: Array, count: NDArray[np.int64] | Array) -
     """
     known = (count >= 2) & (spread > ROUNDING * np.abs(centre))
     enough = np.where(known, count, 2)
-    half = special.stdtrit(enough - 1, (1 + LEVEL) / 2) * spread / np.sqrt(enough)
+    half = special.stdtrit(enough - 1, 1 - ALPHA / 2) * spread / np.sqrt(enough)
     half = np.where(known, half, np.nan)
     return Interval(centre, centre - half, centre + half)
-
-
-def paired(x: Array, y: Array) -> Difference:
-    """Compare arms that share their seeds: the paired t test and its interval.
-
-    Args:
-        x: Values of an arm [..., n].
-        y: Of the baseline [..., n], seed by seed.
-    """
-    if x.shape[-1] < 2:
-        return _unknown(x, y)
-    known = has_spread(x, y)
-    return _difference(known, _delta(x, y), one_sample(standing_in(known, x - y)))
-
-
-def welch(x: Array, y: Array) -> Difference:
-    """Compare arms that share no seeds: Welch's t test, for unequal variances, and its interval.
-
-    Args:
-        x: Values of an arm [..., n].
-        y: Of the baseline [..., m].
-    """
-    if min(x.shape[-1], y.shape[-1]) < 2:
-        return _unknown(x, y)
-    known = varies(x) | varies(y)
-    test = two_samples(standing_in(known, x), standing_in(known, y))
-    return _difference(known, _delta(x, y), test)
-
-
-def _difference(known: NDArray[np.bool_], delta: Array, test: TTest) -> Difference:
-    low, high, p = (np.where(known, v, np.nan) for v in (*test.interval(LEVEL), test.p))
-    return Difference(delta, low, high, p)
-
-
-def _delta(x: Array, y: Array) -> Array:
-    return np.asarray(x.mean(-1) - y.mean(-1))
-
-
-def _unknown(x: Array, y: Array) -> Difference:
-    shape = np.broadcast_shapes(x.shape[:-1], y.shape[:-1])
-    nothing = np.full(shape, np.nan)
-    some = min(x.shape[-1], y.shape[-1]) > 0
-    return Difference(_delta(x, y) if some else nothing, nothing, nothing, nothing)
 
 
 # -- sizes of effects ------------------------------------------------------------------------------
@@ -153,7 +83,7 @@ def d_z(x: Array, y: Array) -> Array:
         return np.full(x.shape[:-1], np.nan)
     known = has_spread(x, y)
     spread = np.where(known, sd(x - y), 1)
-    return np.where(known, _delta(x, y) / spread, np.nan)
+    return np.where(known, (x.mean(-1) - y.mean(-1)) / spread, np.nan)
 
 
 def hedges_g(x: Array, y: Array) -> Array:

@@ -6,6 +6,7 @@ path, key, study    where the run lies, its identity, its study if it has one
 arm                 as recorded, else named by what varies (`ablate.analyze.naming`)
 seed, replicate     the seed; with it any pinned source, which is what pairs runs of two arms
 status, reason      as recorded
+at_chance           whether it stayed at chance (`ablate.analyze.outcomes`); missing if unknown
 <knob>              each that varies, seeds and all (``optimizer.lr``); a list as text
 <measure>           ``test/error``, ... (`ablate.metrics`), float64, fractions
 parameters          weights and biases; with it `epochs_done`, both missing before training began
@@ -220,9 +221,9 @@ def _order(rows: Sequence[Mapping[str, Any]], ranks: Sequence[naming.Rank]) -> l
 
 
 def _first_columns(rows: Sequence[Mapping[str, Any]]) -> pd.DataFrame:
-    names = ("path", "key", "study", "arm", "seed", "replicate", "status", "reason")
+    names = ("path", "key", "study", "arm", "seed", "replicate", "status", "reason", "at_chance")
     frame = pd.DataFrame({name: [row[name] for row in rows] for name in names})
-    return frame.astype(dict.fromkeys(_WORDS, "str") | {"seed": "int64"})
+    return frame.astype(dict.fromkeys(_WORDS, "str") | {"seed": "int64", "at_chance": "boolean"})
 
 
 def _knobs(flat: Sequence[naming.Flat], all_knobs: bool) -> pd.DataFrame:

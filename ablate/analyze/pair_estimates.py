@@ -5,30 +5,35 @@ What each column holds is told where they become a table, in `contrasts`.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-from ablate.analyze import estimates, spread_tests, verdicts
+from ablate.analyze import estimates, intervals, ranks, spread_tests
+from ablate.analyze.intervals import Estimate
 from ablate.analyze.pairs import Pair
+from ablate.analyze.power import seeds_for_power
 from ablate.analyze.spread import Array, differences, pooled_sd, sd
+from ablate.analyze.verdicts import ALPHA
 from ablate.metrics import metric_of
 
-DIFFERENCE = ("delta", "ci_low", "ci_high", "p")
+DIFFERENCE = ("delta", "low", "high", "p")
 BESIDE = (
-    *("correlation", "p_welch", "mean", "sd", "baseline_mean", "baseline_sd"),
+    *("ci_low", "ci_high", "confidence_lower", "confidence_within", "confidence_higher"),
+    *("correlation", "p_unpaired", "mean", "sd", "baseline_mean", "baseline_sd"),
     *("d_z", "hedges_g", "improvement"),
 )
 COSTLY = (
-    *("p_equivalent", "seeds_for_power", "bca_low", "bca_high"),
+    *("seeds_for_power", "bca_low", "bca_high"),
     *("p_permutation", "p_permutation_min", "p_wilcoxon", "p_wilcoxon_min"),
 )
+COUNTS = ("n", "n_baseline", "n_untrained", "n_baseline_untrained")
 
 
 def estimated(
     pairs: Sequence[Pair],
     margin: Array,
-    family: Array,
+    alpha: Array,
     costly: np.ndarray[tuple[int], np.dtype[np.bool_]],
     rng: np.random.Generator,
     *,
@@ -39,62 +44,99 @@ def estimated(
     Args:
         pairs: Values; m of them.
         margin: δ of each [m], NaN where there is none.
-        family: How many comparisons are corrected together with each [m].
+        alpha: What the interval of each may miss [m], corrected for its family.
         costly: For which what is costly is wanted too [m].
         rng: Source of the resamples.
         brief: Whether only what decides is wanted, and nothing of what stands beside it.
 
     Returns:
-        Columns [m] by name: ``n``, ``n_baseline``, and those that this module lists, NaN where
-        there is nothing to estimate from or nothing is wanted.
+        Columns [m] by name: `COUNTS`, and those that this module lists, NaN where there is nothing
+        to estimate from or nothing is wanted. Of a pair in which some run did not train there are
+        the counts, the means of those that did, and a p of the sign.
     """
-    names = ("n", "n_baseline", *DIFFERENCE, *BESIDE, *COSTLY)
-    columns = {name: np.full(len(pairs), np.nan) for name in names}
+    columns = {n: np.full(len(pairs), np.nan) for n in (*DIFFERENCE, *BESIDE, *COSTLY)}
+    columns |= _counted(pairs)
     groups: dict[tuple[str, bool, int, int, bool], list[int]] = {}
     for i, pair in enumerate(pairs):
+        if not pair.all_trained:
+            _fill(columns, [i], _by_sign(pair))
+            continue
         kind = (pair.what.statistic, pair.paired, len(pair.x), len(pair.y), bool(costly[i]))
         groups.setdefault(kind, []).append(i)
-    for (statistic, paired, few, many, dear), rows in groups.items():
+    for (statistic, paired, _, _, dear), rows in groups.items():
         x, y = np.array([pairs[i].x for i in rows]), np.array([pairs[i].y for i in rows])
-        found = {"n": np.full(len(rows), few), "n_baseline": np.full(len(rows), many)}
-        found |= _both(x, y)
+        found = _both(x, y)
         if statistic == "spread":
-            found |= _ratio(x, y, paired, margin[rows])
+            found |= _ratio(x, y, paired, alpha[rows])
         else:
-            found |= _difference((estimates.paired if paired else estimates.welch)(x, y))
-            found |= _equivalent(x, y, paired, margin[rows]) if dear else {}
+            estimate = (intervals.paired if paired else intervals.unpaired)(x, y)
+            found |= _difference(estimate, alpha[rows])
             if not brief:
+                found |= _alone(estimate, margin[rows])
                 found |= _beside(x, y, paired)
                 found |= _sizes(x, y, [metric_of(pairs[i].what.metric).better for i in rows])
-                found |= _costly(x, y, paired, margin[rows], family[rows], rng) if dear else {}
-        for name, numbers in found.items():
-            columns[name][rows] = numbers
-    whole = ("n", "n_baseline")
-    return {n: c.astype(np.int64) if n in whole else c for n, c in columns.items()}
+                found |= _costly(x, y, paired, margin[rows], alpha[rows], rng) if dear else {}
+        _fill(columns, rows, found)
+    return columns
 
 
-def _difference(found: estimates.Difference) -> dict[str, Array]:
-    return {"delta": found.value, "ci_low": found.low, "ci_high": found.high, "p": found.p}
+def _fill(columns: Mapping[str, Array], rows: Sequence[int], found: Mapping[str, Array]) -> None:
+    for name, numbers in found.items():
+        columns[name][rows] = numbers
+
+
+def _counted(pairs: Sequence[Pair]) -> dict[str, np.ndarray[tuple[int], np.dtype[np.int64]]]:
+    sides = [(pair.x, pair.y) for pair in pairs]
+    counts = [(len(x), len(y), np.isinf(x).sum(), np.isinf(y).sum()) for x, y in sides]
+    found = np.array(counts, dtype=np.int64).reshape(-1, len(COUNTS))
+    return dict(zip(COUNTS, found.T, strict=True))
+
+
+def _by_sign(pair: Pair) -> dict[str, Array]:
+    """Compare arms of which some run did not train: its place is known, no distance is."""
+    known = [side[np.isfinite(side)][None] for side in (pair.x, pair.y)]
+    asked = metric_of(pair.what.metric).better is not None and pair.what.statistic == "mean"
+    test = ranks.sign_test if pair.paired else ranks.rank_sum
+    p = test(pair.x, pair.y) if asked else np.nan
+    return _both(*known) | {"p": np.array([p])}
+
+
+def _difference(estimate: Estimate, alpha: Array) -> dict[str, Array]:
+    low, high = estimate.interval(alpha)
+    return {"delta": estimate.centre, "low": low, "high": high, "p": estimate.p()}
+
+
+def _alone(estimate: Estimate, margin: Array) -> dict[str, Array]:
+    """Give the interval of one comparison by itself, and the shares of its distribution."""
+    low, high = estimate.interval(ALPHA)
+    smallest = np.where(np.isnan(margin), 0.0, margin)
+    beyond = {side: _share_above(estimate, side * smallest) for side in (-1, 1)}
+    return {
+        "ci_low": low,
+        "ci_high": high,
+        "confidence_lower": 1 - beyond[-1],
+        "confidence_within": beyond[-1] - beyond[1],
+        "confidence_higher": beyond[1],
+    }
+
+
+def _share_above(estimate: Estimate, value: Array) -> Array:
+    half = estimate.p(value) / 2
+    return np.where(estimate.centre > value, 1 - half, half)
 
 
 def _beside(x: Array, y: Array, paired: bool) -> dict[str, Array]:
-    welch = {"p_welch": estimates.welch(x, y).p}
+    alone = {"p_unpaired": intervals.unpaired(x, y).p()}
     if not paired:
-        return welch
-    return welch | {"correlation": estimates.correlation(x, y), "d_z": estimates.d_z(x, y)}
-
-
-def _equivalent(x: Array, y: Array, paired: bool, margin: Array) -> dict[str, Array]:
-    given = ~np.isnan(margin)
-    test = verdicts.equivalence_paired if paired else verdicts.equivalence_welch
-    return {"p_equivalent": np.where(given, test(x, y, np.where(given, margin, 1.0)), np.nan)}
+        return alone
+    return alone | {"correlation": estimates.correlation(x, y), "d_z": estimates.d_z(x, y)}
 
 
 def _both(x: Array, y: Array) -> dict[str, Array]:
     return {
-        "mean": estimates.mean(x).value,
+        "mean": intervals.mean(x).centre,
         "sd": sd(x),
-        "baseline_mean": estimates.mean(y).value,
+        "baseline_mean": intervals.mean(y).centre,
         "baseline_sd": sd(y),
     }
 
@@ -109,18 +151,23 @@ def _sizes(x: Array, y: Array, good: Sequence[str | None]) -> dict[str, Array]:
     }
 
 
-def _ratio(x: Array, y: Array, paired: bool, margin: Array) -> dict[str, Array]:
-    """Compare standard deviations; a margin is a ratio."""
-    found = spread_tests.paired(x, y) if paired else spread_tests.unpaired(x, y)
-    equivalent = spread_tests.equivalence_paired if paired else spread_tests.equivalence_unpaired
-    given = ~np.isnan(margin)
-    p = np.where(given, equivalent(x, y, np.where(given, margin, 2.0)), np.nan)
+def _ratio(x: Array, y: Array, paired: bool, alpha: Array) -> dict[str, Array]:
+    """Compare standard deviations."""
+    test = spread_tests.paired if paired else spread_tests.unpaired
+    found, alone = test(x, y, alpha), test(x, y, ALPHA)
     beside = {"correlation": estimates.correlation(x, y)} if paired else {}
-    return _difference(found) | beside | {"p_equivalent": p}
+    return {
+        "delta": found.value,
+        "low": found.low,
+        "high": found.high,
+        "p": found.p,
+        "ci_low": alone.low,
+        "ci_high": alone.high,
+    } | beside
 
 
 def _costly(
-    x: Array, y: Array, paired: bool, margin: Array, family: Array, rng: np.random.Generator
+    x: Array, y: Array, paired: bool, margin: Array, alpha: Array, rng: np.random.Generator
 ) -> dict[str, Array]:
     """Estimate what stands beside the t test; a margin is NaN where there is none."""
     from ablate.analyze import resampling  # with it scipy.stats
@@ -135,6 +182,6 @@ def _costly(
     if given.any():
         spread = pooled_sd(x, y) if d is None else sd(d)
         some = np.where(given, margin, 1.0)
-        seeds = verdicts.seeds_for_power(spread, some, paired=paired, alpha=verdicts.ALPHA / family)
+        seeds = seeds_for_power(spread, some, paired=paired, alpha=alpha)
         found["seeds_for_power"] = np.where(given, seeds, np.nan)
     return found

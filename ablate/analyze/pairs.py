@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
+from ablate.analyze import outcomes
 from ablate.analyze.spread import Array
 from ablate.study.claim import Compared
 
@@ -18,7 +19,7 @@ class Pair:
 
     Attributes:
         what: What is compared with what.
-        x: Values of the arm [n].
+        x: Values of the arm [n]; the worst there is, ±inf, of a run that did not train.
         y: Of the other [m]; of the same replicates, in the same order, where paired.
         paired: Whether they share replicates.
     """
@@ -27,6 +28,11 @@ class Pair:
     x: Array
     y: Array
     paired: bool
+
+    @property
+    def all_trained(self) -> bool:
+        """Whether every run of both sides trained."""
+        return bool(np.isfinite(self.x).all() and np.isfinite(self.y).all())
 
 
 def pairs_of(
@@ -41,12 +47,10 @@ def pairs_of(
         others: What else is compared, of these metrics.
 
     Returns:
-        A pair for each metric and each arm but the baseline, of finished runs that have the metric;
-        then one for each of the others.
+        A pair for each metric and each arm but the baseline, of runs that finished and have the
+        metric, or did not train; then one for each of the others.
     """
-    values = runs.reindex(columns=list(metrics)).to_numpy(np.float64, na_value=np.nan)
-    finished = (runs["status"] == "finished").to_numpy()
-    values = np.where(finished[:, None], values, np.nan)
+    values = np.stack([outcomes.values_of(runs, metric) for metric in metrics], -1)
     members: dict[str, list[tuple[str, int]]] = {}
     for i, (arm, replicate) in enumerate(zip(runs["arm"], runs["replicate"], strict=True)):
         members.setdefault(str(arm), []).append((str(replicate), i))

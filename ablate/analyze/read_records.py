@@ -6,11 +6,12 @@ import sys
 from array import array
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from math import nan
+from math import isnan, nan
 from pathlib import Path
 from typing import Any
 
 from ablate import record
+from ablate.analyze import outcomes
 from ablate.analyze.run_measures import measure
 from ablate.config import schema
 from ablate.errors import AblateError
@@ -89,7 +90,8 @@ def first_of_each(gathered: Gathered) -> tuple[list[int], list[int]]:
 
 def _add(gathered: Gathered, folder: Path, found: record.Record, target: float | None) -> None:
     try:
-        row, measures = _row(folder, found), measure(found, target)
+        measures = measure(found, target)
+        row = _row(folder, found, measures)
         epochs = _columns(found["history"])
     except (AttributeError, KeyError, TypeError, ValueError) as error:
         place = folder / record.RECORD
@@ -102,12 +104,13 @@ def _add(gathered: Gathered, folder: Path, found: record.Record, target: float |
     gathered.epochs.append(epochs)
 
 
-def _row(folder: Path, found: record.Record) -> dict[str, Any]:
+def _row(folder: Path, found: record.Record, measures: Mapping[str, float]) -> dict[str, Any]:
     about = found["environment"]
     data = about.get("data", {})
     return {
         "path": str(folder),
         **{name: found.get(name) for name in ("key", "study", "arm", "seed", "status", "reason")},
+        "at_chance": _at_chance(measures, data),
         "parameters": found.get("parameters"),
         "epochs_done": len(found["history"]),
         "test_images": data.get("sizes", {}).get("test"),
@@ -116,6 +119,14 @@ def _row(folder: Path, found: record.Record) -> dict[str, Any]:
         "dirty": about.get("dirty"),
         "hardware": about.get("device"),
     }
+
+
+def _at_chance(measures: Mapping[str, float], data: Mapping[str, Any]) -> bool | None:
+    """Tell whether a run stayed at chance; None where its record does not say what chance is."""
+    accuracy, share = measures.get("val/accuracy", nan), data.get("largest_class")
+    if share is None or isnan(accuracy):
+        return None
+    return outcomes.is_at_chance(accuracy, data["sizes"]["val"], share)
 
 
 def _columns(entries: Sequence[Mapping[str, Any]]) -> dict[str, array[float]]:

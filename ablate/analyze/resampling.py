@@ -9,8 +9,8 @@ from __future__ import annotations
 import numpy as np
 from scipy import stats
 
-from ablate.analyze.estimates import LEVEL
 from ablate.analyze.spread import ROUNDING, Array, standing_in, varies
+from ablate.analyze.verdicts import ALPHA
 
 FEWEST = 20  # seeds for a bootstrap; below, BCa covers well under its level
 MOST_FLIPS = 2**16  # sign flips that are gone through one by one
@@ -47,7 +47,7 @@ def bca(
         batch=max(1, 2**22 // (rows * sum(a.shape[-1] for a in samples))),
         vectorized=True,
         axis=-1,
-        confidence_level=LEVEL,
+        confidence_level=1 - ALPHA,
         method="BCa",
         rng=rng,
     ).confidence_interval

@@ -9,19 +9,31 @@ exponential ones: look at an arm's seeds before trusting a ratio that one run ma
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy import special
 
-from ablate.analyze.estimates import LEVEL, Difference, correlation
+from ablate.analyze.estimates import Interval, correlation
 from ablate.analyze.spread import ROUNDING, Array, sd, standing_in, varies
 
 _FEWEST_PAIRS = 3
 
 
-def paired(x: Array, y: Array) -> Difference:
+@dataclass(frozen=True)
+class Ratio(Interval):
+    """The ratio of two standard deviations, its interval, and the two-sided p of a ratio of 1.
+
+    Attributes:
+        p: [...], in [0, 1].
+    """
+
+    p: Array
+
+
+def paired(x: Array, y: Array, alpha: Array | float) -> Ratio:
     """Compare the spread of arms that share their seeds: the test of Pitman and Morgan.
 
     The sum and the difference of two values are correlated if and only if one spreads more.
@@ -29,6 +41,7 @@ def paired(x: Array, y: Array) -> Difference:
     Args:
         x: Values of an arm [..., n].
         y: Of the other [..., n], seed by seed.
+        alpha: What the interval may miss; [...] or one number.
 
     Returns:
         The ratio of their standard deviations, its interval, and the two-sided p of a ratio of 1;
@@ -42,19 +55,20 @@ def paired(x: Array, y: Array) -> Difference:
         return _unknown(ratio)
     known = _tells(x, y)
     freedom = x.shape[-1] - 2
-    quantile = special.stdtrit(freedom, (1 + LEVEL) / 2)
+    quantile = special.stdtrit(freedom, 1 - np.asarray(alpha) / 2)
     rest = 1 - np.where(known, correlation(x, y), 0) ** 2
     width = np.exp(np.arccosh(1 + 2 * quantile**2 * rest / freedom) / 2)
-    p = _pitman_morgan(known, x, y, 1.0, "two-sided")
+    p = _pitman_morgan(known, x, y)
     return _known(known, ratio, ratio / width, ratio * width, p)
 
 
-def unpaired(x: Array, y: Array) -> Difference:
+def unpaired(x: Array, y: Array, alpha: Array | float) -> Ratio:
     """Compare the spread of arms that share no seeds: the F test of two variances.
 
     Args:
         x: Values of an arm [..., n].
         y: Of the other [..., m].
+        alpha: What the interval may miss; [...] or one number.
 
     Returns:
         As `paired`; NaN below two runs of each.
@@ -66,47 +80,10 @@ def unpaired(x: Array, y: Array) -> Difference:
         return _unknown(ratio)
     known, law = varies(x) & varies(y), _law(x, y)
     square = np.where(known, ratio, 1.0) ** 2
-    low, high = (np.sqrt(square / law.ppf((1 + side * LEVEL) / 2)) for side in (1, -1))
+    tail = np.asarray(alpha) / 2
+    low, high = (np.sqrt(square / law.ppf(share)) for share in (1 - tail, tail))
     p = np.minimum(1, 2 * np.minimum(law.cdf(square), law.sf(square)))
     return _known(known, ratio, low, high, p)
-
-
-def equivalence_paired(x: Array, y: Array, margin: Array | float) -> Array:
-    """Test that the ratio lies between 1/margin and margin: two one-sided tests of its bounds.
-
-    Args:
-        x: Values of an arm [..., n].
-        y: Of the other [..., n], seed by seed.
-        margin: [...] or one number, > 1.
-
-    Returns:
-        The larger p of the two, [...]; NaN where `paired` has none.
-    """
-    if x.shape[-1] < _FEWEST_PAIRS:
-        return np.full(x.shape[:-1], np.nan)
-    known = _tells(x, y)
-    above = _pitman_morgan(known, x, y, 1 / np.asarray(margin, dtype=float), "greater")
-    below = _pitman_morgan(known, x, y, np.asarray(margin, dtype=float), "less")
-    return np.where(known, np.maximum(above, below), np.nan)
-
-
-def equivalence_unpaired(x: Array, y: Array, margin: Array | float) -> Array:
-    """Test the same without shared seeds, by the F test.
-
-    Args:
-        x: Values of an arm [..., n].
-        y: Of the other [..., m].
-        margin: [...] or one number, > 1.
-
-    Returns:
-        As `equivalence_paired`; NaN where `unpaired` has none.
-    """
-    if min(x.shape[-1], y.shape[-1]) < 2:
-        return np.full(x.shape[:-1], np.nan)
-    known, law = varies(x) & varies(y), _law(x, y)
-    square = np.where(known, _ratio(x, y), 1.0) ** 2
-    bound = np.asarray(margin, dtype=float) ** 2
-    return np.where(known, np.maximum(law.sf(square * bound), law.cdf(square / bound)), np.nan)
 
 
 def _ratio(x: Array, y: Array) -> Array:
@@ -119,16 +96,12 @@ def _tells(x: Array, y: Array) -> NDArray[np.bool_]:
     return np.asarray(varies(x) & varies(y) & (1 - correlation(x, y) ** 2 > ROUNDING))
 
 
-def _pitman_morgan(
-    known: NDArray[np.bool_], x: Array, y: Array, ratio: Array | float, alternative: str
-) -> Array:
-    """Test the ratio of standard deviations against a hypothesis, [...] or one number."""
-    scale = np.broadcast_to(np.asarray(ratio, dtype=float), known.shape)[..., None]
-    a, b = (x - x.mean(-1, keepdims=True)) / scale, y - y.mean(-1, keepdims=True)
+def _pitman_morgan(known: NDArray[np.bool_], x: Array, y: Array) -> Array:
+    a, b = x - x.mean(-1, keepdims=True), y - y.mean(-1, keepdims=True)
     total, rest = standing_in(known, a + b), standing_in(known, a - b)
     from scipy import stats  # a second and a half, for claims of spread alone
 
-    return np.asarray(stats.pearsonr(total, rest, axis=-1, alternative=alternative).pvalue)
+    return np.asarray(stats.pearsonr(total, rest, axis=-1).pvalue)
 
 
 def _law(x: Array, y: Array) -> Any:
@@ -138,11 +111,11 @@ def _law(x: Array, y: Array) -> Any:
     return stats.f(x.shape[-1] - 1, y.shape[-1] - 1)
 
 
-def _known(known: NDArray[np.bool_], ratio: Array, low: Array, high: Array, p: Array) -> Difference:
+def _known(known: NDArray[np.bool_], ratio: Array, low: Array, high: Array, p: Array) -> Ratio:
     low, high, p = (np.where(known, value, np.nan) for value in (low, high, p))
-    return Difference(ratio, low, high, p)
+    return Ratio(ratio, low, high, p)
 
 
-def _unknown(ratio: Array) -> Difference:
+def _unknown(ratio: Array) -> Ratio:
     nothing = np.full(ratio.shape, np.nan)
-    return Difference(ratio, nothing, nothing, nothing)
+    return Ratio(ratio, nothing, nothing, nothing)

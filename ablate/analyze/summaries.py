@@ -1,8 +1,9 @@
 """Summaries of arms: what came out of each, over its seeds, with nothing compared yet.
 
 Every mean stands beside its n, its standard deviation and a 95 % t interval over seeds; where there
-is one seed, or no spread among several, the interval is NaN. Only finished runs enter a mean; what
-failed, diverged, is unfinished or missing is counted beside it.
+is one seed, or no spread among several, the interval is NaN. Only runs that finished and trained
+enter a mean (`ablate.analyze.outcomes`); what failed, diverged, stayed at chance, is unfinished or
+missing is counted beside it.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ from collections.abc import Sequence
 import numpy as np
 import pandas as pd
 
-from ablate.analyze import naming
+from ablate.analyze import naming, outcomes
 from ablate.analyze.estimates import sampling_error, t_interval
 from ablate.analyze.frames import knobs_of
 from ablate.analyze.run_measures import metrics_of
@@ -21,7 +22,10 @@ from ablate.errors import AblateError, nearest
 from ablate.metrics import PRIMARY
 from ablate.record import Status
 
-_COUNTED = ("n_runs", "n_finished", "n_failed", "n_diverged", "n_unfinished", "n_missing")
+_COUNTED = (
+    *("n_runs", "n_finished", "n_failed", "n_diverged", "n_at_chance", "n_unfinished", "n_missing"),
+    *("untrained", "untrained_low", "untrained_high"),
+)
 
 
 def arms(runs: pd.DataFrame, metrics: Sequence[str] | None = None) -> pd.DataFrame:
@@ -36,20 +40,23 @@ def arms(runs: pd.DataFrame, metrics: Sequence[str] | None = None) -> pd.DataFra
         of the arm agree, ``metric``, ``n`` finished runs that have it, ``mean``, ``sd``,
         ``ci_low``, ``ci_high``, ``lowest``, ``highest``; ``sampling_error`` that the test set
         gives a single run (of ``test/error`` and ``test/accuracy``); and of the arm ``n_runs``,
-        ``n_finished``, ``n_failed``, ``n_diverged``, ``n_unfinished`` and ``n_missing`` (the
-        replicates that arms with which it shares some have, and it has not).
+        ``n_finished``, ``n_failed``, ``n_diverged``, ``n_at_chance`` (finished ones),
+        ``n_unfinished`` and ``n_missing`` (the replicates that arms with which it shares some have,
+        and it has not); ``untrained``, the share that diverged or stayed at chance of those that
+        ended and did not fail, with its exact 95 % interval ``untrained_low`` to
+        ``untrained_high``.
     """
     some = metrics_of(runs) or [PRIMARY]  # no run has ended: the counts are all there is
     wanted = some if metrics is None else list(metrics)
     if not metrics_of(runs):
         runs = runs.reindex(columns=[*dict.fromkeys([*runs, *wanted])])
-    finished = runs[runs["status"] == "finished"]
     about = counts(runs).join(_knob_values(runs))
     parts = []
     for metric in wanted:
-        part = summarize(finished, ["arm"], metric).set_index("arm").reindex(about.index)
+        trained = runs[outcomes.trained(runs, metric)]
+        part = summarize(trained, ["arm"], metric).set_index("arm").reindex(about.index)
         part["n"] = part["n"].fillna(0).astype("int64")
-        part["sampling_error"] = _sampling_error(part["mean"], finished, metric)
+        part["sampling_error"] = _sampling_error(part["mean"], trained, metric)
         part.insert(0, "metric", metric)
         parts.append(about.join(part))
     table = pd.concat(parts).reset_index()
@@ -75,13 +82,12 @@ def curves(history: pd.DataFrame, metric: str = "val/error") -> pd.DataFrame:
 
 
 def cells(runs: pd.DataFrame, factors: Sequence[str], metric: str = PRIMARY) -> pd.DataFrame:
-    """Summarize a metric over all finished runs of each combination of knobs: a factorial's cells.
+    """Summarize a metric over all runs that trained of each combination of knobs.
 
     Returns:
         One row a combination that was run: a column a factor, then as `curves`.
     """
-    finished = runs[runs["status"] == "finished"]
-    return summarize(finished, list(factors), metric)
+    return summarize(runs[outcomes.trained(runs, metric)], list(factors), metric)
 
 
 def dose_response(runs: pd.DataFrame, knob: str, metric: str = PRIMARY) -> pd.DataFrame:
@@ -102,11 +108,11 @@ def dose_response(runs: pd.DataFrame, knob: str, metric: str = PRIMARY) -> pd.Da
     _require(runs, [knob])
     if not pd.api.types.is_numeric_dtype(runs[knob]) or runs[knob].dtype == bool:
         raise AblateError(f"{knob} has values that are not numbers: it has no dose")
-    finished = runs[(runs["status"] == "finished") & runs[knob].notna()]
-    others = finished[[name for name in knobs_of(runs) if name != knob]].to_dict("records")
+    trained = runs[outcomes.trained(runs, metric) & runs[knob].notna()]
+    others = trained[[name for name in knobs_of(runs) if name != knob]].to_dict("records")
     flat = [{str(k): v for k, v in one.items() if not pd.isna(v)} for one in others]
     series = [name.replace(naming.ONLY_ARM, "") for name in naming.names(flat)]
-    known = finished.assign(series=series, dose=finished[knob].astype("float64"))
+    known = trained.assign(series=series, dose=trained[knob].astype("float64"))
     return summarize(known, ["series", "dose"], metric)
 
 
@@ -157,7 +163,8 @@ def counts(runs: pd.DataFrame) -> pd.DataFrame:
     """Count what became of each arm's runs.
 
     Returns:
-        One row an arm, in the frame's order, with the columns of `arms` that start with ``n_``.
+        One row an arm, in the frame's order, with the columns of `arms` that start with ``n_`` and
+        ``untrained``.
     """
     arms = runs["arm"].unique()
     grouped = runs.groupby("arm", sort=False)
@@ -165,8 +172,20 @@ def counts(runs: pd.DataFrame) -> pd.DataFrame:
         name: (runs["status"].isin(states)).groupby(runs["arm"], sort=False).sum()
         for name, states in _STATES.items()
     }
+    lost = outcomes.untrained(runs)
+    at_chance = lost & (runs["status"] == "finished").to_numpy()
+    ended["n_at_chance"] = pd.Series(at_chance, runs.index).groupby(runs["arm"], sort=False).sum()
     table = pd.DataFrame({"n_runs": grouped.size(), **ended}).loc[arms]
-    return table.assign(n_missing=_missing(runs))
+    return _with_share(table.assign(n_missing=_missing(runs)))
+
+
+def _with_share(table: pd.DataFrame) -> pd.DataFrame:
+    """Add the share of runs that did not train, with its exact interval."""
+    count = (table["n_diverged"] + table["n_at_chance"]).to_numpy(np.float64)
+    total = (table["n_finished"] + table["n_diverged"]).to_numpy(np.float64)
+    some = np.where(total > 0, total, np.nan)
+    low, high = outcomes.share_interval(count, some)
+    return table.assign(untrained=count / some, untrained_low=low, untrained_high=high)
 
 
 def _missing(runs: pd.DataFrame) -> pd.Series[int]:
@@ -190,9 +209,9 @@ def _knob_values(runs: pd.DataFrame) -> pd.DataFrame:
     return pd.DataFrame(columns, index=runs["arm"].unique())
 
 
-def _sampling_error(mean: pd.Series[float], finished: pd.DataFrame, metric: str) -> Array:
+def _sampling_error(mean: pd.Series[float], trained: pd.DataFrame, metric: str) -> Array:
     if metric not in ("test/error", "test/accuracy"):
         return np.full(len(mean), np.nan)
-    images = finished.groupby("arm")["test_images"].min().reindex(mean.index)
+    images = trained.groupby("arm")["test_images"].min().reindex(mean.index)
     counted = images.to_numpy(np.float64, na_value=np.nan)
     return sampling_error(np.asarray(mean, dtype=np.float64), counted)

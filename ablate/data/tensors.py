@@ -30,6 +30,10 @@ class Split:
     def __len__(self) -> int:
         return len(self.labels)
 
+    def largest_class(self) -> float | None:
+        """Return the share of the images that belong to the most frequent class; None of none."""
+        return float(self.labels.bincount().max() / len(self)) if len(self) else None
+
 
 @dataclass(frozen=True)
 class Tensors:

@@ -58,6 +58,7 @@ def environment_of(run: Run, training: Training, slot: int) -> record.Environmen
             },
             "mean": tensors.mean.flatten().tolist(),
             "std": tensors.std.flatten().tolist(),
+            "largest_class": tensors.val.largest_class(),
         },
         "stack": {"width": stack.width, "slot": slot, "fused": stack.fused},
     }

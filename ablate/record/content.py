@@ -68,7 +68,11 @@ class SplitSizes(TypedDict):
 
 
 class TrainedOn(TypedDict):
-    """The data set: digest, shape of an image, classes, sizes; `mean` and `std` by channel."""
+    """The data set: digest, shape of an image, classes, sizes; `mean` and `std` by channel.
+
+    `largest_class` is the share of the validation images that belong to the most frequent class:
+    what a network gets right that learned nothing. It is null without validation images.
+    """
 
     digest: str
     shape: list[int]
@@ -76,6 +80,7 @@ class TrainedOn(TypedDict):
     sizes: SplitSizes
     mean: list[float]
     std: list[float]
+    largest_class: NotRequired[float | None]
 
 
 class StackSlot(TypedDict):

@@ -16,7 +16,7 @@ import numpy as np
 import pandas as pd
 
 from ablate.analyze import caveats, frames
-from ablate.analyze.contrasts import baseline_of, compared, contrasts, to_baseline
+from ablate.analyze.contrasts import CLAIMS, baseline_of, compared, contrasts, to_baseline
 from ablate.analyze.frames import Frames
 from ablate.analyze.run_measures import metrics_of
 from ablate.analyze.summaries import arms, counts
@@ -29,22 +29,11 @@ from ablate.study.claim import Claim
 Paths = Sequence[str | Path]
 
 COST = "seconds"
-_OF_AN_ARM = ["arm", "mean", "ci_low", "ci_high", "n", "sampling_error", *LOST]
+_OF_AN_ARM = ["arm", "mean", "ci_low", "ci_high", "n", *LOST]
 _OF_A_CONTRAST = [
-    *(
-        "arm",
-        "n",
-        "paired",
-        "delta",
-        "ci_low",
-        "ci_high",
-        "p",
-        "p_holm",
-        "p_differs",
-        "verdict",
-        "direction",
-    ),
-    *("change", "margin", "family", "family_size"),
+    *("arm", "n", "n_untrained", "n_baseline_untrained", "paired", "identical"),
+    *("delta", "low", "high", "alpha", "p", "p_adjusted", "verdict", "description", "direction"),
+    *("margin", "family", "family_size"),
 ]
 
 
@@ -97,7 +86,7 @@ class Comparison:
     @cached_property
     def claimed(self) -> list[tuple[Claim, Line]]:
         """Each claim, and the line of its arm by its metric, compared as it is claimed."""
-        rows = _rows(self.contrasts[self.contrasts["family"] == "claims"])
+        rows = _rows(self.contrasts[self.contrasts["family"] == CLAIMS])
         contrast = {one["what"]: one for one in rows}
         found = []
         for claim in self.asked.claims:
@@ -175,12 +164,14 @@ def compare(paths: Paths, asked: Question | None = None, *, brief: bool = False)
     if whole.target is not None:
         read = frames.with_target(read, whole.target)
         short = caveats.short_of_target(read.runs, whole.target)
+    asked_claims = len(whole.claims)
     whole, open_ = judgeable(whole, read.runs)
     metric = whole.metric or PRIMARY
     _require_metric(read.runs, metric)
     baseline, moved = _baseline(read.runs, whole.baseline)
     claimed = [n for c in whole.claims for n in (c.metric, c.against_metric) if n is not None]
     metrics = [metric, COST, *claimed] if brief else None
+    identical = tuple(caveats.identical_arms(read))
     found = contrasts(
         read.runs,
         np.random.default_rng(0),  # the same report of the same runs
@@ -189,6 +180,8 @@ def compare(paths: Paths, asked: Question | None = None, *, brief: bool = False)
         primary=metric,
         margin=whole.margin,
         claims=whole.claims,
+        unjudged=asked_claims - len(whole.claims),
+        identical=identical,
         brief=brief,
     )
     shown = None if metrics is None else list(dict.fromkeys(metrics))
@@ -201,7 +194,7 @@ def compare(paths: Paths, asked: Question | None = None, *, brief: bool = False)
         arms(read.runs, shown),
         found,
         (*other, *swapped, *open_, *moved, *short, *caveats.notes(read)),
-        tuple(caveats.identical_arms(read)),
+        identical,
     )
 
 

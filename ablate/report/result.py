@@ -7,12 +7,13 @@ from dataclasses import dataclass, replace
 from math import nan
 from typing import Any
 
-from ablate.study.claim import EQUIVALENT, Compared
+from ablate.study.claim import Compared
 
 LOST = {
     "n_missing": "missing",
     "n_failed": "failed",
     "n_diverged": "diverged",
+    "n_at_chance": "at chance",
     "n_unfinished": "unfinished",
 }
 
@@ -23,20 +24,21 @@ class Line:
 
     Attributes:
         arm: Its name.
-        mean: Over its finished runs, with the 95 % interval `low` to `high`.
+        mean: Over its runs that trained, with the 95 % interval `low` to `high`.
         n: How many these are.
-        lost: How many runs did not finish, by what became of them.
-        sampling_error: What the test set gives a single run.
+        lost: How many runs are in no mean, by what became of them.
         seconds: Of training a run, a mean.
-        delta: The mean less the baseline's, with the 95 % interval `delta_low` to `delta_high`; of
-            a claim about spread the ratio of the standard deviations.
+        delta: The mean less the baseline's, with the interval that decides, `delta_low` to
+            `delta_high`; of a claim about spread the ratio of the standard deviations.
         pairs: Seeds that it was worked out from; runs of the arm where it is not `paired`.
-        p: Two-sided; `p_holm` corrected within the `family`, its name and size: that on which the
-            verdict rests.
-        verdict: As `ablate.analyze.verdicts` has it; None of the baseline.
+        untrained: How many runs on either side did not train: then only the side is known.
+        p: Two-sided; `p_adjusted` times the size of the `family`, its name and size.
+        alpha: What the interval that decides may miss.
+        verdict: As `ablate.analyze.verdicts` has it; None where nothing is claimed.
+        description: Of the difference, by sign and size; None of the baseline.
+        identical: Whether the losses of both arms agree to the last bit.
         what: What is compared with what; None of the baseline.
         direction: As claimed; ``differs`` where nothing is.
-        change: On which side it lies: ``better``, ``worse``, ``lower`` or ``higher``.
         margin: The smallest difference that matters, or NaN.
     """
 
@@ -46,19 +48,21 @@ class Line:
     high: float
     n: int
     lost: dict[str, int]
-    sampling_error: float
     seconds: float
     delta: float = nan
     delta_low: float = nan
     delta_high: float = nan
     pairs: int = 0
     paired: bool = True
+    untrained: int = 0
     p: float = nan
-    p_holm: float = nan
+    p_adjusted: float = nan
+    alpha: float = nan
     verdict: str | None = None
+    description: str | None = None
+    identical: bool = False
     what: Compared | None = None
     direction: str = "differs"
-    change: str | None = None
     margin: float = nan
     family: tuple[str, int] = ("", 0)
 
@@ -73,25 +77,26 @@ def line_of(about: Mapping[str, Any], contrast: Mapping[str, Any] | None, second
     """
     lost = {word: int(about[column]) for column, word in LOST.items()}
     own = (about["arm"], about["mean"], about["ci_low"], about["ci_high"], int(about["n"]), lost)
-    line = Line(*own, about["sampling_error"], seconds)
+    line = Line(*own, seconds)
     if contrast is None:
         return line
-    low, high = contrast["ci_low"], contrast["ci_high"]
-    # What refutes equivalence is a difference, not the tests that would have shown there is none.
-    against = contrast["direction"] == EQUIVALENT and contrast["verdict"] == "refuted"
+    verdict = contrast["verdict"]
     return replace(
         line,
         delta=contrast["delta"],
-        delta_low=low,
-        delta_high=high,
+        delta_low=contrast["low"],
+        delta_high=contrast["high"],
         pairs=int(contrast["n"]),
         paired=bool(contrast["paired"]),
+        untrained=int(contrast["n_untrained"] + contrast["n_baseline_untrained"]),
         p=contrast["p"],
-        p_holm=contrast["p_differs" if against else "p_holm"],
-        verdict=contrast["verdict"],
+        p_adjusted=contrast["p_adjusted"],
+        alpha=contrast["alpha"],
+        verdict=verdict if isinstance(verdict, str) else None,
+        description=contrast["description"],
+        identical=bool(contrast["identical"]),
         what=contrast["what"],
         direction=contrast["direction"],
-        change=contrast["change"],
         margin=contrast["margin"],
         family=(contrast["family"], int(contrast["family_size"])),
     )

@@ -26,8 +26,8 @@ from ablate.report.result import LOST, Line
 from ablate.report.table import Table, TableCell
 from ablate.report.wording import (
     compared_with,
+    described,
     judged,
-    judged_arm,
     statistic_of,
     unit_of_change,
     what,
@@ -35,7 +35,8 @@ from ablate.report.wording import (
 from ablate.study.claim import Claim
 
 _SECONDS = metric_of(COST).unit
-_ALONE = "[uncorrected]"
+_INTERVAL = "[interval]"
+_DESCRIBED = "difference"
 
 
 def tables(comparison: Comparison, anova: pd.DataFrame | None) -> dict[str, Table]:
@@ -70,7 +71,7 @@ def compared(comparison: Comparison, brief: bool = False) -> Table:
     kept = ["arm", *(c for c in against if c not in about)]
     title = f"Arms by {titled(comparison.metric)}"
     # Of the contrast those columns that an arm has under the same name are told with a prefix.
-    names = {"n": "pairs", "ci_low": "delta_low", "ci_high": "delta_high"}
+    names = {"n": "pairs", "ci_low": "delta_ci_low", "ci_high": "delta_ci_high"}
     both = about.merge(
         against[[*kept, *names]].rename(columns=names), on="arm", how="left", validate="1:1"
     )
@@ -87,9 +88,7 @@ def _columns(comparison: Comparison, brief: bool) -> dict[str, Callable[[Line], 
         ),
         titled(metric): lambda x: TableCell(_mean(x, metric, space), x.mean),
         _delta_head(metric): lambda x: _delta(x, space),
-        "p": lambda x: TableCell(p_value(x.p), x.p),
-        "p Holm": lambda x: TableCell(p_value(x.p_holm), x.p_holm),
-        "verdict": lambda x: TableCell(judged_arm(x)),
+        _DESCRIBED: lambda x: TableCell(described(x)),
         "n": lambda x: TableCell(_count(x) if brief else str(x.n), x.n),
         "pairs": lambda x: TableCell(_pairs(x), x.pairs),
     }
@@ -110,17 +109,17 @@ def _counter(word: str) -> Callable[[Line], TableCell]:
 
 
 def _delta_head(metric: str) -> str:
-    """Name the difference; its interval may leave out 0 where the corrected p finds nothing."""
+    """Name the difference, and the interval that decides."""
     name = metric_of(metric).unit.difference
-    return f"Δ{f', {name}' if name else ''} {_ALONE}"
+    return f"Δ{f', {name}' if name else ''} {_INTERVAL}"
 
 
 def _delta(line: Line, space: str) -> TableCell:
-    if line.verdict is None:
+    if line.what is None:
         return TableCell("baseline", 0.0)
     unit = unit_of_change(line)
     bounds = interval(line.delta_low, line.delta_high, unit, signed=True)
-    alone = "(one pair)" if line.pairs == 1 else ""
+    alone = "(one pair)" if line.pairs == 1 else "(side only)" if line.untrained else ""
     text = f"{written(line.delta, unit, signed=True)}{space}{bounds or alone}".strip()
     return TableCell(text, line.delta)
 
@@ -133,7 +132,7 @@ def _mean(line: Line, metric: str, space: str = " ") -> str:
 
 
 def _pairs(line: Line) -> str:
-    if line.verdict is None:
+    if line.what is None:
         return ""
     return str(line.pairs) if line.paired else "unpaired"
 
@@ -141,11 +140,11 @@ def _pairs(line: Line) -> str:
 def _quiet(comparison: Comparison) -> set[str]:
     """Name the columns that a brief table of this comparison does without."""
     others = comparison.others
-    quiet = {"p", *LOST.values()}  # what was lost stands in the column n, and in the notes
+    quiet = {*LOST.values()}  # what was lost stands in the column n, and in the notes
     if all(line.paired for line in others):
         quiet |= {"pairs"}
-    if all(math.isnan(line.p_holm) for line in others):
-        quiet |= {"p Holm", "verdict"}
+    if all(described(line) == "no test" for line in others):
+        quiet |= {_DESCRIBED}
     return quiet if others else quiet | {_delta_head(comparison.metric)}
 
 
@@ -164,12 +163,14 @@ def claims(comparison: Comparison, brief: bool = False) -> Table:
         "against": lambda _, line: TableCell(compared_with(line, what(line).against)),
         "metric": lambda _, line: TableCell(_compared_by(line)),
         "δ": _smallest,
-        f"Δ {_ALONE}": lambda _, line: _with_unit(line) if brief else _delta(line, " "),
-        "p Holm": lambda _, line: TableCell(p_value(line.p_holm), line.p_holm),
+        f"Δ {_INTERVAL}": lambda _, line: _with_unit(line) if brief else _delta(line, " "),
+        "p adjusted": lambda _, line: TableCell(p_value(line.p_adjusted), line.p_adjusted),
         "verdict": lambda _, line: TableCell(judged(line)),
         "source": lambda claim, _: TableCell(claim.source),
     }
-    quiet = {"arm", "direction", "against", "metric", "δ", "source"} if brief else set()
+    quiet = (
+        {"arm", "direction", "against", "metric", "δ", "p adjusted", "source"} if brief else set()
+    )
     if all(what(line).is_to(comparison.baseline) for _, line in claimed):
         quiet |= {"against"}
     made = {head: make for head, make in columns.items() if head not in quiet}
@@ -220,13 +221,13 @@ _SIZES = {
     "improvement": "P(improvement)",
 }
 _TESTS = {
-    "p": "p, t test",
-    "p_welch": "p, Welch",
+    "p": "p",
+    "p_adjusted": "p adjusted",
+    "p_unpaired": "p, unpaired",
     "p_permutation": "p, sign flips",
     "p_permutation_min": "the smallest it can be",
     "p_wilcoxon": "p, Wilcoxon",
     "p_wilcoxon_min": "the smallest that can be",
-    "p_equivalent": "p, equivalence",
 }
 
 
@@ -235,6 +236,8 @@ def _beside(comparison: Comparison) -> Table:
     found, unit = comparison.contrasts, metric_of(comparison.metric).unit
     mine = to_baseline(found[found["metric"] == comparison.metric], comparison.baseline)
     columns: dict[str, tuple[str, Callable[[float], str]]] = {
+        "ci_low": ("uncorrected from", lambda value: written(value, unit, signed=True)),
+        "ci_high": ("to", lambda value: written(value, unit, signed=True)),
         "sd": ("sd", lambda value: written(value, unit)),
         "baseline_sd": ("sd of the baseline", lambda value: written(value, unit)),
         **{name: (head, _short) for name, head in _SIZES.items()},
@@ -249,8 +252,11 @@ def _beside(comparison: Comparison) -> Table:
         for one in records(mine)
     )
     heads = ("arm", *(head for head, _ in known.values()))
-    note = "The t test is primary. What stands beside it is not corrected for many comparisons."
-    return Table("contrasts", "Beside the t test", heads, rows, found, note)
+    note = (
+        "Nothing here decides. p adjusted is p times the number of comparisons of its family; all"
+        " else is of one comparison by itself."
+    )
+    return Table("contrasts", "Beside the interval", heads, rows, found, note)
 
 
 def _told(value: float, write: Callable[[float], str]) -> TableCell:

@@ -48,8 +48,8 @@ def show_comparison(comparison: Comparison, console: Console) -> None:
         say(f"tuned: {arm}: {how}")
     for note in comparison.notes:
         say(f"note: {note}")
-    number = "claims" if comparison.claimed else "arms"
-    meaning = f"±, [ ]: 95 % t interval over seeds; p Holm: corrected for the number of {number}"
+    together = "claims" if comparison.claimed else "arms"
+    meaning = f"±: 95 % interval over seeds; [ ]: wide enough that all {together} hold together"
     say(meaning, "dim")
 
 

@@ -6,8 +6,9 @@ import math
 from collections import Counter
 from collections.abc import Sequence
 
-from ablate.analyze.verdicts import ALPHA, VERDICTS
-from ablate.metrics import POINTS, Unit, metric_of
+from ablate.analyze import verdicts
+from ablate.analyze.contrasts import CLAIMS
+from ablate.metrics import Unit, metric_of
 from ablate.report.compare import Comparison
 from ablate.report.formatting import RATIO, interval, p_value, plus_minus, written
 from ablate.report.result import Line
@@ -25,25 +26,43 @@ def verdict(comparison: Comparison) -> str:
     if comparison.claimed:
         return _of_claims(comparison)
     against = f"from {comparison.baseline} in {metric_of(comparison.metric).label}"
-    tested = [line for line in lines if not math.isnan(line.p_holm)]
-    if not tested:
+    if not any(map(_is_told, lines)):
         few = all(line.pairs < 2 for line in lines)
         why = "it takes two seeds of each" if few else "there is no spread between seeds"
         return f"Whether an arm differs {against} cannot be told: {why}."
-    shown = sorted((line for line in tested if line.verdict == "supported"), key=lambda x: x.p)
+    shown = sorted((line for line in lines if line.description in _DIFFER), key=lambda x: x.p)
     if not shown:
-        smallest = p_value(min(line.p_holm for line in tested)).replace("< ", "below ")
-        return (
-            f"No arm differs {against} by more than seeds do (smallest Holm-corrected p {smallest};"
-            f" {_pairs(lines)})."
-        )
-    some = [f"{line.arm} is {line.change} ({_found(line)})" for line in shown[:_MOST]]
+        within = sum(line.description == verdicts.WITHIN for line in lines)
+        about = f" {_within(within, len(lines), lines[0])}" if within else ""
+        return f"No arm is told apart {against} ({_pairs(lines)}).{about}"
+    some = [f"{line.arm} is {described(line)} ({_found(line)})" for line in shown[:_MOST]]
     more = [f"{len(shown) - _MOST} more differ"] if len(shown) > _MOST else []
     rest = len(lines) - len(shown)
-    others = [f"of the other{f' {rest}' if rest > 1 else ''} it cannot be told"] if rest else []
+    others = ["the other is not" if rest == 1 else f"the other {rest} are not"] if rest else []
     subject = f"{len(shown)} of {len(lines)} arms" if len(lines) > 1 else "The other arm"
-    verb = "differ" if len(shown) > 1 else "differs"
-    return f"{subject} {verb} {against}: {'; '.join([*some, *more, *others])}."
+    verb = "are" if len(shown) > 1 else "is"
+    return f"{subject} {verb} told apart {against}: {'; '.join([*some, *more, *others])}."
+
+
+_DIFFER = frozenset(verdicts.DESCRIPTIONS) - {verdicts.WITHIN, verdicts.UNKNOWN}
+
+
+def _is_told(line: Line) -> bool:
+    """Tell whether there is anything to judge an arm by: an interval, or an order."""
+    return line.untrained > 0 or not math.isnan(line.delta_low)
+
+
+def _within(count: int, total: int, line: Line) -> str:
+    which = "All" if count == total else f"{count} of {total}"
+    verb, of = ("lie", " of it") if total > 1 else ("lies", "")
+    return f"{which if total > 1 else 'It'} {verb} within {_size(line)}{of}."
+
+
+def _size(line: Line) -> str:
+    """Write the smallest difference that matters: ``±0.5 points``."""
+    unit = unit_of_change(line)
+    name = f" {unit.difference}" if unit.difference else ""
+    return f"±{written(line.margin, unit)}{name}"
 
 
 def _alone(comparison: Comparison) -> str:
@@ -59,27 +78,32 @@ def _alone(comparison: Comparison) -> str:
 
 def _of_claims(comparison: Comparison) -> str:
     claimed = comparison.claimed
-    counts = Counter(str(line.verdict) for _, line in claimed)
-    told = ", ".join(f"{counts[name]} {name}" for name in VERDICTS if counts[name])
     base = comparison.baseline
     to_baseline = all(what(line).against == base != what(line).arm for _, line in claimed)
     some = [
-        f"that {claim.arm} {_stated(claim, line, to_baseline)} is {line.verdict} ({_found(line)})"
+        f"{claim.arm}, claimed {_stated(claim, line, to_baseline)}, {_is(line)} ({_found(line)})"
         for claim, line in claimed[:_MOST]
     ]
     left = len(claimed) - _MOST
     more = [f"{left} more {'is' if left == 1 else 'are'} in the table"] if left > 0 else []
-    subject = "The one claim" if len(claimed) == 1 else f"Of {len(claimed)} claims"
     against = f" against {base}" if to_baseline else ""
-    counted = "" if len(claimed) == 1 else f", {told}"
-    return f"{subject}{against}{counted}: {'; '.join([*some, *more])}."
+    if len(claimed) == 1:
+        return f"The one claim{against}: {some[0]}."
+    counts = Counter(str(line.verdict) for _, line in claimed)
+    told = "; ".join(f"{counts[name]} {name}" for name in verdicts.VERDICTS if counts[name])
+    return f"Of {len(claimed)} claims{against}, {told}. {'; '.join([*some, *more])}."
+
+
+def _is(line: Line) -> str:
+    """Join a verdict to a sentence: ``is supported``, ``differs too little to matter``."""
+    return f"is {judged(line)}"
 
 
 _STATED = {
-    "lower": ("lies lower", "than"),
-    "higher": ("lies higher", "than"),
-    "differs": ("differs", "from"),
-    "equivalent": ("is equivalent", "to"),
+    "lower": ("to be lower", "than"),
+    "higher": ("to be higher", "than"),
+    "differs": ("to differ", "from"),
+    "equivalent": ("to be equivalent", "to"),
 }
 
 
@@ -122,11 +146,15 @@ def unit_of_change(line: Line) -> Unit:
 
 
 def _found(line: Line) -> str:
+    if line.untrained:
+        return f"{line.untrained} runs did not train, p = {p_value(line.p)} by order alone"
+    if line.identical:
+        return f"identical losses in {line.pairs} seeds"
     unit = unit_of_change(line)
     name = f" {unit.difference}" if unit.difference else ""
     of = "" if unit.signed else "ratio "
     bounds = interval(line.delta_low, line.delta_high, unit, signed=True)
-    within = f", 95 % interval {bounds}" if bounds else ""
+    within = f", interval {bounds}" if bounds else ""
     return f"{of}{written(line.delta, unit, signed=True)}{name}{within}, n = {line.pairs}"
 
 
@@ -136,30 +164,53 @@ def _pairs(lines: Sequence[Line]) -> str:
 
 
 def judged(line: Line) -> str:
-    """Write a verdict as a table shows it.
+    """Write the verdict on a claim as a table shows it.
 
     Returns:
-        Of a claim ``supported``, ``refuted``, ``equivalent`` or ``inconclusive``; where nothing was
-        claimed, in place of the first which side it is: ``better``, ``worse``, ``lower``.
+        One of `verdicts.VERDICTS`. Where a difference is too small to matter, or the arms are
+        equivalent, and yet it is known on which side the arm lies, that side is told too.
     """
-    if line.verdict is None:
+    told = str(line.verdict)
+    is_small = line.verdict == verdicts.TOO_SMALL or (
+        line.direction == EQUIVALENT and line.verdict == verdicts.SUPPORTED
+    )
+    if is_small and line.description in _DIFFER:
+        return f"{told} (though {_side(line)})"
+    return told
+
+
+def described(line: Line) -> str:
+    """Describe the difference of an arm as a table shows it.
+
+    Returns:
+        One of `verdicts.DESCRIPTIONS`, with δ as a number, and with ``better`` and ``worse`` where
+        the metric has a better side; ``baseline``, ``identical``, or ``no test`` where there is
+        neither interval nor order.
+    """
+    if line.description is None:
         return "baseline"
-    if math.isnan(line.p):
+    if line.identical:
+        return "identical"
+    if not _is_told(line):
         return "no test"
-    if line.verdict == "supported" and not is_claimed(line):
-        return str(line.change)
-    return line.verdict
+    told = line.description.replace("δ", written(line.margin, unit_of_change(line)))
+    if line.description not in _DIFFER:
+        return told
+    _, _, size = told.partition(" ")
+    return f"{_side(line)} {size}".rstrip()
 
 
-def judged_arm(line: Line) -> str:
-    """Write the same beside the difference of an arm, where it does not stand what is claimed."""
-    words = {"supported": "equivalent", "refuted": "not equivalent"}
-    return words.get(judged(line), judged(line)) if line.direction == EQUIVALENT else judged(line)
+def _side(line: Line) -> str:
+    """Name the side where an arm is known to lie: ``better``, ``worse``, ``lower``, ``higher``."""
+    side, _, _ = str(line.description).partition(" ")
+    asked = what(line)
+    good = metric_of(asked.metric).better if asked.statistic == "mean" else None
+    return side if good is None else "better" if side == good else "worse"
 
 
 def is_claimed(line: Line) -> bool:
     """Tell whether a line is of a claim, or of what nobody claimed."""
-    return line.family[0] == "claims"
+    return line.family[0] == CLAIMS
 
 
 def legend(comparison: Comparison, selects: Sequence[str]) -> list[str]:
@@ -172,11 +223,13 @@ def legend(comparison: Comparison, selects: Sequence[str]) -> list[str]:
         " arm. It says how far the mean may lie from that of many more seeds, not how far single"
         " runs scatter. An arm of one seed has no interval, nor has one whose seeds agree exactly.",
         *_of_differences(comparison),
-        *_of_verdicts([*comparison.others, *(line for _, line in comparison.claimed)]),
+        *_of_verdicts(comparison),
         *_of_the_test_set(comparison, selects),
         *comparison.asked.how,
-        "Only finished runs enter a mean. What failed, diverged, is unfinished or missing (of seeds"
-        " that other arms have) is counted in its own column.",
+        "Only runs that finished and trained enter a mean. What failed, diverged, stayed at chance"
+        " (validation accuracy not above the largest class's share, by an exact binomial test at"
+        " 0.001), is unfinished or missing (of seeds that other arms have) is counted in its own"
+        " column.",
         "The cost is seconds of training a run, a mean; runs that were trained together in a stack"
         " share its time.",
     ]
@@ -187,77 +240,69 @@ def _of_differences(comparison: Comparison) -> list[str]:
     others = comparison.others
     if not others:
         return []
-    tests = []
+    pairing = []
     if any(line.paired for line in others):
-        tests.append("over the seeds that both have, with the paired t test and its 95 % interval")
+        pairing.append("seed by seed, over the seeds that both have")
     if not all(line.paired for line in others):
-        tests.append("of arms with seeds of their own, with Welch's t test and its 95 % interval")
-    families = dict.fromkeys(line.family for line in (*others, *claims))
-    told = " and ".join(f"“{name}” ({_comparisons(size)})" for name, size in families)
+        pairing.append("over all runs of each, where arms have seeds of their own")
+    levels = {(line.family, line.alpha) for line in (*others, *claims)}
+    told = " and ".join(_level(name, size, alpha) for (name, size), alpha in sorted(levels))
     found = [
-        f"Δ is the mean of an arm less that of the baseline, {comparison.baseline}:"
-        f" {'; '.join(tests)}. The column pairs counts what it was worked out from. The interval"
-        " is of that arm by itself, uncorrected: it may leave out 0 where p Holm finds nothing.",
-        f"p is two-sided; p Holm is corrected by Holm's method within its family, {told}.",
+        f"Δ is the mean of an arm less that of the baseline, {comparison.baseline}, taken"
+        f" {'; '.join(pairing)}. The column pairs counts what it was worked out from. The interval"
+        f" in [ ] decides what is said of it: {told}."
     ]
     if any(what(line).statistic == "spread" for line in claims):
         found.append(_SPREAD)
     return found
 
 
+def _level(family: str, size: int, alpha: float) -> str:
+    """Say at which level the intervals of a family are, and why: ``at 98.3 % for the 3 claims``."""
+    level = f"{100 * (1 - alpha):.4g} %"
+    if size == 1:
+        return f"it is at {level} for the one {'claim' if family == CLAIMS else 'arm described'}"
+    whom = f"the {size} claims" if family == CLAIMS else f"the {size} differences described"
+    return f"it is at {level} for {whom}, so that all of them hold together in 95 % of studies"
+
+
 _SPREAD = (
     "Of a claim about spread, Δ is the ratio of the arms' standard deviations over seeds, and so is"
-    " the smallest effect; the test is Pitman and Morgan's over shared seeds, else the F test. Both"
-    " take values to be normal: one run far from the others makes them too sure."
+    " the smallest effect; the interval is Pitman and Morgan's over shared seeds, else that of the"
+    " F test. Both take values to be normal: one run far from the others makes them too sure."
 )
 
 
-def _comparisons(size: int) -> str:
-    return f"{size} comparison{'' if size == 1 else 's'}"
-
-
-def _of_verdicts(lines: Sequence[Line]) -> list[str]:
+def _of_verdicts(comparison: Comparison) -> list[str]:
+    lines = [*comparison.others, *(line for _, line in comparison.claimed)]
     if not lines:
         return []
-    claims = [line for line in lines if is_claimed(line)]
-    words = []
-    if len(claims) < len(lines):
-        words.append(
-            f"better, worse (lower, higher): p Holm below {ALPHA}, so the arm differs, on that"
-            " side; nobody claimed it beforehand, so it is a finding to be tried again"
+    found = []
+    if claims := [line for _, line in comparison.claimed]:
+        words = [
+            "supported: the whole interval lies on the claimed side, beyond the smallest difference"
+            " that matters (δ), or within ±δ where equivalence is claimed",
+            "supported, size open: it lies on the claimed side of 0, and how far is open",
+            "too small to matter: it lies within ±δ",
+            "refuted; refuted, size open: the same on the other side",
+            "open: anything else, which is no proof of no effect",
+        ]
+        shown = {word for line in claims for word in str(line.verdict).split(", ")[:1]}
+        kept = [word for word in words if word.split(":")[0].split(";")[0].split(",")[0] in shown]
+        found.append(f"Verdicts, by where the interval of a claim lies. {'; '.join(kept)}.")
+    if any(not is_claimed(line) for line in lines):
+        found.append(
+            "What nobody claimed beforehand is described, not judged: better or worse (lower,"
+            " higher) where the interval leaves out 0, with “by more than δ” or “by less than δ”"
+            " where that is known too; within ±δ where it is; not told apart otherwise. It is a"
+            " finding to be tried again."
         )
-    if any(line.direction != EQUIVALENT for line in claims):
-        words.append(
-            f"supported: p Holm below {ALPHA} in the claimed direction, by at least the smallest"
-            " effect that matters; refuted: the same, opposite"
-        )
-    if any(line.direction != EQUIVALENT and not math.isnan(line.margin) for line in lines):
-        words.append("equivalent: two one-sided tests place Δ within that smallest effect")
-    if any(line.direction == EQUIVALENT for line in claims):
-        words.append(
-            "of a claim of equivalence, supported (equivalent): p Holm, there that of two one-sided"
-            f" tests which place Δ within the smallest effect, below {ALPHA}; refuted (not"
-            " equivalent): Δ is at least that effect, and p Holm, there that of a difference, below"
-            f" {ALPHA}"
-        )
-    words.append("inconclusive: anything else, which is no proof of no effect")
-    return [f"Verdicts. {'; '.join(words)}."]
+    return found
 
 
 def _of_the_test_set(comparison: Comparison, selects: Sequence[str]) -> list[str]:
     rules = " or ".join(_SELECTED.get(rule, rule) for rule in selects)
-    found = [
+    return [
         f"Weights were selected on the validation split alone ({rules}), and the test set was"
         " measured once, at the end of each run. So the numbers of the test set chose nothing."
     ]
-    error = comparison.lines[comparison.baseline].sampling_error
-    images = sorted(comparison.runs["test_images"].dropna().unique().tolist())
-    if not math.isnan(error) and images:
-        of = " or ".join(f"{count:,}" for count in images)
-        points = written(error, POINTS)
-        found.append(
-            f"Intervals are over seeds, on this split and this test set of {of} images. The test"
-            f" set's own sampling error, √(e(1 - e)/n), is {points} points at the baseline's mean:"
-            " all arms share it, and no number of seeds makes it smaller."
-        )
-    return found

@@ -10,6 +10,7 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.ticker import LogLocator, MaxNLocator, NullLocator
 
+from ablate.analyze import verdicts
 from ablate.analyze.contrasts import compared
 from ablate.drawing import BLACK, BLUE, COLOURS, GREY, MARKERS, ORANGE, SKY, VERMILION
 from ablate.metrics import metric_of
@@ -37,6 +38,7 @@ _FILLS = {
     "missing": ("white", ".."),
     "failed": (VERMILION, "xx"),
     "diverged": (BLACK, ""),
+    "at chance": (GREY, "oo"),
     "unfinished": (ORANGE, "//"),
 }
 
@@ -100,8 +102,8 @@ def differences(comparison: Comparison) -> Figure:
     name = titled(comparison.metric, difference=True)
     axes.set_xlabel(f"Δ {name}")
     caption = (
-        f"Each arm less the baseline, {comparison.baseline}, or less what is named, with the 95 %"
-        f" interval. {_FILLED} An arm without a line has too few seeds for an interval."
+        f"Each arm less the baseline, {comparison.baseline}, or less what is named, with the"
+        f" interval that decides. {_FILLED} An arm without a line has no interval."
         f"{comparison.choice(_MOST_ROWS)}"
     )
     return finished(
@@ -125,15 +127,13 @@ def spreads(comparison: Comparison) -> Figure | None:
     axes.xaxis.set_minor_locator(NullLocator())
     axes.set_xlabel("ratio of standard deviations over seeds")
     caption = (
-        "Standard deviation of an arm over that of what is named, with the 95 % interval."
+        "Standard deviation of an arm over that of what is named, with the interval that decides."
         f" {_FILLED} An arm without a line has too few seeds for an interval."
     )
     return finished(figure, "spreads", "Spread over seeds", caption, _rows_of(comparison, lines))
 
 
-_FILLED = (
-    "Filled: supported or refuted, or, where nothing is claimed, shown to differ; hollow: neither."
-)
+_FILLED = "Filled: the interval leaves out no difference at all; hollow: it does not. Grey: ±δ."
 
 
 def _claims(comparison: Comparison, statistic: str) -> dict[str, Line]:
@@ -152,7 +152,7 @@ def _claims(comparison: Comparison, statistic: str) -> dict[str, Line]:
 def _changes(axes: Axes, lines: Mapping[str, Line], scale: float) -> None:
     for i, line in enumerate(lines.values()):
         _interval(axes, i, line.delta * scale, line.delta_low * scale, line.delta_high * scale)
-        if line.verdict not in ("supported", "refuted"):
+        if line.description in (verdicts.WITHIN, verdicts.UNKNOWN):
             axes.plot(line.delta * scale, i, "D", color="white", markeredgecolor="black", ms=5)
     rows(axes, list(lines))
 

@@ -1,0 +1,99 @@
+"""What became of runs: which trained, which did not, and which say nothing of it.
+
+A run that diverged, or whose validation accuracy stayed at chance, did not train. That is an
+outcome of its arm, and a bad one, but no number to average with those of runs that did: such runs
+are in no mean, their share is told beside it, and a contrast that holds some says which side is
+better and nothing of the size. A run that *failed* (out of memory, a full disk) says nothing of its
+arm at all.
+"""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+from scipy import special
+
+from ablate.analyze.spread import Array
+from ablate.metrics import metric_of
+
+CHANCE_LEVEL = 0.001  # of the test that a run's accuracy is above chance
+
+
+def is_at_chance(accuracy: float, images: int, share: float) -> bool:
+    """Tell whether an accuracy is not above what naming the largest class gives.
+
+    An exact one-sided binomial test at 0.001: by chance alone, one run in a thousand would do as
+    well.
+
+    Args:
+        accuracy: On the validation images, a fraction; NaN is not at chance.
+        images: How many these are.
+        share: Of the largest class among them, in (0, 1].
+
+    Example:
+        >>> is_at_chance(0.12, 500, share=0.1), is_at_chance(0.2, 500, share=0.1)
+        (True, False)
+    """
+    if math.isnan(accuracy):
+        return False
+    correct = round(accuracy * images)
+    by_chance = 1.0 if correct == 0 else special.bdtrc(correct - 1, images, share)
+    return bool(by_chance >= CHANCE_LEVEL)
+
+
+def trained(runs: pd.DataFrame, metric: str) -> NDArray[np.bool_]:
+    """Tell which runs of a frame have a value of a metric to average [runs]."""
+    finished = (runs["status"] == "finished").to_numpy()
+    return finished & ~_at_chance(runs) if metric_of(metric).is_of_learning else finished
+
+
+def untrained(runs: pd.DataFrame) -> NDArray[np.bool_]:
+    """Tell which runs of a frame diverged or stayed at chance [runs]."""
+    finished = (runs["status"] == "finished").to_numpy()
+    return (runs["status"] == "diverged").to_numpy() | (finished & _at_chance(runs))
+
+
+def values_of(runs: pd.DataFrame, metric: str) -> Array:
+    """Give each run's value of a metric [runs].
+
+    Returns:
+        NaN where there is none. Where the metric rests on what was learned, a run that did not
+        train has the worst value there is, ±inf; +inf too where no side is better, since its place
+        among the others is then not asked for.
+    """
+    if metric not in runs:
+        return np.full(len(runs), np.nan)
+    values = runs[metric].to_numpy(np.float64, na_value=np.nan)
+    values = np.where(trained(runs, metric), values, np.nan)
+    about = metric_of(metric)
+    if not about.is_of_learning:
+        return values
+    return np.where(untrained(runs), -np.inf if about.better == "higher" else np.inf, values)
+
+
+def share_interval(count: Array, total: Array, alpha: float = 0.05) -> tuple[Array, Array]:
+    """Work out the exact interval of a share, at 1 - α.
+
+    Args:
+        count: How many of them [...].
+        total: Of how many [...], > 0.
+        alpha: The share of such intervals that may miss.
+
+    Returns:
+        Its lower and upper ends, in [0, 1].
+
+    Source: Clopper and Pearson 1934, Biometrika 26.
+    """
+    low = special.betaincinv(np.maximum(count, 1), total - count + 1, alpha / 2)
+    high = special.betaincinv(count + 1, np.maximum(total - count, 1), 1 - alpha / 2)
+    return np.where(count == 0, 0.0, low), np.where(count == total, 1.0, high)
+
+
+def _at_chance(runs: pd.DataFrame) -> NDArray[np.bool_]:
+    """Tell which runs stayed at chance; of a frame of an earlier version it is not known."""
+    if "at_chance" not in runs:
+        return np.zeros(len(runs), dtype=bool)
+    return runs["at_chance"].fillna(False).to_numpy(dtype=bool)

@@ -1,0 +1,84 @@
+"""Exact tests of order alone, for arms of which some run did not train.
+
+Such a run lies behind every run that trained, and how far is not asked: its value is ±inf.
+"""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+from scipy import special
+
+from ablate.analyze.spread import Array
+
+
+def sign_test(x: Array, y: Array) -> float:
+    """Test whether an arm lies below and above the other in equally many pairs.
+
+    Args:
+        x: Values of an arm [n], ±inf of a run that did not train.
+        y: Of the other [n], seed by seed.
+
+    Returns:
+        The exact two-sided p. A pair of two runs that did not train says nothing and is left out,
+        as is one of equal values; 1 where no pair is left.
+
+    Source: Arbuthnot 1710; Conover 1999, Practical Nonparametric Statistics, section 3.4.
+    """
+    below, above = int((x < y).sum()), int((x > y).sum())
+    count = below + above
+    if count == 0:
+        return 1.0
+    return min(1.0, 2 * float(special.bdtr(min(below, above), count, 0.5)))
+
+
+def rank_sum(x: Array, y: Array) -> float:
+    """Test whether runs of two arms that share no seeds come from one distribution, by their ranks.
+
+    Runs of equal value, and so all that did not train, share the mean of their ranks.
+
+    Args:
+        x: Values of an arm [n], ±inf of a run that did not train.
+        y: Of the other [m].
+
+    Returns:
+        The exact two-sided p, ties included; NaN where an arm has no run.
+
+    Source: Wilcoxon 1945, Biometrics Bulletin 1(6); the count of the ways to reach a sum of ranks
+    goes run by run (Lehmann 1975, Nonparametrics, appendix on ties).
+    """
+    if min(len(x), len(y)) == 0:
+        return math.nan
+    doubled = _doubled_ranks(np.concatenate([x, y]))  # whole numbers, ties too
+    ways = np.zeros((len(x) + 1, doubled.sum() + 1))  # [runs chosen, twice their sum of ranks]
+    ways[0, 0] = 1
+    for rank in doubled:
+        ways[1:, rank:] += ways[:-1, : ways.shape[1] - rank].copy()
+    sums = np.arange(ways.shape[1]) - len(x) * (len(doubled) + 1)  # from what is expected
+    observed = doubled[: len(x)].sum() - len(x) * (len(doubled) + 1)
+    reached = ways[-1][np.abs(sums) >= abs(observed)].sum()
+    return float(reached / ways[-1].sum())
+
+
+def side(x: Array, y: Array, *, paired: bool) -> int:
+    """Tell on which side of the other an arm lies by order alone.
+
+    Args:
+        x: Values of an arm [n].
+        y: Of the other [m].
+        paired: Whether to compare seed by seed, or each run with each.
+
+    Returns:
+        -1 where it lies lower, 1 where higher, 0 for neither.
+    """
+    beside = (x, y) if paired else (x[:, None], y[None])
+    balance = np.greater(*beside).sum() - np.less(*beside).sum()
+    return int(np.sign(balance))
+
+
+def _doubled_ranks(values: Array) -> np.ndarray[tuple[int], np.dtype[np.int64]]:
+    """Rank values from 1, ties by their mean, times two."""
+    below = (values[:, None] > values[None]).sum(1)
+    alike = (values[:, None] == values[None]).sum(1)
+    return np.asarray(2 * below + alike + 1, dtype=np.int64)
