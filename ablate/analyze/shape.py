@@ -3,8 +3,8 @@
 Student's intervals, and Banerjee's, are right of normal values. Of the departures that seeds show,
 long tails on both sides and ties do them no harm; a tail on one side does, as rare bad seeds of one
 arm make it: most samples hold too few of these, so that the interval lies on the side without the
-tail, and is too short besides. So skewness is what is looked for. Rare
-bad seeds of which the sample holds none leave no trace to look for.
+tail, and is too short besides. So skewness is what is looked for. Rare bad seeds of which the
+sample holds none leave no trace.
 
 Below ten values even a lognormal tail shows in less than half of samples; then the doubt is that it
 cannot be seen. results/published/simulations has how often intervals miss, and how often such a
@@ -42,11 +42,11 @@ def doubt(x: Array, y: Array, *, paired: bool) -> NDArray[np.str_]:
         in twenty is called skewed. Without spread, where there is no interval, nothing is said.
     """
     if paired:
-        known, z = has_spread(x, y), _standing(differences(x, y), has_spread(x, y))
-        level = _LEVEL
+        known, level = has_spread(x, y), _LEVEL
+        z = _standing(differences(x, y), known)
     else:
-        known, level = varies(x) | varies(y), _LEVEL / 2  # of two chances
-        of_x, of_y = _standing(x, varies(x)), -_standing(y, varies(y))
+        known, level = varies(x) & varies(y), _LEVEL / 2  # of two chances
+        of_x, of_y = _standing(x, known), -_standing(y, known)
         z = np.where(np.abs(of_x) >= np.abs(of_y), of_x, of_y)
     if min(x.shape[-1], y.shape[-1]) < FEWEST:
         return np.where(known, FEW, "")
