@@ -1,4 +1,4 @@
-"""Whether values over seeds look like a case in which their interval misses more often than it says.
+"""Whether values over seeds are such that their interval may miss more often than it says.
 
 Student's intervals, and Banerjee's, are right of normal values. Of the departures that seeds show,
 long tails on both sides and ties do them no harm; a tail on one side does, as rare bad seeds of one

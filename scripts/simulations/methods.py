@@ -8,7 +8,7 @@ end that the values do not bound is infinite; where there is no spread, both are
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from itertools import product
+from itertools import combinations, product
 from math import comb
 
 import numpy as np
@@ -116,9 +116,9 @@ def flips(
 ) -> Ends:
     """Invert the sign-flip test of pairs, and the permutation test of arms.
 
-    A shift is rejected where too few flips change the sum by as little; those that tie with what was
-    seen do so where the mean of what they flip is the shift. So the ends are order statistics of
-    means of subsets (Hartigan 1969), or, of arms, of differences between means of what is swapped.
+    A flip ties with what was seen where the mean of what it flips is the shift. So the ends are
+    order statistics of means of subsets (Hartigan 1969), or, of arms, of differences between means
+    of what is swapped.
     """
     n, m = x.shape[-1], y.shape[-1]
     if paired:
@@ -140,13 +140,10 @@ def _subsets(n: int, rng: np.random.Generator) -> Array:
 
 def _swaps(n: int, m: int, rng: np.random.Generator) -> tuple[Array, Array]:
     """Give weights for the means of what leaves x and of what comes in for it from y."""
-    labels = np.arange(n + m)
-    drawn = [rng.permutation(labels) for _ in range(min(RESAMPLES, 4 * comb(n + m, n)))]
-    chosen = {tuple(sorted(order[:n])) for order in drawn}
-    if comb(n + m, n) > RESAMPLES:
-        kept = [order[:n] for order in drawn]
+    if comb(n + m, n) <= RESAMPLES:
+        kept = [np.array(c) for c in combinations(range(n + m), n)]
     else:
-        kept = [np.array(c) for c in chosen]
+        kept = [rng.permutation(n + m)[:n] for _ in range(RESAMPLES)]
     stays = np.zeros((len(kept), n + m))
     for row, order in zip(stays, kept, strict=True):
         row[order] = 1
@@ -165,9 +162,7 @@ def bootstrap_t(
         ends = _in_rows(lambda a, b: _ordered(_t(((a - b), of_d)), alphas), x, y, len(alphas))
     else:
         of_x, of_y = _weights(x.shape[-1], rng), _weights(y.shape[-1], rng)
-        ends = _in_rows(
-            lambda a, b: _ordered(_t((a, of_x), (-b, of_y)), alphas), x, y, len(alphas)
-        )
+        ends = _in_rows(lambda a, b: _ordered(_t((a, of_x), (-b, of_y)), alphas), x, y, len(alphas))
     found = _estimate(x, y, paired)
     return found.centre - ends[1] * found.error, found.centre - ends[0] * found.error
 
@@ -179,17 +174,19 @@ def _weights(n: int, rng: np.random.Generator) -> Array:
 
 def _t(*arms: tuple[Array, Array]) -> Array:
     """Work out t of all resamples, [..., resamples], infinite where a resample does not vary."""
-    away, square, whole = 0.0, 0.0, 0.0
+    zero = np.zeros((*arms[0][0].shape[:-1], 1))
+    away, square, whole = zero, zero, zero
     for values, weights in arms:
         n = values.shape[-1]
         centred = values - values.mean(-1, keepdims=True)
         means = centred @ weights.T
-        away += means
-        square += ((centred**2) @ weights.T - means**2) / (n - 1)
-        whole += centred.var(-1, keepdims=True) / (n - 1)
+        away = away + means
+        square = square + ((centred**2) @ weights.T - means**2) / (n - 1)
+        whole = whole + centred.var(-1, keepdims=True) / (n - 1)
     square[square < 1e-9 * whole] = 0
     with np.errstate(divide="ignore", invalid="ignore"):
-        return np.nan_to_num(away / np.sqrt(square), nan=0.0, posinf=np.inf, neginf=-np.inf)
+        t = away / np.sqrt(square)
+    return np.asarray(np.nan_to_num(t, nan=0.0, posinf=np.inf, neginf=-np.inf))
 
 
 def _ordered(values: Array, alphas: Sequence[float]) -> Ends:

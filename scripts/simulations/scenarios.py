@@ -135,17 +135,17 @@ class Measured:
 
 
 def published(folder: Path = PUBLISHED) -> list[Measured]:
-    """Read every pair of arms that a published study compares by means, in a claim or its metric."""
+    """Read all pairs of arms that published studies compare, in a claim or their metric."""
     found = {}
     for path in sorted(folder.glob("*/frames/contrasts.parquet")):
         runs = pd.read_parquet(path.with_name("runs.parquet"))
         runs = runs[runs["status"] == "finished"].drop_duplicates(["arm", "replicate"])
+        values = {arm: part.set_index("replicate") for arm, part in runs.groupby("arm")}
         table = pd.read_parquet(path)
         if "statistic" in table:
             table = table[table["statistic"] == "mean"]
         for row in table[(table["family"] == "claims") | table["primary"]].to_dict("records"):
             of_y = row.get("against_metric") or row["metric"]
-            values = {arm: part.set_index("replicate") for arm, part in runs.groupby("arm")}
             x, y = values[row["arm"]][row["metric"]], values[row["baseline"]][of_y]
             both = pd.concat([x, y], axis=1, join="inner").dropna().to_numpy(float).T
             name = f"{path.parts[-3]}: {row['arm']} against {row['baseline']}, {row['metric']}"

@@ -24,6 +24,7 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -135,7 +136,8 @@ def false_descriptions(word: NDArray[np.str_], truth: Array) -> Bools:
 
 def _false(word: NDArray[np.str_], true: dict[str, Bools]) -> Bools:
     assert set(np.unique(word)) <= set(true)
-    return np.logical_or.reduce([(word == said) & ~holds for said, holds in true.items()])
+    wrong = [(word == said) & ~holds for said, holds in true.items()]
+    return np.asarray(np.logical_or.reduce(wrong))
 
 
 def counted(design: str, truth: float | None, studies: int) -> Iterator[dict[str, Any]]:
@@ -150,18 +152,22 @@ def counted(design: str, truth: float | None, studies: int) -> Iterator[dict[str
     truths = DELTA * np.resize(np.array(turns), MOST)
     for claims, low, high in repeated(design, truths, studies):
         of = truths[:claims]
-        told = words(low, high, lambda a, b: verdicts.description(a, b, DELTA))
-        row = {"design": design, "truth": "mixed" if truth is None else f"{truth:g}"}
+        told = words(low, high, partial(verdicts.description, margin=DELTA))
+        row: dict[str, Any] = {"design": design, "truth": _truth(truth)}
         row |= {"claims": claims, "studies": studies}
         wrong = false_descriptions(told, of)
         yield row | _shares("descriptions", wrong, told != verdicts.UNKNOWN)
         every = np.zeros((len(DIRECTIONS), *low.shape), dtype=bool)
         for i, direction in enumerate(DIRECTIONS):
-            word = words(low, high, lambda a, b, d=direction: verdicts.verdict(a, b, d, DELTA))
+            word = words(low, high, partial(verdicts.verdict, direction=direction, margin=DELTA))
             every[i] = false_verdicts(word, direction, of, low, high)
             yield row | _shares(direction, every[i], word != verdicts.OPEN)
         mixed = every[np.arange(claims) % len(DIRECTIONS), :, np.arange(claims)].T
         yield row | _shares("all in turn", mixed, None)
+
+
+def _truth(truth: float | None) -> str:
+    return "mixed" if truth is None else f"{truth:g}"
 
 
 def _shares(what: str, wrong: Bools, said: Bools | None) -> dict[str, Any]:
@@ -184,8 +190,9 @@ def page(found: pd.DataFrame) -> str:
         " itself neither more nor less than δ is true, and at 0 neither sign.",
         *_tables("verdict", found[verdict]),
         *_tables("description", found[~verdict]),
-        "The most is reached where the truth lies on a border (0 or ±δ) and some word is false on"
-        " each side of it; elsewhere most intervals that miss say nothing false.",
+        "The most is reached where the truth lies on a border, 0 or ±δ, so that whatever misses it"
+        " says something false; elsewhere most intervals that miss say nothing false. Verdicts and"
+        " descriptions are read from the same intervals, so both tables are much the same.",
     ]
     return "\n\n".join(parts) + "\n"
 
@@ -199,7 +206,10 @@ def _tables(what: str, found: pd.DataFrame) -> Iterator[str]:
         lines = [
             f"| m = {claims}; the truth, in δ | {' | '.join(map(str, wide.columns))} |",
             "|---" * (wide.shape[1] + 1) + "|",
-            *(f"| {d} | " + " | ".join(f"{v:.1f}" for v in row) + " |" for d, row in wide.iterrows()),
+            *(
+                f"| {d} | " + " | ".join(f"{v:.1f}" for v in row) + " |"
+                for d, row in wide.iterrows()
+            ),
         ]
         yield "\n".join(lines)
 

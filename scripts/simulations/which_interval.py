@@ -13,7 +13,7 @@ intervals.md, in half an hour.
 from __future__ import annotations
 
 import argparse
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -33,17 +33,16 @@ OVER = 5.5  # percent: half a point over nominal
 _BLOCK = 2000  # studies at a time
 
 
-def tried(
-    scenario: Scenario, method: Method, studies: int, claims: Sequence[int] = CLAIMS
-) -> list[dict[str, Any]]:
+def tried(scenario: Scenario, method: Method, studies: int) -> list[dict[str, Any]]:
     """Repeat a study, and count; a row for each number of claims.
 
     Returns:
-        ``false``: percent of studies in which some interval misses the truth, as every false verdict
+        ``false``: percent of studies in which some interval misses the truth, which a false verdict
         takes; ``missed``: percent of intervals that do; ``above``: that lie above it; ``length``:
         the mean; ``none``: percent without an interval, for want of spread; ``warned``: percent
         that `ablate.analyze.shape` doubts; ``warned_missed``: of those that miss.
     """
+    claims = _claims(scenario)
     rng, alphas, blocks = np.random.default_rng(0), [ALPHA / m for m in claims], []
     for _ in range(0, studies, _BLOCK):
         x, y = scenario.draw((min(studies, _BLOCK), max(claims)), rng)
@@ -58,7 +57,7 @@ def tried(
             "false": _percent(missed.any(-1)),
             "missed": _percent(missed),
             "above": _percent(above[i, :, :m]),
-            "length": float(np.nanmean(some)),
+            "length": _mean(some),
             "none": _percent(np.isnan(some)),
             "warned": _percent(doubts[i, :, :m]),
             "warned_missed": _percent(doubts[i, :, :m][missed]),
@@ -81,14 +80,23 @@ def _percent(hits: NDArray[np.bool_]) -> float:
     return round(100 * float(hits.mean()), 2) if hits.size else np.nan
 
 
+def _mean(lengths: Array) -> float:
+    some = lengths[~np.isnan(lengths)]
+    return float(some.mean()) if some.size else np.nan
+
+
+def _claims(scenario: Scenario) -> tuple[int, ...]:
+    """Tell for how many claims a scenario is tried: one pair of arms makes no study of many."""
+    return CLAIMS[:1] if scenario.published else CLAIMS
+
+
 def all_methods(scenarios: Iterable[Scenario], studies: int) -> pd.DataFrame:
-    """Try all methods in all scenarios; on published runs at one claim."""
+    """Try all methods in all scenarios."""
     rows = []
     for scenario in scenarios:
-        claims = (1,) if scenario.published else CLAIMS
         for name, method in METHODS.items():
             many = 10 * studies if scenario.normal and name not in RESAMPLED else studies
-            rows += [{"method": name} | row for row in tried(scenario, method, many, claims)]
+            rows += [{"method": name} | row for row in tried(scenario, method, many)]
     return pd.DataFrame(rows).drop(columns=["warned", "warned_missed"])
 
 
@@ -118,6 +126,8 @@ def judged(found: pd.DataFrame) -> pd.DataFrame:
 def taken(table: pd.DataFrame, studies: int) -> str:
     """Apply the rule to the methods that it was written for; two standard errors make a tie."""
     left = table[table["allowed"] & ~table.index.isin(AFTERWARDS)]
+    if left.empty:
+        raise SystemExit("no method keeps to 5.5 % on normal data; more --studies may tell")
     best = left["worst"].min()
     tie = best + 2 * 100 * np.sqrt(2 * best / 100 * (1 - best / 100) / studies)
     return str(left[left["worst"] <= tie]["length"].idxmin())
