@@ -66,9 +66,8 @@ def page(found: pd.DataFrame, table: pd.DataFrame, name: str, alone: pd.DataFram
         "\n".join(_laws(laws)),
         "No warning finds all: the samples that mislead are those in which no seed of the long tail"
         " happens to be, and these look like any other. Where one seed in twenty is far off, and no"
-        " such seed is among n, nothing in the numbers tells. The report sets runs at chance aside: they"
-        " are in no mean, and their share has an exact interval; that is the row *these set aside*,"
-        " in which a contrast with such a run has no interval.",
+        " such seed is among n, nothing in the numbers tells. The report sets runs at chance aside:"
+        " they are in no mean, and a contrast that has some has no interval (*these set aside*).",
         "## Published runs, drawn again",
         "\n\n".join(_published(published, alone[control])),
     ]
