@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cached_property
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from ablate.data.order import by_content
 from ablate.data.source import Part
 
 DTYPES = {"fp32": torch.float32, "bf16": torch.float32, "fp64": torch.float64}  # of the weights
@@ -29,6 +31,15 @@ class Split:
 
     def __len__(self) -> int:
         return len(self.labels)
+
+    @cached_property
+    def order(self) -> Tensor:
+        """An order in which that of the file has no part (`order.by_content`), int64 [N]."""
+        return by_content(self.images, self.labels)
+
+    def at(self, index_N: Tensor) -> Tensor:
+        """Gather images, channels last in memory."""
+        return self.images.movedim(1, -1).index_select(0, index_N).movedim(-1, 1)
 
 
 @dataclass(frozen=True)
@@ -73,9 +84,8 @@ class Tensors:
         Returns:
             Images [..., C, H, W] as they are stored, channels last in memory, and labels [...].
         """
-        flat, (channels, height, width) = index.reshape(-1), self.shape
-        rows = self.train.images.movedim(-3, -1).index_select(0, flat)
-        images = rows.view(*index.shape, height, width, channels).movedim(-1, -3)
+        flat = index.reshape(-1)
+        images = self.train.at(flat).unflatten(0, index.shape)
         return images, self.train.labels.index_select(0, flat).view(index.shape)
 
     def batch(self, index: Tensor) -> tuple[Tensor, Tensor]:
