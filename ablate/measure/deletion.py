@@ -238,7 +238,7 @@ class Correlation:
 
 
 def correlations(saved: Saved, layers: HiddenLayers, split: Split) -> pd.DataFrame:
-    """Correlate the units of each hidden layer over 1000 images of a split, the same in whatever order it is.
+    """Correlate the units of each hidden layer over 1000 images of a split, whatever its order.
 
     In a map every pixel is a sample of its channel, in a recurrent layer every step.
 

@@ -39,7 +39,7 @@ def of_training(training: Training, r: int = 0, images: int = IMAGES) -> dict[st
 
 
 def fixed_batch(data: Tensors, images: int) -> tuple[Tensor, Tensor]:
-    """Choose training images that are looked at, whatever their file's order, and their labels."""
+    """Choose training images to look at, by their content, normalized; and their labels."""
     return data.batch(data.train.order[:images])
 
 
