@@ -34,5 +34,5 @@ def by_content(images_NCHW: Tensor, labels_N: Tensor) -> Tensor:
     weights_P = rng.fold(key, places_P)
     # Integers wrap around, so neither device nor the order of additions changes a bit.
     at_once = max(_PIXELS // len(places_P), 1)
-    sums = [(part * weights_P).sum(1) for part in rows_NP.split(at_once)]
+    sums = [(part * weights_P).sum(1) for part in torch.split(rows_NP, at_once)]
     return rng.fold(torch.cat(sums), labels_N).argsort(stable=True)

@@ -84,8 +84,9 @@ class Tensors:
         Returns:
             Images [..., C, H, W] as they are stored, channels last in memory, and labels [...].
         """
-        flat = index.reshape(-1)
-        images = self.train.at(flat).unflatten(0, index.shape)
+        flat, (channels, height, width) = index.reshape(-1), self.shape
+        rows = self.train.images.movedim(-3, -1).index_select(0, flat)
+        images = rows.view(*index.shape, height, width, channels).movedim(-1, -3)
         return images, self.train.labels.index_select(0, flat).view(index.shape)
 
     def batch(self, index: Tensor) -> tuple[Tensor, Tensor]:

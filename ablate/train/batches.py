@@ -107,7 +107,7 @@ class Batches:
 
         Each is a sample of all, however the file is sorted: what is left over is dropped.
         """
-        for places in self._data.train.order.split(self._size):
+        for places in torch.split(self._data.train.order, self._size):
             if len(places) == self._size:
                 yield self._data.normalized(self._data.train.at(places))
 
