@@ -271,7 +271,8 @@ class _Run:
         return judged
 
     def _plain(self, judged: nn.Module) -> Iterator[Tensor]:
-        for number, part in enumerate(torch.split(self.data.train.images, self.batch), 1):
+        images = self.data.train.images[self.data.train.order]
+        for number, part in enumerate(torch.split(images, self.batch), 1):
             if len(part) == self.batch:
                 _begin(judged, self.seeds["dropout"], -number)
                 yield self.data.normalized(part)
@@ -281,14 +282,15 @@ class _Run:
         if len(split) == 0:
             return None
         judged.eval()
-        views = [self.data.normalized(split.images)]
+        images, labels = split.images[split.order], split.labels[split.order]
+        views = [self.data.normalized(images)]
         for number in range(1, self.config["augment"]["test_views"]):
             moment = Moment("augment/test", number, 0, number % 2)
-            views.append(self.augmentation(split.images[None], moment)[0])
+            views.append(self.augmentation(images[None], moment)[0])
         probabilities = torch.stack([judged(x).log_softmax(1) for x in views])
         logs = probabilities.logsumexp(0) - math.log(len(views))
-        right = (logs.argmax(1) == split.labels).double().mean()
-        return {"loss": float(F.nll_loss(logs, split.labels)), "accuracy": float(right)}
+        right = (logs.argmax(1) == labels).double().mean()
+        return {"loss": float(F.nll_loss(logs, labels)), "accuracy": float(right)}
 
 
 # -- networks --------------------------------------------------------------------------------------

@@ -15,13 +15,8 @@ from ablate.nets.memory import forward_peak, kept_bytes, training_peak
 from ablate.nets.operations import operations
 from ablate.optim.optimizer import RULES
 from ablate.plan.request import Request
-from ablate.train.footprint import (
-    EVAL_BATCH,
-    OPTIMIZERS,
-    Images,
-    footprint,
-    runs_at_once,
-)
+from ablate.train.eval_parts import EVAL_BATCH, sees_its_batch
+from ablate.train.footprint import OPTIMIZERS, Images, footprint, runs_at_once
 from ablate.train.scoring import Scores
 from ablate.train.stack import Stack
 from tests.asking import train_all
@@ -198,8 +193,9 @@ def test_a_run_has_the_same_scores_however_many_are_evaluated_at_a_time(name):
     for _ in range(2):
         training.advance()
     found = []
+    parts = (training.stack, training.update, training.batches, training.data)
     for at_once in (2, 3, 6):
-        scores = Scores(training.stack, training.update, training.batches, training.data, at_once)
+        scores = Scores(*parts, at_once, by_content=sees_its_batch(six[0]))
         with scores.in_place(training.steps):
             found.append((scores.of(training.data.val), scores.of(training.data.test)))
             found[-1] += ({k: b.clone() for k, b in training.stack.buffers.items()},)

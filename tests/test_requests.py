@@ -479,8 +479,8 @@ CONTRADICTIONS = {
     # 8 pixels are 4, 2, 1 after poolings, so that the fourth convolution sees one.
     "model.channels=[2,2,2,3] norm=instance": "a constant of layer 4 of model=cnn (3 × 1 × 1)",
     "model.channels=[2,2,2,1] norm=layer": "a constant of layer 4 of model=cnn (1 × 1 × 1)",
-    "norm=batch norm.eval=batch data.val_size=501": "would take the last of 501 validation images"
-    " by itself (500 at a time are evaluated), and one image has no batch statistics in layer 3 of",
+    "norm=batch norm.eval=batch data.val_size=1": "norm.eval=batch needs at least 2 validation"
+    " images: one has no batch statistics in layer 3 of model=cnn (",
     "optimizer=newton": "takes at most 10,000 parameters, and the model has 53,002: its Hessian",
     "schedule.warmup_epochs=6 epochs=5": "the warm-up is longer than training (epochs=5)",
     f"data.train_size={TRAIN + 1}": f"data=digits has {TRAIN} training images beside {VAL} for",
@@ -623,8 +623,9 @@ def test_a_default_that_no_step_notices_is_not_refused() -> None:
         "model=mlp model.hidden=[8,4] norm=group norm.groups=2",
         "model.channels=[2,2,3] norm=instance",
         "model.channels=[2,2,2,2] norm=layer model.hidden=[2]",
-        "norm=batch norm.eval=batch data.val_size=502",
-        "model.hidden=[] norm=batch norm.eval=batch data.val_size=501",
+        "norm=batch norm.eval=batch data.val_size=2",
+        "norm=batch norm.eval=batch data.train_size=501 data.val_size=501",
+        "model.hidden=[] norm=batch norm.eval=batch data.val_size=1",
     ],
 )
 def test_the_strongest_that_leaves_something_and_the_smallest_that_varies_are_legal(

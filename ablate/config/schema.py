@@ -69,6 +69,12 @@ def targets(config: Config) -> dict[str, str]:
     return {slot: str(target) for slot, target in own.items() if target}
 
 
+def has_own_layers(config: Config) -> bool:
+    """Tell whether something of the user's own stands in a configuration's network."""
+    own = targets(config)
+    return any(slot in own for slot in ("model", "model.activation", "dropout", "norm"))
+
+
 def graph(config: Config) -> dict[str, Any]:
     """List what must agree in runs that are computed by the same operations."""
     flat = flatten(config)

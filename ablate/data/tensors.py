@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cached_property
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from ablate.data.order import by_content
 from ablate.data.source import Part
 
 DTYPES = {"fp32": torch.float32, "bf16": torch.float32, "fp64": torch.float64}  # of the weights
@@ -33,6 +35,15 @@ class Split:
     def largest_class(self) -> float | None:
         """Return the share of the images that belong to the most frequent class; None of none."""
         return float(self.labels.bincount().max() / len(self)) if len(self) else None
+
+    @cached_property
+    def order(self) -> Tensor:
+        """An order in which that of the file has no part (`order.by_content`), int64 [N]."""
+        return by_content(self.images, self.labels)
+
+    def at(self, index_N: Tensor) -> Tensor:
+        """Gather images, channels last in memory."""
+        return self.images.movedim(1, -1).index_select(0, index_N).movedim(-1, 1)
 
 
 @dataclass(frozen=True)

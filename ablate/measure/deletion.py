@@ -40,7 +40,7 @@ Change = Callable[[str, Tensor], Tensor]  # a layer's name and its output -> its
 
 SHARES: Final = (0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9)
 _CORRELATED = 1000  # images that correlations are taken over
-_AT_ONCE = 100  # of them: each pixel of a map is a sample, and all are held in float64
+_AT_ONCE = 100  # of them, at most: each pixel of a map is a sample, and all are held in float64
 _PRODUCTS = (nn.Linear, nn.modules.conv._ConvNd)
 _NO_HIDDEN = (nn.Softmax, nn.LogSoftmax, nn.Softmax2d, nn.Softmin, nn.MultiheadAttention)
 
@@ -238,7 +238,7 @@ class Correlation:
 
 
 def correlations(saved: Saved, layers: HiddenLayers, split: Split) -> pd.DataFrame:
-    """Correlate the units of each hidden layer over the first 1000 images of a split.
+    """Correlate the units of each hidden layer over 1000 images of a split, whatever its order.
 
     In a map every pixel is a sample of its channel, in a recurrent layer every step.
 
@@ -254,8 +254,9 @@ def correlations(saved: Saved, layers: HiddenLayers, split: Split) -> pd.DataFra
         return y
 
     with layers.changed(watch):
-        for images in torch.split(split.images[:_CORRELATED], _AT_ONCE):
-            saved.apply(saved.data.normalized(images))
+        chosen = split.order[:_CORRELATED]
+        for places in chosen.tensor_split(-(-len(chosen) // _AT_ONCE)):
+            saved.apply(saved.data.normalized(split.at(places)))
     rows = []
     for name, units in layers.units.items():
         constant, mean = found[name].result()

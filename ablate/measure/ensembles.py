@@ -32,7 +32,7 @@ from ablate.data.tensors import Split
 from ablate.measure.saved import Saved
 from ablate.nets.dropout import Dropout
 from ablate.train.batches import Batches
-from ablate.train.footprint import EVAL_BATCH
+from ablate.train.eval_parts import eval_parts
 from ablate.train.quality import measure_one
 
 
@@ -109,11 +109,11 @@ def views(saved: Saved, split: Split, augment: Mapping[str, Any]) -> Tensor:
         Logarithm of the mean probability, float64 [N, K].
     """
     batches = Batches([{**saved.config, "augment": augment}], saved.data)
-    means = []
-    for part, images in enumerate(torch.split(split.images, EVAL_BATCH)):
+    mean_NK = split.images.new_empty((len(split), saved.data.classes), dtype=torch.float64)
+    for part, (where, images) in enumerate(eval_parts(split, by_content=True)):
         seen = (x[0] if apart else x for x, apart in batches.views(images, part))
-        means.append(ensemble(map(saved.apply, seen)).arithmetic_NK)
-    return torch.cat(means)
+        mean_NK[where] = ensemble(map(saved.apply, seen)).arithmetic_NK
+    return mean_NK
 
 
 # -- sub-networks ----------------------------------------------------------------------------------

@@ -15,11 +15,11 @@ from ablate import data, environment, record, rng
 from ablate.config import schema
 from ablate.data.tensors import DTYPES, Split, Tensors
 from ablate.errors import AblateError
-from ablate.nets.build import build, has_own_parts
+from ablate.nets.build import build
 from ablate.plan import own_code
 from ablate.plan.run import key
 from ablate.train.batches import seed_of
-from ablate.train.footprint import EVAL_BATCH
+from ablate.train.eval_parts import eval_parts, sees_its_batch
 
 # Both get the number of a part of a split, [B, C, H, W] as it is stored.
 See = Callable[[Tensor, int], Tensor]  # those images -> what the network is given
@@ -86,12 +86,14 @@ class Saved:
         Returns:
             Logits [N, K], float64.
         """
-        each = []
-        for part, images in enumerate(torch.split(split.images, EVAL_BATCH)):
+        logits_NK = split.images.new_empty((len(split), self.data.classes), dtype=torch.float64)
+        drawn = see is not None or during is not None  # from random numbers by place
+        parts = eval_parts(split, by_content=drawn or sees_its_batch(self.config))
+        for part, (where, images) in enumerate(parts):
             x = self.data.normalized(images) if see is None else see(images, part)
             with nullcontext() if during is None else during(part):
-                each.append(self.apply(x))
-        return torch.cat(each).double()
+                logits_NK[where] = self.apply(x).double()
+        return logits_NK
 
     def _precision(self) -> AbstractContextManager[Any]:
         if self.config["precision"] != "bf16":
@@ -100,7 +102,7 @@ class Saved:
 
     def _own_randomness(self) -> AbstractContextManager[None]:
         """Fix what a network of the user's may draw even in evaluation."""
-        if not has_own_parts(self.config):
+        if not schema.has_own_layers(self.config):
             return nullcontext()
         return rng.seeded(int(rng.stream(self.seed("dropout"), "evaluate")))
 

@@ -45,13 +45,7 @@ def build(config: Mapping[str, Any], shape: tuple[int, int, int], classes: int) 
     if model["name"] == "custom":
         return own.build(model, shape, classes, seed)
     network = _NETWORKS[model["name"]]
-    if not has_own_parts(config):
+    if not schema.has_own_layers(config):
         return network(config, shape, classes)
     with rng.seeded(int(rng.stream(seed, "init"))):  # what a constructor may draw from
         return network(config, shape, classes)
-
-
-def has_own_parts(config: Mapping[str, Any]) -> bool:
-    """Tell whether something of the user's own stands in a configuration's network."""
-    own_slots = schema.targets(config)
-    return any(slot in own_slots for slot in ("model", "model.activation", "dropout", "norm"))

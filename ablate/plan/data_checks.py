@@ -13,7 +13,6 @@ from ablate.data.strength import excessive
 from ablate.errors import AblateError
 from ablate.nets import shapes
 from ablate.plan.checks import count, group_is_sound, idle_in_course, model_is_sound, needed
-from ablate.train.footprint import EVAL_BATCH
 
 
 def knows_its_data(config: Mapping[str, Any], sound: Set[str]) -> bool:
@@ -122,13 +121,12 @@ def _is_constant(norm: Mapping[str, Any], units: int, pixels: int) -> bool:
 
 
 def _alone_in_evaluation(layer: str, size: data.Sizes) -> list[str]:
-    """List splits whose last image is evaluated by itself, where batch norm needs two."""
+    """List splits of a single image, where batch norm needs two."""
     splits = {"training": size.train, "validation": size.val, "test": size.test}
     return [
-        f"norm.eval=batch would take the last of {number} {split} images by itself ({EVAL_BATCH} at"
-        f" a time are evaluated), and one image has no batch statistics in {layer}"
+        f"norm.eval=batch needs at least 2 {split} images: one has no batch statistics in {layer}"
         for split, number in splits.items()
-        if number % EVAL_BATCH == 1
+        if number == 1
     ]
 
 

@@ -103,10 +103,13 @@ class Batches:
         return x, target
 
     def plain(self) -> Iterator[Tensor]:
-        """Yield the training images as evaluation sees them, in batches of the training's size."""
-        for part in torch.split(self._data.train.images, self._size):
-            if len(part) == self._size:
-                yield self._data.normalized(part)
+        """Yield the training images as evaluation sees them, in batches of the training's size.
+
+        Each is a sample of all, however the file is sorted: what is left over is dropped.
+        """
+        for places in torch.split(self._data.train.order, self._size):
+            if len(places) == self._size:
+                yield self._data.normalized(self._data.train.at(places))
 
     def views(
         self, images_NCHW: Tensor, part: int, runs: slice = EVERY_RUN

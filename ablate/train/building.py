@@ -12,7 +12,7 @@ from ablate import environment, rng
 from ablate.config import schema
 from ablate.data.tensors import Tensors
 from ablate.errors import AblateError
-from ablate.nets.build import build, has_own_parts
+from ablate.nets.build import build
 from ablate.nets.init import initialize
 from ablate.train.batchable import unbatchable
 from ablate.train.batches import seed_of
@@ -50,7 +50,7 @@ def build_stack(
     if not any(p.requires_grad for p in modules[0].parameters()):
         raise AblateError("the model has no parameter to train")
     first, alone = configs[0], None
-    if has_own_parts(first):
+    if schema.has_own_layers(first):
         images, _ = data.batch(torch.arange(min(2, len(data.train)), device=device))
         alone = unbatchable(modules[0], images)
     stack = Stack(

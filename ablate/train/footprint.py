@@ -18,13 +18,12 @@ from ablate.config.effect import SOLVERS
 from ablate.data import Sizes
 from ablate.nets.memory import forward_peak, training_peak
 from ablate.nets.operations import BYTES, operations
+from ablate.train.eval_parts import EVAL_BATCH, sees_its_batch
 
 if TYPE_CHECKING:
     from ablate.data.tensors import Tensors
 
 Config = Mapping[str, Any]
-
-EVAL_BATCH: Final = 500  # images a forward pass of an evaluation, whatever the stack's width
 
 # What is planned beside tensors, to be corrected by what cards show. First CUDA's context with its
 # kernels, and the workspaces of cuDNN and cuBLAS on each stream. Then the share of what comes and
@@ -102,7 +101,7 @@ class Footprint:
     and so do those of what comes between steps: of each, only the largest counts.
 
     Attributes:
-        data: Stays: images and labels of all splits.
+        data: Stays: images and labels of all splits, and the orders that were made of them.
         order: Stays: the order of the images in an epoch and the rates of all steps, of each run.
         weights: Stays: weights; fused twice, as each run's module holds its own beside the stack.
         optimizer: Stays: the optimizer's state.
@@ -185,7 +184,7 @@ def footprint(
     applied = width if fused else 1
     own = schema.targets(config) or config["optimizer"]["name"] in SOLVERS
     return Footprint(
-        data=images.stored,
+        data=images.stored + run.places,
         order=width * run.order,
         weights=width * run.weights * (2 if fused else 1),
         optimizer=width * run.optimizer,
@@ -274,6 +273,15 @@ class _Run:
         return any(not schema.is_off(schema.BY_NAME[f"regularize.{n}"], given[n]) for n in names)
 
     @property
+    def places(self) -> int:
+        """The orders of images by content, of the splits that an evaluation takes in theirs."""
+        sizes = self._images.sizes
+        if sees_its_batch(self._config):
+            return (sizes.train + sizes.val + sizes.test) * _WHOLE
+        anew = self._any("swa") and self._config["norm"]["name"] == "batch"
+        return sizes.train * _WHOLE if anew else 0
+
+    @property
     def order(self) -> int:
         """The places of an epoch's images, and tables of a number a step: rates, what is mixed."""
         batch, epochs = int(self._config["batch_size"]), int(self._config["epochs"])
@@ -331,5 +339,7 @@ class _Run:
         passing = batch + at_once * network
         if self._config["augment"]["test_views"] > 1:  # each run has images of its own
             passing = at_once * max(self.making(EVAL_BATCH), batch + network)
+        if sees_its_batch(self._config):  # images are gathered
+            passing += EVAL_BATCH * self._numbers * images.pixel
         numbers = at_once * images.largest * _MEASURED * _DOUBLE
         return max(logits + passing, _MEASURING * logits + numbers)

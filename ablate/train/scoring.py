@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from itertools import islice
 
 import torch
 from torch import Tensor
@@ -11,7 +12,7 @@ from torch import Tensor
 from ablate.axis import parts
 from ablate.data.tensors import Split, Tensors
 from ablate.train.batches import Batches
-from ablate.train.footprint import EVAL_BATCH
+from ablate.train.eval_parts import eval_parts
 from ablate.train.quality import averaged, measure
 from ablate.train.stack import Stack
 from ablate.train.update import Update
@@ -26,13 +27,21 @@ class Scores:
         batches: What an evaluation sees of an image.
         data: Their data set.
         at_once: Runs that are evaluated at a time, as `footprint.runs_at_once` gives it.
+        by_content: Whether images affect each other's result (`eval_parts.sees_its_batch`).
     """
 
     def __init__(
-        self, stack: Stack, update: Update, batches: Batches, data: Tensors, at_once: int
+        self,
+        stack: Stack,
+        update: Update,
+        batches: Batches,
+        data: Tensors,
+        at_once: int,
+        *,
+        by_content: bool,
     ) -> None:
         self._stack, self._update, self._batches, self._data = stack, update, batches, data
-        self._parts = parts(stack.width, at_once)
+        self._parts, self._by_content = parts(stack.width, at_once), by_content
 
     @contextmanager
     def in_place(self, step: int) -> Iterator[None]:
@@ -59,7 +68,7 @@ class Scores:
 
     def _of(self, split: Split, runs: slice) -> list[dict[str, float]]:
         logits_RNK = self._room(split, runs)
-        self._predict(split.images, runs, logits_RNK)
+        self._predict(split, runs, logits_RNK)
         found = measure(logits_RNK, split.labels)
         columns = {name: values.tolist() for name, values in found.items()}
         return [
@@ -71,15 +80,17 @@ class Scores:
         sizes = (len(range(self._stack.width)[runs]), len(split), self._data.classes)
         return split.images.new_empty(sizes, dtype=torch.float64)
 
-    def _predict(self, images_NCHW: Tensor, runs: slice, logits_RNK: Tensor) -> None:
-        """Fill in the logits of the first images, as many as are given."""
-        for part, images in enumerate(torch.split(images_NCHW, EVAL_BATCH)):
+    def _predict(
+        self, split: Split, runs: slice, logits_RNK: Tensor, most: int | None = None
+    ) -> None:
+        """Fill in the logits of a split, or of its first parts, as many as are given."""
+        each = eval_parts(split, by_content=self._by_content)
+        for part, (where, images) in enumerate(islice(each, most)):
             views = [
                 self._stack.predict(x, runs, apart=apart)
                 for x, apart in self._batches.views(images, part, runs)
             ]
-            start = part * EVAL_BATCH
-            logits_RNK[:, start : start + len(images)] = averaged(views)
+            logits_RNK[:, where] = averaged(views).to(logits_RNK.dtype)
 
     def rehearse(self) -> None:
         """Claim the memory that the evaluations to come will need, without all of their time."""
@@ -87,7 +98,7 @@ class Scores:
         runs = self._parts[0]  # none is larger
         with self.in_place(0):
             logits_RNK = self._room(largest, runs)
-            self._predict(largest.images[: 10 * EVAL_BATCH], runs, logits_RNK)
+            self._predict(largest, runs, logits_RNK, most=10)
             measure(logits_RNK, largest.labels)
 
     def _measure_statistics(self, step: int) -> None:

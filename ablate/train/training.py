@@ -27,6 +27,7 @@ from ablate.train.batches import Batches
 from ablate.train.building import build_stack
 from ablate.train.course import Course
 from ablate.train.cuda_graph import Captured
+from ablate.train.eval_parts import sees_its_batch
 from ablate.train.footprint import Images, runs_at_once
 from ablate.train.scoring import Scores
 from ablate.train.update import Update
@@ -62,7 +63,10 @@ class Training:
         at_once = runs_at_once(
             configs, Images.of(data), fused=self.stack.fused, memory=self._memory
         )
-        self.scores = Scores(self.stack, self.update, self.batches, data, at_once)
+        by_content = sees_its_batch(configs[0])
+        self.scores = Scores(
+            self.stack, self.update, self.batches, data, at_once, by_content=by_content
+        )
         rates = [
             schedule.rates(c["schedule"], c["optimizer"]["lr"], self.batches.length)
             for c in configs

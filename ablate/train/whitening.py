@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from ablate.data.tensors import Tensors
 from ablate.nets.whiten import Whitening, covariance, filters
 
-IMAGES = 5000  # the filters are fitted to this many images, the first of the training split
+IMAGES = 5000  # the filters are fitted to this many images
 
 # Data set -> patch side -> filters, so that runs that train one after another share the filters.
 _FOUND: WeakKeyDictionary[Tensors, dict[int, Tensor]] = WeakKeyDictionary()
@@ -23,13 +23,16 @@ def fit(networks: Sequence[nn.Module], data: Tensors) -> None:
 
     Args:
         networks: The networks; without a whitening layer, nothing is done.
-        data: The data set; its first 5,000 training images are used, whatever the seed.
+        data: The data set; 5,000 of its training images are used, the same for every seed and in
+            whatever order they are.
     """
     layers = [m for network in networks for m in network.modules() if isinstance(m, Whitening)]
     if not layers:
         return
     known, side = _FOUND.setdefault(data, {}), layers[0].kernel_size[0]
     if side not in known:
-        known[side] = filters(covariance(data.train.images[:IMAGES], data.std, side))
+        few = len(data.train) <= IMAGES
+        images = data.train.images if few else data.train.at(data.train.order[:IMAGES])
+        known[side] = filters(covariance(images, data.std, side))
     for layer in layers:
         layer.weight.copy_(known[side].view_as(layer.weight))

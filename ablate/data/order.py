@@ -1,0 +1,38 @@
+"""An order of images in which that of their file has no part.
+
+Files are often sorted by class, and whatever looks at the first of them, or at one batch after
+another, would then see a few classes at a time. Here an image's place follows from a hash of its
+content, so any part of the order is a random sample, the same however the file is sorted.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from ablate import rng
+
+_PIXELS = 2**18  # at once: each becomes an int64
+
+
+def by_content(images_NCHW: Tensor, labels_N: Tensor) -> Tensor:
+    """Order labelled images by a hash of what they hold.
+
+    Args:
+        images_NCHW: Images as they are stored, uint8 or float32.
+        labels_N: Their labels, int64; they tell equal images apart.
+
+    Returns:
+        int64 [N], a permutation, the same on every device; only images that are equal in pixels and
+        label may stand either way round.
+    """
+    rows_NP = images_NCHW.movedim(1, -1).flatten(1)  # a view where channels are last in memory
+    if rows_NP.is_floating_point():
+        rows_NP = rows_NP.view(torch.int32)
+    places_P = torch.arange(rows_NP.shape[1], device=rows_NP.device)
+    key = rng.stream(0, "data/order").to(rows_NP.device)
+    weights_P = rng.fold(key, places_P)
+    # Integers wrap around, so neither device nor the order of additions changes a bit.
+    at_once = max(_PIXELS // len(places_P), 1)
+    sums = [(part * weights_P).sum(1) for part in torch.split(rows_NP, at_once)]
+    return rng.fold(torch.cat(sums), labels_N).argsort(stable=True)
