@@ -524,6 +524,8 @@ IDLE = {
     "augment.test_views=4": "augment.test_views=4 touches nothing: nothing is augmented",
     "dropout.kind=gaussian": "dropout.kind=gaussian touches nothing: nothing is dropped",
     "dropout.kind=spatial dropout.dense=0.5": "dropout acts on no map of several pixels",
+    "model=rnn dropout.kind=spatial dropout.dense=0.5": "it acts between layers (model.hidden=[64",
+    "model=gru model.hidden=[8,8] dropout.kind=spatial dropout.dense=[0,0.5]": "between layers",
     "dropout.scaling=test": "dropout.scaling=test touches nothing: nothing is dropped",
     "dropout.dense=0.5 dropout.kind=gaussian dropout.scaling=test": "keeps the mean by itself",
     "regularize.stochastic_depth=0.2": "only model=resnet has residual branches",
@@ -625,6 +627,9 @@ def test_a_default_that_no_step_notices_is_not_refused() -> None:
         "model.channels=[2,2,2,2] norm=layer model.hidden=[2]",
         "norm=batch norm.eval=batch data.val_size=502",
         "model.hidden=[] norm=batch norm.eval=batch data.val_size=501",
+        "model=rnn model.hidden=[8,8] dropout.kind=spatial dropout.dense=0.5",
+        "model=gru model.hidden=[8,8] dropout.kind=spatial dropout.dense=[0.5,0]",
+        "model=lstm dropout.kind=spatial dropout.input=0.5",
     ],
 )
 def test_the_strongest_that_leaves_something_and_the_smallest_that_varies_are_legal(
