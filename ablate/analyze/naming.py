@@ -136,9 +136,7 @@ def ranks(flat: Sequence[Flat]) -> list[Rank]:
         tuple(_place(name, one[name]) if name in one else _REST for name in wanted) for one in flat
     ]
     centre = _centre(set(places)) or _full_of_one(flat, set(places))
-    return [
-        (0 if arm == centre else 1 + any(place[0] > 1 for place in arm), arm) for arm in places
-    ]
+    return [(0 if arm == centre else 1 + any(place[0] > 1 for place in arm), arm) for arm in places]
 
 
 def _centre(arms: set[tuple[Place, ...]]) -> tuple[Place, ...] | None:
