@@ -58,7 +58,7 @@ OPTIONS: Final[dict[str, tuple[str, ...]]] = {
 KNOBS: Final[tuple[Knob, ...]] = (*run.DATA, *network.KNOBS, *training.KNOBS, *run.KNOBS)
 BY_NAME: Final[dict[str, Knob]] = {knob.name: knob for knob in KNOBS}
 
-# Knobs that a whole configuration of a user's may be too old to have; what reads one has its default.
+# What a user's whole configuration may be too old to have; what reads one has its default.
 LATER: Final = ("max_runs",)
 
 # Where a class or function of the user's own can stand.

@@ -166,7 +166,7 @@ class _Wanted:
 
 
 def _resolved(wanted: Iterator[_Wanted], composer: Composer, request: Request) -> list[Planned]:
-    """Resolve all cells; report each fault once and, if there are several, the cells that have it."""
+    """Resolve all cells; report each fault once and, of several cells, those that have it."""
     found: list[Planned] = []
     places: dict[str, list[Cell]] = {}
     lines = set[str]()
