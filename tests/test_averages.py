@@ -122,3 +122,22 @@ def test_a_stopped_run_is_tested_with_the_weights_of_the_stopping_or_the_best_ep
         chosen = best if select == "best" else lengths[r] - 1
         tested = training.stack.slice(r)
         assert all(torch.equal(tested[k], epochs[chosen][r][k]) for k in tested)
+
+
+@both
+@pytest.mark.parametrize("name", ["regularize: ema", "regularize: swa with batch norm"])
+def test_an_average_of_a_run_in_bf16_is_kept_in_float32(name, fused):
+    configs = runs(name, "bf16")
+    training = begun(configs, fused=fused)
+    seen = [[] for _ in configs]
+    while not training.done:
+        training.advance()
+        for r, states in enumerate(seen):
+            states.append(training.stack.slice(r))
+    averages = training.update.average.average
+    assert {t.dtype for t in averages.values() if t.is_floating_point()} == {torch.float32}
+    for r, run in enumerate(configs):
+        states = [{k: t.double() for k, t in state.items()} for state in seen[r]]
+        for key, exact in by_hand(run, states, training.steps).items():
+            if averages[key].is_floating_point():  # bf16 would round by up to 4e-3
+                torch.testing.assert_close(averages[key][r].double(), exact, rtol=1e-5, atol=1e-7)

@@ -158,6 +158,34 @@ def test_the_default_is_at_rest_where_a_knob_has_no_off_value(tmp_path):
     assert frames.load(tmp_path)["arm"].iloc[0] == "optimizer=adam"
 
 
+def write_arms(tmp_path, *arms, **shared):
+    for arm in arms:
+        for seed in range(2):
+            write_run(tmp_path, {"dropout.dense": arm[0], "seed": seed, **shared}, norm=arm[1])
+
+
+def test_the_baseline_of_a_leave_one_out_is_the_whole_recipe(tmp_path):
+    write_arms(tmp_path, (0.0, "batch"), (0.5, "batch"), (0.5, "none"))
+    assert list(frames.load(tmp_path)["arm"].unique()) == [
+        "dropout.dense=0.5 norm=batch",
+        "dropout.dense=0.0 norm=batch",
+        "dropout.dense=0.5 norm=none",
+    ]
+
+
+def test_the_baseline_of_one_at_a_time_is_what_its_arms_have_in_common(tmp_path):
+    write_arms(tmp_path, (0.0, "batch"), (0.25, "batch"), (0.5, "batch"), (0.25, "layer"))
+    assert frames.load(tmp_path)["arm"].iloc[0] == "dropout.dense=0.25 norm=batch"
+
+
+@pytest.mark.parametrize(("design", "first"), [("leave_one_out", 0.5), ("factorial", 0.0)])
+def test_the_whole_recipe_of_one_ingredient_is_known_by_the_recorded_design(
+    tmp_path, design, first
+):
+    write_arms(tmp_path, (0.0, "none"), (0.5, "none"), design=design)
+    assert frames.load(tmp_path)["arm"].iloc[0] == f"dropout.dense={first}"
+
+
 def test_recorded_arms_keep_their_names_and_bear_their_study_where_there_are_several(tmp_path):
     for arm, rate in (("wet", 0.0), ("dry", 0.5)):
         write_run(tmp_path / "a", {"dropout.dense": rate}, study="one", arm=arm)

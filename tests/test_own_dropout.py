@@ -110,7 +110,7 @@ def test_it_is_still_what_the_users_code_takes_it_for(cls):
 
 def planned(cls):
     name = f"tests.test_own_dropout.{cls.__name__}"
-    return try_out(config(model={"name": "custom", "_target_": name}), (1, 8, 8), 10)
+    return try_out(config(model={"name": "custom", "_target_": name}), (1, 8, 8), 10).alone
 
 
 def test_a_network_that_checkpoints_or_sets_rates_is_looped():

@@ -243,7 +243,8 @@ WRONG_VALUES = {
     "dropout.conv=[0.1,5e-324]": "and none between 0 and 1e-30",
     "dropout.dense=0.99999999": "it takes a number in [0, 1)",
     f"seeds.order={2**63}": "it takes a whole number ≥ 0 or null, below 2^63",
-    f"augment.test_views={2**63}": "it takes a whole number ≥ 1, below 2^63",
+    f"augment.test_views={2**63 - 1}": "it takes a whole number from 1 to 1000000",
+    f"optimizer=lbfgs optimizer.max_iter={2**63 - 1}": "a whole number from 1 to 1000000",
     f"model.stride={2**63 - 1}": "it takes a whole number from 1 to 65536",
     f"name={'x' * 300}": "or null, of at most 200 bytes",
     "out=null": "out=null is not legal: it takes a directory",
@@ -370,11 +371,12 @@ def test_a_studys_runs_are_counted_before_they_are_listed(here: Path) -> None:
     assert "did you mean +study=mine.yaml?" in fault
 
 
-def test_an_override_that_no_study_takes_is_not_blamed_on_lines_of_its_file() -> None:
+def test_an_override_that_no_study_takes_is_not_blamed_on_its_file() -> None:
     (fault,) = refused("+study=digits", "seeds=3")
-    assert fault.startswith("seeds is a group of knobs: name one of seeds.init")
-    assert " (in every arm of " in fault
-    assert "line" not in fault
+    assert fault.startswith("seeds=3: the study's arms have seeds of their own (")
+    assert fault.endswith("and name the copy (+study=path/to/copy.yaml)")
+    (fault,) = refused("+study=digits", "epochs=x")
+    assert fault == "epochs=x is not legal: it takes a whole number ≥ 1"
 
 
 # -- overrides that are given twice ----------------------------------------------------------------
@@ -524,6 +526,8 @@ IDLE = {
     "augment.test_views=4": "augment.test_views=4 touches nothing: nothing is augmented",
     "dropout.kind=gaussian": "dropout.kind=gaussian touches nothing: nothing is dropped",
     "dropout.kind=spatial dropout.dense=0.5": "dropout acts on no map of several pixels",
+    "model=rnn dropout.kind=spatial dropout.dense=0.5": "it acts between layers (model.hidden=[64",
+    "model=gru model.hidden=[8,8] dropout.kind=spatial dropout.dense=[0,0.5]": "between layers",
     "dropout.scaling=test": "dropout.scaling=test touches nothing: nothing is dropped",
     "dropout.dense=0.5 dropout.kind=gaussian dropout.scaling=test": "keeps the mean by itself",
     "regularize.stochastic_depth=0.2": "only model=resnet has residual branches",
@@ -626,6 +630,9 @@ def test_a_default_that_no_step_notices_is_not_refused() -> None:
         "norm=batch norm.eval=batch data.val_size=2",
         "norm=batch norm.eval=batch data.train_size=501 data.val_size=501",
         "model.hidden=[] norm=batch norm.eval=batch data.val_size=1",
+        "model=rnn model.hidden=[8,8] dropout.kind=spatial dropout.dense=0.5",
+        "model=gru model.hidden=[8,8] dropout.kind=spatial dropout.dense=[0.5,0]",
+        "model=lstm dropout.kind=spatial dropout.input=0.5",
     ],
 )
 def test_the_strongest_that_leaves_something_and_the_smallest_that_varies_are_legal(
@@ -929,6 +936,15 @@ def test_an_option_sets_its_defaults() -> None:
         "momentum": 0.9,
         "weight_decay": 0.0,
     }
+
+
+def test_a_whole_configuration_from_before_max_runs_is_taken(here: Path) -> None:
+    lines = (files.CONF / "config.yaml").read_text().splitlines()
+    (here / "own.yaml").write_text("\n".join(x for x in lines if not x.startswith("max_runs")))
+    assert planned("seed=3", config_dir=".", config_name="own").key == planned("seed=3").key
+    (fault,) = refused("seed=0,1,2", "max_runs=2", config_dir=".", config_name="own", multirun=True)
+    assert "more than max_runs=2" in fault
+    assert planned("max_runs=7", config_dir=".", config_name="own").key == planned().key
 
 
 def test_a_configuration_of_the_users_is_taken(here: Path) -> None:

@@ -267,7 +267,11 @@ def test_a_key_that_stands_twice_is_refused_with_both_lines() -> None:
 
 @pytest.mark.parametrize(
     ("override", "said"),
-    [("optimizer.lr=0.5", "the study tunes it"), ("seed=7", "arms have seeds of their own")],
+    [
+        ("optimizer.lr=0.5", "the study tunes it"),
+        ("seed=7", "arms have seeds of their own"),
+        ("seeds=3", "copy the file, change seeds: there, and name the copy"),
+    ],
 )
 def test_what_a_study_decides_the_command_line_cannot(override: str, said: str) -> None:
     file = written(tune={"knobs": {"optimizer.lr": [0.1, 0.2]}})

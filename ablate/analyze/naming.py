@@ -6,6 +6,7 @@ a sweep's end and a report name the same arms alike.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from functools import cache
 from typing import Any, Final
@@ -15,7 +16,7 @@ from ablate.config.types import ListOf, Real
 
 Flat = Mapping[str, Any]  # a resolved config by dotted names
 Place = tuple[int, tuple[float, ...], str]
-Rank = tuple[bool, tuple[Place, ...]]
+Rank = tuple[int, tuple[Place, ...]]
 
 ONLY_ARM = "all runs"  # its name where nothing varies
 
@@ -126,15 +127,33 @@ def _off(knob: schema.Knob) -> Any:
 def ranks(flat: Sequence[Flat]) -> list[Rank]:
     """Give each run the place of its arm: sorted by these, arms come as a reader expects them.
 
-    First the arm whose varied knobs all rest, at their off values or else at their defaults: the
-    natural baseline. Then numbers in their order, then words.
+    First the natural baseline: the arm from which every other departs by one factor, as in a
+    leave-one-out; else the arm whose varied knobs all rest, at their off values or else at their
+    defaults. Then numbers in their order, then words.
     """
     wanted = told(flat)
-    found = []
-    for one in flat:
-        places = tuple(_place(name, one[name]) if name in one else _REST for name in wanted)
-        found.append((any(place[0] > 1 for place in places), places))
-    return found
+    places = [
+        tuple(_place(name, one[name]) if name in one else _REST for name in wanted) for one in flat
+    ]
+    centre = _centre(set(places)) or _full_of_one(flat, set(places))
+    return [(0 if arm == centre else 1 + any(place[0] > 1 for place in arm), arm) for arm in places]
+
+
+def _centre(arms: set[tuple[Place, ...]]) -> tuple[Place, ...] | None:
+    """Find the arm from which every other departs by one of several factors."""
+    # Of each knob it has the value that most arms have.
+    centre = tuple(Counter(values).most_common(1)[0][0] for values in zip(*arms, strict=True))
+    departures = {
+        frozenset(i for i, place in enumerate(arm) if place != centre[i]) for arm in arms - {centre}
+    }
+    apart = sum(map(len, departures)) == len(frozenset[int]().union(*departures))
+    return centre if centre in arms and len(departures) > 1 and apart else None
+
+
+def _full_of_one(flat: Sequence[Flat], arms: set[tuple[Place, ...]]) -> tuple[Place, ...] | None:
+    """Find the full recipe of a leave-one-out of one ingredient: the arm that does not rest."""
+    designs = {one.get("design") for one in flat}
+    return max(arms) if designs == {"leave_one_out"} and len(arms) == 2 else None
 
 
 _REST: Final[Place] = (0, (), "")

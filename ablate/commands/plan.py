@@ -75,6 +75,9 @@ def show_plan(
     show_table(plan, console)
     if told := _memory(stacks):
         console.print(told, highlight=False)
+    for reason in dict.fromkeys(run.plain for run in runs if run.plain):
+        told = f"note: your own network gets its images channels first in memory: {reason}"
+        console.print(told, highlight=False, markup=False)
     state = ", ".join(f"{count} {status}" for status, count in sorted(counts.items()))
     console.print(f"now: {state}", highlight=False)
     twins = [key for key, count in Counter(run.key for run in runs).items() if count > 1]

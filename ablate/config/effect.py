@@ -15,6 +15,7 @@ Config = Mapping[str, Any]
 Reason = Callable[[Config], str | None]
 
 CONVOLUTIONAL = ("cnn", "lenet5", "vgg", "resnet")
+RECURRENT = ("rnn", "lstm", "gru")
 SOLVERS = ("lbfgs", "newton")
 RATES = ("input", "conv", "dense", "output")
 _AUGMENTATIONS = (
@@ -58,14 +59,36 @@ def nothing_dropped(config: Config) -> str | None:
 
 def no_such_dropout(config: Config) -> str | None:
     """The kind of dropout."""
-    rates, model = config["dropout"], config["model"]["name"]
-    if rates.get("_target_"):
+    if config["dropout"].get("_target_"):
         return "your own dropout takes its place"
-    if rates["kind"] == "spatial" and not (
-        _is_on(rates.get("input")) or (_is_on(rates.get("conv")) and model in CONVOLUTIONAL)
-    ):
-        return nothing_dropped(config) or "dropout acts on no map of several pixels"
+    if config["dropout"]["kind"] == "spatial" and not _drops_maps(config):
+        return nothing_dropped(config) or _no_map(config)
     return nothing_dropped(config)
+
+
+def _drops_maps(config: Config) -> bool:
+    """Tell whether dropout acts on channels of several pixels, or on units at several steps."""
+    rates, model = config["dropout"], config["model"]
+    if _is_on(rates.get("input")):
+        return True
+    if model["name"] in CONVOLUTIONAL:
+        return _is_on(rates.get("conv"))
+    if model["name"] not in RECURRENT:
+        return False
+    hidden, rates = model.get("hidden"), rates.get("dense")
+    if not isinstance(hidden, list | tuple):
+        return True  # reported elsewhere, as an illegal value
+    # Of the last layer only the last step goes on.
+    return _is_on(rates[:-1] if isinstance(rates, list | tuple) else [rates] * (len(hidden) - 1))
+
+
+def _no_map(config: Config) -> str:
+    if config["model"]["name"] not in RECURRENT or not config["model"].get("hidden"):
+        return "dropout acts on no map of several pixels"
+    return (
+        "of the last recurrent layer only the last step is classified, so that units are dropped"
+        " one by one; it acts between layers (model.hidden=[64,64])"
+    )
 
 
 def nothing_to_scale(config: Config) -> str | None:

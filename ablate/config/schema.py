@@ -25,6 +25,7 @@ from ablate.config.knobs import network, run, training
 __all__ = [
     "BY_NAME",
     "KNOBS",
+    "LATER",
     "OPTIONS",
     "SLOTS",
     "UNSET",
@@ -56,6 +57,9 @@ OPTIONS: Final[dict[str, tuple[str, ...]]] = {
 
 KNOBS: Final[tuple[Knob, ...]] = (*run.DATA, *network.KNOBS, *training.KNOBS, *run.KNOBS)
 BY_NAME: Final[dict[str, Knob]] = {knob.name: knob for knob in KNOBS}
+
+# What a user's whole configuration may be too old to have; what reads one has its default.
+LATER: Final = ("max_runs",)
 
 # Where a class or function of the user's own can stand.
 SLOTS: Final = tuple(k.removesuffix("._target_") for k in BY_NAME if k.endswith("._target_"))

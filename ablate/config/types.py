@@ -11,6 +11,7 @@ from typing import Any, Final
 from ablate.errors import listed
 
 LARGEST: Final = 2**63 - 1  # of a whole number
+MANY: Final = 10**6  # of what is done over and over: more would not end
 
 # Training computes in single precision, which ends at 3.4e38 and 1.2e-38; the margin is for what
 # numbers are multiplied with. Beyond these, torch refuses a number, or takes it as 0.

@@ -19,6 +19,7 @@ from ablate.nets.build import build
 from ablate.plan import own_code
 from ablate.plan.run import key
 from ablate.train.batches import seed_of
+from ablate.train.building import settle_layout
 from ablate.train.eval_parts import eval_parts, sees_its_batch
 
 # Both get the number of a part of a split, [B, C, H, W] as it is stored.
@@ -141,6 +142,7 @@ def open_run(directory: Path, found: record.Record, device: str) -> Saved:
             f"{directory}: its weights do not fit the network that its record describes, one of the"
             f" two has changed since it was trained ({first[:_LETTERS]})"
         ) from error
+    settle_layout(config, tensors, [module])
     return Saved(directory, found, module.eval(), tensors, source.classes)
 
 

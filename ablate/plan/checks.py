@@ -61,7 +61,7 @@ def _option(config: Mapping[str, Any], group: str) -> str:
 
 def lacking(config: Mapping[str, Any]) -> list[str]:
     """Say what a configuration of the user's own leaves out."""
-    wanted = list(schema.flatten(files.top()))
+    wanted = [name for name in schema.flatten(files.top()) if name not in schema.LATER]
     for group, options in files.groups().items():
         if group not in config:
             wanted.append(group)

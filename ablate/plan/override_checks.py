@@ -66,6 +66,7 @@ def check(hydra: Hydra, request: Request, composed: Composed | None = None) -> C
     parsed = list(_parsed(hydra, _whole(request.overrides, checked), checked))
     checked.faults += _swept_twice(parsed)
     _require_few(parsed, request, checked)
+    parsed = [_forced(o) if o.key_or_group in schema.LATER else o for o in parsed]
     checked.slots = {slot for o in parsed if (slot := slot_of(o))}
     for slot in sorted(checked.slots):
         parsed = _with_own(parsed, slot, checked)
@@ -206,7 +207,7 @@ def _with_own(parsed: list[Override], slot: str, checked: Checked) -> list[Overr
     """Let a class of the user's own take any argument; choose ``custom`` where a group has it."""
     parser = OverridesParser.create()
     added = [
-        replace(o, type=OverrideType.FORCE_ADD, input_line=f"++{str(o.input_line).lstrip('+')}")
+        _forced(o)
         if schema.belongs(o.key_or_group, slot) or o.key_or_group == "model.activation._target_"
         else o
         for o in parsed
@@ -221,6 +222,12 @@ def _with_own(parsed: list[Override], slot: str, checked: Checked) -> list[Overr
         added = [o for o in added if o not in choices]
         choices = []
     return added if choices else [parser.parse_override(f"{slot}=custom"), *added]
+
+
+def _forced(override: Override) -> Override:
+    """Let an override set what the configuration may not have."""
+    text = f"++{str(override.input_line).lstrip('+')}"
+    return replace(override, type=OverrideType.FORCE_ADD, input_line=text)
 
 
 def _group_is_sound(hydra: Hydra, override: Override, request: Request, checked: Checked) -> bool:

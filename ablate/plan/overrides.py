@@ -88,6 +88,8 @@ def misplaced(base: DictConfig, override: Override, argument: bool) -> str | Non
     group = name.partition(".")[0]
     if argument or (name == "model.activation._target_" and _exists(base, "model.activation")):
         return None
+    if name in schema.LATER:
+        return None
     if name not in schema.BY_NAME:
         return _not_a_knob(name)
     choice = OmegaConf.select(base, f"{group}.name")

@@ -44,7 +44,20 @@ def digests(config: Mapping[str, Any]) -> dict[str, str]:
     return {slot: digest for slot, digest in found.items() if digest is not None}
 
 
-def try_out(config: Mapping[str, Any], shape: tuple[int, int, int], classes: int) -> str | None:
+@dataclass(frozen=True)
+class Trial:
+    """What a trial of the user's own network has shown.
+
+    Attributes:
+        alone: Why it cannot be batched under vmap, or None.
+        plain: Why it gets its images channels first in memory, or None.
+    """
+
+    alone: str | None = None
+    plain: str | None = None
+
+
+def try_out(config: Mapping[str, Any], shape: tuple[int, int, int], classes: int) -> Trial:
     """Try everything of the user's own once on a few images.
 
     Args:
@@ -52,16 +65,13 @@ def try_out(config: Mapping[str, Any], shape: tuple[int, int, int], classes: int
         shape: Channels, height and width of an image.
         classes: Number of classes K.
 
-    Returns:
-        Why the network cannot be batched under vmap, or None.
-
     Raises:
         AblateError: Something does not build, does not fit, does nothing, or does not work on the
             device.
     """
     slots = tuple(schema.targets(config))
     if not set(slots) - {"data"}:
-        return None
+        return Trial()
     wanted = json.dumps({name: config[name] for name in _NEEDED}, sort_keys=True)
     device = environment.resolved_device(config["device"])
     return _tried(wanted, slots, shape, classes, device)
@@ -70,7 +80,7 @@ def try_out(config: Mapping[str, Any], shape: tuple[int, int, int], classes: int
 @cache
 def _tried(
     wanted: str, slots: tuple[str, ...], shape: tuple[int, int, int], classes: int, device: str
-) -> str | None:
+) -> Trial:
     from ablate.nets.build import build
     from ablate.rng import seeded
     from ablate.train.deterministic import deterministic
@@ -78,8 +88,9 @@ def _tried(
     config = json.loads(wanted) | {"seed": 0, "seeds": {"init": None}}
     with seeded(0):
         network = build(config, shape, classes).to(_dtype(config))
-    alone = None
-    if set(slots) & set(_IN_THE_NETWORK):
+    alone = plain = None
+    in_the_network = bool(set(slots) & set(_IN_THE_NETWORK))
+    if in_the_network:
         alone = _try_network(config, network, _zeros(config, shape), classes)
     if "regularize" in slots:
         _try_penalty(config, network)
@@ -91,7 +102,9 @@ def _tried(
     if config["deterministic"]:
         with deterministic(True):
             parts.try_on(device, _DETERMINISTIC)
-    return alone
+    if in_the_network:
+        plain = _needs_plain_images(config, network, _zeros(config, shape).to(device))
+    return Trial(alone, plain)
 
 
 @dataclass(frozen=True)
@@ -140,6 +153,7 @@ def _try_network(
 
     from ablate.nets.own import classes_hint
     from ablate.train.batchable import unbatchable
+    from ablate.train.layout import SafeGradients
 
     tried, named = _logits(config, network, x_BCHW), _named(config, *_IN_THE_NETWORK)
     for mode, logits in zip(("training", "evaluation"), tried, strict=True):
@@ -153,7 +167,20 @@ def _try_network(
     if not any(p.requires_grad for p in network.parameters()):
         raise AblateError(f"{named} has no parameter to train")
     _gradients(config, network, x_BCHW)
-    return unbatchable(network, x_BCHW)
+    with SafeGradients():  # what is wrong is told by its own trial
+        return unbatchable(network, x_BCHW)
+
+
+def _needs_plain_images(
+    config: Mapping[str, Any], network: nn.Module, x_BCHW: Tensor
+) -> str | None:
+    from ablate.train.layout import needs_plain_images
+
+    try:
+        return needs_plain_images(network, x_BCHW)
+    except AblateError as error:
+        named = _named(config, *_IN_THE_NETWORK)
+        raise AblateError(*(f"{named}: {fault}" for fault in error.faults)) from error
 
 
 def _logits(config: Mapping[str, Any], network: nn.Module, x_BCHW: Tensor) -> list[Any]:
@@ -188,17 +215,19 @@ def _gradients(config: Mapping[str, Any], network: nn.Module, x_BCHW: Tensor) ->
 
     from ablate.rng import seeded
     from ablate.train.fused import precision
+    from ablate.train.layout import SafeGradients
 
     autocast = torch.bfloat16 if config["precision"] == "bf16" else None
     try:
-        with seeded(0), precision(x_BCHW.device, autocast):
-            logits_BK = network.train()(x_BCHW)
-        named = {name: p for name, p in network.named_parameters() if p.requires_grad}
-        leaves, total = list(named.values()), logits_BK.sum()
-        found: Sequence[Tensor | None] = torch.autograd.grad(
-            total, leaves, retain_graph=True, allow_unused=True
-        )
-        total.backward()
+        with SafeGradients():
+            with seeded(0), precision(x_BCHW.device, autocast):
+                logits_BK = network.train()(x_BCHW)
+            named = {name: p for name, p in network.named_parameters() if p.requires_grad}
+            leaves, total = list(named.values()), logits_BK.sum()
+            found: Sequence[Tensor | None] = torch.autograd.grad(
+                total, leaves, retain_graph=True, allow_unused=True
+            )
+            total.backward()
     # The user's code may raise anything.
     except Exception as error:
         raise AblateError(

@@ -7,8 +7,9 @@ Nothing is trained here, and torch is loaded only if there is something left to 
 
 from __future__ import annotations
 
+import re
 import sys
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence, Set
 from dataclasses import dataclass, field, replace
 from functools import partial
 from itertools import product
@@ -34,6 +35,7 @@ from ablate.plan.stacks import RunStack
 from ablate.record import Standing
 
 _MANY = 2000  # runs that take seconds to plan
+_NAME = r"[\w./]*\w"  # of a knob or group, among words
 
 
 @dataclass(frozen=True)
@@ -113,7 +115,7 @@ def plan(request: Request, *, whole: bool = False) -> Plan:
     with hydra_session(request) as hydra:
         sound, wanted, count = _wanted(hydra, request)
         composer = Composer(partial(compose, hydra, request))
-        cells = _resolved(_followed(wanted, count), composer, named=not request.is_single)
+        cells = _resolved(_followed(wanted, count), composer, request)
     return planned(request, cells, sound=sound, whole=whole)
 
 
@@ -163,8 +165,8 @@ class _Wanted:
     alike: bool
 
 
-def _resolved(wanted: Iterator[_Wanted], composer: Composer, named: bool) -> list[Planned]:
-    """Resolve all cells; report each fault once and, if `named`, the cells that have it."""
+def _resolved(wanted: Iterator[_Wanted], composer: Composer, request: Request) -> list[Planned]:
+    """Resolve all cells; report each fault once and, of several cells, those that have it."""
     found: list[Planned] = []
     places: dict[str, list[Cell]] = {}
     lines = set[str]()
@@ -181,14 +183,20 @@ def _resolved(wanted: Iterator[_Wanted], composer: Composer, named: bool) -> lis
         except AblateError as error:
             for fault in error.faults:
                 cells = places.setdefault(fault, [])
-                if named and not (one.alike and fault in one.faults):
+                if not request.is_single and not (one.alike and fault in one.faults):
                     cells.append(one.cell)
         else:
             run = replace(run, study=one.cell.study, arm=one.cell.arm)
             hydra = composer.hydra_part(one.cell.overrides)
             found.append(Planned(run, one.cell.overrides, contents, hydra, len(found)))
     if places:
-        raise AblateError(*(f"{fault}{_where(some, len(lines))}" for fault, some in places.items()))
+        typed = {name_of(o) for o in request.overrides} if request.cells is not None else set()
+        raise AblateError(
+            *(
+                f"{fault}{_where(some, len(lines), typed & {*re.findall(_NAME, fault)})}"
+                for fault, some in places.items()
+            )
+        )
     return found
 
 
@@ -203,17 +211,21 @@ def _followed(wanted: Iterator[_Wanted], count: int) -> Iterator[_Wanted]:
     return iter(tqdm(wanted, "planning", count, leave=False, disable=None, unit=" runs"))
 
 
-def _where(cells: Sequence[Cell], lines: int, most: int = 3) -> str:
+def _where(cells: Sequence[Cell], lines: int, typed: Set[str], most: int = 3) -> str:
     """Say which cells have a fault: by their line in a file, or by their overrides.
 
     Args:
         cells: They.
         lines: How many lines all cells of the request have in the file.
+        typed: What of the fault's words the command line sets for all cells.
         most: How many are named.
     """
     if not cells:
         return ""
-    if 1 < lines == len({cell.place for cell in cells}):  # no line of an arm is to blame
+    every = 1 < lines == len({cell.place for cell in cells})
+    if every and typed:
+        return ""
+    if every:  # no line of an arm is to blame
         return f" (in every arm of {cells[0].place.rpartition(', line ')[0]})"
     distinct = list(dict.fromkeys(cell.place or " ".join(cell.overrides) for cell in cells))
     more = f" and {len(distinct) - most} more" if len(distinct) > most else ""

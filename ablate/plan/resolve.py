@@ -56,10 +56,12 @@ def resolve(contents: Contents, explicit: Set[str], earlier: Sequence[str] = ())
     sizes = data_checks.sizes(config, facts)
     if found := memory.too_large(config, images_of(config, shape, classes, sizes)):
         raise AblateError(*found)
-    alone = own_code.try_out(config, shape, classes)
+    trial = own_code.try_out(config, shape, classes)
     data_checks.check_newton(config, shape, classes)
     identity = key(config, facts.digest, own_code.digests(config))
-    return Run(config, facts.digest, identity, shape, classes, sizes, alone)
+    return Run(
+        config, facts.digest, identity, shape, classes, sizes, trial.alone, plain=trial.plain
+    )
 
 
 def _facts(

@@ -29,6 +29,7 @@ class Run:
         alone: Why the network cannot be batched under vmap, or None.
         study: The study that it belongs to, or None.
         arm: Its arm there, or None.
+        plain: Why the network gets its images channels first in memory, or None.
     """
 
     config: Mapping[str, Any]
@@ -40,6 +41,7 @@ class Run:
     alone: str | None = None
     study: str | None = None
     arm: str | None = None
+    plain: str | None = None
 
     @property
     def images(self) -> Images:

@@ -79,10 +79,13 @@ def compose(hydra: Hydra, request: Request, overrides: Sequence[str]) -> DictCon
             with_log_configuration=False,
         )
     except (HydraException, OmegaConfBaseException, YAMLError, UnicodeError) as error:
-        raise AblateError(f"the configuration does not compose: {first_lines(error)}") from error
+        why = first_lines(error)
+        if error.__cause__ is not None and "\n" not in str(error):  # told in its cause alone
+            why += f"; {first_lines(error.__cause__, 1)}"
+        raise AblateError(f"the configuration does not compose: {why}") from error
 
 
-def first_lines(error: Exception, count: int = 3) -> str:
+def first_lines(error: BaseException, count: int = 3) -> str:
     """Return the first lines of Hydra's message, without its list of search paths."""
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
     lines = list(takewhile(lambda line: line != "Config search path:", lines))

@@ -187,14 +187,23 @@ def _require_free(study: Study, overrides: Sequence[str]) -> None:
         [name for arm in study.arms for name in study.grid_of(arm)] if study.tuning else []
     )
     reasons = dict.fromkeys(tuned_knobs, "the study tunes it")
-    reasons["seed"] = "the study's arms have seeds of their own"
+    reasons |= dict.fromkeys(("seed", "seeds"), "the study's arms have seeds of their own")
     faults = [
-        f"{override}: {reasons[name_of(override)]} ({study.file})"
+        f"{override}: {reasons[name_of(override)]} ({study.file}{_how_to_reseed(override)})"
         for override in overrides
         if name_of(override) in reasons
     ]
     if faults:
         raise AblateError(*faults)
+
+
+def _how_to_reseed(override: str) -> str:
+    if name_of(override) not in ("seed", "seeds"):
+        return ""
+    return (
+        "; scale=full may have more): for others copy the file, change seeds: there, and name the"
+        " copy (+study=path/to/copy.yaml"
+    )
 
 
 def _require_few(study: Study, request: Request) -> None:

@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
+from torch import Tensor, nn
 
 from ablate import environment, rng
 from ablate.config import schema
@@ -16,6 +17,7 @@ from ablate.nets.build import build
 from ablate.nets.init import initialize
 from ablate.train.batchable import unbatchable
 from ablate.train.batches import seed_of
+from ablate.train.layout import give_plain_images, needs_plain_images
 from ablate.train.stack import Stack
 from ablate.train.whitening import fit
 
@@ -36,23 +38,23 @@ def build_stack(
         The stack, and why its network cannot be fused, or None if it can.
 
     Raises:
-        AblateError: A network cannot be built, or has nothing to train.
+        AblateError: A network cannot be built, has nothing to train, or brings its images into an
+            order with which its gradient would be wrong.
     """
     device = data.train.images.device
     environment.settle_arithmetic()
     modules = []
     for config in configs:
-        with rng.seeded(0):  # torch initializes its layers; `initialize` draws them anew
-            module = build(config, data.shape, data.classes)
+        module = _built(config, data)
         initialize(module, config["init"], seed_of(config, "init"))
         modules.append(module.to(device, data.dtype))
     fit(modules, data)
     if not any(p.requires_grad for p in modules[0].parameters()):
         raise AblateError("the model has no parameter to train")
     first, alone = configs[0], None
+    settle_layout(first, data, modules)
     if schema.has_own_layers(first):
-        images, _ = data.batch(torch.arange(min(2, len(data.train)), device=device))
-        alone = unbatchable(modules[0], images)
+        alone = unbatchable(modules[0], _two_images(data))
     stack = Stack(
         modules,
         [seed_of(c, "dropout") for c in configs],
@@ -62,6 +64,37 @@ def build_stack(
         program=_program(first, data) if first["stack"]["compile"] else None,
     )
     return stack, alone
+
+
+def settle_layout(config: Config, data: Tensors, modules: Sequence[nn.Module]) -> None:
+    """Give networks their images in plain order, where parts of the user's need it.
+
+    Args:
+        config: The configuration of one of them.
+        data: Their data set.
+        modules: The networks, on its device.
+
+    Raises:
+        AblateError: They bring images into an order with which a gradient would be wrong.
+    """
+    if not has_own_parts(config):
+        return
+    # Tried on another network: what one counts in its attributes would be a pass ahead.
+    other = _built(config, data).to(data.train.images.device, data.dtype)
+    if needs_plain_images(other, _two_images(data)):
+        for module in modules:
+            give_plain_images(module)
+
+
+def _two_images(data: Tensors) -> Tensor:
+    device = data.train.images.device
+    images, _ = data.batch(torch.arange(min(2, len(data.train)), device=device))
+    return images
+
+
+def _built(config: Config, data: Tensors) -> nn.Module:
+    with rng.seeded(0):  # torch initializes its layers; `initialize` draws them anew
+        return build(config, data.shape, data.classes)
 
 
 def _program(config: Config, data: Tensors) -> str:

@@ -10,7 +10,7 @@ from ablate.config import files
 from ablate.config.knob import Knob
 from ablate.config.knobs.training import AUGMENT
 from ablate.config.settings import Setting, Settings
-from ablate.config.types import Choice, Flag, Real, Whole
+from ablate.config.types import MANY, Choice, Flag, Real, Whole
 
 Values = Mapping[str, Any]  # name -> value, for all settings of a command
 
@@ -59,8 +59,10 @@ EVALUATE: Final = Settings(
     "evaluate",
     (
         Setting(Knob("split", Choice(("test", "val")), "split to evaluate"), "test"),
-        Setting(_count("views", Whole(2), "views of each image to average"), 4),
-        Setting(_count("samples", Whole(2), "sub-networks that Monte-Carlo dropout averages"), 10),
+        Setting(_count("views", Whole(2, MANY), "views of each image to average"), 4),
+        Setting(
+            _count("samples", Whole(2, MANY), "sub-networks that Monte-Carlo dropout averages"), 10
+        ),
         Setting(
             Knob(
                 "delete",
@@ -74,7 +76,7 @@ EVALUATE: Final = Settings(
         Setting(
             Knob(
                 "draws",
-                Whole(1),
+                Whole(1, MANY),
                 "how many times the units to delete are chosen",
                 idle=_nothing_deleted,
             ),
@@ -141,8 +143,10 @@ LR_FIND: Final = Settings(
         ),
         Setting(Knob("low", _RATE, "lowest rate"), 1e-6),
         Setting(Knob("high", _RATE, "highest rate"), 10.0),
-        Setting(Knob("steps", Whole(2), "steps of the sweep, or of each run of the grid"), 100),
-        Setting(Knob("points", Whole(2), "rates of the grid", idle=_not_a_grid), 25),
+        Setting(
+            Knob("steps", Whole(2, MANY), "steps of the sweep, or of each run of the grid"), 100
+        ),
+        Setting(Knob("points", Whole(2, MANY), "rates of the grid", idle=_not_a_grid), 25),
         Setting(
             Knob(
                 "smoothing",

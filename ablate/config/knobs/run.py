@@ -7,7 +7,7 @@ from typing import Final
 from ablate.config import effect, files
 from ablate.config.knob import Knob
 from ablate.config.knobs.network import TARGET
-from ablate.config.types import Choice, Flag, Text, Whole
+from ablate.config.types import MANY, Choice, Flag, Text, Whole
 
 # Their files name the data sets: `ablate.data.registry`, which reads them, lies above this package.
 DATASETS = files.groups()["data"]
@@ -221,10 +221,10 @@ EXECUTION: Final = (
         "where SLURM runs a stack",
         null="the cluster's default",
     ),
-    _slurm("minutes", Whole(1, 10**6), "time limit of a stack", unit="minutes"),
-    _slurm("cpus", Whole(1), "cores a stack", unit="cores"),
-    _slurm("gpus", Whole(0), "GPUs a stack", unit="GPUs"),
-    _slurm("memory", Whole(1), "memory a stack", unit="GB"),
+    _slurm("minutes", Whole(1, MANY), "time limit of a stack", unit="minutes"),
+    _slurm("cpus", Whole(1, MANY), "cores a stack", unit="cores"),
+    _slurm("gpus", Whole(0, MANY), "GPUs a stack", unit="GPUs"),
+    _slurm("memory", Whole(1, MANY), "memory a stack", unit="GB"),
     _slurm(
         "cluster",
         Choice(("slurm", "local")),

@@ -7,7 +7,7 @@ from typing import Final
 from ablate.config import effect, effect_in_course
 from ablate.config.knob import Knob
 from ablate.config.knobs.network import TARGET
-from ablate.config.types import Choice, ListOf, Real, Whole
+from ablate.config.types import MANY, Choice, ListOf, Real, Whole
 
 OPTIMIZERS = (
     *("sgd", "momentum", "nesterov", "adagrad", "adadelta", "rmsprop", "adam", "adamw"),
@@ -98,7 +98,7 @@ OPTIMIZER: Final = (
         "steps from which the curvature is estimated",
         unit="iterations",
     ),
-    Knob("optimizer.max_iter", Whole(1), "iterations a step", unit="iterations"),
+    Knob("optimizer.max_iter", Whole(1, MANY), "iterations a step", unit="iterations"),
     Knob(
         "optimizer.line_search",
         Choice(("strong_wolfe", "none")),
@@ -192,7 +192,7 @@ SCHEDULE: Final = (
     ),
     _rate_knob(
         "cycles",
-        Whole(1, 10**6),  # a table holds them
+        Whole(1, MANY),  # a table holds them
         "cycles in all",
         unit="cycles",
     ),
@@ -455,7 +455,7 @@ AUGMENT: Final = (
     ),
     Knob(
         "augment.test_views",
-        Whole(1),
+        Whole(1, MANY),
         "views of an image over which probabilities are averaged in evaluation: itself, and others"
         " by the same transformations",
         unit="views",
