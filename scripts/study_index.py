@@ -7,12 +7,11 @@ from collections.abc import Iterator, Sequence
 from datetime import datetime
 
 from ablate import record
-from ablate.analyze.verdicts import VERDICTS
 from ablate.report.compare import Comparison
 from ablate.report.escape import markdown
 from ablate.report.formatting import interval, p_value, written
 from ablate.report.result import Line
-from ablate.report.wording import compared_with, statistic_of, unit_of_change, what
+from ablate.report.wording import compared_with, counted, statistic_of, unit_of_change, what
 from ablate.study import study
 from study_runs import Found
 
@@ -27,13 +26,14 @@ def index(reported: Sequence[tuple[Found, Comparison]], cores: int) -> str:
     parts = [
         "<!-- Written by scripts/publish_studies.py. -->",
         "# What the studies found",
-        f"**{len(reported)} studies, {len(every)} claims: {counted(every)}.**",
+        f"**{len(reported)} studies, {len(every)} claims: {counted(every, [NOT_JUDGED])}.**",
         "A verdict is on what was claimed beforehand, not on whether a method is good. It says"
         " where the interval in [ ] lies, which is wide enough that all claims of a study hold"
         " together in 95 % of studies: *supported* on the claimed side, beyond the smallest"
         " difference that matters, δ (within ±δ where equivalence is claimed); *supported, size"
-        " open* on that side of 0; *too small to matter* within ±δ; *refuted* the same on the other"
-        " side; *open* is anything else, and no proof of no effect. The reports tell the rest.",
+        " open* on that side of 0; *too small to matter* within ±δ; *refuted* and *refuted, size"
+        " open* the same on the other side; *open* is anything else, and no proof of no effect. The"
+        " reports tell the rest.",
         *_how([found for found, _ in reported], cores),
         _overview(reported),
     ]
@@ -71,7 +71,7 @@ def _overview(reported: Sequence[tuple[Found, Comparison]]) -> str:
         [
             f"[{markdown(found.asked.name)}](#{found.asked.name})",
             markdown(found.asked.question),
-            counted(verdicts(found, comparison)),
+            counted(verdicts(found, comparison), [NOT_JUDGED]),
             str(len(found.records)),
             _minutes(found),
         ]
@@ -126,12 +126,6 @@ def _judged(line: Line) -> list[str]:
 def verdicts(found: Found, comparison: Comparison) -> list[str]:
     """List the verdicts of a study, a claim each, in the order of its file."""
     return [row[1] for row in _rows(found, comparison)]
-
-
-def counted(judged: Sequence[str]) -> str:
-    """Count verdicts in words: ``2 supported, 1 refuted``."""
-    counts = Counter(judged)
-    return ", ".join(f"{counts[name]} {name}" for name in (*VERDICTS, NOT_JUDGED) if counts[name])
 
 
 def _minutes(found: Found) -> str:

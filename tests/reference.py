@@ -515,13 +515,34 @@ def improvement(x, y):
     return sum((a < b) + 0.5 * (a == b) for a in x for b in y) / (len(x) * len(y))
 
 
-def holm(p):
-    """Step down: the smallest p times m, the next times m - 1, never falling."""
-    corrected, highest = [0.0] * len(p), 0.0
-    for rank, index in enumerate(sorted(range(len(p)), key=lambda i: p[i])):
-        highest = max(highest, min(1.0, (len(p) - rank) * p[index]))
-        corrected[index] = highest
-    return corrected
+def binomial_tail(count, total, share):
+    """Add up the probabilities of at least so many hits, a term each."""
+    terms = range(count, total + 1)
+    return sum(math.comb(total, k) * share**k * (1 - share) ** (total - k) for k in terms)
+
+
+def sign_test(x, y):
+    """Go through every way in which the pairs that differ could have fallen out."""
+    signs = [1 if a > b else -1 for a, b in zip(x, y, strict=True) if a != b]
+    ways = itertools.product([1, -1], repeat=len(signs))
+    return sum(abs(sum(way)) >= abs(sum(signs)) for way in ways) / 2 ** len(signs)
+
+
+def rank_sum(x, y):
+    """Go through every choice of runs that could have been the arm's, ties by their mean rank."""
+    values, few = [*x, *y], len(x)
+    ranks = [
+        sum(other < value for other in values) + (values.count(value) + 1) / 2 for value in values
+    ]
+    expected = few * (len(values) + 1) / 2
+    seen = abs(sum(ranks[:few]) - expected)
+    sums = [sum(chosen) for chosen in itertools.combinations(ranks, few)]
+    return sum(abs(total - expected) >= seen for total in sums) / len(sums)
+
+
+def half_of_two(parts, quantiles):
+    """Work out half of an interval whose squared error is a sum: √(Σ t² · component)."""
+    return math.sqrt(sum(t**2 * part for part, t in zip(parts, quantiles, strict=True)))
 
 
 def balanced_squares(cells):

@@ -8,7 +8,7 @@ from typing import Any
 
 import pandas as pd
 
-from ablate.analyze.contrasts import to_baseline
+from ablate.analyze.contrasts import CLAIMS, to_baseline
 from ablate.analyze.run_measures import metrics_of
 from ablate.metrics import metric_of
 from ablate.report.compare import COST, Comparison, records
@@ -117,9 +117,11 @@ def _delta_head(metric: str) -> str:
 def _delta(line: Line, space: str) -> TableCell:
     if line.what is None:
         return TableCell("baseline", 0.0)
+    if line.untrained:
+        return TableCell("by order only", line.delta)
     unit = unit_of_change(line)
     bounds = interval(line.delta_low, line.delta_high, unit, signed=True)
-    alone = "(one pair)" if line.pairs == 1 else "(side only)" if line.untrained else ""
+    alone = "(one pair)" if line.pairs == 1 else ""
     text = f"{written(line.delta, unit, signed=True)}{space}{bounds or alone}".strip()
     return TableCell(text, line.delta)
 
@@ -175,12 +177,14 @@ def claims(comparison: Comparison, brief: bool = False) -> Table:
         quiet |= {"against"}
     made = {head: make for head, make in columns.items() if head not in quiet}
     rows = tuple(tuple(make(*one) for make in made.values()) for one in claimed)
-    data = comparison.contrasts[comparison.contrasts["family"] == "claims"]
+    data = comparison.contrasts[comparison.contrasts["family"] == CLAIMS]
     return Table("claims", "Claims", tuple(made), rows, data)
 
 
 def _with_unit(line: Line) -> TableCell:
     cell, unit = _delta(line, "\n"), unit_of_change(line)
+    if line.untrained:
+        return cell
     value, *bounds = cell.text.split("\n")
     name = unit.difference if unit.signed else "ratio"
     return TableCell("\n".join([f"{value} {name}".strip(), *bounds]), cell.number)

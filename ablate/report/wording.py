@@ -81,29 +81,34 @@ def _of_claims(comparison: Comparison) -> str:
     base = comparison.baseline
     to_baseline = all(what(line).against == base != what(line).arm for _, line in claimed)
     some = [
-        f"{claim.arm}, claimed {_stated(claim, line, to_baseline)}, {_is(line)} ({_found(line)})"
+        f"“{claim.arm} {_stated(claim, line, to_baseline)}”: {judged(line)} ({_found(line)})"
         for claim, line in claimed[:_MOST]
     ]
     left = len(claimed) - _MOST
     more = [f"{left} more {'is' if left == 1 else 'are'} in the table"] if left > 0 else []
     against = f" against {base}" if to_baseline else ""
     if len(claimed) == 1:
-        return f"The one claim{against}: {some[0]}."
-    counts = Counter(str(line.verdict) for _, line in claimed)
-    told = "; ".join(f"{counts[name]} {name}" for name in verdicts.VERDICTS if counts[name])
-    return f"Of {len(claimed)} claims{against}, {told}. {'; '.join([*some, *more])}."
+        return f"The one claim{against}, {some[0]}."
+    told = counted([str(line.verdict) for _, line in claimed])
+    return f"{len(claimed)} claims{against}: {told}. {'; '.join([*some, *more])}."
 
 
-def _is(line: Line) -> str:
-    """Join a verdict to a sentence: ``is supported``, ``differs too little to matter``."""
-    return f"is {judged(line)}"
+def counted(judged: Sequence[str], others: Sequence[str] = ()) -> str:
+    """Count verdicts in words: ``2 supported; 1 refuted, size open``.
+
+    Args:
+        judged: Verdicts.
+        others: Words that stand among them and are no verdicts.
+    """
+    counts = Counter(judged)
+    return "; ".join(f"{counts[w]} {w}" for w in (*verdicts.VERDICTS, *others) if counts[w])
 
 
 _STATED = {
-    "lower": ("to be lower", "than"),
-    "higher": ("to be higher", "than"),
-    "differs": ("to differ", "from"),
-    "equivalent": ("to be equivalent", "to"),
+    "lower": ("is lower", "than"),
+    "higher": ("is higher", "than"),
+    "differs": ("differs", "from"),
+    "equivalent": ("is equivalent", "to"),
 }
 
 
@@ -147,7 +152,8 @@ def unit_of_change(line: Line) -> Unit:
 
 def _found(line: Line) -> str:
     if line.untrained:
-        return f"{line.untrained} runs did not train, p = {p_value(line.p)} by order alone"
+        runs = "1 run" if line.untrained == 1 else f"{line.untrained} runs"
+        return f"{runs} did not train; by order alone, p = {p_value(line.p)}"
     if line.identical:
         return f"identical losses in {line.pairs} seeds"
     unit = unit_of_change(line)
@@ -246,31 +252,53 @@ def _of_differences(comparison: Comparison) -> list[str]:
     if not all(line.paired for line in others):
         pairing.append("over all runs of each, where arms have seeds of their own")
     levels = {(line.family, line.alpha) for line in (*others, *claims)}
-    told = " and ".join(_level(name, size, alpha) for (name, size), alpha in sorted(levels))
+    told = "; ".join(_level(name, size, alpha) for (name, size), alpha in sorted(levels))
     found = [
         f"Δ is the mean of an arm less that of the baseline, {comparison.baseline}, taken"
-        f" {'; '.join(pairing)}. The column pairs counts what it was worked out from. The interval"
-        f" in [ ] decides what is said of it: {told}."
+        f" {'; '.join(pairing)}. The column pairs counts what it was worked out from. Where the"
+        f" interval in [ ] lies decides what is said of an arm. It is {told}."
     ]
+    if any(line.untrained for line in (*others, *claims)):
+        found.append(_ORDER)
     if any(what(line).statistic == "spread" for line in claims):
         found.append(_SPREAD)
     return found
 
 
 def _level(family: str, size: int, alpha: float) -> str:
-    """Say at which level the intervals of a family are, and why: ``at 98.3 % for the 3 claims``."""
-    level = f"{100 * (1 - alpha):.4g} %"
+    """Say at which level the intervals of a family are, and why."""
+    kind = "claim" if family == CLAIMS else "difference that nobody claimed"
+    level = f"a {100 * (1 - alpha):.4g} % interval"
     if size == 1:
-        return f"it is at {level} for the one {'claim' if family == CLAIMS else 'arm described'}"
-    whom = f"the {size} claims" if family == CLAIMS else f"the {size} differences described"
-    return f"it is at {level} for {whom}, so that all of them hold together in 95 % of studies"
+        return f"{level} for the one {kind}"
+    whom = f"the {size} {kind.replace(' ', 's ', 1) if ' ' in kind else f'{kind}s'}"
+    return f"{level} for {whom}, so that all of them hold together in 95 % of studies"
 
 
+_ORDER = (
+    "By order only: where some run of either arm diverged or stayed at chance there is no Δ, since"
+    " such a run has no number. Whether an arm is better is then told by an exact sign test over"
+    " pairs of seeds (an exact rank-sum test where arms have seeds of their own), in which such a"
+    " run loses to any that trained; by how much is not told."
+)
 _SPREAD = (
     "Of a claim about spread, Δ is the ratio of the arms' standard deviations over seeds, and so is"
     " the smallest effect; the interval is Pitman and Morgan's over shared seeds, else that of the"
     " F test. Both take values to be normal: one run far from the others makes them too sure."
 )
+
+
+_MEANING = {
+    verdicts.SUPPORTED: "the whole interval lies on the claimed side, beyond the smallest"
+    " difference that matters, δ (beyond 0 where the claim has no δ; within ±δ where equivalence"
+    " is claimed)",
+    verdicts.SUPPORTED_OPEN: "it lies on the claimed side of 0, and may reach to less than δ",
+    verdicts.TOO_SMALL: "it lies within ±δ",
+    verdicts.REFUTED: "it lies on the other side, beyond δ (beyond 0 where the claim has no δ; on"
+    " either side where equivalence is claimed)",
+    verdicts.REFUTED_OPEN: "it lies on the other side of 0, and may reach to less than δ",
+    verdicts.OPEN: "anything else, which is no proof of no effect",
+}
 
 
 def _of_verdicts(comparison: Comparison) -> list[str]:
@@ -279,23 +307,20 @@ def _of_verdicts(comparison: Comparison) -> list[str]:
         return []
     found = []
     if claims := [line for _, line in comparison.claimed]:
-        words = [
-            "supported: the whole interval lies on the claimed side, beyond the smallest difference"
-            " that matters (δ), or within ±δ where equivalence is claimed",
-            "supported, size open: it lies on the claimed side of 0, and how far is open",
-            "too small to matter: it lies within ±δ",
-            "refuted; refuted, size open: the same on the other side",
-            "open: anything else, which is no proof of no effect",
-        ]
-        shown = {word for line in claims for word in str(line.verdict).split(", ")[:1]}
-        kept = [word for word in words if word.split(":")[0].split(";")[0].split(",")[0] in shown]
-        found.append(f"Verdicts, by where the interval of a claim lies. {'; '.join(kept)}.")
+        shown = {str(line.verdict) for line in claims}
+        kept = [f"{word}: {_MEANING[word]}" for word in verdicts.VERDICTS if word in shown]
+        found.append(f"A verdict says where the interval of a claim lies. {'; '.join(kept)}.")
+        if any("(though" in judged(line) for line in claims):
+            found.append(
+                "“Though” adds what is known all the same: such a difference exists, on the side"
+                " that is named, and is smaller than matters."
+            )
     if any(not is_claimed(line) for line in lines):
         found.append(
             "What nobody claimed beforehand is described, not judged: better or worse (lower,"
             " higher) where the interval leaves out 0, with “by more than δ” or “by less than δ”"
-            " where that is known too; within ±δ where it is; not told apart otherwise. It is a"
-            " finding to be tried again."
+            " where that is known too; within ±δ where only that is known; not told apart otherwise,"
+            " which is no proof of no effect. It is a finding to be tried again."
         )
     return found
 

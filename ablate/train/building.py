@@ -77,7 +77,7 @@ def settle_layout(config: Config, data: Tensors, modules: Sequence[nn.Module]) -
     Raises:
         AblateError: They bring images into an order with which a gradient would be wrong.
     """
-    if not has_own_parts(config):
+    if not schema.has_own_layers(config):
         return
     # Tried on another network: what one counts in its attributes would be a pass ahead.
     other = _built(config, data).to(data.train.images.device, data.dtype)
