@@ -5,12 +5,15 @@ from __future__ import annotations
 import math
 
 import numpy as np
+import pandas as pd
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import stats
 
+from ablate.analyze.looks import look_at, planned_only
 from ablate.analyze.spending import level_at, levels_of, spent
+from ablate.study.story import Story
 from simulations import looks
 from tests.reference import passed
 
@@ -91,3 +94,64 @@ def test_looks_rarely_err_where_there_is_nothing():
     assert found["spent"] <= 0.055
     assert found["nominal"] > 0.12
     assert found["spent"] > 0.05 - 3 * math.sqrt(0.05 * 0.95 / studies)
+
+
+# -- of a claim ------------------------------------------------------------------------------------
+
+
+def frame(**arms):
+    rows = [(f"{arm}{seed}", arm, seed) for arm, seeds in arms.items() for seed in seeds]
+    return pd.DataFrame(rows, columns=["key", "arm", "seed"])
+
+
+def keys(**arms):
+    return frozenset(frame(**arms)["key"])
+
+
+RUNS = frame(a=range(6), b=range(6))
+PLANNED = {"a": (0, 1, 2, 3), "b": (0, 1, 2, 3)}
+
+
+@pytest.mark.parametrize(
+    ("looks", "level", "word"),
+    [
+        ([keys(a=range(4), b=range(4))], level_at([], 1.0, 0.05), "final"),
+        ([keys(a=range(2), b=range(2))], level_at([], 0.5, 0.05), "interim"),
+        ([keys(a=range(4), b=range(2))], level_at([], 0.5, 0.05), "interim"),
+        ([keys(a=[0, 1], b=[0, 1]), keys(a=range(4), b=range(4))], level_at([0.5], 1, 0.05),
+         "final"),
+        ([keys(a=range(4), b=range(4)), keys(a=range(6), b=range(6))], 0.05, "extended"),
+    ],
+    ids=["the end alone", "halfway", "one arm ahead", "the end after a look", "more seeds"],
+)  # fmt: skip
+def test_a_claim_is_looked_at_by_the_seeds_that_both_arms_have(looks, level, word):
+    story = Story(looks=tuple(looks), shown=looks[-1], planned=PLANNED)
+    found = look_at(story, RUNS, "a", "b", 0.05)
+    assert (found.level, found.word) == (pytest.approx(level), word)
+
+
+def test_arms_without_shared_seeds_are_timed_by_the_variance_of_a_difference():
+    runs = frame(a=range(4), b=range(10, 18))
+    shown = keys(a=range(2), b=range(10, 18))
+    planned = {"a": tuple(range(4)), "b": tuple(range(10, 18))}
+    story = Story(looks=(shown,), shown=shown, planned=planned)
+    assert look_at(story, runs, "a", "b", 0.05).time == pytest.approx(
+        (1 / 4 + 1 / 8) / (1 / 2 + 1 / 8)
+    )
+
+
+def test_a_look_that_shows_nothing_of_a_claim_has_no_level():
+    story = Story(looks=(keys(b=range(4)),), shown=keys(b=range(4)), planned=PLANNED)
+    found = look_at(story, RUNS, "a", "b", 0.05)
+    assert (found.level, found.word, found.time) == (0, "interim", 0)
+
+
+def test_without_a_plan_nothing_is_spent():
+    assert look_at(Story(), RUNS, "a", "b", 0.05).level == 0.05
+    assert look_at(Story(is_interim=True), RUNS, "a", "b", 0.05).word == "interim"
+
+
+def test_verdicts_rest_on_planned_seeds():
+    kept = planned_only(RUNS, Story(planned={"a": (0, 1)}))
+    assert [(one.arm, one.seed) for one in kept.itertuples()][:3] == [("a", 0), ("a", 1), ("b", 0)]
+    assert len(kept) == 8

@@ -34,8 +34,9 @@ class Story:
         line: In one line: when the claims were written or changed, the looks, and what is planned.
         faults: What was edited, cut off or lost, a sentence each.
         is_noted: Whether this look stands in the ledger.
-        looks: Of each look so far, this one included, in order: keys of the runs that it showed
-            and that had finished or diverged.
+        looks: Of each look so far, in order, this one too where it is new: keys of the runs that it
+            showed and that had finished or diverged.
+        shown: The same of this look.
         planned: Arm -> the seeds that were planned when the results were first looked at, on which
             verdicts rest. Empty for a grid, and where several folders are shown together.
         is_interim: Whether planned runs are left: not trained, not ended, or failed.
@@ -46,6 +47,7 @@ class Story:
     faults: tuple[str, ...] = ()
     is_noted: bool = True
     looks: tuple[frozenset[str], ...] = ()
+    shown: frozenset[str] = frozenset()
     planned: Mapping[str, tuple[int, ...]] = field(default_factory=dict)
     is_interim: bool = False
     is_extended: bool = False
@@ -90,12 +92,14 @@ def _of_one(sweep: Path, shown: Mapping[Path, record.Record]) -> Story:
     looks += [] if is_noted else [_outcomes(ended)]
     planned = _planned_seeds(sweep, read)
     told = _Shown(list(shown.values()), planned, keys)
-    parts = [_question(read), _looks(read, is_noted, len(ended)), *told.sentences()]
+    faults = tuple(dict.fromkeys([*wrong, *_found(before)]))
+    parts = [_question(read, faults), _looks(read, is_noted, len(ended)), *told.sentences()]
     return Story(
         "; ".join(part for part in parts if part),
-        tuple(dict.fromkeys([*_found(read), *wrong])),
+        faults,
         is_noted,
         tuple(looks),
+        _outcomes(ended),
         planned,
         told.left > 0,
         told.extended,
@@ -107,38 +111,33 @@ def _outcomes(seen: Seen) -> frozenset[str]:
 
 
 def _found(read: Ledger) -> Iterator[str]:
-    """List what was wrong when a line was written, and is hidden since."""
+    """List what was wrong when a line was written, and cannot be seen any more."""
     for line in read.lines:
         for fault in line.get("found", ()):
-            yield f"{fault} (found at line {line['number']})"
+            yield f"{fault} (noted in line {line['number']})"
 
 
 # -- the line --------------------------------------------------------------------------------------
 
 
-def _question(read: Ledger) -> str:
+def _question(read: Ledger, faults: Sequence[str]) -> str:
     """Say when the question was written, and what was changed after runs had ended."""
     lines = read.of_kind("claims")
     if not lines:
-        return OLDER
+        return "unknown: no whole line holds the claims" if faults else OLDER
     first = lines[0]
-    many = "s" if len(first["question"]["claims"]) != 1 else ""
-    claims = f"claim{many} written" if first["question"]["claims"] else "nothing claimed"
-    parts = []
+    changed = [
+        f"after {_runs(new['ended'], old['planned'])} had ended,"
+        f" {joined(questions.changes(old['question'], new['question']))}"
+        for old, new in pairwise(lines)
+        if new["ended"]
+    ]
     if first["ended"]:
-        parts.append(f"{OLDER}, which begins after {_runs(first['ended'])} had ended")
-    for old, new in pairwise(lines):
-        if new["ended"]:
-            changed = questions.changes(old["question"], new["question"])
-            after = _runs(new["ended"], old["planned"])
-            parts.append(f"after {after} had ended, {joined(changed)}")
-    if not parts:
-        return f"{claims} before the first run"
-    return (
-        "; ".join(parts)
-        if first["ended"]
-        else f"{claims} before the first run, but {'; '.join(parts)}"
-    )
+        begins = f"{OLDER}, which begins after {_runs(first['ended'])} had ended"
+        return "; ".join([begins, *changed])
+    count = len(first["question"]["claims"])
+    claims = f"claim{'' if count == 1 else 's'} written" if count else "nothing claimed"
+    return f"{claims} before the first run{', but ' if changed else ''}{'; '.join(changed)}"
 
 
 def _looks(read: Ledger, is_noted: bool, now: int) -> str:
