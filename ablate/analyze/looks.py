@@ -17,7 +17,7 @@ from ablate.study.story import Story
 
 
 @dataclass(frozen=True)
-class Look:
+class ClaimLook:
     """How a claim is looked at.
 
     Attributes:
@@ -48,7 +48,7 @@ def planned_only(runs: pd.DataFrame, story: Story) -> pd.DataFrame:
     return runs[kept].reset_index(drop=True)
 
 
-def look_at(story: Story, runs: pd.DataFrame, arm: str, against: str, alpha: float) -> Look:
+def look_at(story: Story, runs: pd.DataFrame, arm: str, against: str, alpha: float) -> ClaimLook:
     """Work out the level of a claim's interval at this look.
 
     Args:
@@ -64,7 +64,7 @@ def look_at(story: Story, runs: pd.DataFrame, arm: str, against: str, alpha: flo
     """
     planned = [story.planned.get(name, ()) for name in (arm, against)]
     if not all(planned):
-        return Look(alpha, "interim" if story.is_interim else "final", 1.0)
+        return ClaimLook(alpha, "interim" if story.is_interim else "final", 1.0)
     keys = [_keys(runs, name) for name in (arm, against)]
     times = [_time(shown, keys, planned) for shown in (*story.looks, story.shown)]
     more = any(
@@ -78,7 +78,7 @@ def look_at(story: Story, runs: pd.DataFrame, arm: str, against: str, alpha: flo
         word = "interim"
     elif more:
         word = "extended"
-    return Look(level_at(times[:-1], now, alpha) if now > 0 else 0.0, word, now)
+    return ClaimLook(level_at(times[:-1], now, alpha) if now > 0 else 0.0, word, now)
 
 
 def _keys(runs: pd.DataFrame, arm: str) -> dict[int, str]:

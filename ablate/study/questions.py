@@ -70,8 +70,9 @@ def of_request(request: Request, runs: Sequence[Run]) -> dict[str, Any]:
 
 
 def planned_seeds(asked: Asked) -> dict[str, tuple[int, ...]]:
-    """Read how many seeds a study plans: arm -> seeds; nothing of a grid."""
-    return {name: tuple(arm["seeds"]) for name, arm in asked.get("arms", {}).items()}
+    """Read which seeds a study plans: arm -> seeds; nothing of a grid."""
+    arms = asked.get("arms", {})
+    return {name: tuple(arm["seeds"]) for name, arm in arms.items() if arm.get("seeds")}
 
 
 def _acting(overrides: Sequence[str]) -> list[str]:
