@@ -628,3 +628,18 @@ def pitman_morgan_interval(x: list[float], y: list[float], t: float) -> tuple[fl
             low, high = (middle, high) if statistic(middle) > wanted else (low, middle)
         bounds.append(low)
     return bounds[0], bounds[1]
+
+
+# -- looks at a growing study ----------------------------------------------------------------------
+
+
+def passed(times, bounds):
+    """Give the probability that a Brownian motion W passes |W(t) / sqrt(t)| = bound at some time.
+
+    The values at the times are normal together, and their box has a probability by Genz 1992,
+    J. Computational and Graphical Statistics 1(2).
+    """
+    correlation = [[math.sqrt(min(s, t) / max(s, t)) for t in times] for s in times]
+    normal = stats.multivariate_normal(cov=correlation, abseps=1e-6, releps=1e-6, seed=0)
+    high = [float(bound) for bound in bounds]
+    return 1 - float(normal.cdf(high, lower_limit=[-bound for bound in high]))

@@ -11,6 +11,7 @@ from collections import Counter
 import pandas as pd
 import pytest
 
+import publish_studies
 import study_runs
 from ablate.analyze.verdicts import VERDICTS
 from ablate.errors import AblateError
@@ -103,7 +104,7 @@ def test_nothing_published_names_a_machine_or_a_place_on_it():
     for file in sorted(PUBLISHED.rglob("*")):
         if file.suffix == ".parquet":
             text = pd.read_parquet(file).to_csv(index=False)
-        elif file.suffix in (".md", ".html", ".csv", ".svg", ".txt", ".tex"):
+        elif file.suffix in (".md", ".html", ".csv", ".svg", ".txt", ".tex", ".jsonl"):
             text = re.sub(r"base64,[\w+/=]+", "", file.read_text(encoding="utf-8"))
         else:
             continue
@@ -173,6 +174,28 @@ def test_a_study_whose_file_was_not_committed_before_its_runs_is_not_whole(tmp_p
     monkeypatch.setattr(study_runs, "REPOSITORY", tmp_path)  # where no history holds it
     with pytest.raises(NotWholeError, match="where it ran, its YAML was not as it is today"):
         read_runs(tmp_path, "aa")
+
+
+def test_a_study_is_published_with_its_ledger(tmp_path, monkeypatch):
+    write_study(tmp_path)
+    (tmp_path / "aa" / "ledger.jsonl").write_text('{"number": 1}\n')
+    ((found,), _), published = found_below([tmp_path]), tmp_path / "published"
+    published.mkdir()
+
+    def report(paths, out):
+        for part in ("figures", "tables"):
+            (out / part).mkdir(parents=True)
+        for name in ("report.md", "report.html", "report.files.json"):
+            (out / name).write_text("")
+        return out, None
+
+    monkeypatch.setattr(publish_studies, "write_report", report)
+    publish_studies.publish(found, published)
+    names = {path.name for path in (published / "aa").iterdir()}
+    assert names == {"figures", "tables", "report.md", "ledger.jsonl"}
+    (tmp_path / "aa" / "ledger.jsonl").write_text('{"command": ["data.root=/home/me"]}\n')
+    with pytest.raises(AblateError, match=r"aa/ledger\.jsonl tells /home/me"):
+        publish_studies.publish(found, published)
 
 
 def test_the_same_study_whole_in_two_folders_is_refused(tmp_path):

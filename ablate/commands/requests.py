@@ -12,13 +12,14 @@ from hydra._internal.utils import get_args_parser
 
 from ablate import data
 from ablate.errors import AblateError
-from ablate.launch.execute import execute
+from ablate.launch.execute import execute, outcome_of
 from ablate.launch.hydra_adapter import hand_over
-from ablate.launch.outcome import Outcome
+from ablate.launch.outcome import Outcome, stops
 from ablate.plan.planning import Plan, plan
 from ablate.plan.request import Request, name_of
 from ablate.plan.run import Run
 from ablate.study.comparison import plan_study, run_study
+from ablate.study.grids import note_request
 
 
 def parser(name: str) -> argparse.ArgumentParser:
@@ -73,6 +74,10 @@ def trained(request: Request) -> Outcome:
     made = plan(request)
     _require_room(made.runs)
     _note_repeats(request)
+    with stops() as caught:
+        note_request(made)
+    if caught:
+        return outcome_of(made, caught[0])
     return hand_over(made) if made.hands_over else execute(made)
 
 

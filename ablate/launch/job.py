@@ -254,7 +254,7 @@ class _Attempt:
             self._fill(entry, place)
             entry["timing"] |= {"total": seconds, "finished": now()}
             weights = None if save == "none" else training.stack.state_dict(place)
-            record.finish(directory, entry, weights, state)
+            record.finish(directory, record.with_line(entry, directory), weights, state)
         log.info("%s after %.1f s", ", ".join(e["status"] for e in self.records), seconds)
 
     def _describe(self) -> None:

@@ -7,6 +7,8 @@ run.log         what happened, with any traceback
 .hydra/         the configuration that Hydra composed
 .lock           held by the process that trains the run; the kernel frees it if the process dies
 
+Above the runs' folders lies the ledger of their sweep, ledger.jsonl (see `ablate.study.ledger`).
+
 The content of record.json is declared in `content` and published as ../record.schema.json.
 """
 
@@ -20,7 +22,17 @@ from ablate.record.checkpoint import (
     settle,
     settle_if_measured,
 )
-from ablate.record.content import ENDED, SCHEMA, STATUSES, Environment, Epoch, Record, Status
+from ablate.record.content import (
+    ENDED,
+    SCHEMA,
+    STATUSES,
+    Environment,
+    Epoch,
+    LedgerLine,
+    Record,
+    Status,
+)
+from ablate.record.ledger import LEDGER, latest_line, with_line
 from ablate.record.run_folder import (
     CHECKPOINT,
     RECORD,
@@ -41,12 +53,14 @@ from ablate.record.writing import replacing, write_json
 __all__ = [
     "CHECKPOINT",
     "ENDED",
+    "LEDGER",
     "RECORD",
     "SCHEMA",
     "STATE",
     "STATUSES",
     "Environment",
     "Epoch",
+    "LedgerLine",
     "Record",
     "Standing",
     "Status",
@@ -56,6 +70,7 @@ __all__ = [
     "finish",
     "has_ended",
     "has_lost_weights",
+    "latest_line",
     "load_state",
     "load_weights",
     "none_below",
@@ -67,6 +82,7 @@ __all__ = [
     "settle",
     "settle_if_measured",
     "standing",
+    "with_line",
     "write",
     "write_json",
 ]

@@ -6,7 +6,7 @@ Everything is worked out here and in `explore` and `origin`; what renders only w
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from math import isnan, nan
 from pathlib import Path
@@ -25,6 +25,7 @@ from ablate.metrics import PRIMARY, metric_of
 from ablate.report.question import Question, as_last_asked, completed, judgeable
 from ablate.report.result import LOST, Line, line_of
 from ablate.study.claim import Claim
+from ablate.study.story import Story, looked_at
 
 Paths = Sequence[str | Path]
 
@@ -51,6 +52,7 @@ class Comparison:
         contrasts: A row an arm and metric (`ablate.analyze.contrasts`).
         notes: What weakens the comparison, a sentence each.
         identical: Groups of arms that are the same to the last bit.
+        story: What the ledger tells of these runs.
     """
 
     asked: Question
@@ -62,6 +64,7 @@ class Comparison:
     contrasts: pd.DataFrame
     notes: tuple[str, ...]
     identical: tuple[tuple[str, ...], ...]
+    story: Story = field(default_factory=Story)
 
     @property
     def runs(self) -> pd.DataFrame:
@@ -147,7 +150,7 @@ def _rows(found: pd.DataFrame) -> list[dict[str, Any]]:
 
 
 def compare(paths: Paths, asked: Question | None = None, *, brief: bool = False) -> Comparison:
-    """Read runs and compare their arms.
+    """Read runs and compare their arms; note in their ledger that results were looked at.
 
     Args:
         paths: Folders of runs, of sweeps, or any above; compared together.
@@ -184,6 +187,8 @@ def compare(paths: Paths, asked: Question | None = None, *, brief: bool = False)
         identical=identical,
         brief=brief,
     )
+    story = looked_at([Path(path) for path in read.runs["path"]])
+    told = [f"ledger: {sentence}" for sentence in story.sentences]
     shown = None if metrics is None else list(dict.fromkeys(metrics))
     return Comparison(
         whole,
@@ -193,8 +198,9 @@ def compare(paths: Paths, asked: Question | None = None, *, brief: bool = False)
         baseline,
         arms(read.runs, shown),
         found,
-        (*other, *swapped, *open_, *moved, *short, *caveats.notes(read)),
+        (*told, *other, *swapped, *open_, *moved, *short, *caveats.notes(read)),
         identical,
+        story,
     )
 
 
