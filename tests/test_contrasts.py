@@ -402,7 +402,6 @@ def test_an_arm_is_summarized_by_its_finished_runs_and_counts_the_others():
     assert less[names].tolist() == [2, 5, 2, 1, 1, 1, 1]
     assert found.loc["base", names].tolist() == [6, 6, 6, 0, 0, 0, 0]
     assert (less["lowest"], less["highest"]) == (0.08, 0.10)
-    assert less["sampling_error"] == pytest.approx(math.sqrt(0.09 * 0.91 / 400))
 
 
 def test_an_arm_of_one_seed_has_no_interval():
