@@ -290,7 +290,6 @@ def test_two_seeds_have_no_correlation():
     assert math.isnan(estimates.correlation(drawn(0, 2), drawn(1, 2)))
 
 
-
 # -- families and verdicts -------------------------------------------------------------------------
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -11,15 +10,23 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy import stats
 
-from ablate import record
-from ablate.analyze import crossed, frames, intervals, resampled, verdicts
+import ablate
+from ablate import data, record
+from ablate.analyze import crossed, frames, intervals, naming, resampled, verdicts
 from ablate.analyze.contrasts import contrasts
 from ablate.analyze.resampled import Splits
+from ablate.config import schema
+from ablate.errors import AblateError
+from ablate.plan.planning import plan
+from ablate.plan.request import Request
 from ablate.report.compare import compare
 from ablate.report.wording import legend, verdict
 from ablate.study.claim import Claim
 from simulations.seeds_and_images import simulate
 from tests import reference
+from tests.asking import train_all
+from tests.configs import config
+from tests.files import write_folder
 from tests.test_frames import ABOUT, write_run
 
 
@@ -146,7 +153,10 @@ def test_error_and_accuracy_are_told_of_new_images_too_and_other_metrics_of_seed
         "test/loss": "seeds",
         "seconds": "seeds",
     }
-    d = [[int(b) - int(a) for a, b in zip(drawn(0.5, s), drawn(0.0, s), strict=True)] for s in range(5)]
+    d = [
+        [int(b) - int(a) for a, b in zip(drawn(0.5, s), drawn(0.0, s), strict=True)]
+        for s in range(5)
+    ]
     seeds, images, interaction = reference.crossed(d)
     half = math.sqrt(
         stats.t.ppf(0.975, 4) ** 2 * seeds + stats.t.ppf(0.975, 399) ** 2 * (images - interaction)
@@ -166,7 +176,9 @@ def test_error_and_accuracy_are_told_of_new_images_too_and_other_metrics_of_seed
 def test_p_is_the_level_at_which_the_interval_touches_0(tmp_path):
     sweep(tmp_path)
     p = rows(tmp_path).loc["test/error", "p"]
-    at = rows(tmp_path, spend=lambda _: p, claims=[Claim(arm="dropout.dense=0.5", metric="test/error")])
+    at = rows(
+        tmp_path, spend=lambda _: p, claims=[Claim(arm="dropout.dense=0.5", metric="test/error")]
+    )
     assert at.loc["test/error", "low"] == pytest.approx(0, abs=1e-9)
 
 
@@ -287,3 +299,83 @@ def test_the_same_other_split_for_all_runs_changes_nothing(tmp_path):
     one, other = (rows(tmp_path / name).loc["test/error"] for name in "ab")
     assert other["population"] == "seeds and images"
     assert (other["low"], other["high"]) == (one["low"], one["high"])
+
+
+# -- runs keep their answers -----------------------------------------------------------------------
+
+SMALL = ("model=mlp", "model.hidden=[8]", "epochs=1", "data.train_size=200", "launch=inline")
+
+
+def trained(*overrides):
+    runs, _ = train_all(Request((*SMALL, *overrides), multirun=True))
+    return [run.directory for run in runs]
+
+
+def kept(folder, images=359):
+    found = np.load(folder / "correct.npy", allow_pickle=False)
+    assert found.shape == (-(-images // 8),)
+    return np.unpackbits(found, count=images).astype(bool)
+
+
+@pytest.mark.parametrize("width", [1, 4])
+def test_each_run_keeps_which_test_images_its_weights_get_right(tmp_path, monkeypatch, width):
+    monkeypatch.chdir(tmp_path)
+    folders = trained("seed=0,1,2", f"stack.width={width}", "select=best", "epochs=3")
+    for folder in folders:
+        found = record.read(folder)
+        assert found["environment"]["stack"]["fused"] == (width > 1)
+        test = data.load(found["config"])
+        logits = ablate.load_model(folder)(test.normalized(test.test.images))
+        expected = (logits.argmax(-1) == test.test.labels).numpy()
+        # One image may lie between two classes, as fused kernels differ in the last bits.
+        assert (kept(folder) != expected).sum() <= (1 if width > 1 else 0)
+        assert kept(folder).mean() == pytest.approx(found["metrics"]["test/accuracy"])
+    assert (kept(folders[0]) != kept(folders[1])).any()
+
+
+def test_a_run_that_is_trained_again_sets_its_answers_aside(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (folder,) = trained()
+    before = (folder / "correct.npy").read_bytes()
+    assert trained("rerun=all") == [folder]
+    assert (
+        (folder / "correct.1.npy").read_bytes() == before == (folder / "correct.npy").read_bytes()
+    )
+    assert not list(folder.glob(".correct*"))
+
+
+def test_a_run_that_diverged_has_no_answers(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (folder,) = trained("optimizer=sgd", "optimizer.lr=1e30", "epochs=2")
+    assert record.read(folder)["status"] == "diverged"
+    assert not (folder / "correct.npy").exists()
+
+
+# -- the split's own seed, in a request ------------------------------------------------------------
+
+
+def planned(*overrides):
+    return [run.config["seeds"]["split"] for run in plan(Request(overrides, multirun=True)).runs]
+
+
+def keys(*overrides):
+    return [run.key for run in plan(Request(overrides, multirun=True)).runs]
+
+
+def test_the_split_is_fixed_unless_it_is_told_to_follow_the_seed():
+    assert planned("seed=0,1") == [None, None]
+    assert planned("seed=0,1", "seeds.split=seed") == [0, 1]
+    assert planned("seed=1", "seeds.split=0,1") == [0, 1]
+    assert keys("seed=0,1", "seeds.split=seed")[1] == keys("seed=1", "seeds.split=1")[0]
+    assert len({*keys("seed=1"), *keys("seed=1", "seeds.split=0,1")}) == 3
+
+
+def test_runs_that_share_a_seed_and_a_split_are_pairs():
+    both = [config(seed=3, **{"seeds.split": split}) for split in (None, 3)]
+    assert naming.replicates([schema.flatten(one) for one in both]) == ["3", "3 split=3"]
+
+
+def test_a_split_that_the_files_fix_is_refused(tmp_path):
+    write_folder(tmp_path, parts=("train", "val", "test"))
+    with pytest.raises(AblateError, match=r"seeds\.split=2 touches nothing: the files of"):
+        planned("data=folder", f"data.root={tmp_path}", "data.image_size=8", "seeds.split=2")

@@ -90,7 +90,9 @@ def pairs_of(
         kept = [np.array(r, dtype=np.int64)[t] for r, t in zip((mine, theirs), there, strict=True)]
         pair = Pair(one, x[there[0]], y[there[1]], paired)
         splits = of_runs.splits(*kept) if _depends_on_the_split(one) else None
-        over = of_runs.over_images(*kept, paired) if pair.all_trained and _is_of_images(one) else None
+        over = (
+            of_runs.over_images(*kept, paired) if pair.all_trained and _is_of_images(one) else None
+        )
         pairs.append(replace(pair, over_images=over if splits is None else None, splits=splits))
     return pairs
 

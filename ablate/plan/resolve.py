@@ -116,7 +116,7 @@ def _canonical(config: Mapping[str, Any], facts: data.Facts) -> dict[str, Any]:
 
 
 def _canonical_seeds(config: Mapping[str, Any]) -> dict[str, Any]:
-    """Write a source as null where it follows the seed; the split, whose null is fixed, as it is."""
+    """Write a source that follows the seed as null; the split as a number, as null fixes it."""
     seed, seeds = config["seed"], config["seeds"]
     found = {name: None if value == seed else value for name, value in seeds.items()}
     if "split" in seeds:

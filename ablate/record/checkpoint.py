@@ -120,7 +120,9 @@ def set_aside_if_ended(directory: Path, rerun: str) -> None:
         _set_aside(directory, (RECORD,))
         return
     settle_if_measured(directory, old)
-    _set_aside(directory, (CHECKPOINT, STATE, CORRECT, RECORD))  # the record last, when its files are safe
+    _set_aside(
+        directory, (CHECKPOINT, STATE, CORRECT, RECORD)
+    )  # the record last, when its files are safe
 
 
 def _set_aside(directory: Path, names: Sequence[str]) -> None:

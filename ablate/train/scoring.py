@@ -62,7 +62,9 @@ class Scores:
             The measures of each run; bool [R, N], on the CPU.
         """
         parts = [self._graded(split, runs) for runs in self._parts]
-        return [one for found, _ in parts for one in found], torch.cat([right for _, right in parts])
+        return [one for found, _ in parts for one in found], torch.cat(
+            [right for _, right in parts]
+        )
 
     def _graded(self, split: Split, runs: slice) -> tuple[list[dict[str, float]], Tensor]:
         logits_RNK = self._room(split, runs)
