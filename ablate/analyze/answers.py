@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -38,7 +38,7 @@ class Answers:
     """
 
     def __init__(self, runs: pd.DataFrame) -> None:
-        self._rows = [_answered(row) for row in _columns(runs).itertuples(index=False, name=None)]
+        self._rows = [_answered(*row) for row in _columns(runs).itertuples(index=False, name=None)]
         self._packed: dict[int, NDArray[np.uint8] | None] = {}
 
     def of(self, mine: Sequence[int], theirs: Sequence[int]) -> tuple[Bits, Bits] | None:
@@ -73,9 +73,13 @@ def _columns(runs: pd.DataFrame) -> pd.DataFrame:
     return runs.reindex(columns=names).astype("object")
 
 
-def _answered(row: tuple[object, ...]) -> _Answered | None:
-    path, accuracy, digest, images, split = (None if pd.isna(one) else one for one in row)
-    if path is None or accuracy is None or digest is None or images is None:
+def _answered(path: Any, accuracy: Any, digest: Any, images: Any, split: Any) -> _Answered | None:
+    if any(pd.isna(known) for known in (path, accuracy, digest, images)):
         return None
-    right = round(float(accuracy) * int(images))
-    return _Answered(str(path), right, str(digest), int(images), split)
+    return _Answered(
+        str(path),
+        round(accuracy * images),
+        str(digest),
+        int(images),
+        None if pd.isna(split) else int(split),
+    )

@@ -92,7 +92,7 @@ def _interaction(d: NDArray[np.int8]) -> float:
     of_seeds, of_images = (d.sum(axis, dtype=np.int64) for axis in (1, 0))
     whole = int(np.count_nonzero(d)) + int(of_seeds.sum()) ** 2 / (n * images)  # d² is 0 or 1
     explained = int((of_seeds**2).sum()) / images + int((of_images**2).sum()) / n
-    return (whole - explained) / ((n - 1) * (images - 1)) / (n * images)
+    return float((whole - explained) / ((n - 1) * (images - 1)) / (n * images))
 
 
 def _p(x: Bits, y: Bits) -> float:

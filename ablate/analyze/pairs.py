@@ -87,13 +87,9 @@ def pairs_of(
         there = [~np.isnan(x), ~np.isnan(y)]
         if paired:
             there = [there[0] & there[1]] * 2
-        kept = [np.array(r, dtype=np.int64)[t] for r, t in zip((mine, theirs), there, strict=True)]
+        mine_kept, theirs_kept = np.array(mine)[there[0]], np.array(theirs)[there[1]]
         pair = Pair(one, x[there[0]], y[there[1]], paired)
-        splits = of_runs.splits(*kept) if _depends_on_the_split(one) else None
-        over = (
-            of_runs.over_images(*kept, paired) if pair.all_trained and _is_of_images(one) else None
-        )
-        pairs.append(replace(pair, over_images=over if splits is None else None, splits=splits))
+        pairs.append(of_runs.told(pair, mine_kept, theirs_kept))
     return pairs
 
 
@@ -114,7 +110,15 @@ class _OfRuns:
         self._runs = runs
         self._known: dict[tuple[bytes, bytes], OverImages | None] = {}
 
-    def over_images(self, mine: Rows, theirs: Rows, paired: bool) -> OverImages | None:
+    def told(self, pair: Pair, mine: Rows, theirs: Rows) -> Pair:
+        """Add to a pair what is known of its runs, rows of the frame."""
+        if _depends_on_the_split(pair.what) and (splits := self._splits(mine, theirs)):
+            return replace(pair, splits=splits)
+        if _is_of_images(pair.what) and pair.all_trained:
+            return replace(pair, over_images=self._over_images(mine, theirs, pair.paired))
+        return pair
+
+    def _over_images(self, mine: Rows, theirs: Rows, paired: bool) -> OverImages | None:
         """Compare the answers of two arms; error and accuracy have the same."""
         which = mine.tobytes(), theirs.tobytes()
         if which not in self._known:
@@ -123,7 +127,7 @@ class _OfRuns:
             self._known[which] = None if found is None else compare(*found)
         return self._known[which]
 
-    def splits(self, mine: Rows, theirs: Rows) -> Splits | None:
+    def _splits(self, mine: Rows, theirs: Rows) -> Splits | None:
         """Give the splits of two arms; None where all runs have the same."""
         if self._split is None:
             return None

@@ -53,7 +53,9 @@ class Scores:
 
     def of(self, split: Split) -> list[dict[str, float]] | None:
         """Measure a split with the weights in place; None where it has no image."""
-        return self.graded(split)[0] if len(split) else None
+        if len(split) == 0:
+            return None
+        return [one for runs in self._parts for one in self._graded(split, runs)[0]]
 
     def graded(self, split: Split) -> tuple[list[dict[str, float]], Tensor]:
         """Measure a split of at least one image, and tell which each run got right.
@@ -62,9 +64,8 @@ class Scores:
             The measures of each run; bool [R, N], on the CPU.
         """
         parts = [self._graded(split, runs) for runs in self._parts]
-        return [one for found, _ in parts for one in found], torch.cat(
-            [right for _, right in parts]
-        )
+        measures = [one for found, _ in parts for one in found]
+        return measures, torch.cat([right_RN for _, right_RN in parts]).cpu()
 
     def _graded(self, split: Split, runs: slice) -> tuple[list[dict[str, float]], Tensor]:
         logits_RNK = self._room(split, runs)
@@ -72,7 +73,7 @@ class Scores:
         found, right_RN = graded(logits_RNK, split.labels)
         columns = {name: values.tolist() for name, values in found.items()}
         each = [{name: column[r] for name, column in columns.items()} for r in range(len(right_RN))]
-        return each, right_RN.cpu()
+        return each, right_RN
 
     def _room(self, split: Split, runs: slice) -> Tensor:
         # In one place: between the activations of two parts, small results would break memory up.
