@@ -643,3 +643,40 @@ def passed(times, bounds):
     normal = stats.multivariate_normal(cov=correlation, abseps=1e-6, releps=1e-6, seed=0)
     high = [float(bound) for bound in bounds]
     return 1 - float(normal.cdf(high, lower_limit=[-bound for bound in high]))
+
+
+# -- seeds and images ------------------------------------------------------------------------------
+
+
+def crossed(d: list[list[float]]) -> tuple[float, float, float]:
+    """Give seeds, images and interaction, each in squared error, of d[seed][image]."""
+    n, images = len(d), len(d[0])
+    of_seed = [sum(row) / images for row in d]
+    of_image = [sum(row[i] for row in d) / n for i in range(images)]
+    grand = sum(of_seed) / n
+    rest = 0.0
+    for s in range(n):
+        for i in range(images):
+            rest += (d[s][i] - of_seed[s] - of_image[i] + grand) ** 2
+    seeds = sum((mean - grand) ** 2 for mean in of_seed) / (n - 1) / n
+    over_images = sum((mean - grand) ** 2 for mean in of_image) / (images - 1) / images
+    return seeds, over_images, rest / ((n - 1) * (images - 1)) / (n * images)
+
+
+def mcnemar(x: list[bool], y: list[bool]) -> float:
+    """Add up the probabilities of splits of the discordant images as uneven as this, or more."""
+    only_x = sum(a and not b for a, b in zip(x, y, strict=True))
+    only_y = sum(b and not a for a, b in zip(x, y, strict=True))
+    n = only_x + only_y
+    far = abs(only_x - n / 2)
+    return sum(math.comb(n, k) for k in range(n + 1) if abs(k - n / 2) >= far) / 2**n
+
+
+def resampled(d: list[float], splits: list[object], ratio: float) -> tuple[float, float]:
+    """Give the mean over splits, and Nadeau and Bengio's standard error."""
+    by_split: dict[object, list[float]] = {}
+    for value, split in zip(d, splits, strict=True):
+        by_split.setdefault(split, []).append(value)
+    means = [sum(values) / len(values) for values in by_split.values()]
+    mean, sd = mean_and_sd(means)
+    return mean, sd * math.sqrt(1 / len(means) + ratio)

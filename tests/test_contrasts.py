@@ -580,7 +580,6 @@ def test_an_arm_is_summarized_by_its_finished_runs_and_counts_the_others():
     assert found.loc["base", names].tolist() == [6, 6, 6, 0, 0, 0, 0]
     assert found["untrained"].to_dict() == {"base": 0, "less": 1 / 3}
     assert (less["lowest"], less["highest"]) == (0.08, 0.10)
-    assert less["sampling_error"] == pytest.approx(math.sqrt(0.09 * 0.91 / 400))
 
 
 def test_an_arm_of_one_seed_has_no_interval():

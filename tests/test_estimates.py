@@ -320,12 +320,7 @@ def test_two_seeds_have_no_correlation():
     assert math.isnan(estimates.correlation(drawn(0, 2), drawn(1, 2)))
 
 
-def test_a_test_set_of_ten_thousand_images_leaves_a_tenth_of_a_point():
-    # √(0.01 · 0.99 / 10,000) = 0.000995.
-    assert estimates.sampling_error(np.array(0.01), 10_000) == pytest.approx(0.000994987, rel=1e-6)
-
-
-# -- claims -----------------------------------------------------------------------------------------
+# -- claims ----------------------------------------------------------------------------------------
 
 
 def test_a_claim_with_faults_tells_them_all():

@@ -37,6 +37,7 @@ def notes(frames: Frames) -> list[str]:
         for group in identical_arms(frames)
     ]
     found += _mixtures(runs)
+    found += _splits(runs)
     found += _gaps(runs)
     if frames.copies:
         found.append(f"copies of runs told from elsewhere are left out: {_listed(frames.copies)}")
@@ -128,6 +129,15 @@ def _mixtures(runs: pd.DataFrame) -> list[str]:
     if (dirty := int(runs["dirty"].fillna(False).sum())) > 0:
         found.append(f"trained with changes that were not committed: {dirty} of {len(runs)} runs")
     return found
+
+
+def _splits(runs: pd.DataFrame) -> list[str]:
+    if "seeds.split" not in runs:  # it does not vary
+        return []
+    return [
+        "the runs were split in different ways (seeds.split): such splits share images, so"
+        " intervals are widened by Nadeau and Bengio's correction, an approximation"
+    ]
 
 
 def _gaps(runs: pd.DataFrame) -> list[str]:

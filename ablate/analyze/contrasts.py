@@ -25,6 +25,16 @@ delta, low, high    mean of the arm less that of the other, and the interval tha
                     the ratio of their standard deviations (`ablate.analyze.spread_tests`)
 alpha               what the interval may miss: it is at 1 - alpha
 p, p_adjusted       two-sided p; the same times the family's size, at most 1
+population          what low, high and p are told of: ``seeds``, new ones on this test set, or
+                    ``seeds and images``, new test images too (`ablate.analyze.crossed`): of test
+                    error and accuracy, where all runs answered the same images and kept which
+                    they got right. Where the split varies, it is ``seeds``, corrected for what
+                    splits share (`ablate.analyze.resampled`)
+se, se_seeds, se_images    standard error of delta, and of its parts: of new seeds on these images,
+                    of new images under these networks; they share the interaction, so their
+                    squares add up to more than that of `se`
+p_networks          of one seed an arm: whether these two networks err equally often on such images
+                    (exact McNemar); it says nothing of other seeds
 family, family_size    its name, m
 verdict             of a claim (`ablate.analyze.verdicts.VERDICTS`); missing where there is none
 description         of every difference, by sign and size (`ablate.analyze.verdicts.DESCRIPTIONS`)
@@ -71,7 +81,7 @@ _FIRST = (
 )
 _JUDGED = (
     *("alpha", "p_adjusted", "family", "family_size"),
-    *(*_SAID, "direction", "margin", "identical", "change", "paired"),
+    *(*_SAID, "direction", "margin", "identical", "change", "paired", "population"),
 )
 COLUMNS = (*_FIRST, *DIFFERENCE, *_JUDGED, *BESIDE, *COSTLY)
 
@@ -242,6 +252,7 @@ def _asked(
         "against_metric": [what.against_metric for what in whats],
         "statistic": [what.statistic for what in whats],
         "paired": [pair.paired for pair in pairs],
+        "population": [pair.population for pair in pairs],
         "direction": [claim.direction for claim in claims],
         "margin": np.array([claim.margin for claim in claims], dtype=float),
         "identical": [_are_identical(pair, identical) for pair in pairs],
@@ -277,7 +288,7 @@ def _judged(table: pd.DataFrame, pairs: Sequence[Pair]) -> pd.DataFrame:
     sides = [_change(*row) for row in told]
     words = (
         *("arm", "baseline", "metric", "against_metric", "statistic"),
-        *("family", *_SAID, "direction", "change"),
+        *("family", *_SAID, "direction", "change", "population"),
     )
     table = table.assign(change=pd.Series(sides, dtype="str"), **said)
     return table[list(COLUMNS)].astype(dict.fromkeys(words, "str"))

@@ -10,7 +10,7 @@ at_chance           whether it stayed at chance (`ablate.analyze.outcomes`); mis
 <knob>              each that varies, seeds and all (``optimizer.lr``); a list as text
 <measure>           ``test/error``, ... (`ablate.metrics`), float64, fractions
 parameters          weights and biases; with it `epochs_done`, both missing before training began
-test_images         images in the test set
+train_images, test_images    how many it was trained and tested on
 data_digest, commit, dirty, hardware    what it was trained on and with
 
 Rows are sorted by arm, the arm at rest first (its knobs off, or at their defaults), then by seed.
@@ -38,7 +38,7 @@ from ablate.config import schema
 
 _WORDS = ("path", "key", "study", "arm", "replicate", "status", "reason")
 _ABOUT = ("data_digest", "commit", "hardware")
-_WHOLE = ("parameters", "epochs_done", "test_images")
+_WHOLE = ("parameters", "epochs_done", "train_images", "test_images")
 
 
 @dataclass(frozen=True)

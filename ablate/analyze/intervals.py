@@ -21,7 +21,7 @@ distribution.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from scipy import special
@@ -100,6 +100,11 @@ class Estimate:
             reaches = self.half(np.exp(middle)) >= away
             low, high = np.where(reaches, middle, low), np.where(reaches, high, middle)
         return np.asarray(np.exp(high))
+
+
+def with_component(estimate: Estimate, more: Component) -> Estimate:
+    """Add a component to an estimate's error."""
+    return replace(estimate, components=(*estimate.components, more))
 
 
 def mean(x: Array) -> Estimate:

@@ -2,6 +2,7 @@
 
 record.json     what the run is, and its results; replaced whole, so a reader never sees a part
 checkpoint.pt   during training, the state to resume from; at the end, the selected weights
+correct.npy     which test images it got right, a bit each (numpy.packbits)
 record.1.json   the old record, if `rerun` trained the run again; its weights are checkpoint.1.pt
 run.log         what happened, with any traceback
 .hydra/         the configuration that Hydra composed
@@ -32,9 +33,11 @@ from ablate.record.content import (
     Record,
     Status,
 )
+from ablate.record.correct import read_correct
 from ablate.record.ledger import LEDGER, latest_line, with_line
 from ablate.record.run_folder import (
     CHECKPOINT,
+    CORRECT,
     RECORD,
     STATE,
     Standing,
@@ -52,6 +55,7 @@ from ablate.record.writing import replacing, write_json
 
 __all__ = [
     "CHECKPOINT",
+    "CORRECT",
     "ENDED",
     "LEDGER",
     "RECORD",
@@ -75,6 +79,7 @@ __all__ = [
     "load_weights",
     "none_below",
     "read",
+    "read_correct",
     "read_whole",
     "replacing",
     "save_state",

@@ -34,7 +34,7 @@ _OF_AN_ARM = ["arm", "mean", "ci_low", "ci_high", "n", *LOST]
 _OF_A_CONTRAST = [
     *("arm", "n", "n_untrained", "n_baseline_untrained", "paired", "identical"),
     *("delta", "low", "high", "alpha", "p", "p_adjusted", "verdict", "description", "direction"),
-    *("margin", "family", "family_size"),
+    *("margin", "family", "family_size", "population", "p_networks"),
 ]
 
 

@@ -40,6 +40,8 @@ class Line:
         what: What is compared with what; None of the baseline.
         direction: As claimed; ``differs`` where nothing is.
         margin: The smallest difference that matters, or NaN.
+        population: What the interval is told of: ``seeds``, or ``seeds and images``.
+        p_networks: Of one seed an arm, whether these two networks differ on such images.
     """
 
     arm: str
@@ -65,6 +67,8 @@ class Line:
     direction: str = "differs"
     margin: float = nan
     family: tuple[str, int] = ("", 0)
+    population: str = ""
+    p_networks: float = nan
 
 
 def line_of(about: Mapping[str, Any], contrast: Mapping[str, Any] | None, seconds: float) -> Line:
@@ -99,4 +103,6 @@ def line_of(about: Mapping[str, Any], contrast: Mapping[str, Any] | None, second
         direction=contrast["direction"],
         margin=contrast["margin"],
         family=(contrast["family"], int(contrast["family_size"])),
+        population=contrast["population"],
+        p_networks=contrast["p_networks"],
     )
