@@ -40,7 +40,8 @@ d_z, hedges_g, improvement      effect sizes; how probably a run of the arm is t
 
 and of the primary metric and of claims alone, since they are costly:
 
-seeds_for_power     seeds that support a claim with 80 % power where the truth is 2δ
+seeds_for_power     seeds that support a claim with 80 % power where the truth is 2δ, and one of
+                    equivalence where it is 0
 bca_low, bca_high   bootstrap interval, for n of at least 20
 p_permutation, p_permutation_min, p_wilcoxon, p_wilcoxon_min    with the smallest p they can attain;
                     of pairs alone
@@ -61,7 +62,7 @@ from ablate.analyze.pairs import Pair, pairs_of
 from ablate.analyze.run_measures import metrics_of
 from ablate.errors import AblateError, nearest
 from ablate.metrics import PRIMARY, metric_of
-from ablate.study.claim import Claim, Compared
+from ablate.study.claim import EQUIVALENT, Claim, Compared
 
 CLAIMS: Final = "claims"  # the family
 _SAID: Final = ("verdict", "description")
@@ -123,7 +124,9 @@ def contrasts(
     table = _asked(pairs, base, claimed, primary, margin, identical, more, spend)
     costly = [pair.what.metric == primary or pair.what in claimed for pair in pairs]
     margins, alphas = (table[name].to_numpy(np.float64) for name in ("margin", "alpha"))
-    found = estimated(pairs, margins, alphas, np.array(costly, dtype=bool), rng, brief=brief)
+    same = (table["direction"] == EQUIVALENT).to_numpy(dtype=bool)
+    chosen = np.array(costly, dtype=bool)
+    found = estimated(pairs, margins, alphas, chosen, rng, equivalent=same, brief=brief)
     return _judged(table.assign(**found), pairs)
 
 

@@ -37,6 +37,7 @@ def estimated(
     costly: np.ndarray[tuple[int], np.dtype[np.bool_]],
     rng: np.random.Generator,
     *,
+    equivalent: np.ndarray[tuple[int], np.dtype[np.bool_]],
     brief: bool = False,
 ) -> dict[str, Array]:
     """Estimate pairs in groups of equal n.
@@ -47,6 +48,7 @@ def estimated(
         alpha: What the interval of each may miss [m], corrected for its family.
         costly: For which what is costly is wanted too [m].
         rng: Source of the resamples.
+        equivalent: Of which equivalence is claimed [m].
         brief: Whether only what decides is wanted, and nothing of what stands beside it.
 
     Returns:
@@ -75,7 +77,10 @@ def estimated(
                 found |= _alone(estimate, margin[rows])
                 found |= _beside(x, y, paired)
                 found |= _sizes(x, y, [metric_of(pairs[i].what.metric).better for i in rows])
-                found |= _costly(x, y, paired, margin[rows], alpha[rows], rng) if dear else {}
+                if dear:
+                    found |= _costly(x, y, paired, rng)
+                    asked = (margin[rows], alpha[rows], equivalent[rows])
+                    found |= _seeds_needed(x, y, paired, *asked)
         _fill(columns, rows, found)
     return columns
 
@@ -166,10 +171,8 @@ def _ratio(x: Array, y: Array, paired: bool, alpha: Array) -> dict[str, Array]:
     } | beside
 
 
-def _costly(
-    x: Array, y: Array, paired: bool, margin: Array, alpha: Array, rng: np.random.Generator
-) -> dict[str, Array]:
-    """Estimate what stands beside the t test; a margin is NaN where there is none."""
+def _costly(x: Array, y: Array, paired: bool, rng: np.random.Generator) -> dict[str, Array]:
+    """Estimate what stands beside the t test."""
     from ablate.analyze import resampling  # with it scipy.stats
 
     d = differences(x, y) if paired else None
@@ -178,10 +181,22 @@ def _costly(
     if d is not None:
         found["p_permutation"], found["p_permutation_min"] = resampling.sign_flip(d, rng)
         found["p_wilcoxon"], found["p_wilcoxon_min"] = resampling.wilcoxon(d, rng)
-    given = ~np.isnan(margin)
-    if given.any():
-        spread = pooled_sd(x, y) if d is None else sd(d)
-        some = np.where(given, margin, 1.0)
-        seeds = seeds_for_power(spread, some, paired=paired, alpha=alpha)
-        found["seeds_for_power"] = np.where(given, seeds, np.nan)
     return found
+
+
+def _seeds_needed(
+    x: Array,
+    y: Array,
+    paired: bool,
+    margin: Array,
+    alpha: Array,
+    equivalent: np.ndarray[tuple[int], np.dtype[np.bool_]],
+) -> dict[str, Array]:
+    """Work out the seeds for 80 % power; a margin is NaN where there is none."""
+    given = ~np.isnan(margin)
+    if not given.any():
+        return {}
+    spread = sd(differences(x, y)) if paired else pooled_sd(x, y)
+    some = np.where(given, margin, 1.0)
+    seeds = seeds_for_power(spread, some, paired=paired, alpha=alpha, equivalent=equivalent)
+    return {"seeds_for_power": np.where(given, seeds, np.nan)}
