@@ -494,23 +494,27 @@ def holm(p):
     return corrected
 
 
-def balanced_squares(cells):
-    """Divide the squares of a balanced two-way design in blocks, by its marginal means.
+def effect_of_level(cells, level, first, others):
+    """Give each seed's difference of two levels, over the settings of the others that both have.
 
     Args:
-        cells: Value of each (level of a, level of b, block).
+        cells: (level, setting of the others, seed) -> value.
+        level: The one that is looked at.
+        first: The one that it is compared with.
+        others: Settings of the other factors.
     """
-    grand = sum(cells.values()) / len(cells)
-
-    def between(*axes):
-        groups = {}
-        for place, value in cells.items():
-            groups.setdefault(tuple(place[axis] for axis in axes), []).append(value)
-        return sum(len(g) * (sum(g) / len(g) - grand) ** 2 for g in groups.values())
-
-    a, b, both, block = between(0), between(1), between(0, 1), between(2)
-    total = sum((value - grand) ** 2 for value in cells.values())
-    return {"a": a, "b": b, "a × b": both - a - b, "block": block, "rest": total - both - block}
+    seeds = sorted({seed for _, _, seed in cells})
+    run = {(level_, other) for level_, other, _ in cells}
+    both = [other for other in others if {(level, other), (first, other)} <= run]
+    found = []
+    for seed in seeds:
+        needed = [(side, other, seed) for side in (level, first) for other in both]
+        if all(place in cells for place in needed):
+            total = 0.0
+            for other in both:
+                total += cells[level, other, seed] - cells[first, other, seed]
+            found.append(total / len(both))
+    return found
 
 
 # -- ensembles -------------------------------------------------------------------------------------

@@ -120,7 +120,7 @@ def contrasts(
     claimed = _claimed(runs, claims, base)
     apart = [what for what in claimed if not what.is_to(base)]
     pairs = pairs_of(runs, base, wanted, apart)
-    more = {CLAIMS: unjudged, _described(primary): effects}
+    more = {CLAIMS: unjudged, descriptions_of(primary): effects}
     table = _asked(pairs, base, claimed, primary, margin, identical, more, spend)
     costly = [pair.what.metric == primary or pair.what in claimed for pair in pairs]
     margins, alphas = (table[name].to_numpy(np.float64) for name in ("margin", "alpha"))
@@ -134,6 +134,11 @@ def compared(found: pd.DataFrame) -> list[Compared]:
     """Say of each row of contrasts what it compares with what."""
     columns = (found[name] for name in ("arm", "metric", "baseline", "against_metric", "statistic"))
     return [Compared(*row) for row in zip(*columns, strict=True)]
+
+
+def descriptions_of(metric: str) -> str:
+    """Name the family of what is described by a metric, since nobody claimed it."""
+    return f"descriptions of {metric}"
 
 
 def to_baseline(found: pd.DataFrame, baseline: str) -> pd.DataFrame:
@@ -248,7 +253,7 @@ def _asked(
         "direction": [claim.direction for claim in claims],
         "margin": np.array([claim.margin for claim in claims], dtype=float),
         "identical": [_are_identical(pair, identical) for pair in pairs],
-        "family": [CLAIMS if what in claimed else _described(what.metric) for what in whats],
+        "family": [CLAIMS if what in claimed else descriptions_of(what.metric) for what in whats],
     }
     kinds = dict.fromkeys(("primary", "paired", "identical"), bool)
     table = pd.DataFrame(columns).astype(kinds)
@@ -304,10 +309,6 @@ def _by_order(pair: Pair) -> tuple[float, float]:
     """Give an interval that holds every size on the side where the arm lies."""
     least, side = math.ulp(0.0), ranks.side(pair.x, pair.y, paired=pair.paired)
     return (least, math.inf) if side > 0 else (-math.inf, -least)
-
-
-def _described(metric: str) -> str:
-    return f"descriptions of {metric}"
 
 
 def _change(statistic: str, delta: float, metric: str) -> str | None:

@@ -212,7 +212,8 @@ def _halves(truth: Estimate, alpha: Array | float) -> tuple[Array, Array]:
 def _are_alike(parts: tuple[Component, ...]) -> bool:
     first = parts[0]
     return all(
-        np.array_equal(part.variance, first.variance) and np.array_equal(part.freedom, first.freedom)
+        np.array_equal(part.variance, first.variance)
+        and np.array_equal(part.freedom, first.freedom)
         for part in parts
     )
 

@@ -15,8 +15,15 @@ from typing import Any, cast
 import numpy as np
 import pandas as pd
 
-from ablate.analyze import caveats, frames
-from ablate.analyze.contrasts import CLAIMS, baseline_of, compared, contrasts, to_baseline
+from ablate.analyze import caveats, factors, frames
+from ablate.analyze.contrasts import (
+    CLAIMS,
+    baseline_of,
+    compared,
+    contrasts,
+    descriptions_of,
+    to_baseline,
+)
 from ablate.analyze.frames import Frames
 from ablate.analyze.run_measures import metrics_of
 from ablate.analyze.summaries import arms, counts
@@ -49,6 +56,8 @@ class Comparison:
         baseline: The arm that others are compared with.
         arms: A row an arm and metric (`ablate.analyze.summaries`).
         contrasts: A row an arm and metric (`ablate.analyze.contrasts`).
+        effects: A row an effect of a factor on the primary metric (`ablate.analyze.factors`).
+        effects_lack: Why some are not there, or None.
         notes: What weakens the comparison, a sentence each.
         identical: Groups of arms that are the same to the last bit.
     """
@@ -60,6 +69,8 @@ class Comparison:
     baseline: str
     arms: pd.DataFrame
     contrasts: pd.DataFrame
+    effects: pd.DataFrame
+    effects_lack: str | None
     notes: tuple[str, ...]
     identical: tuple[tuple[str, ...], ...]
 
@@ -172,6 +183,7 @@ def compare(paths: Paths, asked: Question | None = None, *, brief: bool = False)
     claimed = [n for c in whole.claims for n in (c.metric, c.against_metric) if n is not None]
     metrics = [metric, COST, *claimed] if brief else None
     identical = tuple(caveats.identical_arms(read))
+    factorial = factors.factorial(read.runs, metric)
     found = contrasts(
         read.runs,
         np.random.default_rng(0),  # the same report of the same runs
@@ -181,6 +193,7 @@ def compare(paths: Paths, asked: Question | None = None, *, brief: bool = False)
         margin=whole.margin,
         claims=whole.claims,
         unjudged=asked_claims - len(whole.claims),
+        effects=len(factorial.effects),
         identical=identical,
         brief=brief,
     )
@@ -193,9 +206,24 @@ def compare(paths: Paths, asked: Question | None = None, *, brief: bool = False)
         baseline,
         arms(read.runs, shown),
         found,
+        _effects(read.runs, factorial, found, metric, whole.margin),
+        factorial.lacks,
         (*other, *swapped, *open_, *moved, *short, *caveats.notes(read)),
         identical,
     )
+
+
+def _effects(
+    runs: pd.DataFrame,
+    asked: factors.Factorial,
+    found: pd.DataFrame,
+    metric: str,
+    margin: float | None,
+) -> pd.DataFrame:
+    """Estimate effects of factors, as one family with the arms that are described."""
+    arms = int((found["family"] == descriptions_of(metric)).sum())
+    size = arms + len(asked.effects)
+    return factors.estimated(runs, asked, size, metric=metric, margin=margin)
 
 
 def _require_finished(runs: pd.DataFrame, paths: Paths) -> None:

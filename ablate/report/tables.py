@@ -32,20 +32,20 @@ from ablate.report.wording import (
     unit_of_change,
     what,
 )
-from ablate.study.claim import Claim
+from ablate.study.claim import Claim, Compared
 
 _SECONDS = metric_of(COST).unit
 _INTERVAL = "[interval]"
 _DESCRIBED = "difference"
 
 
-def tables(comparison: Comparison, anova: pd.DataFrame | None) -> dict[str, Table]:
+def tables(comparison: Comparison) -> dict[str, Table]:
     """Make every table that these runs give, by name."""
     runs = comparison.runs
     lost = runs[runs["status"] != "finished"]
     found = [compared(comparison)]
     found += [claims(comparison)] if comparison.claimed else []
-    found += [] if anova is None else [_anova(anova)]
+    found += [] if comparison.effects.empty else [_effects(comparison)]
     found += [] if lost.empty else [_failures(lost)]
     found += [_every_metric(comparison)]
     found += [_beside(comparison)] if comparison.others else []
@@ -267,27 +267,60 @@ def _short(value: float) -> str:
     return NONE if math.isnan(value) else f"{value:.2f}".replace("-", MINUS)
 
 
-def _anova(found: pd.DataFrame) -> Table:
-    columns: dict[str, Callable[[float], str]] = {
-        "df": lambda value: f"{value:.0f}",
-        "sum_sq": lambda value: f"{value:.3g}",
-        "f": _short,
-        "p": p_value,
-        "partial_eta_sq": _short,
+def _effects(comparison: Comparison) -> Table:
+    """Tell what each level of a factor does, beside the first, and what factors do together."""
+    metric = metric_of(comparison.metric)
+    found = [(one, _line_of_effect(one, comparison.metric)) for one in records(comparison.effects)]
+    columns: dict[str, Callable[[dict[str, Any], Line], TableCell]] = {
+        "level": lambda one, _: TableCell(_effect(one, "level")),
+        "against": lambda one, _: TableCell(_effect(one, "first")),
+        _delta_head(comparison.metric): lambda _, line: _delta(line, " "),
+        _DESCRIBED: lambda one, line: TableCell(_described_effect(one, line)),
+        "seeds": lambda one, _: TableCell(str(one["n"]), one["n"]),
+        "left out": lambda one, _: TableCell(str(one["left_out"]), one["left_out"]),
     }
-    rows = tuple(
-        (
-            TableCell(" × ".join(map(knob, one["term"].split(" × ")))),
-            *(_told(one[name], write) for name, write in columns.items()),
-        )
-        for one in records(found)
-    )
-    heads = ("term", "df", "sum of squares", "F", "p", "partial η²")
+    rows = tuple(tuple(make(*both) for make in columns.values()) for both in found)
+    size = int(comparison.effects["family_size"].iloc[0])
+    level = f"{100 * (1 - float(comparison.effects['alpha'].iloc[0])):.4g} %"
     note = (
-        "Type II sums of squares, seeds as blocks where arms share them. Partial η² is the share of"
-        " variance that a term accounts for beside the residual. p is not corrected."
+        f"Each seed gives a difference in {metric.label}: a level less the first one of its factor,"
+        " averaged over the combinations of the other factors that both were run with. A row with"
+        " × is by how much the first difference changes where the other factor has that level."
+        f" Intervals are at {level}, so that all {size} differences described hold together in 95 %"
+        " of studies. Left out are seeds (runs, where each cell has seeds of its own) of which a"
+        " run is missing or did not train."
     )
-    return Table("anova", "Analysis of variance", heads, rows, found, note)
+    return Table("effects", "Effects of factors", tuple(columns), rows, comparison.effects, note)
+
+
+def _line_of_effect(one: dict[str, Any], metric: str) -> Line:
+    """Make of an effect what is said of an arm."""
+    return Line(
+        *(one["effect"], math.nan, math.nan, math.nan, one["n"], {}, math.nan),
+        delta=one["delta"],
+        delta_low=one["low"],
+        delta_high=one["high"],
+        pairs=one["n"],
+        paired=one["paired"],
+        description=one["description"],
+        what=Compared(one["effect"], metric, one["first"], metric),
+        margin=one["margin"],
+    )
+
+
+def _described_effect(one: dict[str, Any], line: Line) -> str:
+    """Describe an effect; of an interaction no side is better."""
+    if isinstance(one["other"], str) and not math.isnan(line.delta_low):
+        return str(line.description).replace("δ", written(line.margin, unit_of_change(line)))
+    return described(line)
+
+
+def _effect(one: dict[str, Any], which: str) -> str:
+    """Name a level, or the first one, of an effect: ``dropout.dense=0.5 × norm=batch``."""
+    parts = [(one["factor"], one[which])]
+    if isinstance(one["other"], str):
+        parts.append((one["other"], one[f"other_{which}"]))
+    return " × ".join(f"{knob(name)}={value}" for name, value in parts)
 
 
 _OF_A_RUN = ["arm", "seed", "status", "reason", "path"]

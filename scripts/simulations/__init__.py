@@ -1,0 +1,1 @@
+"""Simulations of the report's statistics, where the truth is known."""
