@@ -108,7 +108,7 @@ def test_a_seed_of_which_a_cell_failed_or_diverged_is_left_out_and_counted():
 
 
 def test_cells_with_seeds_of_their_own_have_a_component_each():
-    cells = {at: values for at, values in drawn(np.random.default_rng(2), rates=2).items()}
+    cells = drawn(np.random.default_rng(2), rates=2)
     starts = {at: 100 * i for i, at in enumerate(cells)}
     found = effects(table(cells, starts)).loc["norm=batch"]
     assert not found["paired"]

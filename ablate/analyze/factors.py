@@ -166,7 +166,7 @@ def estimated(
     """
     members = _members(runs, asked.factors, metric) if asked.effects else {}
     alpha = verdicts.ALPHA / max(family_size, 1)
-    about = {"family_size": family_size, "alpha": alpha, "margin": nan if not margin else margin}
+    about = {"family_size": family_size, "alpha": alpha, "margin": margin or nan}
     rows = [
         _named(effect) | about | _row(effect, members, alpha, margin) for effect in asked.effects
     ]
