@@ -5,8 +5,12 @@ from __future__ import annotations
 import itertools
 import math
 
+import numpy as np
 import torch
 import torch.nn.functional as F
+from scipy import integrate, stats
+
+from ablate.analyze.verdicts import verdict
 
 _64 = 2**64 - 1
 _32 = 2**32 - 1
@@ -515,6 +519,32 @@ def effect_of_level(cells, level, first, others):
                 total += cells[level, other, seed] - cells[first, other, seed]
             found.append(total / len(both))
     return found
+
+
+def verdict_shares(delta, spread, n, alpha, direction, margin, studies):
+    """Draw paired studies, judge each by its t interval, and count verdicts, as shares."""
+    draw = np.random.default_rng(0)
+    t = stats.t.ppf(1 - alpha / 2, n - 1)
+    found = {}
+    for _ in range(studies):
+        mean, sd = mean_and_sd([float(d) for d in draw.normal(delta, spread, n)])
+        half = t * sd / math.sqrt(n)
+        told = verdict(mean - half, mean + half, direction, margin)
+        found[told] = found.get(told, 0) + 1
+    return {name: count / studies for name, count in found.items()}
+
+
+def equivalence_power(spread, n, m, alpha, margin):
+    """Integrate how probably an interval lies within ±margin, where two arms do not differ."""
+    error, freedom = spread * math.sqrt(1 / n + 1 / m), n + m - 2
+    t = stats.t.ppf(1 - alpha / 2, n - 1)
+
+    def given(ratio):  # of the standard deviation that is seen to the true one
+        room = margin - t * error * ratio
+        inside = 2 * stats.norm.cdf(room / error) - 1
+        return inside * stats.chi2.pdf(freedom * ratio**2, freedom) * 2 * freedom * ratio
+
+    return integrate.quad(given, 0, margin / (t * error))[0]
 
 
 # -- ensembles -------------------------------------------------------------------------------------

@@ -60,9 +60,7 @@ def show_prospects(
     alike: dict[tuple[Setting | None, Spread | None], list[int]] = {}
     for i, (setting, spread) in enumerate(zip(settings, spreads, strict=True)):
         alike.setdefault((setting, spread), []).append(i)
-    _say(
-        console, f"what the {len(claims)} claims can come to:" if len(claims) > 1 else "the claim:"
-    )
+    _say(console, "what the claims can come to:")
     for (setting, spread), which in alike.items():
         if setting is None:
             number = listed([str(i + 1) for i in which])
@@ -84,12 +82,11 @@ _HOW = (
 
 def too_few(plan: StudyPlan) -> list[str]:
     """Say which claims have too few seeds for a verdict, whatever comes out."""
-    notes = {}
+    notes: dict[str, list[str]] = {}
     for i, setting in enumerate(_settings(plan), 1):
         if setting is not None and setting.is_out_of_reach:
-            seeds = (
-                f"{setting.n} seeds" if setting.m is None else f"{setting.n} and {setting.m} seeds"
-            )
+            other = "" if setting.m is None else f" and {setting.m}"
+            seeds = f"{setting.n}{other} seeds"
             what = "shows equivalence within" if setting.equivalent else "tells a difference of"
             why = f"{seeds} at {_level(setting)} it {what} {setting.reach:.0f} standard deviations"
             notes.setdefault(f"{why} at best: take more seeds, or fewer claims", []).append(str(i))
@@ -165,7 +162,7 @@ def _recorded(plan: StudyPlan) -> list[Spread | None]:
 
 
 def count_look(plan: StudyPlan, runs: pd.DataFrame) -> None:
-    """Note that somebody looked at what runs of a study gave, before all had ended.
+    """Note that somebody looked at what runs of a study gave: nothing keeps count of it yet.
 
     Args:
         plan: The study.
