@@ -107,9 +107,9 @@ Show what `ablate run` would train with the same OVERRIDES, and train nothing.
 
 Arms and their seeds; the stacks that runs are trained in, and why; what has been finished. Of a
 study also how probable each verdict on its claims is, and how many seeds they take. For that --sd
-tells how far seeds scatter: the standard deviation of the difference of two arms over the seeds that
-they share, or of runs of one arm where they share none, in the unit of margins (0.004 is 0.4 points
-of error).
+tells how far seeds scatter: the standard deviation of the difference of two arms over the seeds
+that they share, or of runs of one arm where they share none, in the unit of margins (0.004 is 0.4
+points of error).
 
 \b
     --sd 0.004                     of the study's metric; --sd-from 5 if five seeds gave it

@@ -11,11 +11,10 @@ from hypothesis import strategies as st
 from scipy import stats
 from statsmodels.stats.meta_analysis import effectsize_smd
 from statsmodels.stats.multitest import multipletests
-from statsmodels.stats.power import TTestIndPower, TTestPower
 from statsmodels.stats.weightstats import DescrStatsW, ttost_ind, ttost_paired
 
 from ablate.analyze import estimates, resampling, verdicts
-from ablate.analyze.spread import differences, has_spread, pooled_sd, sd
+from ablate.analyze.spread import differences, has_spread, pooled_sd
 from ablate.errors import AblateError
 from ablate.study.claim import Claim
 from scripts import simulate_statistics as simulations

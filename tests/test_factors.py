@@ -11,6 +11,7 @@ import pytest
 from scipy import stats
 
 from ablate.analyze import factors, verdicts
+from ablate.analyze.effects import by_seed, estimated
 from tests import reference
 from tests.test_frames import write_run
 
@@ -42,7 +43,7 @@ def table(cells, first_seeds=None):
 
 
 def effects(runs, family=1, **asked):
-    return factors.estimated(runs, factors.factorial(runs), family, **asked).set_index("effect")
+    return estimated(runs, factors.factorial(runs), family, **asked).set_index("effect")
 
 
 def drawn(rng, rates=3, norms=("none", "batch"), seeds=5):
@@ -169,6 +170,6 @@ def test_a_null_factor_is_called_in_one_sweep_of_twenty_at_most():
     p = []
     for effect in null:
         cells = np.stack([values[cell] for cell in (*effect.plus, *effect.minus)])
-        p.append(factors.by_seed(cells, effect.combinations).p())
+        p.append(by_seed(cells, effect.combinations).p())
     called = (np.min(p, 0) < verdicts.ALPHA / len(null)).mean()
     assert 0.03 < called <= 0.055

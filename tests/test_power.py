@@ -85,7 +85,9 @@ def test_so_many_seeds_have_the_power_and_one_less_has_not(effect, alpha):
     seeds = float(power.seeds_for_power(np.array([1 / effect]), 1.0, alpha=alpha)[0])
     # Of the two tails, the far one adds less than a millionth, and is NaN in scipy now and then.
     test = TTestPower()
-    enough, few = (test.power(effect, n, alpha / 2, alternative="larger") for n in (seeds, seeds - 1))
+    enough, few = (
+        test.power(effect, n, alpha / 2, alternative="larger") for n in (seeds, seeds - 1)
+    )
     assert enough >= 0.8 - 1e-5
     assert seeds == 2 or few < 0.8 + 1e-5
 

@@ -54,7 +54,8 @@ def estimated(
     Returns:
         Columns [m] by name: `COUNTS`, and those that this module lists, NaN where there is nothing
         to estimate from or nothing is wanted. Of a pair in which some run did not train there are
-        the counts, the means of those that did, and a p of the sign.
+        the counts, the means of those that did, and a p of the sign; of one whose values are not
+        independent the counts, the means and their difference.
     """
     columns = {n: np.full(len(pairs), np.nan) for n in (*DIFFERENCE, *BESIDE, *COSTLY)}
     columns |= _counted(pairs)
@@ -62,6 +63,9 @@ def estimated(
     for i, pair in enumerate(pairs):
         if not pair.all_trained:
             _fill(columns, [i], _by_sign(pair))
+            continue
+        if not pair.independent:
+            _fill(columns, [i], _untested(pair))
             continue
         kind = (pair.what.statistic, pair.paired, len(pair.x), len(pair.y), bool(costly[i]))
         groups.setdefault(kind, []).append(i)
@@ -104,6 +108,15 @@ def _by_sign(pair: Pair) -> dict[str, Array]:
     test = ranks.sign_test if pair.paired else ranks.rank_sum
     p = test(pair.x, pair.y) if asked else np.nan
     return _both(*known) | {"p": np.array([p])}
+
+
+def _untested(pair: Pair) -> dict[str, Array]:
+    """Compare what says nothing of its own error."""
+    found = _both(pair.x[None], pair.y[None])
+    if pair.what.statistic == "mean":
+        return found | {"delta": found["mean"] - found["baseline_mean"]}
+    below = np.where(found["baseline_sd"] > 0, found["baseline_sd"], np.nan)
+    return found | {"delta": found["sd"] / below}
 
 
 def _difference(estimate: Estimate, alpha: Array) -> dict[str, Array]:

@@ -10,6 +10,7 @@ import pandas as pd
 
 from ablate.analyze import outcomes
 from ablate.analyze.spread import Array
+from ablate.metrics import TIMES
 from ablate.study.claim import Compared
 
 
@@ -22,12 +23,14 @@ class Pair:
         x: Values of the arm [n]; the worst there is, ±inf, of a run that did not train.
         y: Of the other [m]; of the same replicates, in the same order, where paired.
         paired: Whether they share replicates.
+        independent: Whether the values are; times of runs that were not trained alone are not.
     """
 
     what: Compared
     x: Array
     y: Array
     paired: bool
+    independent: bool = True
 
     @property
     def all_trained(self) -> bool:
@@ -59,6 +62,7 @@ def pairs_of(
     sides = dict.fromkeys((one.arm, one.against) for one in (*wanted, *others))
     lined_up = {(a, b): _lined_up(members[a], members[b]) for a, b in sides}
     place = {metric: m for m, metric in enumerate(metrics)}
+    alone = outcomes.trained_alone(runs)
     pairs = []
     for one in (*wanted, *others):
         mine, theirs, paired = lined_up[one.arm, one.against]
@@ -66,7 +70,11 @@ def pairs_of(
         there = [~np.isnan(x), ~np.isnan(y)]
         if paired:
             there = [there[0] & there[1]] * 2
-        pairs.append(Pair(one, x[there[0]], y[there[1]], paired))
+        both = ((mine, there[0]), (theirs, there[1]))
+        used = np.concatenate([np.array(side, dtype=int)[kept] for side, kept in both])
+        timed = one.metric in TIMES or one.against_metric in TIMES
+        independent = not timed or bool(alone[used].all())
+        pairs.append(Pair(one, x[there[0]], y[there[1]], paired, independent))
     return pairs
 
 

@@ -15,7 +15,7 @@ from typing import Any, cast
 import numpy as np
 import pandas as pd
 
-from ablate.analyze import caveats, factors, frames
+from ablate.analyze import caveats, effects, factors, frames
 from ablate.analyze.contrasts import (
     CLAIMS,
     baseline_of,
@@ -28,7 +28,7 @@ from ablate.analyze.frames import Frames
 from ablate.analyze.run_measures import metrics_of
 from ablate.analyze.summaries import arms, counts
 from ablate.errors import AblateError, listed, nearest
-from ablate.metrics import PRIMARY, metric_of
+from ablate.metrics import PRIMARY, TIMES, metric_of
 from ablate.report.question import Question, as_last_asked, completed, judgeable
 from ablate.report.result import LOST, Line, line_of
 from ablate.study.claim import Claim
@@ -56,7 +56,7 @@ class Comparison:
         baseline: The arm that others are compared with.
         arms: A row an arm and metric (`ablate.analyze.summaries`).
         contrasts: A row an arm and metric (`ablate.analyze.contrasts`).
-        effects: A row an effect of a factor on the primary metric (`ablate.analyze.factors`).
+        effects: A row an effect of a factor on the primary metric (`ablate.analyze.effects`).
         effects_lack: Why some are not there, or None.
         notes: What weakens the comparison, a sentence each.
         identical: Groups of arms that are the same to the last bit.
@@ -182,6 +182,7 @@ def compare(paths: Paths, asked: Question | None = None, *, brief: bool = False)
     baseline, moved = _baseline(read.runs, whole.baseline)
     claimed = [n for c in whole.claims for n in (c.metric, c.against_metric) if n is not None]
     metrics = [metric, COST, *claimed] if brief else None
+    timed = caveats.shared_time(read.runs) if {metric, *claimed} & {*TIMES} else []
     identical = tuple(caveats.identical_arms(read))
     factorial = factors.factorial(read.runs, metric)
     found = contrasts(
@@ -208,7 +209,7 @@ def compare(paths: Paths, asked: Question | None = None, *, brief: bool = False)
         found,
         _effects(read.runs, factorial, found, metric, whole.margin),
         factorial.lacks,
-        (*other, *swapped, *open_, *moved, *short, *caveats.notes(read)),
+        (*other, *swapped, *open_, *moved, *short, *timed, *caveats.notes(read)),
         identical,
     )
 
@@ -223,7 +224,7 @@ def _effects(
     """Estimate effects of factors, as one family with the arms that are described."""
     arms = int((found["family"] == descriptions_of(metric)).sum())
     size = arms + len(asked.effects)
-    return factors.estimated(runs, asked, size, metric=metric, margin=margin)
+    return effects.estimated(runs, asked, size, metric=metric, margin=margin)
 
 
 def _require_finished(runs: pd.DataFrame, paths: Paths) -> None:

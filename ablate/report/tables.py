@@ -12,11 +12,11 @@ from ablate.analyze.contrasts import to_baseline
 from ablate.analyze.run_measures import metrics_of
 from ablate.metrics import metric_of
 from ablate.report.compare import COST, Comparison, records
+from ablate.report.effects import effects
 from ablate.report.formatting import (
     MINUS,
     NONE,
     interval,
-    knob,
     p_value,
     plus_minus,
     titled,
@@ -32,7 +32,7 @@ from ablate.report.wording import (
     unit_of_change,
     what,
 )
-from ablate.study.claim import Claim, Compared
+from ablate.study.claim import Claim
 
 _SECONDS = metric_of(COST).unit
 _INTERVAL = "[interval]"
@@ -45,7 +45,7 @@ def tables(comparison: Comparison) -> dict[str, Table]:
     lost = runs[runs["status"] != "finished"]
     found = [compared(comparison)]
     found += [claims(comparison)] if comparison.claimed else []
-    found += [] if comparison.effects.empty else [_effects(comparison)]
+    found += [] if comparison.effects.empty else [effects(comparison)]
     found += [] if lost.empty else [_failures(lost)]
     found += [_every_metric(comparison)]
     found += [_beside(comparison)] if comparison.others else []
@@ -265,62 +265,6 @@ def _told(value: float, write: Callable[[float], str]) -> TableCell:
 
 def _short(value: float) -> str:
     return NONE if math.isnan(value) else f"{value:.2f}".replace("-", MINUS)
-
-
-def _effects(comparison: Comparison) -> Table:
-    """Tell what each level of a factor does, beside the first, and what factors do together."""
-    metric = metric_of(comparison.metric)
-    found = [(one, _line_of_effect(one, comparison.metric)) for one in records(comparison.effects)]
-    columns: dict[str, Callable[[dict[str, Any], Line], TableCell]] = {
-        "level": lambda one, _: TableCell(_effect(one, "level")),
-        "against": lambda one, _: TableCell(_effect(one, "first")),
-        _delta_head(comparison.metric): lambda _, line: _delta(line, " "),
-        _DESCRIBED: lambda one, line: TableCell(_described_effect(one, line)),
-        "seeds": lambda one, _: TableCell(str(one["n"]), one["n"]),
-        "left out": lambda one, _: TableCell(str(one["left_out"]), one["left_out"]),
-    }
-    rows = tuple(tuple(make(*both) for make in columns.values()) for both in found)
-    size = int(comparison.effects["family_size"].iloc[0])
-    level = f"{100 * (1 - float(comparison.effects['alpha'].iloc[0])):.4g} %"
-    note = (
-        f"Each seed gives a difference in {metric.label}: a level less the first one of its factor,"
-        " averaged over the combinations of the other factors that both were run with. A row with"
-        " × is by how much the first difference changes where the other factor has that level."
-        f" Intervals are at {level}, so that all {size} differences described hold together in 95 %"
-        " of studies. Left out are seeds (runs, where each cell has seeds of its own) of which a"
-        " run is missing or did not train."
-    )
-    return Table("effects", "Effects of factors", tuple(columns), rows, comparison.effects, note)
-
-
-def _line_of_effect(one: dict[str, Any], metric: str) -> Line:
-    """Make of an effect what is said of an arm."""
-    return Line(
-        *(one["effect"], math.nan, math.nan, math.nan, one["n"], {}, math.nan),
-        delta=one["delta"],
-        delta_low=one["low"],
-        delta_high=one["high"],
-        pairs=one["n"],
-        paired=one["paired"],
-        description=one["description"],
-        what=Compared(one["effect"], metric, one["first"], metric),
-        margin=one["margin"],
-    )
-
-
-def _described_effect(one: dict[str, Any], line: Line) -> str:
-    """Describe an effect; of an interaction no side is better."""
-    if isinstance(one["other"], str) and not math.isnan(line.delta_low):
-        return str(line.description).replace("δ", written(line.margin, unit_of_change(line)))
-    return described(line)
-
-
-def _effect(one: dict[str, Any], which: str) -> str:
-    """Name a level, or the first one, of an effect: ``dropout.dense=0.5 × norm=batch``."""
-    parts = [(one["factor"], one[which])]
-    if isinstance(one["other"], str):
-        parts.append((one["other"], one[f"other_{which}"]))
-    return " × ".join(f"{knob(name)}={value}" for name, value in parts)
 
 
 _OF_A_RUN = ["arm", "seed", "status", "reason", "path"]

@@ -3,13 +3,13 @@
     python scripts/simulations/factors.py [--sweeps N] [--out results/published/simulations]
 
 Draws factorial sweeps of two factors with normal errors, of which neither does anything on the
-whole. Seeds add to every run; where the second factor is `its own in each seed`, they add to what it
-does, too, as seeds of real networks do. A sweep errs if any effect of the second factor (its levels,
-its interactions) is called. `effects` calls it as a report does: seed by seed, with intervals that
-hold together for all effects and all arms. `alone` does so with the second factor's effects as the
-only family, the worst case. `anova` is an analysis of variance of runs with seeds as blocks, each
-term at 0.05, as reports had before. `any` is the share of sweeps in which some description of the
-whole family errs. Writes factors.csv; shares in %, with standard errors.
+whole. Seeds add to every run; where the second factor is `its own in each seed`, they add to what
+it does, too, as seeds of real networks do. A sweep errs if any effect of the second factor (its
+levels, its interactions) is called. `effects` calls it as a report does: seed by seed, with
+intervals that hold together for all effects and all arms. `alone` does so with the second factor's
+effects as the only family, the worst case. `anova` is an analysis of variance of runs with seeds as
+blocks, each term at 0.05, as reports had before. `any` is the share of sweeps in which some
+description of the whole family errs. Writes factors.csv; shares in %, with standard errors.
 """
 
 from __future__ import annotations
@@ -24,7 +24,8 @@ import pandas as pd
 from scipy import special
 
 from ablate.analyze import intervals
-from ablate.analyze.factors import Effect, Factorial, by_seed, factorial
+from ablate.analyze.effects import by_seed
+from ablate.analyze.factors import Effect, Factorial, factorial
 from ablate.analyze.spread import Array
 from ablate.analyze.verdicts import ALPHA
 

@@ -22,7 +22,7 @@ from ablate.analyze.prospects import Setting, seeds_needed, supported
 from ablate.analyze.verdicts import ALPHA
 
 SEED = 7
-# Name, the standard deviation in δ, claims, whether arms share seeds, whether equivalence is claimed
+# Name, standard deviation in δ, claims, whether arms share seeds, whether they are equivalent
 SETTINGS = (
     ("3 claims, shared seeds", 1.3, 3, True, False),
     ("1 claim, shared seeds", 0.5, 1, True, False),
