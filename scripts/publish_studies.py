@@ -25,10 +25,11 @@ import pandas as pd
 from ablate import record
 from ablate.errors import AblateError
 from ablate.report.compare import Comparison
+from ablate.report.wording import counted
 from ablate.report.write import write_report
 from ablate.study import study
 from ablate.written import list_of
-from study_index import counted, index, verdicts
+from study_index import index, verdicts
 from study_runs import REPOSITORY, Found, found_below
 
 PUBLISHED = REPOSITORY / "results" / "published"

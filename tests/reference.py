@@ -5,9 +5,12 @@ from __future__ import annotations
 import itertools
 import math
 
+import numpy as np
 import torch
 import torch.nn.functional as F
-from scipy import stats
+from scipy import integrate, stats
+
+from ablate.analyze.verdicts import verdict
 
 _64 = 2**64 - 1
 _32 = 2**32 - 1
@@ -545,23 +548,53 @@ def half_of_two(parts, quantiles):
     return math.sqrt(sum(t**2 * part for part, t in zip(parts, quantiles, strict=True)))
 
 
-def balanced_squares(cells):
-    """Divide the squares of a balanced two-way design in blocks, by its marginal means.
+def effect_of_level(cells, level, first, others):
+    """Give each seed's difference of two levels, over the settings of the others that both have.
 
     Args:
-        cells: Value of each (level of a, level of b, block).
+        cells: (level, setting of the others, seed) -> value.
+        level: The one that is looked at.
+        first: The one that it is compared with.
+        others: Settings of the other factors.
     """
-    grand = sum(cells.values()) / len(cells)
+    seeds = sorted({seed for _, _, seed in cells})
+    run = {(level_, other) for level_, other, _ in cells}
+    both = [other for other in others if {(level, other), (first, other)} <= run]
+    found = []
+    for seed in seeds:
+        needed = [(side, other, seed) for side in (level, first) for other in both]
+        if all(place in cells for place in needed):
+            total = 0.0
+            for other in both:
+                total += cells[level, other, seed] - cells[first, other, seed]
+            found.append(total / len(both))
+    return found
 
-    def between(*axes):
-        groups = {}
-        for place, value in cells.items():
-            groups.setdefault(tuple(place[axis] for axis in axes), []).append(value)
-        return sum(len(g) * (sum(g) / len(g) - grand) ** 2 for g in groups.values())
 
-    a, b, both, block = between(0), between(1), between(0, 1), between(2)
-    total = sum((value - grand) ** 2 for value in cells.values())
-    return {"a": a, "b": b, "a × b": both - a - b, "block": block, "rest": total - both - block}
+def verdict_shares(delta, spread, n, alpha, direction, margin, studies):
+    """Draw paired studies, judge each by its t interval, and count verdicts, as shares."""
+    draw = np.random.default_rng(0)
+    t = stats.t.ppf(1 - alpha / 2, n - 1)
+    found = {}
+    for _ in range(studies):
+        mean, sd = mean_and_sd([float(d) for d in draw.normal(delta, spread, n)])
+        half = t * sd / math.sqrt(n)
+        told = verdict(mean - half, mean + half, direction, margin)
+        found[told] = found.get(told, 0) + 1
+    return {name: count / studies for name, count in found.items()}
+
+
+def equivalence_power(spread, n, m, alpha, margin):
+    """Integrate how probably an interval lies within ±margin, where two arms do not differ."""
+    error, freedom = spread * math.sqrt(1 / n + 1 / m), n + m - 2
+    t = stats.t.ppf(1 - alpha / 2, n - 1)
+
+    def given(ratio):  # of the standard deviation that is seen to the true one
+        room = margin - t * error * ratio
+        inside = 2 * stats.norm.cdf(room / error) - 1
+        return inside * stats.chi2.pdf(freedom * ratio**2, freedom) * 2 * freedom * ratio
+
+    return integrate.quad(given, 0, margin / (t * error))[0]
 
 
 # -- ensembles -------------------------------------------------------------------------------------

@@ -1,4 +1,4 @@
-"""Contrasts, factors and notes: from runs to what is said of them."""
+"""Contrasts, summaries and notes: from runs to what is said of them."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import pytest
 from scipy import stats
 from statsmodels.stats.power import TTestPower
 
-from ablate.analyze import caveats, contrasts, factors, frames, summaries, verdicts
+from ablate.analyze import caveats, contrasts, frames, summaries, verdicts
 from ablate.errors import AblateError
 from ablate.study.claim import Claim
 from tests import reference
@@ -640,69 +640,20 @@ def test_words_are_no_dose(tmp_path):
         summaries.dose_response(runs, "norm.nme")
 
 
-# -- factors ---------------------------------------------------------------------------------------
+# -- cells ----------------------------------------------------------------------------------------
 
 
-def factorial(seeds=4, shift=0):
-    """Make a balanced 3 by 2 design with seeds as blocks; `shift` gives each cell its own seeds."""
+def factorial(seeds=4):
+    """Make a balanced 3 by 2 design."""
     generator = np.random.default_rng(0)
     rows = []
     for i, rate in enumerate((0.0, 0.25, 0.5)):
         for j, norm in enumerate(("none", "batch")):
             for seed in range(seeds):
                 error = 0.1 + 0.01 * i * j + 0.005 * seed + generator.normal(0, 0.004)
-                place = {"replicate": str(seed + shift * (2 * i + j)), "status": "finished"}
+                place = {"replicate": str(seed), "status": "finished"}
                 rows.append(place | {"dropout.dense": rate, "norm.name": norm, "test/error": error})
     return pd.DataFrame(rows)
-
-
-def test_a_balanced_factorial_divides_its_squares_by_marginal_means():
-    runs = factorial()
-    found = factors.anova(runs, ["dropout.dense", "norm.name"]).set_index("term")
-    places = zip(runs["dropout.dense"], runs["norm.name"], runs["replicate"], strict=True)
-    expected = reference.balanced_squares(dict(zip(places, runs["test/error"], strict=True)))
-    assert found["sum_sq"].tolist() == pytest.approx(list(expected.values()))
-    assert list(found.index) == [
-        *("dropout.dense", "norm.name", "dropout.dense × norm.name"),
-        *(factors.BLOCK, factors.RESIDUAL),
-    ]
-    assert found["df"].tolist() == [2, 1, 2, 3, 15]
-    rest = expected["rest"] / 15
-    assert found.loc["norm.name", "f"] == pytest.approx(expected["b"] / rest)
-    assert found.loc["norm.name", "p"] == pytest.approx(stats.f.sf(expected["b"] / rest, 1, 15))
-    share = expected["a"] / (expected["a"] + expected["rest"])
-    assert found.loc["dropout.dense", "partial_eta_sq"] == pytest.approx(share)
-
-
-def test_with_two_levels_the_factor_is_tested_as_the_paired_t_test_does():
-    runs = table({"base": BASE, "less": LESS}).assign(**{"norm.name": ["none"] * 6 + ["batch"] * 6})
-    found = factors.anova(runs, ["norm.name"]).set_index("term")
-    assert found.loc["norm.name", "p"] == pytest.approx(stats.ttest_rel(LESS, BASE).pvalue)
-
-
-def test_an_interaction_that_lacks_a_cell_is_left_out():
-    runs = factorial()
-    runs = runs[(runs["dropout.dense"] > 0) | (runs["norm.name"] == "none")]
-    found = factors.anova(runs, ["dropout.dense", "norm.name"]).set_index("term")
-    assert found.loc["dropout.dense × norm.name"].isna().all()
-    assert found.loc["norm.name"].notna().all()
-
-
-def test_seeds_that_each_cell_has_for_itself_are_no_block():
-    found = factors.anova(factorial(shift=100), ["dropout.dense", "norm.name"])
-    assert factors.BLOCK not in set(found["term"])
-
-
-def test_factors_that_cannot_be_told_apart_or_do_not_vary_are_named():
-    runs = factorial().assign(twin=lambda f: f["norm.name"] + "!", fixed=1)
-    with pytest.raises(AblateError, match="vary together"):
-        factors.anova(runs, ["norm.name", "twin"])
-    with pytest.raises(AblateError, match="fixed does not vary"):
-        factors.anova(runs, ["norm.name", "fixed"])
-    with pytest.raises(AblateError, match="no run has other"):
-        factors.anova(runs, ["other"])
-    with pytest.raises(AblateError, match="more seeds"):
-        factors.anova(factorial(seeds=1), ["dropout.dense", "norm.name"])
 
 
 def test_the_cells_of_a_factorial_are_its_means():

@@ -10,10 +10,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy import stats
 from statsmodels.stats.meta_analysis import effectsize_smd
-from statsmodels.stats.power import TTestIndPower, TTestPower
 from statsmodels.stats.weightstats import DescrStatsW
 
-from ablate.analyze import estimates, intervals, power, resampling
+from ablate.analyze import estimates, intervals, resampling
 from ablate.analyze.spread import differences, has_spread, pooled_sd, sd
 from ablate.errors import AblateError
 from ablate.study.claim import Claim
@@ -330,47 +329,7 @@ def test_a_claim_with_faults_tells_them_all():
     assert "> 0" in caught.value.faults[1]
 
 
-# -- how many seeds --------------------------------------------------------------------------------
-
-
-def test_cohens_table_of_sample_sizes():
-    # Cohen 1988, table 2.4.1, two-sided 0.05, power 0.80, in each of two groups: 64 and 26; at
-    # d = 0.2 it has 393, where the noncentral t needs 393.4.
-    # The far tail adds nothing, so that each tail holds half of 0.05.
-    spread = np.array([5.0, 2.0, 1.25])
-    assert power.seeds_for_power(spread, 1.0, paired=False).tolist() == [394, 64, 26]
-
-
-@given(st.floats(0.15, 3), st.floats(0.001, 0.2), st.booleans())
-def test_so_many_seeds_have_the_power_and_one_less_has_not(effect, alpha, paired):
-    test = TTestPower() if paired else TTestIndPower()
-    seeds = float(power.seeds_for_power(np.array([1 / effect]), 1.0, paired=paired, alpha=alpha)[0])
-    # Of the two tails, the far one adds less than a millionth, and is NaN in scipy now and then.
-    reached = [test.power(effect, n, alpha / 2, alternative="larger") for n in (seeds, seeds - 1)]
-    assert reached[0] >= 0.8
-    assert seeds == 2 or reached[1] < 0.8
-
-
-@pytest.mark.parametrize("n", [8, 20])
-def test_so_many_seeds_support_a_claim_in_four_of_five_studies_where_the_truth_is_twice_delta(n):
-    # The spread for which n is just enough, and what comes of it where the truth is 2δ.
-    spread = 1 / TTestPower().solve_power(nobs=n, alpha=0.025, power=0.8, alternative="larger")
-    assert power.seeds_for_power(np.array([spread]), 1.0)[0] in (n, n + 1)
-    d = np.random.default_rng(0).normal(2, spread, (FEW, n))
-    low, _ = intervals.mean(d).interval(0.05)
-    assert (low > 1).mean() == pytest.approx(0.8, abs=0.025)
-
-
-def test_seeds_follow_the_spread_and_not_the_effect():
-    y = drawn(0, 10)
-    x = y + drawn(1, 10)
-    near, far = (power.seeds_for_power(sd(x + c - y)[None], 0.5) for c in (0.0, 7.0))
-    assert near == far
-
-
-def test_seeds_beyond_reach_or_without_spread_are_not_told():
-    found = power.seeds_for_power(np.array([0.0, np.nan, 1e6, 1e-9]), 1.0)
-    assert found.tolist() == pytest.approx([np.nan, np.nan, np.nan, 2], nan_ok=True)
+# -- spread ---------------------------------------------------------------------------------------
 
 
 def test_the_pooled_deviation_by_hand():

@@ -170,7 +170,7 @@ WRONG: dict[str, tuple[dict[str, Any], str]] = {
     ),
     "wrong seeds at the other scale": (
         {"seeds": {"quick": 3, "full": [1, 1]}},
-        "seeds.full is a number of seeds, or a list of different ones",
+        "seeds.full is a number of seeds, a list of different ones or range(100, 130)",
     ),
     "a target that is none": ({"target": 0}, "target=0 is not legal: it takes a number > 0"),
     "an arm with a larger budget": (

@@ -8,6 +8,7 @@ from typing import Any
 
 import pandas as pd
 
+from ablate.analyze import outcomes
 from ablate.analyze.frames import Frames
 from ablate.analyze.summaries import counts
 
@@ -59,6 +60,18 @@ def short_of_target(runs: pd.DataFrame, target: float) -> list[str]:
     return [
         f"runs that never came to the target, a validation error of {100 * target:g} %, are in no"
         f" mean of the epochs to it: {arms}"
+    ]
+
+
+def shared_time(runs: pd.DataFrame) -> list[str]:
+    """Say how many runs were not trained alone, so that their times are not independent."""
+    done = runs[runs["status"] == "finished"]
+    if not (shared := int((~outcomes.trained_alone(done)).sum())):
+        return []
+    return [
+        f"{shared} of {len(done)} runs shared a stack, or the machine with another run, or it is"
+        " not known: their times depend on each other, so nothing is tested by them; train with"
+        " stack.width=1 launch=inline to compare times"
     ]
 
 

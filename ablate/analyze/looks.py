@@ -29,8 +29,8 @@ class ClaimLook:
     """
 
     level: float
-    word: Literal["interim", "final", "extended"]
-    time: float
+    word: Literal["interim", "final", "extended"] = "final"
+    time: float = 1.0
 
 
 def planned_only(runs: pd.DataFrame, story: Story) -> pd.DataFrame:

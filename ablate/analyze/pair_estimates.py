@@ -37,6 +37,7 @@ def estimated(
     costly: np.ndarray[tuple[int], np.dtype[np.bool_]],
     rng: np.random.Generator,
     *,
+    equivalent: np.ndarray[tuple[int], np.dtype[np.bool_]],
     brief: bool = False,
 ) -> dict[str, Array]:
     """Estimate pairs in groups of equal n.
@@ -47,12 +48,14 @@ def estimated(
         alpha: What the interval of each may miss [m], corrected for its family.
         costly: For which what is costly is wanted too [m].
         rng: Source of the resamples.
+        equivalent: Of which equivalence is claimed [m].
         brief: Whether only what decides is wanted, and nothing of what stands beside it.
 
     Returns:
         Columns [m] by name: `COUNTS`, and those that this module lists, NaN where there is nothing
         to estimate from or nothing is wanted. Of a pair in which some run did not train there are
-        the counts, the means of those that did, and a p of the sign.
+        the counts, the means of those that did, and a p of the sign; of one whose values are not
+        independent the counts, the means and their difference.
     """
     columns = {n: np.full(len(pairs), np.nan) for n in (*DIFFERENCE, *BESIDE, *COSTLY)}
     columns |= _counted(pairs)
@@ -60,6 +63,9 @@ def estimated(
     for i, pair in enumerate(pairs):
         if not pair.all_trained:
             _fill(columns, [i], _by_sign(pair))
+            continue
+        if not pair.independent:
+            _fill(columns, [i], _untested(pair))
             continue
         # The components of a group's errors stand for the same; splits are those of one pair.
         over = i if pair.splits is not None else pair.over_images is not None
@@ -81,8 +87,10 @@ def estimated(
                 found |= _beside(group, x, y)
                 found |= _sizes(x, y, [metric_of(pair.what.metric).better for pair in group])
                 # What is costly takes seeds to be independent, which splits that overlap are not.
-                dear = dear and first.splits is None
-                found |= _costly(x, y, paired, margin[rows], alpha[rows], rng) if dear else {}
+                if dear and first.splits is None:
+                    found |= _costly(x, y, paired, rng)
+                    asked = (margin[rows], alpha[rows], equivalent[rows])
+                    found |= _seeds_needed(x, y, paired, *asked)
         _fill(columns, rows, found)
     return columns
 
@@ -130,6 +138,15 @@ def _parts(group: Sequence[Pair], estimate: Estimate) -> dict[str, Array]:
         found["se_images"] = np.sqrt(np.array([one.variance for one in over]))
         found["p_networks"] = np.array([one.p for one in over])
     return found
+
+
+def _untested(pair: Pair) -> dict[str, Array]:
+    """Compare what says nothing of its own error."""
+    found = _both(pair.x[None], pair.y[None])
+    if pair.what.statistic == "mean":
+        return found | {"delta": found["mean"] - found["baseline_mean"]}
+    below = np.where(found["baseline_sd"] > 0, found["baseline_sd"], np.nan)
+    return found | {"delta": found["sd"] / below}
 
 
 def _difference(estimate: Estimate, alpha: Array) -> dict[str, Array]:
@@ -197,10 +214,8 @@ def _ratio(x: Array, y: Array, paired: bool, alpha: Array) -> dict[str, Array]:
     } | beside
 
 
-def _costly(
-    x: Array, y: Array, paired: bool, margin: Array, alpha: Array, rng: np.random.Generator
-) -> dict[str, Array]:
-    """Estimate what stands beside the t test; a margin is NaN where there is none."""
+def _costly(x: Array, y: Array, paired: bool, rng: np.random.Generator) -> dict[str, Array]:
+    """Estimate what stands beside the t test."""
     from ablate.analyze import resampling  # with it scipy.stats
 
     d = differences(x, y) if paired else None
@@ -209,10 +224,22 @@ def _costly(
     if d is not None:
         found["p_permutation"], found["p_permutation_min"] = resampling.sign_flip(d, rng)
         found["p_wilcoxon"], found["p_wilcoxon_min"] = resampling.wilcoxon(d, rng)
-    given = ~np.isnan(margin)
-    if given.any():
-        spread = pooled_sd(x, y) if d is None else sd(d)
-        some = np.where(given, margin, 1.0)
-        seeds = seeds_for_power(spread, some, paired=paired, alpha=alpha)
-        found["seeds_for_power"] = np.where(given, seeds, np.nan)
     return found
+
+
+def _seeds_needed(
+    x: Array,
+    y: Array,
+    paired: bool,
+    margin: Array,
+    alpha: Array,
+    equivalent: np.ndarray[tuple[int], np.dtype[np.bool_]],
+) -> dict[str, Array]:
+    """Work out the seeds for 80 % power; a margin is NaN where there is none."""
+    given = ~np.isnan(margin)
+    if not given.any():
+        return {}
+    spread = sd(differences(x, y)) if paired else pooled_sd(x, y)
+    some = np.where(given, margin, 1.0)
+    seeds = seeds_for_power(spread, some, paired=paired, alpha=alpha, equivalent=equivalent)
+    return {"seeds_for_power": np.where(given, seeds, np.nan)}

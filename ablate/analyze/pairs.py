@@ -14,7 +14,7 @@ from ablate.analyze.answers import Answers
 from ablate.analyze.crossed import OverImages
 from ablate.analyze.resampled import Splits
 from ablate.analyze.spread import Array
-from ablate.metrics import metric_of
+from ablate.metrics import TIMES, metric_of
 from ablate.study.claim import Compared
 
 SEEDS, SEEDS_AND_IMAGES = "seeds", "seeds and images"  # populations
@@ -34,6 +34,7 @@ class Pair:
         over_images: What new test images add, where both are means over the same ones and every
             run kept its answers.
         splits: How the runs were split, where that varies and the metric depends on it.
+        independent: Whether the values are; times of runs that were not trained alone are not.
     """
 
     what: Compared
@@ -42,6 +43,7 @@ class Pair:
     paired: bool
     over_images: OverImages | None = None
     splits: Splits | None = None
+    independent: bool = True
 
     @property
     def all_trained(self) -> bool:
@@ -80,6 +82,7 @@ def pairs_of(
     lined_up = {(a, b): _lined_up(members[a], members[b]) for a, b in sides}
     place = {metric: m for m, metric in enumerate(metrics)}
     of_runs = _OfRuns(runs)
+    alone = outcomes.trained_alone(runs)
     pairs = []
     for one in (*wanted, *others):
         mine, theirs, paired = lined_up[one.arm, one.against]
@@ -88,7 +91,9 @@ def pairs_of(
         if paired:
             there = [there[0] & there[1]] * 2
         mine_kept, theirs_kept = np.array(mine)[there[0]], np.array(theirs)[there[1]]
-        pair = Pair(one, x[there[0]], y[there[1]], paired)
+        timed = one.metric in TIMES or one.against_metric in TIMES
+        independent = not timed or bool(alone[mine_kept].all() and alone[theirs_kept].all())
+        pair = Pair(one, x[there[0]], y[there[1]], paired, independent=independent)
         pairs.append(of_runs.told(pair, mine_kept, theirs_kept))
     return pairs
 

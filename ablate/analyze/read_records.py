@@ -119,6 +119,9 @@ def _row(folder: Path, found: record.Record, measures: Mapping[str, float]) -> d
         "commit": about.get("commit"),
         "dirty": about.get("dirty"),
         "hardware": about.get("device"),
+        "machine": (about.get("platform"), about.get("device")),
+        "stack_width": about.get("stack", {}).get("width"),
+        "span": (found["timing"].get("started"), found["timing"].get("finished")),
     }
 
 

@@ -34,6 +34,8 @@ class Line:
         untrained: How many runs on either side did not train: then only the side is known.
         p: Two-sided; `p_adjusted` times the size of the `family`, its name and size.
         alpha: What the interval that decides may miss.
+        look: Of a claim: ``interim`` before the planned end of its study, ``extended`` where seeds
+            were added after it, else ``final``.
         verdict: As `ablate.analyze.verdicts` has it; None where nothing is claimed.
         description: Of the difference, by sign and size; None of the baseline.
         identical: Whether the losses of both arms agree to the last bit.
@@ -60,6 +62,7 @@ class Line:
     p: float = nan
     p_adjusted: float = nan
     alpha: float = nan
+    look: str = "final"
     verdict: str | None = None
     description: str | None = None
     identical: bool = False
@@ -96,6 +99,7 @@ def line_of(about: Mapping[str, Any], contrast: Mapping[str, Any] | None, second
         p=contrast["p"],
         p_adjusted=contrast["p_adjusted"],
         alpha=contrast["alpha"],
+        look=contrast["look"],
         verdict=verdict if isinstance(verdict, str) else None,
         description=contrast["description"],
         identical=bool(contrast["identical"]),

@@ -180,8 +180,9 @@ def judged(line: Line) -> str:
     Returns:
         One of `verdicts.VERDICTS`. Where a difference is too small to matter, or the arms are
         equivalent, and yet it is known on which side the arm lies, that side is told too.
+        Before the planned end of the study it is marked ``interim``.
     """
-    told = str(line.verdict)
+    told = str(line.verdict) + (" (interim)" if line.look == "interim" else "")
     is_small = line.verdict == verdicts.TOO_SMALL or (
         line.direction == EQUIVALENT and line.verdict == verdicts.SUPPORTED
     )
@@ -325,8 +326,8 @@ def _of_verdicts(comparison: Comparison) -> list[str]:
         found.append(
             "What nobody claimed beforehand is described, not judged: better or worse (lower,"
             " higher) where the interval leaves out 0, with “by more than δ” or “by less than δ”"
-            " where that is known too; within ±δ where only that is known; not told apart otherwise,"
-            " which is no proof of no effect. It is a finding to be tried again."
+            " where that is known too; within ±δ where only that is known; not told apart"
+            " otherwise, which is no proof of no effect. It is a finding to be tried again."
         )
     return found
 

@@ -37,6 +37,7 @@ from ablate.study.cells import (
 )
 from ablate.study.file import read_study
 from ablate.study.study import Measurement, Study
+from ablate.study.timing import not_alone
 
 
 @dataclass(frozen=True)
@@ -90,7 +91,7 @@ def plan_study(request: Request, *, whole: bool = False) -> StudyPlan:
     # Tuned knobs get their first values for now, so that faults are found before any training.
     first = {arm.name: choice for arm in found.arms for choice in grid(found, arm)[:1]}
     reported = _reported(found, request, first, whole)
-    if faults := measurement.unfit(found, reported.runs):
+    if faults := [*measurement.unfit(found, reported.runs), *not_alone(found, reported.runs)]:
         raise AblateError(*faults)
     return StudyPlan(found, request, tuning, reported)
 
