@@ -325,7 +325,7 @@ def test_a_test_set_of_ten_thousand_images_leaves_a_tenth_of_a_point():
     assert estimates.sampling_error(np.array(0.01), 10_000) == pytest.approx(0.000994987, rel=1e-6)
 
 
-# -- claims -----------------------------------------------------------------------------------------
+# -- claims ----------------------------------------------------------------------------------------
 
 
 def test_a_claim_with_faults_tells_them_all():

@@ -319,8 +319,8 @@ def _of_verdicts(comparison: Comparison) -> list[str]:
         found.append(
             "What nobody claimed beforehand is described, not judged: better or worse (lower,"
             " higher) where the interval leaves out 0, with “by more than δ” or “by less than δ”"
-            " where that is known too; within ±δ where only that is known; not told apart otherwise,"
-            " which is no proof of no effect. It is a finding to be tried again."
+            " where that is known too; within ±δ where only that is known; not told apart"
+            " otherwise, which is no proof of no effect. It is a finding to be tried again."
         )
     return found
 
