@@ -16,7 +16,7 @@ from scipy import stats
 from ablate.commands.show import show_state
 from ablate.errors import AblateError
 from ablate.metrics import FRACTION
-from ablate.report import escape, formatting
+from ablate.report import escape, formatting, write
 from ablate.report.compare import compare
 from ablate.report.question import Question
 from ablate.study.file import read_study
@@ -125,12 +125,27 @@ def test_a_run_that_did_not_train_leaves_an_order_and_no_difference(tmp_path):
     assert [line.untrained for line in found.others] == [1, 6]
     assert all(math.isnan(line.delta) for line in found.others)
     text, told = brief(tmp_path), page(tmp_path)
-    assert "| less | 9.74 ± 1.64 | by order only | not told apart | 5 | 6 |" in told
+    assert "| less | 9.74 ± 1.70 | by order only | not told apart | 5 | 6 |" in told
     assert "| bad | – | by order only | not told apart | 0 | 6 |" in told  # 0.031 is above 0.025
     assert "less (1 of 6: 17 %, 95 % interval 0 to 64), bad (6 of 6: 100 %, 95 % interval" in told
     assert "by an exact sign test over pairs of seeds" in told
     assert re.search(r"less .* by order only not told apart 5 of 6", text)
     assert compare([tmp_path], Question(baseline="bad")).lines["plain"].untrained == 6
+
+
+def test_a_report_on_runs_of_which_none_trained_is_written_whole(tmp_path):
+    data = {"digest": "d", "sizes": {"train": 1000, "val": 300, "test": 400}, "largest_class": 0.1}
+    about = {"device": "a processor", "commit": "c", "dirty": False, "data": data}
+    for arm, rate in (("plain", 0.0), ("dropped", 0.5)):
+        for seed in range(2):
+            knobs = {"dropout.dense": rate, "seed": seed}
+            measured = metrics(0.9 + seed / 100) | {"val/accuracy": 0.1}
+            write_run(tmp_path, knobs, study="s", arm=arm, metrics=measured, environment=about)
+    folder, found = write.write_report([tmp_path])
+    assert {line.lost["at chance"] for line in found.lines.values()} == {2}
+    text = (folder / "report.md").read_text(encoding="utf-8")
+    assert "plain (2 of 2: 100 %, 95 % interval 16 to 100)" in text.replace("\\", "")
+    assert not (folder / "figures" / "gap.svg").exists()
 
 
 def test_an_arm_that_never_trains_is_told_to_be_worse(tmp_path):
