@@ -29,7 +29,7 @@ from ablate.report.wording import counted
 from ablate.report.write import write_report
 from ablate.study import study
 from ablate.written import list_of
-from study_index import index, verdicts
+from study_index import NOT_JUDGED, index, verdicts
 from study_runs import REPOSITORY, Found, found_below
 
 PUBLISHED = REPOSITORY / "results" / "published"
@@ -54,7 +54,8 @@ def main(arguments: Sequence[str]) -> int:
         reported = []
         for found in whole:
             reported.append((found, publish(found, PUBLISHED)))
-            print(f"{found.asked.name}: {counted(verdicts(*reported[-1]))}", flush=True)
+            told = counted(verdicts(*reported[-1]), [NOT_JUDGED])
+            print(f"{found.asked.name}: {told}", flush=True)
     except AblateError as error:
         print(f"publish_studies: {'; '.join(error.faults)}", file=sys.stderr)
         return 2
