@@ -205,7 +205,7 @@ def compare(paths: Paths, asked: Question | None = None, *, brief: bool = False)
         baseline,
         arms(read.runs, shown),
         found,
-        (*told, *other, *swapped, *open_, *moved, *short, *caveats.notes(read)),
+        (*other, *swapped, *open_, *moved, *short, *caveats.notes(read), *told),
         tuple(caveats.identical_arms(read)),
         story,
     )
