@@ -495,6 +495,7 @@ def test_a_disk_that_is_full_before_the_first_run_stops_the_study(monkeypatch):
 # -- as users meet it ------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_a_study_and_its_report_note_what_they_do(monkeypatch, capsys):
     write_study()
     assert run("run", "+study=mine.yaml", monkeypatch=monkeypatch) == 0
@@ -508,6 +509,7 @@ def test_a_study_and_its_report_note_what_they_do(monkeypatch, capsys):
     assert len(lines()) == 2
 
 
+@pytest.mark.slow
 def test_a_grid_has_a_ledger_without_claims_and_a_file_that_names_its_end():
     grid = (*STUDY["fixed"], "dropout.dense=0,0.5", "name=grid")
     trained(Request((*grid, "seed=0,1"), multirun=True))

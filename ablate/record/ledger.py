@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
+from functools import lru_cache
 from pathlib import Path
 from typing import IO, Any, Final
 
@@ -33,16 +34,23 @@ def with_line(record: Record, directory: Path) -> Record:
 def latest_line(sweep: Path) -> LedgerLine | None:
     """Read the number and hash of the last whole line of a sweep's ledger; None without one.
 
-    Only the end of the file is read: each run of a sweep asks, and a line that lists many runs is
-    long.
+    Only the end of the file is read, and only if it has grown: each run of a sweep asks, and a line
+    that lists many runs is long.
     """
+    file = sweep / LEDGER
     try:
-        with (sweep / LEDGER).open("rb") as file:
-            for text in _from_the_end(file):
-                if (line := parsed(text)) is not None:
-                    return {"number": line["number"], "hash": line["hash"]}
+        found = file.stat()
+        return _last_of(file.absolute(), found.st_ino, found.st_size, found.st_mtime_ns)
     except OSError:  # there is none; or it does not read, which the report tells
         return None
+
+
+@lru_cache(maxsize=16)
+def _last_of(file: Path, *state: int) -> LedgerLine | None:
+    with file.open("rb") as opened:
+        for text in _from_the_end(opened):
+            if (line := parsed(text)) is not None:
+                return {"number": line["number"], "hash": line["hash"]}
     return None
 
 

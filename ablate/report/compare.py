@@ -228,7 +228,7 @@ def compare(paths: Paths, asked: Question | None = None, *, brief: bool = False)
         found,
         _effects(runs, factorial, found, metric, whole.margin),
         factorial.lacks,
-        (*told, *other, *swapped, *open_, *moved, *short, *timed, *caveats.notes(read)),
+        (*other, *swapped, *open_, *moved, *short, *timed, *caveats.notes(read), *told),
         identical,
         story,
     )

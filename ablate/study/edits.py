@@ -11,16 +11,21 @@ from ablate.errors import AblateError
 from ablate.study import ledger, questions, study_json, sweep_json
 from ablate.study.ledger import Ledger
 
+Seen = Mapping[str, Mapping[str, Any]]  # key -> what a look keeps of a run
+
 _MOST = 3  # runs that are named one by one
 
 
-def faults_of(read: Ledger, sweep: Path, shown: Mapping[Path, record.Record]) -> list[str]:
+def faults_of(
+    read: Ledger, sweep: Path, shown: Mapping[Path, record.Record], said: Seen
+) -> list[str]:
     """Tell what was edited, cut off or lost, a sentence each.
 
     Args:
         read: The ledger.
         sweep: Its folder.
         shown: Folder -> record, of the runs that are shown; others that the ledger saw are read.
+        said: Key -> digests, of those that have ended.
     """
     stated = {f"the record of {_name(one)}": _stated(one) for one in shown.values()}
     named = {who: line for who, line in stated.items() if line is not None}
@@ -31,7 +36,7 @@ def faults_of(read: Ledger, sweep: Path, shown: Mapping[Path, record.Record]) ->
         *(["the ledger's last line was cut off while it was written"] if read.torn else []),
         *ledger.missing(read, named),
         *_of_the_study(read, sweep),
-        *_of_records(read, sweep, shown),
+        *_of_records(read, sweep, shown, said),
     ]
 
 
@@ -67,15 +72,19 @@ def _of_the_study(read: Ledger, sweep: Path) -> Iterator[str]:
         yield f"study.json was edited, it is not what the ledger holds: {changed}"
 
 
-def _of_records(read: Ledger, sweep: Path, shown: Mapping[Path, record.Record]) -> Iterator[str]:
+def _of_records(
+    read: Ledger, sweep: Path, shown: Mapping[Path, record.Record], said: Seen
+) -> Iterator[str]:
     """Tell of records that are not as a look saw them."""
     now = {one["key"]: one for one in shown.values()}
     told: dict[tuple[str, int], list[str]] = {}
     done = set[str]()
     for line in read.of_kind("look"):
         for key, then in line["seen"].items():
+            if key in done:
+                continue
             found = now[key] if key in now else read_if_whole(sweep / key)
-            if key not in done and (what := _differs(then, found, line["number"])):
+            if what := _differs(then, found, said.get(key), line["number"]):
                 done.add(key)
                 name = f"run {key}" if found is None else _name(found)
                 told.setdefault((what, line["number"]), []).append(name)
@@ -91,7 +100,12 @@ _SAID: Final = {
 }
 
 
-def _differs(then: Mapping[str, Any], found: record.Record | None, line: int) -> str:
+def _differs(
+    then: Mapping[str, Any],
+    found: record.Record | None,
+    said: Mapping[str, Any] | None,
+    line: int,
+) -> str:
     """Say how a record differs from what a line saw of it, by a word of `_SAID`; or nothing."""
     if found is None:
         return "gone"
@@ -99,7 +113,7 @@ def _differs(then: Mapping[str, Any], found: record.Record | None, line: int) ->
     later = at_its_end is not None and at_its_end["number"] >= line
     if later or found["status"] not in record.ENDED:
         return "" if then["status"] == "failed" else "again"
-    seen = ledger.digests(found)
+    seen = said or ledger.digests(found)
     if seen["ended"] != then["ended"]:
         return "edited"
     measured = then.get("measured")

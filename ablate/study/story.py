@@ -11,19 +11,17 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import pairwise
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
 from ablate import record
 from ablate.study import ledger, questions, sweep_json
-from ablate.study.edits import faults_of, joined, question_now, read_if_whole
+from ablate.study.edits import Seen, faults_of, joined, question_now, read_if_whole
 from ablate.study.ledger import Ledger
 
 NOT_NOTED: Final = "this look could not be noted: the folder of the runs cannot be written to"
 OLDER: Final = "unknown: this folder is older than the ledger"
 _OUTCOMES = ("finished", "diverged")  # a run that failed has none, until it is trained again
 _MOST = 3  # runs, or numbers of runs, that are named one by one
-
-Seen = Mapping[str, Mapping[str, Any]]  # key -> what a look keeps of a run
 
 
 @dataclass(frozen=True)
@@ -83,8 +81,8 @@ def looked_at(folders: Sequence[Path]) -> Story:
 
 def _of_one(sweep: Path, shown: Mapping[Path, record.Record]) -> Story:
     before = ledger.read(sweep)
-    wrong = faults_of(before, sweep, shown)  # before this look gives the ledger a new end
     ended = {f["key"]: ledger.digests(f) for f in shown.values() if f["status"] in record.ENDED}
+    wrong = faults_of(before, sweep, shown, ended)  # before this look gives the ledger a new end
     keys = sweep_json.planned_keys(sweep)
     is_noted = ledger.note_look(sweep, ended, None if keys is None else len(keys))
     read = ledger.read(sweep)
