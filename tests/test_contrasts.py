@@ -11,8 +11,9 @@ from scipy import stats
 from statsmodels.stats.power import TTestPower
 
 from ablate.analyze import caveats, contrasts, frames, summaries, verdicts
+from ablate.analyze.looks import ClaimLook
 from ablate.errors import AblateError
-from ablate.study.claim import Claim
+from ablate.study.claim import Claim, Compared
 from tests import reference
 from tests.test_frames import write_run, write_sweep
 
@@ -264,9 +265,15 @@ def test_effects_of_factors_count_among_the_descriptions_of_the_primary_metric_a
 def test_what_looks_have_spent_is_taken_from_the_claims_alone():
     runs = table({"base": BASE, "less": LESS, "more": MORE})
     claims = [Claim("more", direction="lower")]
-    found = compared(runs, claims=claims, unjudged=1, spend=lambda alpha: alpha / 10)
+
+    def tenth(what, alpha):
+        assert what == Compared("more", "test/error", "base", "test/error")
+        return ClaimLook(alpha / 10, "interim", 0.5)
+
+    found = compared(runs, claims=claims, unjudged=1, look=tenth)
     claimed, other = found.loc["more", "test/error"], found.loc["less", "test/error"]
     assert (claimed["alpha"], other["alpha"]) == (0.025 / 10, 0.05)
+    assert (claimed["look"], other["look"]) == ("interim", "final")
     wide = stats.ttest_rel(MORE, BASE).confidence_interval(1 - 0.0025)
     assert (claimed["low"], claimed["high"]) == pytest.approx((wide.low, wide.high))
     assert claimed["p_adjusted"] == 2 * claimed["p"], "p is corrected for the family, not for looks"

@@ -191,7 +191,8 @@ def test_the_legend_says_what_the_numbers_are(plain):
     assert "half the width of the 95 % t interval of a mean over seeds, here 4 seeds" in legend
     assert "selected on the validation split alone" in legend
     assert "measured once" in legend
-    assert "a 99 % interval for the 5 differences that nobody claimed" in legend  # 0.05 / 5
+    # 5 arms; 3 levels against the first of their factor, and 2 interactions: 0.05 / 10.
+    assert "a 99.5 % interval for the 10 differences that nobody claimed" in legend
     assert "all of them hold together in 95 % of studies" in legend
     assert "taken seed by seed, over the seeds that both have" in legend
     assert "described, not judged" in legend
@@ -239,11 +240,11 @@ def test_an_analysis_that_was_not_done_is_told_with_its_reason(tmp_path):
         for norm in ("none", "batch"):
             knobs = {"dropout.dense": rate / 20, "norm": norm}
             write_run(tmp_path, knobs, metrics=metrics(0.1 + rate / 100))
-    assert "no analysis of variance: no pair" not in page(tmp_path)
+    assert "no effects of factors" not in page(tmp_path)
     write_run(tmp_path, {"dropout.dense": 0.0, "optimizer.lr": 0.1}, metrics=metrics(0.3))
     write_run(tmp_path, {"dropout.dense": 0.5, "optimizer.lr": 0.1}, metrics=metrics(0.2))
     write_run(tmp_path, {"norm": "batch", "optimizer.lr": 0.1}, metrics=metrics(0.2))
-    assert "no analysis of variance: dropout.dense varies too finely" in page(tmp_path)
+    assert "no effects of factors: dropout.dense varies too finely" in page(tmp_path)
 
 
 # -- text of the user's ----------------------------------------------------------------------------

@@ -129,8 +129,10 @@ def test_the_readme_tells_of_the_studies_what_the_index_says():
 
 # -- which studies are whole -----------------------------------------------------------------------
 
+SMALL = "conv_vs_dense"  # a study of few runs
 
-def write_study(root, name="aa", status="finished", lost=0, **told):
+
+def write_study(root, name=SMALL, status="finished", lost=0, **told):
     """Write study.json and a record of each run, trained at the commit of this checkout."""
     asked = read_study(name)
     git = ["git", "-C", str(REPOSITORY), "rev-parse", "HEAD"]
@@ -140,8 +142,9 @@ def write_study(root, name="aa", status="finished", lost=0, **told):
     runs = [(arm.name, seed) for arm in asked.arms for seed in asked.seeds_of(arm)]
     for arm, seed in runs[lost:]:
         about = {"commit": commit, "dirty": False, "device": "cpu", "data": {"digest": "d"}}
-        write_run(root / name, {"seed": seed, "optimizer.lr": 0.001 + 0.001 * (arm == "A")},
-                  study=name, arm=arm, environment=about, status=status)  # fmt: skip
+        knobs = {"seed": seed, "optimizer.lr": 0.001 + 0.001 * (arm == asked.arms[0].name)}
+        place = root / name
+        write_run(place, knobs, study=name, arm=arm, environment=about, status=status)
     (root / name / "study.json").write_text(
         json.dumps(described(asked, {}) | {"command": [], "unmeasured": []} | told)
     )
@@ -150,14 +153,14 @@ def write_study(root, name="aa", status="finished", lost=0, **told):
 def test_a_study_of_which_every_run_ended_is_whole(tmp_path):
     write_study(tmp_path)
     (found,), faults = found_below([tmp_path])
-    assert (found.asked.name, found.scale, len(found.records), faults) == ("aa", "quick", 60, [])
+    assert (found.asked.name, found.scale, len(found.records), faults) == (SMALL, "quick", 24, [])
 
 
 @pytest.mark.parametrize(
     ("changes", "why"),
     [
-        ({"lost": 2}, "2 of 60 runs have not ended"),
-        ({"status": "running"}, "60 of 60 runs have not ended"),
+        ({"lost": 2}, "2 of 24 runs have not ended"),
+        ({"status": "running"}, "24 of 24 runs have not ended"),
         ({"margin": 0.02}, "its YAML asks for another margin today"),
         ({"claims": []}, "its YAML claims something else today"),
         ({"command": ["epochs=3"]}, "run with epochs=3, which its YAML does not say"),
@@ -167,7 +170,7 @@ def test_a_study_that_is_not_whole_is_named_with_the_reason(tmp_path, changes, w
     write_study(tmp_path, **changes)
     whole, (fault,) = found_below([tmp_path])
     assert whole == []
-    assert fault.startswith(f"{tmp_path / 'aa'} is not whole: ")
+    assert fault.startswith(f"{tmp_path / SMALL} is not whole: ")
     assert why in fault
 
 
@@ -175,12 +178,12 @@ def test_a_study_whose_file_was_not_committed_before_its_runs_is_not_whole(tmp_p
     write_study(tmp_path)
     monkeypatch.setattr(study_runs, "REPOSITORY", tmp_path)  # where no history holds it
     with pytest.raises(NotWholeError, match="where it ran, its YAML was not as it is today"):
-        read_runs(tmp_path, "aa")
+        read_runs(tmp_path, SMALL)
 
 
 def test_a_study_is_published_with_its_ledger(tmp_path, monkeypatch):
     write_study(tmp_path)
-    (tmp_path / "aa" / "ledger.jsonl").write_text('{"number": 1}\n')
+    (tmp_path / SMALL / "ledger.jsonl").write_text('{"number": 1}\n')
     ((found,), _), published = found_below([tmp_path]), tmp_path / "published"
     published.mkdir()
 
@@ -193,17 +196,17 @@ def test_a_study_is_published_with_its_ledger(tmp_path, monkeypatch):
 
     monkeypatch.setattr(publish_studies, "write_report", report)
     publish_studies.publish(found, published)
-    names = {path.name for path in (published / "aa").iterdir()}
+    names = {path.name for path in (published / SMALL).iterdir()}
     assert names == {"figures", "tables", "report.md", "ledger.jsonl"}
-    (tmp_path / "aa" / "ledger.jsonl").write_text('{"command": ["data.root=/home/me"]}\n')
-    with pytest.raises(AblateError, match=r"aa/ledger\.jsonl tells /home/me"):
+    (tmp_path / SMALL / "ledger.jsonl").write_text('{"command": ["data.root=/home/me"]}\n')
+    with pytest.raises(AblateError, match=rf"{SMALL}/ledger\.jsonl tells /home/me"):
         publish_studies.publish(found, published)
 
 
 def test_the_same_study_whole_in_two_folders_is_refused(tmp_path):
     for folder in ("one", "other"):
         write_study(tmp_path / folder)
-    with pytest.raises(AblateError, match=r"aa lies whole in .*one and in .*other"):
+    with pytest.raises(AblateError, match=rf"{SMALL} lies whole in .*one and in .*other"):
         found_below([tmp_path / "one", tmp_path / "other"])
 
 

@@ -14,6 +14,7 @@ import ablate
 from ablate import data, record
 from ablate.analyze import crossed, frames, intervals, naming, resampled, verdicts
 from ablate.analyze.contrasts import contrasts
+from ablate.analyze.looks import ClaimLook
 from ablate.analyze.resampled import Splits
 from ablate.config import schema
 from ablate.errors import AblateError
@@ -177,7 +178,9 @@ def test_p_is_the_level_at_which_the_interval_touches_0(tmp_path):
     sweep(tmp_path)
     p = rows(tmp_path).loc["test/error", "p"]
     at = rows(
-        tmp_path, spend=lambda _: p, claims=[Claim(arm="dropout.dense=0.5", metric="test/error")]
+        tmp_path,
+        look=lambda *_: ClaimLook(p),
+        claims=[Claim(arm="dropout.dense=0.5", metric="test/error")],
     )
     assert at.loc["test/error", "low"] == pytest.approx(0, abs=1e-9)
 
