@@ -568,6 +568,9 @@ def test_no_other_lack_of_spread_is_a_certainty():
         )
         assert (row["verdict"], row["identical"]) == ("open", False)
         assert math.isnan(row["low"])
+    apart = table({"base": BASE, "other": [0.1] * 6}, first_seeds={"other": 100})
+    (row,) = judged(apart, Claim("other", direction="equivalent", margin=0.5))
+    assert (row["paired"], row["verdict"]) == (False, "open"), "one arm alone lacks spread"
     spread = Claim("other", direction="equivalent", margin=2, statistic="spread")
     same = table({"base": BASE, "other": BASE})
     assert judged(same, spread, identical=[("base", "other")])[0]["verdict"] == "open"

@@ -13,7 +13,7 @@ from ablate.analyze import estimates, intervals, ranks, resampled, spread_tests
 from ablate.analyze.intervals import Component, Estimate
 from ablate.analyze.pairs import Pair
 from ablate.analyze.power import seeds_for_power
-from ablate.analyze.spread import Array, differences, pooled_sd, sd
+from ablate.analyze.spread import Array, differences, pooled_sd, rounding, sd
 from ablate.analyze.verdicts import ALPHA
 from ablate.metrics import metric_of
 
@@ -222,7 +222,9 @@ def _costly(x: Array, y: Array, paired: bool, rng: np.random.Generator) -> dict[
     low, high = resampling.bca(x, y, rng) if d is None else resampling.bca(d, None, rng)
     found = {"bca_low": low, "bca_high": high}
     if d is not None:
-        found["p_permutation"], found["p_permutation_min"] = resampling.sign_flip(d, rng)
+        found["p_permutation"], found["p_permutation_min"] = resampling.sign_flip(
+            d, rng, rounding(x, y)
+        )
         found["p_wilcoxon"], found["p_wilcoxon_min"] = resampling.wilcoxon(d, rng)
     return found
 
