@@ -8,7 +8,7 @@ from typing import Any
 
 import pandas as pd
 
-from ablate.analyze import outcomes
+from ablate.analyze import outcomes, shape
 from ablate.analyze.frames import Frames
 from ablate.analyze.summaries import counts
 
@@ -73,6 +73,34 @@ def shared_time(runs: pd.DataFrame) -> list[str]:
         " not known: their times depend on each other, so nothing is tested by them; train with"
         " stack.width=1 launch=inline to compare times"
     ]
+
+
+def doubts(found: pd.DataFrame) -> list[str]:
+    """Say of which contrasts the interval may miss more often than it says.
+
+    Args:
+        found: The contrasts frame.
+    """
+    told = []
+    tails = {shape.UP: "above", shape.DOWN: "below"}
+    for doubt, side in tails.items():
+        if arms := _of(found, doubt):
+            told.append(
+                f"the differences of {arms} have a long tail {side} their mean, as rare bad seeds"
+                " make it: their intervals may miss in more than 5 % of studies, and more seeds"
+                " help"
+            )
+    if arms := _of(found, shape.FEW):
+        told.append(
+            f"fewer than {shape.FEWEST} seeds, of {arms}: intervals take seeds to be normal, and so"
+            " few cannot show that they are not"
+        )
+    return told
+
+
+def _of(found: pd.DataFrame, doubt: str) -> str:
+    arms = found.loc[found["doubt"] == doubt, "arm"]
+    return _listed(dict.fromkeys(arms))
 
 
 def identical_arms(frames: Frames) -> list[tuple[str, ...]]:

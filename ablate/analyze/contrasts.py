@@ -40,6 +40,8 @@ p_networks          of one seed an arm: whether these two networks err equally o
 family, family_size    its name, m
 verdict             of a claim (`ablate.analyze.verdicts.VERDICTS`); missing where there is none
 description         of every difference, by sign and size (`ablate.analyze.verdicts.DESCRIPTIONS`)
+doubt               why its interval may miss more often than it says (`ablate.analyze.shape`), of
+                    the primary metric and of claims; else empty
 direction, margin   as claimed; ``differs`` where nothing is
 identical           whether both arms' losses agree to the last bit in every seed: a difference of 0
 change              better or worse, by the estimate alone; lower or higher where neither is better
@@ -68,7 +70,7 @@ from typing import Any, Final
 import numpy as np
 import pandas as pd
 
-from ablate.analyze import ranks, verdicts
+from ablate.analyze import ranks, shape, verdicts
 from ablate.analyze.looks import ClaimLook
 from ablate.analyze.pair_estimates import BESIDE, COSTLY, COUNTS, DIFFERENCE, estimated
 from ablate.analyze.pairs import Pair, pairs_of
@@ -79,7 +81,7 @@ from ablate.study.claim import EQUIVALENT, Claim, Compared
 
 Look = Callable[[Compared, float], ClaimLook]
 CLAIMS: Final = "claims"  # the family
-_SAID: Final = ("verdict", "description")
+_SAID: Final = ("verdict", "description", "doubt")
 _FIRST = (
     *("arm", "baseline", "metric", "primary", "against_metric", "statistic"),
     *COUNTS,
@@ -309,8 +311,8 @@ def _judged(table: pd.DataFrame, pairs: Sequence[Pair]) -> pd.DataFrame:
     return table[list(COLUMNS)].astype(dict.fromkeys(words, "str"))
 
 
-def _said(row: Mapping[Any, Any], pair: Pair) -> tuple[str | None, str]:
-    """Find the verdict, if there is a claim, and the description of a contrast."""
+def _said(row: Mapping[Any, Any], pair: Pair) -> tuple[str | None, str, str]:
+    """Find the verdict, if there is a claim, the description and the doubt of a contrast."""
     low, high, margin = row["low"], row["high"], row["margin"]
     smallest = None if math.isnan(margin) else margin
     if not pair.all_trained:
@@ -320,7 +322,10 @@ def _said(row: Mapping[Any, Any], pair: Pair) -> tuple[str | None, str]:
         smallest = None if smallest is None else math.log(smallest)
     is_claimed = row["family"] == CLAIMS
     verdict = verdicts.verdict(low, high, row["direction"], smallest) if is_claimed else None
-    return verdict, verdicts.description(low, high, smallest)
+    asked = is_claimed or row["primary"]
+    has_mean = row["statistic"] == "mean" and pair.all_trained and not math.isnan(row["low"])
+    doubt = str(shape.doubt(pair.x, pair.y, paired=pair.paired)) if asked and has_mean else ""
+    return verdict, verdicts.description(low, high, smallest), doubt
 
 
 def _by_order(pair: Pair) -> tuple[float, float]:

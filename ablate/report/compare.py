@@ -228,7 +228,17 @@ def compare(paths: Paths, asked: Question | None = None, *, brief: bool = False)
         found,
         _effects(runs, factorial, found, metric, whole.margin),
         factorial.lacks,
-        (*other, *swapped, *open_, *moved, *short, *timed, *caveats.notes(read), *told),
+        (
+            *other,
+            *swapped,
+            *open_,
+            *moved,
+            *short,
+            *timed,
+            *caveats.notes(read),
+            *caveats.doubts(found),
+            *told,
+        ),
         identical,
         story,
     )
