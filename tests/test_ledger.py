@@ -451,13 +451,12 @@ def test_a_folder_older_than_the_ledger_is_unknown():
     told = json.loads((FOLDER / "study.json").read_text())
     (FOLDER / "study.json").write_text(json.dumps({k: told[k] for k in told if k != "ledger"}))
     end(0, 1, 2)
-    assert look().line == "unknown: this folder is older than the ledger; the first look, at 6 runs"
+    assert look().line == f"{story.OLDER}; the first look, at 6 runs"
     assert look().planned == {"plain": (0, 1, 2), "dropped": (0, 1, 2)}
     ask(seeds=4)
     end(3)
     assert look().line.startswith(
-        "unknown: this folder is older than the ledger, which begins after 6 runs had ended; 2"
-        " looks, at 6 and 8 runs"
+        f"{story.OLDER}: it begins after 6 runs had ended; 2 looks, at 6 and 8 runs"
     )
 
 

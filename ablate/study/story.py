@@ -19,7 +19,7 @@ from ablate.study.edits import Seen, faults_of, joined, question_now, read_if_wh
 from ablate.study.ledger import Ledger
 
 NOT_NOTED: Final = "this look could not be noted: the folder of the runs cannot be written to"
-OLDER: Final = "unknown: this folder is older than the ledger"
+OLDER: Final = "this folder is older than its ledger, so when its claims were written is unknown"
 _OUTCOMES = ("finished", "diverged")  # a run that failed has none, until it is trained again
 _MOST = 3  # runs, or numbers of runs, that are named one by one
 
@@ -131,7 +131,7 @@ def _question(read: Ledger, faults: Sequence[str]) -> str:
         if new["ended"]
     ]
     if first["ended"]:
-        begins = f"{OLDER}, which begins after {_runs(first['ended'])} had ended"
+        begins = f"{OLDER}: it begins after {_runs(first['ended'])} had ended"
         return "; ".join([begins, *changed])
     count = len(first["question"]["claims"])
     claims = f"claim{'' if count == 1 else 's'} written" if count else "nothing claimed"
