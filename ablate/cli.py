@@ -215,11 +215,14 @@ def report(
     out: Annotated[
         str | None, typer.Option(help="where to write it [default: report/ in the first path]")
     ] = None,
+    give_up: Annotated[
+        bool, typer.Option("--give-up", help="wait no longer for runs that failed: note it")
+    ] = False,
 ) -> None:
     """Write the report of some runs."""
     from ablate.commands.report import serve
 
-    serve(paths, baseline, metric, out)
+    serve(paths, baseline, metric, out, give_up=give_up)
 
 
 _DATA_HELP = """

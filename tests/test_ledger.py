@@ -280,6 +280,31 @@ def test_a_run_that_failed_leaves_a_study_interim():
     assert [len(keys) for keys in told.looks] == [4]
 
 
+def test_runs_that_failed_can_be_given_up_and_are_waited_for_no_longer():
+    ask()
+    end(0, 1)
+    end(2, arms=("plain",))
+    end(2, arms=("dropped",), status="failed")
+    assert look().is_interim
+    assert story.give_up(record.find(FOLDER)) == 1
+    told = look()
+    assert not told.is_interim
+    assert told.planned == {"plain": (0, 1, 2), "dropped": (0, 1)}
+    assert told.line.endswith("; 1 run that failed was given up")
+    story.give_up(record.find(FOLDER))
+    assert [json.loads(line)["kind"] for line in lines()].count("given up") == 1
+    end(2, arms=("dropped",))
+    assert look().planned["dropped"] == (0, 1, 2), "it was trained after all"
+
+
+def test_a_claim_that_is_dropped_counts_in_the_family_all_the_same():
+    finish()
+    ask(claims=[FIRST])
+    assert look().claims == 2
+    found = compare([FOLDER]).contrasts
+    assert found.loc[found["family"] == "claims", "family_size"].tolist() == [2]
+
+
 def test_many_looks_are_counted():
     ask(seeds=6)
     for seed in range(6):

@@ -210,7 +210,7 @@ def compare(paths: Paths, asked: Question | None = None, *, brief: bool = False)
         primary=metric,
         margin=whole.margin,
         claims=whole.claims,
-        unjudged=asked_claims - len(whole.claims),
+        unjudged=max(asked_claims, story.claims) - len(whole.claims) if whole.claims else 0,
         effects=len(factorial.effects),
         identical=identical,
         look=lambda what, alpha: look_at(story, read.runs, what.arm, what.against, alpha),

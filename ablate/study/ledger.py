@@ -4,6 +4,7 @@ A line is added, and none is changed, where
 
 claims    runs are about to be trained, and the question differs from the last one: it holds the
           question in full (claims, margins, metric, baseline, arms, seeds)
+given up  runs that failed are not to be trained again: it holds their keys
 look      results are shown of a set of ended runs that was not shown before: it holds that set,
           with a digest of what each record said
 
@@ -53,8 +54,13 @@ class Ledger:
     torn: int = 0
     there: bool = False
 
+    @property
+    def given_up(self) -> frozenset[str]:
+        """Keys of runs that failed and are not to be trained again."""
+        return frozenset(key for line in self.of_kind("given up") for key in line["runs"])
+
     def of_kind(self, kind: str) -> list[dict[str, Any]]:
-        """List its lines of a kind: ``claims`` or ``look``."""
+        """List its lines of a kind: ``claims``, ``given up`` or ``look``."""
         whole = [line for line in self.lines if line["number"] not in self.edited]
         return [line for line in whole if line.get("kind") == kind]
 
@@ -196,6 +202,27 @@ def note_claims(folder: Path, question: Mapping[str, Any], planned: int | None) 
         standings = (record.standing(place) for place in record.find(folder))
         ended = sum(one is not None and one.status in record.ENDED for one in standings)
         _append(folder, ledger, "claims", {"ended": ended, "planned": planned, "question": asked})
+
+
+def note_given_up(folder: Path, keys: Sequence[str]) -> None:
+    """Note that runs which failed are not to be trained again, unless it was noted before.
+
+    Args:
+        folder: The sweep's folder.
+        keys: Their keys.
+
+    Raises:
+        OSError: The disk is full, or the folder cannot be written to.
+    """
+    with sweep_lock(folder):
+        ledger = read(folder)
+        new = sorted(set(keys) - ledger.given_up)
+        if new:
+            standings = (record.standing(place) for place in record.find(folder))
+            ended = sum(one is not None and one.status in record.ENDED for one in standings)
+            _append(folder, ledger, "given up", {"ended": ended, "planned": None, "runs": new})
+            if sweep_json.pointer(folder) is None:
+                sweep_json.write(folder)
 
 
 def note_look(folder: Path, seen: Mapping[str, Mapping[str, Any]], planned: int | None) -> bool:

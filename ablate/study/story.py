@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Final
 
 from ablate import record
+from ablate.errors import AblateError
 from ablate.study import ledger, questions, sweep_json
 from ablate.study.edits import Seen, faults_of, joined, question_now, read_if_whole
 from ablate.study.ledger import Ledger
@@ -36,8 +37,12 @@ class Story:
             showed and that had finished or diverged.
         shown: The same of this look.
         planned: Arm -> the seeds that were planned when the results were first looked at, on which
-            verdicts rest. Empty for a grid, and where several folders are shown together.
-        is_interim: Whether planned runs are left: not trained, not ended, or failed.
+            verdicts rest, less those of runs that were given up. Empty for a grid, and where
+            several folders are shown together.
+        claims: The largest number of claims that were ever made here: dropping one narrows no
+            interval.
+        is_interim: Whether planned runs are left: not trained, not ended, or failed and not given
+            up.
         is_extended: Whether seeds beyond the planned ones are shown.
     """
 
@@ -47,6 +52,7 @@ class Story:
     looks: tuple[frozenset[str], ...] = ()
     shown: frozenset[str] = frozenset()
     planned: Mapping[str, tuple[int, ...]] = field(default_factory=dict)
+    claims: int = 0
     is_interim: bool = False
     is_extended: bool = False
 
@@ -88,8 +94,12 @@ def _of_one(sweep: Path, shown: Mapping[Path, record.Record]) -> Story:
     read = ledger.read(sweep)
     looks = [_outcomes(line["seen"]) for line in read.of_kind("look")]
     looks += [] if is_noted else [_outcomes(ended)]
-    planned = _planned_seeds(sweep, read)
-    told = _Shown(list(shown.values()), planned, keys)
+    lost = [one for one in shown.values() if one["status"] == "failed"]
+    gone = [one for one in lost if one["key"] in read.given_up]
+    planned = _without(_planned_seeds(sweep, read), gone)
+    if keys is not None:
+        keys -= {one["key"] for one in gone}
+    told = _Shown(list(shown.values()), planned, keys, len(gone))
     faults = tuple(dict.fromkeys([*wrong, *_found(before)]))
     parts = [_question(read, faults), _looks(read, is_noted, len(ended)), *told.sentences()]
     return Story(
@@ -99,9 +109,47 @@ def _of_one(sweep: Path, shown: Mapping[Path, record.Record]) -> Story:
         tuple(looks),
         _outcomes(ended),
         planned,
+        max((len(line["question"]["claims"]) for line in read.of_kind("claims")), default=0),
         told.left > 0,
         told.extended,
     )
+
+
+def _without(
+    planned: Mapping[str, tuple[int, ...]], gone: Sequence[record.Record]
+) -> dict[str, tuple[int, ...]]:
+    left_out = {(str(one["arm"]), one["seed"]) for one in gone}
+    return {
+        arm: tuple(seed for seed in seeds if (arm, seed) not in left_out)
+        for arm, seeds in planned.items()
+    }
+
+
+def give_up(folders: Sequence[Path]) -> int:
+    """Note that runs which failed are not to be trained again, so that verdicts need not wait.
+
+    Args:
+        folders: Folders of runs.
+
+    Returns:
+        How many runs these are.
+
+    Raises:
+        AblateError: Their folder cannot be written to.
+    """
+    failed: dict[Path, list[str]] = {}
+    for folder in folders:
+        found = read_if_whole(folder)
+        if found is not None and found["status"] == "failed":
+            failed.setdefault(folder.parent, []).append(found["key"])
+    for sweep, keys in failed.items():
+        try:
+            ledger.note_given_up(sweep, keys)
+        except OSError as error:
+            raise AblateError(
+                f"that runs are given up could not be noted in {sweep} ({error.strerror})"
+            ) from error
+    return sum(map(len, failed.values()))
 
 
 def _outcomes(seen: Seen) -> frozenset[str]:
@@ -182,11 +230,13 @@ class _Shown:
         records: Their records.
         planned: Arm -> planned seeds; empty for a grid.
         keys: Keys of the runs that were planned last, or None.
+        given_up: How many runs that failed are not to be trained again.
     """
 
     records: Sequence[record.Record]
     planned: Mapping[str, tuple[int, ...]]
     keys: frozenset[str] | None
+    given_up: int = 0
 
     @property
     def total(self) -> int:
@@ -220,6 +270,9 @@ class _Shown:
             failed = sum(one["status"] == "failed" for one in self.records if self._is_planned(one))
             told = f"interim: {self.total - self.left} of {self.total} planned runs have ended"
             yield f"{told}, {failed} failed" if failed else told
+        if self.given_up:
+            were = "was" if self.given_up == 1 else "were"
+            yield f"{_runs(self.given_up)} that failed {were} given up"
         if self.extended:
             counts = {len(seeds) for seeds in self.planned.values()}
             first = f"the first {min(counts)}" if len(counts) == 1 else "those planned before"
