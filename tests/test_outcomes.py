@@ -154,6 +154,7 @@ def test_what_does_not_rest_on_learning_keeps_runs_that_stayed_at_chance(metric)
     values = {"base": BASE, "bad": [float(i) for i in range(10)]}
     status, chance = {("bad", 0): "diverged"}, {("bad", 1)}
     runs = table({"base": BASE, "bad": GOOD}, status, chance, **{metric: values})
+    runs = runs.assign(trained_alone=True)
     found = outcomes.values_of(runs[runs["arm"] == "bad"], metric).tolist()
     assert found == pytest.approx([math.nan, *range(1, 10)], nan_ok=True)
     row = one(runs, metric)
