@@ -127,7 +127,9 @@ def planned(folder, *fixed, metric="seconds"):
 
 @pytest.mark.parametrize("metric", ["seconds", "images_per_second"])
 def test_a_claim_about_time_takes_runs_that_are_trained_one_at_a_time(tmp_path, metric):
-    with pytest.raises(AblateError, match=r"add stack\.width=1 and launch=inline to fixed") as error:
+    with pytest.raises(
+        AblateError, match=r"add stack\.width=1 and launch=inline to fixed"
+    ) as error:
         planned(tmp_path, metric=metric)
     assert "mine.yaml, line " in str(error.value)
     with pytest.raises(AblateError, match=r"add launch=inline to fixed"):

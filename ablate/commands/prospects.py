@@ -16,7 +16,7 @@ from ablate.analyze import frames, naming, power, prospects, verdicts
 from ablate.analyze.prospects import Prospect, Setting
 from ablate.commands.printing import show_table
 from ablate.config import schema
-from ablate.errors import AblateError, listed, nearest
+from ablate.errors import AblateError, nearest
 from ablate.metrics import metric_of
 from ablate.report.formatting import written
 from ablate.study.claim import Claim
@@ -63,8 +63,8 @@ def show_prospects(
     _say(console, "what the claims can come to:")
     for (setting, spread), which in alike.items():
         if setting is None:
-            number = listed([str(i + 1) for i in which])
-            _say(console, f"claim {number}: of a spread over seeds; not planned by this")
+            number = ", ".join(str(i + 1) for i in which)
+            _say(console, f"\nclaim {number}: of a spread over seeds; not planned by this")
         else:
             _show(setting, spread, {i + 1: claims[i] for i in which}, console)
     for note in too_few(plan):
@@ -86,12 +86,19 @@ def too_few(plan: StudyPlan) -> list[str]:
     for i, setting in enumerate(_settings(plan), 1):
         if setting is not None and setting.is_out_of_reach:
             other = "" if setting.m is None else f" and {setting.m}"
-            seeds = f"{setting.n}{other} seeds"
-            what = "shows equivalence within" if setting.equivalent else "tells a difference of"
-            why = f"{seeds} at {_level(setting)} it {what} {setting.reach:.0f} standard deviations"
-            notes.setdefault(f"{why} at best: take more seeds, or fewer claims", []).append(str(i))
+            takes = (
+                "that lies within ±δ takes a δ"
+                if setting.equivalent
+                else ("that leaves out 0 takes a difference")
+            )
+            why = (
+                f"with {setting.n}{other} seeds an interval at {_level(setting)} {takes} of"
+                f" {setting.reach:.0f} standard deviations"
+            )
+            notes.setdefault(why, []).append(str(i))
     return [
-        f"claim {listed(which)} cannot be expected to reach a verdict: with {why}"
+        f"no verdict is to be expected on claim {', '.join(which)}: {why}; take more seeds, or"
+        " fewer claims"
         for why, which in notes.items()
     ]
 
