@@ -147,7 +147,7 @@ def test_claims_are_compared_over_the_seeds_that_their_arms_share():
         Claim("arm", direction="differs", statistic="spread"),
         Claim("arm", "test/loss", "differs", against="apart"),
     ]
-    first, second, third, last = prospects.settings_of(runs, "base", claims)
+    first, second, third, last = prospects.terms_of(runs, "base", claims)
     assert (first.n, first.m, first.alpha) == (8, None, 0.0125)
     assert (second.n, second.m, second.equivalent) == (6, 10, True)
     assert third is None
@@ -155,21 +155,21 @@ def test_claims_are_compared_over_the_seeds_that_their_arms_share():
 
 
 def test_a_prospect_tells_chances_by_truth_and_the_seeds_that_are_needed():
-    setting = prospects.Setting("test/error", False, False, 0.01, 12, None, 0.05 / 3)
-    found = prospects.prospect(setting, 0.01)
+    terms = prospects.Terms("test/error", False, False, 0.01, 12, None, 0.05 / 3)
+    found = prospects.prospect(terms, 0.01)
     assert list(found.chances) == [0, 0.005, 0.01, 0.02]
     assert found.chances[0.02] == chances(0.02, 0.01, 12, None, 0.05 / 3, "higher", 0.01)
     seeds = int(found.seeds)
-    assert prospects.supported(setting, 0.01, seeds) >= 0.8
-    assert prospects.supported(setting, 0.01, seeds - 1) < 0.8
+    assert prospects.supported(terms, 0.01, seeds) >= 0.8
+    assert prospects.supported(terms, 0.01, seeds - 1) < 0.8
     assert not found.is_hopeless
 
 
 def test_a_study_that_stays_open_whatever_the_truth_is_hopeless():
-    setting = prospects.Setting("test/error", False, False, 0.01, 4, None, 0.01)
-    assert prospects.prospect(setting, 0.05).is_hopeless
-    assert not setting.is_out_of_reach
-    assert replace(setting, n=2).is_out_of_reach
+    terms = prospects.Terms("test/error", False, False, 0.01, 4, None, 0.01)
+    assert prospects.prospect(terms, 0.05).is_hopeless
+    assert not terms.is_out_of_reach
+    assert replace(terms, n=2).is_out_of_reach
 
 
 def test_the_spread_that_matters_is_that_of_differences_or_within_arms():

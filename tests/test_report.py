@@ -336,7 +336,28 @@ def test_what_varies_one_at_a_time_is_crossed_with_nothing(tmp_path):
             write_run(tmp_path, {"seed": seed, **knobs})
     folder, _ = write.write_report([tmp_path])
     assert not list((folder / "figures").glob("heat-*"))
-    assert not (folder / "tables" / "anova.csv").exists()
+    assert not (folder / "tables" / "effects.csv").exists()
+
+
+def test_a_factorial_is_told_by_its_effects_in_one_family_with_its_arms(tmp_path):
+    folder = reports.write_plain(tmp_path)
+    text = (folder / "report.md").read_text()
+    table = text[text.index("## Effects of factors") :].split("\n")
+    rows = [[cell.strip() for cell in row.split("|")[1:-1]] for row in table if row[:2] == "| "][
+        2:7
+    ]
+    assert [row[0] for row in rows] == [
+        *("dropout.dense=0.25", "dropout.dense=0.5", "norm=batch"),
+        *(f"dropout.dense={rate} × norm=batch" for rate in (0.25, 0.5)),
+    ]
+    # 5 arms and 5 effects are described; dropout was made to cost 0.04 of its rate, batch to save 5.
+    assert [row[3] for row in rows] == ["worse", "worse", "better", *["not told apart"] * 2]
+    assert "Intervals are at 99.5 %, so that all 10 differences described" in text
+    data = pd.read_csv(folder / "tables" / "effects.csv")
+    assert data["family_size"].tolist() == [10] * 5
+    assert data["delta"].tolist()[:3] == pytest.approx([0.01, 0.02, -0.05], abs=0.003)
+    arms = pd.read_parquet(folder / "frames" / "contrasts.parquet")
+    assert set(arms.loc[arms["primary"], "family_size"]) == {10}
 
 
 def test_a_rate_beside_lists_of_rates_is_told_without_quotes(tmp_path):

@@ -63,6 +63,14 @@ def faults(**changes: Any) -> tuple[str, ...]:
     return error.value.faults
 
 
+def test_seeds_may_be_a_range(here):
+    arms = {"plain": {"seeds": "range(3, 6)"}, "dropped": ["dropout.dense=0.5"]}
+    found = read_study(written(arms=arms, seeds="range(0,2)"))
+    assert [found.seeds_of(arm) for arm in found.arms] == [(3, 4, 5), (0, 1)]
+    for wrong in ("range(5, 2)", "range(a)", "5"):
+        assert "or range(100, 130)" in faults(seeds=wrong)[0]
+
+
 # -- what is wrong ---------------------------------------------------------------------------------
 
 

@@ -79,7 +79,7 @@ def pairs_of(
     arms = [arm for arm in members if arm != base]
     wanted = [Compared(arm, metric, base, metric) for metric in metrics for arm in arms]
     sides = dict.fromkeys((one.arm, one.against) for one in (*wanted, *others))
-    lined_up = {(a, b): _lined_up(members[a], members[b]) for a, b in sides}
+    lined_up = {(a, b): _lined_up(members.get(a, []), members.get(b, [])) for a, b in sides}
     place = {metric: m for m, metric in enumerate(metrics)}
     of_runs = _OfRuns(runs)
     alone = outcomes.trained_alone(runs)

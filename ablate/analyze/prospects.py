@@ -21,7 +21,7 @@ _LITTLE: Final = 0.5  # a probability of any verdict below which a study is not 
 
 
 @dataclass(frozen=True)
-class Setting:
+class Terms:
     """What decides how a claim may come out, but for the truth. Alike claims have equal ones.
 
     Attributes:
@@ -71,7 +71,7 @@ class Prospect:
 
     Attributes:
         chances: True difference -> the probability of each verdict, by its name.
-        reach: As of `Setting`, in the metric's unit.
+        reach: As of `Terms`, in the metric's unit.
         seeds: The fewest that support the claim in 80 % at a truth of 2δ (equivalence: 0); NaN
             without δ, or where none do.
     """
@@ -86,7 +86,7 @@ class Prospect:
         return all(1 - each[verdicts.OPEN] < _LITTLE for each in self.chances.values())
 
 
-def settings_of(runs: pd.DataFrame, baseline: str, claims: Sequence[Claim]) -> list[Setting | None]:
+def terms_of(runs: pd.DataFrame, baseline: str, claims: Sequence[Claim]) -> list[Terms | None]:
     """Tell of each claim how its arms are compared.
 
     Args:
@@ -100,14 +100,14 @@ def settings_of(runs: pd.DataFrame, baseline: str, claims: Sequence[Claim]) -> l
     """
     metrics = list(dict.fromkeys(n for c in claims for n in (c.metric, c.against_metric) if n))
     done = runs.assign(status="finished", **dict.fromkeys(metrics, 0.0))
-    found: list[Setting | None] = []
+    found: list[Terms | None] = []
     for claim, pair in zip(claims, claimed_pairs(done, baseline, claims), strict=True):
         if claim.statistic == "spread":
             found.append(None)
             continue
         kind = (claim.direction == EQUIVALENT, claim.direction == "differs")
         sizes = (len(pair.x), None if pair.paired else len(pair.y))
-        found.append(Setting(claim.metric, *kind, claim.margin, *sizes, ALPHA / len(claims)))
+        found.append(Terms(claim.metric, *kind, claim.margin, *sizes, ALPHA / len(claims)))
     return found
 
 
@@ -134,51 +134,51 @@ def spread_of(pair: Pair) -> tuple[float, int] | None:
     return (float(found), count) if found > 0 else None
 
 
-def prospect(setting: Setting, spread: float) -> Prospect:
+def prospect(terms: Terms, spread: float) -> Prospect:
     """Work out how a claim may come out.
 
     Args:
-        setting: How its arms are compared.
+        terms: How its arms are compared.
         spread: Standard deviation over seeds, in the metric's unit.
     """
-    margin, error = setting.margin, setting.error(spread)
-    reach = setting.reach * spread
+    margin, error = terms.margin, terms.error(spread)
+    reach = terms.reach * spread
     truths = [0.0, reach] if margin is None else [0.0, margin / 2, margin, 2 * margin]
-    told = {truth: _chances(setting, error, truth) for truth in truths}
-    return Prospect(told, reach, seeds_needed(setting, spread))
+    told = {truth: _chances(terms, error, truth) for truth in truths}
+    return Prospect(told, reach, seeds_needed(terms, spread))
 
 
-def seeds_needed(setting: Setting, spread: float) -> float:
+def seeds_needed(terms: Terms, spread: float) -> float:
     """Count the seeds that support the claim in 80 % at a truth of 2δ; NaN without δ."""
-    if setting.margin is None:
+    if terms.margin is None:
         return float("nan")
     found = power.seeds_for_power(
         np.array(spread),
-        setting.margin,
-        paired=setting.m is None,
-        alpha=setting.alpha,
-        equivalent=setting.equivalent,
+        terms.margin,
+        paired=terms.m is None,
+        alpha=terms.alpha,
+        equivalent=terms.equivalent,
     )
     return float(found)
 
 
-def supported(setting: Setting, spread: float, seeds: int | None = None) -> float:
+def supported(terms: Terms, spread: float, seeds: int | None = None) -> float:
     """Give the probability of *supported* at a truth of 2δ (equivalence: 0).
 
     Args:
-        setting: How its arms are compared; it has a margin.
+        terms: How its arms are compared; it has a margin.
         spread: Standard deviation over seeds.
-        seeds: Of each arm, in place of those of the setting.
+        seeds: Of each arm, in place of those of the terms.
     """
-    margin = setting.margin
+    margin = terms.margin
     assert margin is not None, "a claim with a margin"
     if seeds is not None:
-        setting = replace(setting, n=seeds, m=None if setting.m is None else seeds)
-    truth = 0.0 if setting.equivalent else 2 * margin
-    return _chances(setting, setting.error(spread), truth)[verdicts.SUPPORTED]
+        terms = replace(terms, n=seeds, m=None if terms.m is None else seeds)
+    truth = 0.0 if terms.equivalent else 2 * margin
+    return _chances(terms, terms.error(spread), truth)[verdicts.SUPPORTED]
 
 
-def _chances(setting: Setting, error: Estimate, truth: float) -> dict[str, float]:
+def _chances(terms: Terms, error: Estimate, truth: float) -> dict[str, float]:
     at = replace(error, centre=np.asarray(truth))
-    found = power.chances(at, setting.alpha, setting.direction, setting.margin)
+    found = power.chances(at, terms.alpha, terms.direction, terms.margin)
     return {name: float(chance) for name, chance in found.items()}

@@ -13,10 +13,10 @@ from rich.table import Table
 
 from ablate import record
 from ablate.analyze import frames, naming, power, prospects, verdicts
-from ablate.analyze.prospects import Prospect, Setting
+from ablate.analyze.prospects import Prospect, Terms
 from ablate.commands.printing import show_table
 from ablate.config import schema
-from ablate.errors import AblateError, listed, nearest
+from ablate.errors import AblateError, nearest
 from ablate.metrics import metric_of
 from ablate.report.formatting import written
 from ablate.study.claim import Claim
@@ -55,18 +55,18 @@ def show_prospects(
         AblateError: A standard deviation cannot be read, or is of no metric that is claimed.
     """
     claims = plan.study.claims
-    settings = _settings(plan)
+    each_terms = _terms(plan)
     spreads = _spreads(plan, told, told_from)
-    alike: dict[tuple[Setting | None, Spread | None], list[int]] = {}
-    for i, (setting, spread) in enumerate(zip(settings, spreads, strict=True)):
-        alike.setdefault((setting, spread), []).append(i)
+    alike: dict[tuple[Terms | None, Spread | None], list[int]] = {}
+    for i, (terms, spread) in enumerate(zip(each_terms, spreads, strict=True)):
+        alike.setdefault((terms, spread), []).append(i)
     _say(console, "what the claims can come to:")
-    for (setting, spread), which in alike.items():
-        if setting is None:
-            number = listed([str(i + 1) for i in which])
-            _say(console, f"claim {number}: of a spread over seeds; not planned by this")
+    for (terms, spread), which in alike.items():
+        if terms is None:
+            number = ", ".join(str(i + 1) for i in which)
+            _say(console, f"\nclaim {number}: of a spread over seeds; not planned by this")
         else:
-            _show(setting, spread, {i + 1: claims[i] for i in which}, console)
+            _show(terms, spread, {i + 1: claims[i] for i in which}, console)
     for note in too_few(plan):
         _say(console, f"note: {note}")
     if not told:
@@ -83,15 +83,22 @@ _HOW = (
 def too_few(plan: StudyPlan) -> list[str]:
     """Say which claims have too few seeds for a verdict, whatever comes out."""
     notes: dict[str, list[str]] = {}
-    for i, setting in enumerate(_settings(plan), 1):
-        if setting is not None and setting.is_out_of_reach:
-            other = "" if setting.m is None else f" and {setting.m}"
-            seeds = f"{setting.n}{other} seeds"
-            what = "shows equivalence within" if setting.equivalent else "tells a difference of"
-            why = f"{seeds} at {_level(setting)} it {what} {setting.reach:.0f} standard deviations"
-            notes.setdefault(f"{why} at best: take more seeds, or fewer claims", []).append(str(i))
+    for i, terms in enumerate(_terms(plan), 1):
+        if terms is not None and terms.is_out_of_reach:
+            other = "" if terms.m is None else f" and {terms.m}"
+            takes = (
+                "that lies within ±δ takes a δ"
+                if terms.equivalent
+                else ("that leaves out 0 takes a difference")
+            )
+            why = (
+                f"with {terms.n}{other} seeds an interval at {_level(terms)} {takes} of"
+                f" {terms.reach:.0f} standard deviations"
+            )
+            notes.setdefault(why, []).append(str(i))
     return [
-        f"claim {listed(which)} cannot be expected to reach a verdict: with {why}"
+        f"no verdict is to be expected on claim {', '.join(which)}: {why}; take more seeds, or"
+        " fewer claims"
         for why, which in notes.items()
     ]
 
@@ -99,11 +106,11 @@ def too_few(plan: StudyPlan) -> list[str]:
 # -- what is known ---------------------------------------------------------------------------------
 
 
-def _settings(plan: StudyPlan) -> list[Setting | None]:
+def _terms(plan: StudyPlan) -> list[Terms | None]:
     runs = list({run.key: run for run in plan.reported.runs}.values())
     replicates = naming.replicates([schema.flatten(run.config) for run in runs])
     frame = pd.DataFrame({"arm": [str(run.arm) for run in runs], "replicate": replicates})
-    return prospects.settings_of(frame, plan.study.baseline.name, plan.study.claims)
+    return prospects.terms_of(frame, plan.study.baseline.name, plan.study.claims)
 
 
 def _spreads(plan: StudyPlan, told: Sequence[str], told_from: int | None) -> list[Spread | None]:
@@ -174,64 +181,64 @@ def count_look(plan: StudyPlan, runs: pd.DataFrame) -> None:
 
 
 def _show(
-    setting: Setting, spread: Spread | None, claims: Mapping[int, Claim], console: Console
+    terms: Terms, spread: Spread | None, claims: Mapping[int, Claim], console: Console
 ) -> None:
     """Print what alike claims can come to."""
     console.print()
     for number, claim in claims.items():
         console.print(f"claim {number}: {escape(claim.words)}", style="bold", highlight=False)
-    _say(console, _compared(setting))
+    _say(console, _compared(terms))
     if spread is None:
-        _say(console, _needs(setting))
+        _say(console, _needs(terms))
         return
-    found = prospects.prospect(setting, spread.value)
-    scatter = f"{_size(setting, spread.value)} over seeds"
+    found = prospects.prospect(terms, spread.value)
+    scatter = f"{_size(terms, spread.value)} over seeds"
     source = f" ({spread.seeds} of them)" if spread.seeds else ""
     _say(console, f"standard deviation {scatter}{source}:")
-    show_table(_table(setting, found), console)
-    for line in _reach(setting, found, spread):
+    show_table(_table(terms, found), console)
+    for line in _reach(terms, found, spread):
         _say(console, line)
 
 
-def _compared(setting: Setting) -> str:
-    label = metric_of(setting.metric).label
-    size = "no δ" if setting.margin is None else f"δ {_size(setting, setting.margin)}"
-    seeds = f"{setting.n} shared seeds"
-    if setting.m is not None:
-        seeds = f"{setting.n} and {setting.m} seeds of their own"
-    return f"{label}, {size}, {seeds}, interval at {_level(setting)}"
+def _compared(terms: Terms) -> str:
+    label = metric_of(terms.metric).label
+    size = "no δ" if terms.margin is None else f"δ {_size(terms, terms.margin)}"
+    seeds = f"{terms.n} shared seeds"
+    if terms.m is not None:
+        seeds = f"{terms.n} and {terms.m} seeds of their own"
+    return f"{label}, {size}, {seeds}, interval at {_level(terms)}"
 
 
-def _table(setting: Setting, found: Prospect) -> Table:
+def _table(terms: Terms, found: Prospect) -> Table:
     """Tabulate chances by true difference; verdicts that none of them makes likely are left out."""
     shown = [
         name
         for name in verdicts.VERDICTS
         if any(each[name] >= 0.005 for each in found.chances.values())
     ]
-    unit = metric_of(setting.metric).unit
+    unit = metric_of(terms.metric).unit
     name_of_unit = f", {unit.difference}" if unit.difference else ""
     table = Table(f"true difference{name_of_unit}", *shown)
     for column in table.columns[1:]:
         column.justify = "right"
-    names = ("0", "δ/2", "δ", "2δ") if setting.margin is not None else ("0", "detected")
+    names = ("0", "δ/2", "δ", "2δ") if terms.margin is not None else ("0", "detected")
     for name, (truth, each) in zip(names, found.chances.items(), strict=True):
         size = f" = {written(truth, unit)}" if truth else ""
         table.add_row(f"{name}{size}", *(f"{100 * each[verdict]:.0f} %" for verdict in shown))
     return table
 
 
-def _reach(setting: Setting, found: Prospect, spread: Spread) -> list[str]:
+def _reach(terms: Terms, found: Prospect, spread: Spread) -> list[str]:
     """Say what is detected, how many seeds it takes, and how sure that is."""
-    reach = _size(setting, found.reach)
-    if setting.equivalent:
+    reach = _size(terms, found.reach)
+    if terms.equivalent:
         told = [f"in 80 % it shows equivalence within {reach} where there is no difference"]
     else:
         told = [f"in 80 % it tells a difference of {reach} from 0"]
-    if setting.margin is not None:
-        told.append(_seeds(setting, found, spread))
+    if terms.margin is not None:
+        told.append(_seeds(terms, found, spread))
         if spread.seeds is not None and not math.isnan(found.seeds):
-            told += _how_sure(setting, int(found.seeds), spread.value, spread.seeds)
+            told += _how_sure(terms, int(found.seeds), spread.value, spread.seeds)
     if found.is_hopeless:
         told.append(
             "note: it is likely to stay open, whatever the truth: take more seeds, a larger margin,"
@@ -240,22 +247,22 @@ def _reach(setting: Setting, found: Prospect, spread: Spread) -> list[str]:
     return told
 
 
-def _seeds(setting: Setting, found: Prospect, spread: Spread) -> str:
-    truth = "0" if setting.equivalent else "2δ"
-    share = prospects.supported(setting, spread.value)
+def _seeds(terms: Terms, found: Prospect, spread: Spread) -> str:
+    truth = "0" if terms.equivalent else "2δ"
+    share = prospects.supported(terms, spread.value)
     needed = "none do" if math.isnan(found.seeds) else f"{found.seeds:.0f} seeds"
-    of_each = " of each" if setting.m is not None and not math.isnan(found.seeds) else ""
+    of_each = " of each" if terms.m is not None and not math.isnan(found.seeds) else ""
     return f"supported at {truth} in {100 * share:.0f} %; in 80 % with {needed}{of_each}"
 
 
-def _how_sure(setting: Setting, seeds: int, spread: float, k: int) -> list[str]:
+def _how_sure(terms: Terms, seeds: int, spread: float, k: int) -> list[str]:
     """Say what follows if the standard deviation is another than the few seeds gave."""
     low, high = power.limits_of_spread(spread, k)
-    more = prospects.seeds_needed(setting, high)
+    more = prospects.seeds_needed(terms, high)
     needed = "no number of seeds is enough" if math.isnan(more) else f"it takes {more:.0f}"
-    told = [f"at its upper 80 % limit, {_size(setting, high)}, {needed}"]
+    told = [f"at its upper 80 % limit, {_size(terms, high)}, {needed}"]
     if k < _FEW:
-        ends = [prospects.supported(setting, at, seeds) for at in (high, low)]
+        ends = [prospects.supported(terms, at, seeds) for at in (high, low)]
         told.append(
             f"{k} seeds tell little of it: within its 80 % limits {seeds} seeds give"
             f" {100 * ends[0]:.0f} to {100 * ends[1]:.0f} %"
@@ -263,12 +270,12 @@ def _how_sure(setting: Setting, seeds: int, spread: float, k: int) -> list[str]:
     return told
 
 
-def _needs(setting: Setting) -> str:
+def _needs(terms: Terms) -> str:
     """Say how little seeds must scatter; that needs no standard deviation."""
-    if setting.margin is None:
-        return f"in 80 % it tells a difference of {setting.reach:.2g} standard deviations from 0"
-    most = _size(setting, setting.margin / setting.reach)
-    truth = "0" if setting.equivalent else f"2δ, {_size(setting, 2 * setting.margin)},"
+    if terms.margin is None:
+        return f"in 80 % it tells a difference of {terms.reach:.2g} standard deviations from 0"
+    most = _size(terms, terms.margin / terms.reach)
+    truth = "0" if terms.equivalent else f"2δ, {_size(terms, 2 * terms.margin)},"
     return f"supported at {truth} in 80 % if seeds scatter by {most} at most"
 
 
@@ -276,10 +283,10 @@ def _say(console: Console, text: str) -> None:
     console.print(text, markup=False, highlight=False)
 
 
-def _size(setting: Setting, value: float) -> str:
-    unit = metric_of(setting.metric).unit
+def _size(terms: Terms, value: float) -> str:
+    unit = metric_of(terms.metric).unit
     return f"{written(value, unit)} {unit.difference}".rstrip()
 
 
-def _level(setting: Setting) -> str:
-    return f"{100 * (1 - setting.alpha):.4g} %"
+def _level(terms: Terms) -> str:
+    return f"{100 * (1 - terms.alpha):.4g} %"

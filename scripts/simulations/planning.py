@@ -18,7 +18,7 @@ import numpy as np
 import pandas as pd
 
 from ablate.analyze import intervals, verdicts
-from ablate.analyze.prospects import Setting, seeds_needed, supported
+from ablate.analyze.prospects import Terms, seeds_needed, supported
 from ablate.analyze.verdicts import ALPHA
 
 SEED = 7
@@ -34,21 +34,21 @@ SETTINGS = (
 _AT_ONCE = 4000  # studies in memory
 
 
-def share(setting: Setting, spread: float, seeds: int, studies: int) -> float:
+def share(terms: Terms, spread: float, seeds: int, studies: int) -> float:
     """Count the studies that support a claim, as a share."""
     rng = np.random.default_rng([SEED, round(100 * spread), seeds])
-    truth = 0.0 if setting.equivalent else 2.0
+    truth = 0.0 if terms.equivalent else 2.0
     found = 0
     for begin in range(0, studies, _AT_ONCE):
         size = (min(_AT_ONCE, studies - begin), seeds)
-        if setting.m is None:
+        if terms.m is None:
             d = rng.normal(truth, spread, size)
             estimate = intervals.paired(d, np.zeros(size))
         else:
             arms = rng.normal(truth, spread, size), rng.normal(0, spread, size)
             estimate = intervals.unpaired(*arms)
-        ends = zip(*estimate.interval(setting.alpha), strict=True)
-        told = [verdicts.verdict(*each, setting.direction, setting.margin) for each in ends]
+        ends = zip(*estimate.interval(terms.alpha), strict=True)
+        told = [verdicts.verdict(*each, terms.direction, terms.margin) for each in ends]
         found += told.count(verdicts.SUPPORTED)
     return found / studies
 
@@ -58,7 +58,7 @@ def table(studies: int) -> pd.DataFrame:
     rows = []
     for name, spread, claims, paired, equivalent in SETTINGS:
         m = None if paired else 2
-        asked = Setting("test/error", equivalent, False, 1.0, 2, m, ALPHA / claims)
+        asked = Terms("test/error", equivalent, False, 1.0, 2, m, ALPHA / claims)
         n = int(seeds_needed(asked, spread))
         row: dict[str, object] = {"setting": name, "SD, δ": spread, "n": n}
         for seeds, place in ((n, "n"), (n - 1, "n - 1")):
