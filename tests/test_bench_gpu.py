@@ -11,11 +11,11 @@ import types
 from functools import partial
 from pathlib import Path
 
+import bench_gpu
 import pytest
 import torch
 from torch.autograd import DeviceType
 
-import bench_gpu
 from ablate.data import load
 from contenders import as_graph, by_hand, configuration, network
 from gpu import jobs
