@@ -781,7 +781,7 @@ def done(*arguments):
     """Run the installed command, with one thread: others may work on this machine."""
     env = os.environ | {"OMP_NUM_THREADS": "1", "COLUMNS": "80"}
     ran = subprocess.run(
-        [ABLATE, "evaluate", *arguments], capture_output=True, text=True, timeout=120, env=env
+        [ABLATE, "evaluate", *arguments], capture_output=True, text=True, timeout=300, env=env
     )
     return ran.returncode, ran.stdout, ran.stderr
 
