@@ -7,7 +7,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
-.PHONY: setup run test fast long fuzz lint clean
+.PHONY: setup run test suite fast long fuzz lint clean
 
 setup: $(READY)
 
@@ -27,7 +27,11 @@ lint: $(READY)
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
-test: lint
+# Linters use one core for most of a minute, so they run beside the tests.
+test: $(READY)
+	$(MAKE) --no-print-directory --jobs 2 lint suite
+
+suite: $(READY)
 	$(BIN)/pytest -n auto --dist worksteal -m 'not long'
 
 fast: lint

@@ -149,9 +149,9 @@ TECHNIQUES = {
 
 
 def runs(name, precision="fp32"):
-    """Make the runs of a technique: three convolutional ones, or five of the quicker others."""
+    """Make the runs of a technique: three, or five where each is to stop at another epoch."""
     changes = {"model": "mlp", "model.hidden": [8]} | TECHNIQUES[name]
-    width = 5 if changes["model"] == "mlp" else 3
+    width = 5 if name == "regularize: early_stopping" else 3
     plain = {
         "optimizer": "adamw",
         "optimizer.lr": lambda i: 1e-3 * (i + 1),

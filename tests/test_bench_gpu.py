@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import json
+import math
 import os
 import subprocess
 import sys
 import types
+from functools import partial
 from pathlib import Path
 
+import bench_gpu
 import pytest
 import torch
 from torch.autograd import DeviceType
@@ -20,7 +23,7 @@ from gpu.apart import Apart
 from gpu.bench import Bench
 from gpu.profile import kernel_times
 from gpu.results import Results
-from tests.apart_work import ABOUT, about, die, double, fail, hang, on_bench
+from tests.apart_work import ABOUT, BENCH, about, die, double, fail, given, hang, on_bench
 from tests.files import write_cifar10, write_mnist
 
 SCRIPTS = Path(__file__).parent.parent / "scripts"
@@ -99,21 +102,30 @@ def test_cifar_trains_by_the_recipe_and_says_that_its_peer_is_not_here(tmp_path)
 
 
 @pytest.mark.slow
-def test_convolutions_are_timed_by_shape_and_not_measured_twice(tmp_path):
-    text, found = run("convolutions", tmp_path, tmp_path)
+def test_convolutions_are_timed_by_shape_and_not_measured_twice(tmp_path, monkeypatch, capsys):
+    monkeypatch.setenv("OMP_NUM_THREADS", "1")
+
+    def measured(bench):
+        assert jobs.run("convolutions", bench, tmp_path, math.inf, again=False) == jobs.MEASURED
+        return capsys.readouterr().out, json.loads((tmp_path / "gpu_convolutions.json").read_text())
+
+    text, figures = measured(Bench("cpu", dry=True))
+    found = {name: each for name, each in figures.items() if name != "about"}
     assert len(found) == 2 * 3  # types, and ways without Triton's
     assert all(each["sound"] for each in found.values())
     assert text.count("bmm") + text.count("grouped") == 2 * 3 + 2  # the best of each type
-    assert run("convolutions", tmp_path, tmp_path) == (text, found)
+    # A process apart that would measure now fails, since this bench has no sizes.
+    monkeypatch.setattr(jobs, "about", partial(given, figures["about"]))
+    assert measured(BENCH) == (text, figures)
 
 
-def test_without_a_gpu_it_says_how_to_try_it_out():
-    if torch.cuda.is_available():
-        pytest.skip("there is a GPU")
-    command = [sys.executable, str(SCRIPTS / "bench_gpu.py"), "--part", "check"]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
-    assert done.returncode == 2
-    assert "there is no GPU here; --dry tries the script out" in done.stderr
+@pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU")
+def test_without_a_gpu_it_says_how_to_try_it_out(monkeypatch, capsys):
+    monkeypatch.setattr(sys, "argv", ["bench_gpu.py", "--part", "check"])
+    with pytest.raises(SystemExit) as ended:
+        bench_gpu.main()
+    assert ended.value.code == 2
+    assert "there is no GPU here; --dry tries the script out" in capsys.readouterr().err
 
 
 def test_a_kernel_is_listed_once_with_calls_and_time_of_one_step():
@@ -201,8 +213,7 @@ def part(monkeypatch):
 
 @pytest.mark.slow
 def test_a_job_that_fails_is_named_and_the_others_have_figures(part, tmp_path, capsys):
-    bench = Bench("cpu", dry=False)
-    assert jobs.run("stub", bench, tmp_path, minutes=60, again=False) == jobs.FAILED
+    assert jobs.run("stub", BENCH, tmp_path, minutes=60, again=False) == jobs.FAILED
     lines = capsys.readouterr().out.splitlines()
     assert lines[2:] == [
         "  one: 6",
@@ -216,12 +227,11 @@ def test_a_job_that_fails_is_named_and_the_others_have_figures(part, tmp_path, c
 
 @pytest.mark.slow
 def test_what_there_is_no_time_for_is_left_to_the_next_call(part, tmp_path, capsys):
-    bench = Bench("cpu", dry=False)
-    assert jobs.run("stub", bench, tmp_path, minutes=0, again=False) == jobs.CUT
+    assert jobs.run("stub", BENCH, tmp_path, minutes=0, again=False) == jobs.CUT
     assert "2 are left for lack of time" in capsys.readouterr().out
     # The second job fails and is the one thing that this call measures.
-    assert jobs.run("stub", bench, tmp_path, minutes=0, again=False) == jobs.CUT
-    assert jobs.run("stub", bench, tmp_path, minutes=60, again=False) == jobs.FAILED
+    assert jobs.run("stub", BENCH, tmp_path, minutes=0, again=False) == jobs.CUT
+    assert jobs.run("stub", BENCH, tmp_path, minutes=60, again=False) == jobs.FAILED
     assert "  three: 6" in capsys.readouterr().out
 
 

@@ -4,9 +4,6 @@ from __future__ import annotations
 
 import json
 import math
-import os
-import subprocess
-import sys
 from pathlib import Path
 
 import numpy as np
@@ -34,6 +31,7 @@ from ablate.nets import shapes
 from ablate.nets.build import build
 from ablate.nets.init import initialize
 from ablate.train.training import Training
+from tests.commands import called
 from tests.configs import config
 from tests.files import listing
 
@@ -511,10 +509,9 @@ def test_a_finished_run_without_weights_is_told_how_to_get_them():
         ablate.inspect(TINY)
 
 
-def test_the_command_prints_tables_of_eighty_columns():
-    command = [str(Path(sys.executable).parent / "ablate"), "inspect", *TINY, "norm=batch"]
-    env = os.environ | {"COLUMNS": "80", "OMP_NUM_THREADS": "1"}
-    done = subprocess.run(command, capture_output=True, text=True, env=env, check=False)
+def test_the_command_prints_tables_of_eighty_columns(monkeypatch):
+    monkeypatch.setenv("COLUMNS", "80")
+    done = called("inspect", *TINY, "norm=batch")
     assert done.returncode == 0, done.stderr
     assert all(len(line) <= 80 for line in done.stdout.splitlines() if "written:" not in line)
     for text in ("at the start", "after training", "dense.layers.0.norm", "update/weight"):

@@ -4,9 +4,6 @@ from __future__ import annotations
 
 import json
 import math
-import os
-import subprocess
-import sys
 from pathlib import Path
 
 import numpy as np
@@ -27,6 +24,7 @@ from ablate.measure.lr_tested import REPLACED
 from ablate.optim.optimizer import RULES
 from ablate.regularize.label_smoothing import cross_entropy
 from ablate.train.training import Training
+from tests.commands import called
 from tests.files import listing
 
 TINY = ["model=mlp", "model.hidden=[8]", "data.train_size=96", "batch_size=32"]
@@ -313,10 +311,9 @@ def test_arms_can_be_written_one_by_one():
     ("arguments", "status"),
     [(["-m", "norm=none,batch", "steps=10"], 0), (["mode=gird", "steps=0"], 2)],
 )
-def test_the_command_prints_its_suggestions_or_what_is_wrong(arguments, status):
-    command = [str(Path(sys.executable).parent / "ablate"), "lr-find", *TINY, *arguments]
-    env = os.environ | {"COLUMNS": "80", "OMP_NUM_THREADS": "1"}
-    done = subprocess.run(command, capture_output=True, text=True, env=env, check=False)
+def test_the_command_prints_its_suggestions_or_what_is_wrong(arguments, status, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "80")
+    done = called("lr-find", *TINY, *arguments)
     assert done.returncode == status
     assert all(len(line) <= 80 for line in done.stdout.splitlines())
     if status == 0:

@@ -13,6 +13,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from matplotlib.figure import Figure
 
 import ablate
 from ablate import record, streams, written
@@ -88,8 +89,9 @@ def test_a_run_whose_progress_nobody_reads_finishes(stream, own, monkeypatch, tm
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("stream", [None, _Watched()])
+@pytest.mark.parametrize("stream", [None, _Watched()], ids=["none", "closed terminal"])
 def test_whatever_looks_at_a_run_needs_no_reader_either(stream, monkeypatch):
+    monkeypatch.setattr(Figure, "savefig", lambda *_, **__: None)  # which takes most of the time
     ablate.run(TINY)
     monkeypatch.setattr(sys, "stderr", stream)
     assert len(ablate.lr_find([*TINY, "steps=3"]).suggestions) == 1
@@ -119,7 +121,7 @@ def shell(line, status="status"):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("launch", ["inline", "workers"])
+@pytest.mark.parametrize("launch", ["inline", pytest.param("workers", marks=pytest.mark.long)])
 def test_a_sweep_whose_reader_goes_away_finishes(launch, tmp_path):
     (tmp_path / "loud.py").write_text(LOUD)
     sweep = f"run -m model._target_=loud.Net epochs=3 seed=0,1 lr=1,2 launch={launch}"
@@ -134,8 +136,8 @@ def test_a_sweep_whose_reader_goes_away_finishes(launch, tmp_path):
 @pytest.mark.parametrize(
     ("how", "told"),
     [
-        ("2>&-", ""),
-        (">&-", None),
+        pytest.param("2>&-", "", marks=pytest.mark.long),
+        pytest.param(">&-", None, marks=pytest.mark.long),
         (">&- 2>&- <&-", ""),
         (">/dev/full", None),
         ("2>/dev/full", ""),

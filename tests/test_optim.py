@@ -102,7 +102,7 @@ def both(optimizers, shapes, dtype):
 
 @pytest.mark.parametrize("name", TORCHS)
 @given(data=st.data())
-@settings(max_examples=15)
+@settings(max_examples=10)
 def test_in_double_precision_each_run_agrees_with_torch_over_100_steps(name, data):
     for ours, torchs in both(data.draw(several_runs(name)), data.draw(SHAPES), torch.float64):
         torch.testing.assert_close(ours, torchs, rtol=1e-12, atol=1e-12)
@@ -110,7 +110,7 @@ def test_in_double_precision_each_run_agrees_with_torch_over_100_steps(name, dat
 
 @pytest.mark.parametrize("name", TORCHS)
 @given(data=st.data())
-@settings(max_examples=15)
+@settings(max_examples=10)
 def test_in_single_precision_each_run_is_bit_equal_to_torch_over_100_steps(name, data):
     for ours, torchs in both(data.draw(several_runs(name)), data.draw(SHAPES), torch.float32):
         assert torch.equal(ours, torchs)

@@ -46,17 +46,23 @@ def test_the_own_data_set_and_network_train_as_shown(tmp_path, monkeypatch, capf
     assert accuracy > 50, "four classes, so chance is 25 %"
 
 
+@pytest.fixture(scope="module")
+def plain(tmp_path_factory):
+    """Give the record of a run without a method of one's own."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(tmp_path_factory.mktemp("plain"))
+        return ablate.run(["epochs=3"])
+
+
 @pytest.mark.parametrize("line", blocks("run")[1][1].splitlines())
-def test_each_method_of_ones_own_trains_and_acts(line, tmp_path, monkeypatch):
+def test_each_method_of_ones_own_trains_and_acts(line, plain, tmp_path, monkeypatch):
     for name, text in blocks("file"):
         (tmp_path / name).write_text(text)
-    plain = ablate.run(["epochs=3"])
     assert run(line, monkeypatch) == 0
-    (other,) = (
-        f for f in (tmp_path / "results").rglob("record.json") if plain["key"] not in str(f)
-    )
+    (other,) = (tmp_path / "results").rglob("record.json")
     found = json.loads(other.read_text())
     assert found["metrics"]["test/accuracy"] > 0.5, "ten classes, so chance is 10 %"
+    assert found["key"] != plain["key"]
     assert found["metrics"]["test/loss"] != plain["metrics"]["test/loss"]
     (slot,) = found["active"]["own"]
     assert slot in line

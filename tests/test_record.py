@@ -11,6 +11,7 @@ import signal
 import subprocess
 import sys
 import time
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -339,11 +340,12 @@ def start(arguments):
     )
 
 
-def wait_for(condition, process, seconds=60):
-    """Poll until a condition holds or the process has ended."""
+def wait_for(condition, process, seconds=300):
+    """Poll until a condition holds or the process has ended, and leave it the processor."""
     deadline = time.monotonic() + seconds
     while not condition() and process.poll() is None and time.monotonic() < deadline:
-        process.poll()
+        with suppress(subprocess.TimeoutExpired):
+            process.wait(timeout=0.02)
 
 
 @pytest.mark.slow
@@ -355,7 +357,7 @@ def test_an_interrupted_run_exits_130_and_goes_on_to_the_same_numbers(number):
     with start(LONG) as process:
         wait_for(lambda: list(Path("results").rglob("checkpoint.pt")), process)
         process.send_signal(number)
-        _, told = process.communicate(timeout=60)
+        _, told = process.communicate(timeout=300)
     assert process.returncode == 130, told
     assert "Traceback" not in told
     stopped = record.read(folder())

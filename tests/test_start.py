@@ -9,6 +9,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.commands import called
+
 ASK = """
 import json, sys
 from ablate.cli import main
@@ -56,6 +58,6 @@ def test_a_request_whose_runs_are_all_finished_imports_no_torch(words: tuple[str
         f"arms: {arms}\nseeds: 2\nclaims: [{claim}]\nmeasure: {{evaluate: [perturb=false]}}\n",
         encoding="utf-8",
     )
-    imported_by(*words)
+    assert called(*words).returncode == 0
     unwanted = {"torch", "scipy.stats", "statsmodels", "sklearn", "matplotlib"}
     assert not imported_by(*words) & unwanted

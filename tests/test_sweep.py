@@ -11,6 +11,7 @@ import signal
 import subprocess
 import sys
 import time
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 
@@ -35,6 +36,7 @@ from ablate.plan.run import Run, key
 from ablate.plan.session import compose, hydra_session
 from ablate.plan.stacks import graph_of, group
 from tests.asking import runs_of, train_all
+from tests.commands import called
 from tests.configs import config
 
 ABLATE = str(Path(sys.executable).parent / "ablate")
@@ -410,9 +412,10 @@ def test_two_launchers_share_a_sweep():
 def test_a_stopped_sweep_exits_130_and_goes_on(number):
     slow = [*GRID[:-2], "checkpoint.every=30s", "stack.width=4", "epochs=200"]
     with shell("run", "-m", *slow) as process:
-        deadline = time.monotonic() + 60
+        deadline = time.monotonic() + 300
         while not records() and process.poll() is None and time.monotonic() < deadline:
-            process.poll()
+            with suppress(subprocess.TimeoutExpired):
+                process.wait(timeout=0.02)
         process.send_signal(number)
         _, err = process.communicate(timeout=120)
     assert process.returncode == 130, err
@@ -421,22 +424,23 @@ def test_a_stopped_sweep_exits_130_and_goes_on(number):
     assert any(r["status"] == "interrupted" for r in records().values())
 
 
-@pytest.mark.long
+@pytest.mark.slow
 def test_plan_and_show_tell_the_state_of_a_sweep():
-    status, out, _ = done("plan", "-m", *TINY, "seed=range(3)", "dropout.dense=0,0.5")
-    assert status == 0
-    assert "6 missing" in out
-    assert "fused" in out
+    sweep = ("-m", *TINY, "seed=range(3)", "dropout.dense=0,0.5", "launch=inline")
+    plan = called("plan", *sweep)
+    assert plan.returncode == 0
+    assert "6 missing" in plan.stdout
+    assert "fused" in plan.stdout
     assert not Path("results").exists(), "a plan leaves nothing"
-    assert done("run", "-m", *TINY, "seed=range(3)", "dropout.dense=0,0.5")[0] == 0
-    assert "6 finished" in done("plan", "-m", *TINY, "seed=range(3)", "dropout.dense=0,0.5")[1]
-    status, out, _ = done("show", "results")
-    assert (status, "finished" in out) == (0, True)
+    assert called("run", *sweep).returncode == 0
+    assert "6 finished" in called("plan", *sweep).stdout
+    shown = called("show", "results")
+    assert (shown.returncode, "finished" in shown.stdout) == (0, True)
     place = record.find(Path("results"))[0]
     found = json.loads((place / "record.json").read_text()) | {"status": "running"}
     (place / "record.json").write_text(json.dumps(found))
-    status, out, _ = done("show", "results")
-    assert (status, "cut off" in out) == (1, True)
+    shown = called("show", "results")
+    assert (shown.returncode, "cut off" in shown.stdout) == (1, True)
 
 
 def test_show_says_which_finished_runs_have_lost_their_weights():
@@ -461,7 +465,7 @@ def test_show_says_which_finished_runs_have_lost_their_weights():
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("launcher", ["basic", "joblib"])
+@pytest.mark.parametrize("launcher", ["basic", pytest.param("joblib", marks=pytest.mark.long)])
 def test_hydras_own_launchers_work_with_the_same_task(launcher):
     status, _, err = done("run", "-m", *TINY, "seed=0,1", f"hydra/launcher={launcher}")
     assert status == 0, err
@@ -506,7 +510,7 @@ def test_the_batch_script_asks_for_what_the_knobs_say(monkeypatch, tmp_path):
         assert f"#SBATCH {line}" in script
 
 
-@pytest.mark.slow
+@pytest.mark.long
 @pytest.mark.skipif(
     not hasattr(os, "geteuid") or os.geteuid() != 0, reason="mounting a file system takes root"
 )

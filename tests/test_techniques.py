@@ -44,8 +44,10 @@ def test_fused_and_looped_agree_in_float32(name):
     assert max(map(distance, trained(name, True), trained(name, False))) < 1e-5
 
 
-@pytest.mark.slow
-@every
+@pytest.mark.parametrize(
+    "name",
+    [pytest.param(n, marks=pytest.mark.long) if "model" in c else n for n, c in TECHNIQUES.items()],
+)
 def test_fused_and_looped_agree_in_float64(name):
     fused, looped = trained(name, True, "fp64"), trained(name, False, "fp64")
     assert max(map(distance, fused, looped)) < 1e-9

@@ -22,7 +22,7 @@ from ablate.launch.interruption import INTERRUPTED
 from ablate.launch.outcome import Outcome
 from ablate.plan.override_checks import check
 from ablate.plan.request import Request
-from ablate.plan.session import find_plugins, first_lines, hydra_session
+from ablate.plan.session import composing, find_plugins, first_lines, hydra_session
 
 
 def serve(arguments: list[str]) -> int:
@@ -84,7 +84,7 @@ def _show_configuration(request: Request, args: argparse.Namespace) -> int:
         what = "-m" if request.multirun else "+study"
         raise AblateError(f"--cfg and --info show one configuration: leave out {what}")
     with hydra_session(request) as session:
-        checked = check(session, request)
+        checked = check(session, request, composing(session, request))
         if checked.faults:
             raise AblateError(*checked.faults)
         if args.info:

@@ -7,9 +7,8 @@ terms; so mistakes are found here first, and reported in the user's terms.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
-from functools import partial
 from itertools import product
 from math import prod
 from typing import Any
@@ -25,11 +24,9 @@ from ablate.errors import AblateError, listed, nearest
 from ablate.plan.compose import bare, is_group
 from ablate.plan.overrides import count_of, is_interpolation, misplaced, slot_of, values_of
 from ablate.plan.request import Request, is_seed
-from ablate.plan.session import compose, first_lines
+from ablate.plan.session import Composed, first_lines
 
 _MOST = 4  # knobs in a hint
-
-Composed = Callable[[Sequence[str]], DictConfig]
 
 
 @dataclass
@@ -50,18 +47,17 @@ class Checked:
     slots: set[str] = field(default_factory=set)
 
 
-def check(hydra: Hydra, request: Request, composed: Composed | None = None) -> Checked:
+def check(hydra: Hydra, request: Request, composed: Composed) -> Checked:
     """Check every override: its grammar, its name, its value, and that its group has the option.
 
     Args:
         hydra: A session that finds the request's configurations.
         request: The request.
-        composed: Composes a choice of options; by default Hydra does so anew each time.
+        composed: Composes a choice of options.
 
     Raises:
         AblateError: The request names more runs than `max_runs`, or Hydra does not compose it.
     """
-    composed = composed or partial(compose, hydra, request)
     checked = Checked()
     parsed = list(_parsed(hydra, _whole(request.overrides, checked), checked))
     checked.faults += _swept_twice(parsed)

@@ -11,7 +11,6 @@ import re
 import sys
 from collections.abc import Iterator, Mapping, Sequence, Set
 from dataclasses import dataclass, field, replace
-from functools import partial
 from itertools import product
 from pathlib import Path
 from typing import Any
@@ -30,7 +29,7 @@ from ablate.plan.override_checks import Checked, check
 from ablate.plan.request import Cell, Overrides, Request, is_seed, merged, name_of
 from ablate.plan.resolve import resolve
 from ablate.plan.run import Run
-from ablate.plan.session import compose, hydra_session
+from ablate.plan.session import Composed, composing, hydra_session
 from ablate.plan.stacks import RunStack
 from ablate.record import Standing
 
@@ -113,8 +112,9 @@ def plan(request: Request, *, whole: bool = False) -> Plan:
         DownloadError: A data set is missing and could not be downloaded.
     """
     with hydra_session(request) as hydra:
-        sound, wanted, count = _wanted(hydra, request)
-        composer = Composer(partial(compose, hydra, request))
+        composed = composing(hydra, request)
+        sound, wanted, count = _wanted(hydra, request, composed)
+        composer = Composer(composed)
         cells = _resolved(_followed(wanted, count), composer, request)
     return planned(request, cells, sound=sound, whole=whole)
 
@@ -237,11 +237,13 @@ def _where(cells: Sequence[Cell], lines: int, typed: Set[str], most: int = 3) ->
 # -- cells -----------------------------------------------------------------------------------------
 
 
-def _wanted(hydra: Hydra, request: Request) -> tuple[Overrides, Iterator[_Wanted], int]:
+def _wanted(
+    hydra: Hydra, request: Request, composed: Composed
+) -> tuple[Overrides, Iterator[_Wanted], int]:
     """Check a request's overrides; return the sound ones, and the cells to resolve, counted."""
     if request.cells is not None:
-        return (), _listed(hydra, request, request.cells), len(request.cells)
-    checked = check(hydra, request)
+        return (), _listed(hydra, request, request.cells, composed), len(request.cells)
+    checked = check(hydra, request, composed)
     checked.faults += _out_of_place(request, checked)
     if request.design == "factorial":
         combinations = _combinations(hydra, request, checked.overrides)
@@ -251,7 +253,7 @@ def _wanted(hydra: Hydra, request: Request) -> tuple[Overrides, Iterator[_Wanted
     if checked.faults:
         raise AblateError(*checked.faults)
     cells = _of_design(hydra, request, checked)
-    return tuple(checked.overrides), _listed(hydra, request, cells), len(cells)
+    return tuple(checked.overrides), _listed(hydra, request, cells, composed), len(cells)
 
 
 def _out_of_place(request: Request, checked: Checked) -> list[str]:
@@ -294,24 +296,17 @@ def _combinations(hydra: Hydra, request: Request, overrides: Sequence[str]) -> l
     ]
 
 
-def _listed(hydra: Hydra, request: Request, cells: Sequence[Cell]) -> Iterator[_Wanted]:
+def _listed(
+    hydra: Hydra, request: Request, cells: Sequence[Cell], composed: Composed
+) -> Iterator[_Wanted]:
     """Check each cell; cells that differ only in their seeds are checked once."""
-    composed: dict[Overrides, Any] = {}
     known: dict[Overrides, Checked] = {}
-
-    def base(options: Sequence[str]) -> Any:
-        """Compose each choice of options once: arms share most of them."""
-        chosen = tuple(options)
-        if chosen not in composed:
-            composed[chosen] = compose(hydra, request, chosen)
-        return composed[chosen]
-
     for cell in cells:
         setting = tuple(o for o in cell.overrides if not is_seed(name_of(o)))
         seeds = [o for o in cell.overrides if is_seed(name_of(o))]
         if setting not in known:
             asked = replace(request, overrides=setting, multirun=True)
-            known[setting] = check(hydra, asked, base)
+            known[setting] = check(hydra, asked, composed)
         checked = known[setting]
         ready = replace(cell, overrides=tuple(merged(checked.overrides, seeds)))
         explicit = checked.explicit | {name_of(seed) for seed in seeds}

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import importlib
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from functools import cache
+from functools import cache, lru_cache
 from itertools import takewhile
 from pathlib import Path
 
@@ -25,6 +25,10 @@ from yaml import YAMLError
 from ablate.config import files
 from ablate.errors import AblateError
 from ablate.plan.request import Request
+
+Composed = Callable[[Sequence[str]], DictConfig]
+
+_KEPT = 256  # compositions
 
 
 @contextmanager
@@ -83,6 +87,19 @@ def compose(hydra: Hydra, request: Request, overrides: Sequence[str]) -> DictCon
         if error.__cause__ is not None and "\n" not in str(error):  # told in its cause alone
             why += f"; {first_lines(error.__cause__, 1)}"
         raise AblateError(f"the configuration does not compose: {why}") from error
+
+
+def composing(hydra: Hydra, request: Request) -> Composed:
+    """Compose as `compose` does, but each choice of options once: each takes 60 ms.
+
+    Checking and resolving ask for the same compositions and share them, so leave them unchanged.
+    """
+
+    @lru_cache(maxsize=_KEPT)
+    def known(overrides: tuple[str, ...]) -> DictConfig:
+        return compose(hydra, request, overrides)
+
+    return lambda overrides: known(tuple(overrides))
 
 
 def first_lines(error: BaseException, count: int = 3) -> str:
