@@ -102,9 +102,19 @@ Show what `ablate run` would train with the same OVERRIDES, and train nothing.
     ablate plan                                     one run: is it done, where is it recorded
     ablate plan -m norm=none,batch 'seed=range(5)'  the arms of a grid, and their stacks
     ablate plan +study=dropout_rate scale=full      a study at its published size
+    ablate plan +study=dropout_rate --sd 0.004      and what it can find
     ablate plan -m dropout.dense=0,0.5 --measure    and how long it would take
 
-Arms and their seeds; the stacks that runs are trained in, and why; what has been finished.
+Arms and their seeds; the stacks that runs are trained in, and why; what has been finished. Of a
+study also how probable each verdict on its claims is, and how many seeds they take. For that --sd
+tells how far seeds scatter: the standard deviation of the difference of two arms over the seeds
+that they share, or of runs of one arm where they share none, in the unit of margins (0.004 is 0.4
+points of error).
+
+\b
+    --sd 0.004                     of the study's metric; --sd-from 5 if five seeds gave it
+    --sd val/error_spread=0.001    of another metric; as often as need be
+    --sd recorded                  of the runs that have ended; that counts as a look at them
 """
 
 
@@ -114,11 +124,17 @@ def plan(
     measure: Annotated[
         bool, typer.Option("--measure", help="also estimate time and memory, by a few steps")
     ] = False,
+    sd: Annotated[
+        list[str] | None, typer.Option("--sd", help="how far seeds scatter, or `recorded`")
+    ] = None,
+    sd_from: Annotated[
+        int | None, typer.Option("--sd-from", min=2, help="how many seeds gave the numbers of --sd")
+    ] = None,
 ) -> None:
     """Show what would be trained."""
     from ablate.commands.plan import serve
 
-    raise typer.Exit(serve(context.args, measure))
+    raise typer.Exit(serve(context.args, measure, sd or (), sd_from))
 
 
 _SHOW_HELP = """
@@ -199,11 +215,14 @@ def report(
     out: Annotated[
         str | None, typer.Option(help="where to write it [default: report/ in the first path]")
     ] = None,
+    give_up: Annotated[
+        bool, typer.Option("--give-up", help="wait no longer for runs that failed: note it")
+    ] = False,
 ) -> None:
     """Write the report of some runs."""
     from ablate.commands.report import serve
 
-    serve(paths, baseline, metric, out)
+    serve(paths, baseline, metric, out, give_up=give_up)
 
 
 _DATA_HELP = """

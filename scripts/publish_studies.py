@@ -3,8 +3,9 @@
     python scripts/publish_studies.py results [MORE ...]    folders that hold the studies' runs
 
 Writes results/published/<study>/, as `ablate report` does but without what is derivable (LaTeX
-tables, tables that the frames hold, the larger of a figure's two formats), and
-results/published/studies.md. A study that is not whole (`study_runs`) is named and skipped.
+tables, tables that the frames hold, the larger of a figure's two formats) and with the ledger of
+its runs, and results/published/studies.md. A study that is not whole (`study_runs`) is named and
+skipped.
 """
 
 from __future__ import annotations
@@ -21,12 +22,14 @@ from pathlib import Path
 
 import pandas as pd
 
+from ablate import record
 from ablate.errors import AblateError
 from ablate.report.compare import Comparison
+from ablate.report.wording import counted
 from ablate.report.write import write_report
 from ablate.study import study
 from ablate.written import list_of
-from study_index import counted, index, verdicts
+from study_index import NOT_JUDGED, index, verdicts
 from study_runs import REPOSITORY, Found, found_below
 
 PUBLISHED = REPOSITORY / "results" / "published"
@@ -51,7 +54,8 @@ def main(arguments: Sequence[str]) -> int:
         reported = []
         for found in whole:
             reported.append((found, publish(found, PUBLISHED)))
-            print(f"{found.asked.name}: {counted(verdicts(*reported[-1]))}", flush=True)
+            told = counted(verdicts(*reported[-1]), [NOT_JUDGED])
+            print(f"{found.asked.name}: {told}", flush=True)
     except AblateError as error:
         print(f"publish_studies: {'; '.join(error.faults)}", file=sys.stderr)
         return 2
@@ -88,6 +92,8 @@ def publish(found: Found, published: Path) -> Comparison:
         with chdir(found.root):  # runs are told by the path below it
             _, comparison = write_report([name], out=folder)
         _prune(folder)
+        if (kept := found.root / name / record.LEDGER).is_file():
+            shutil.copyfile(kept, folder / record.LEDGER)
         _require_no_place(folder)
         shutil.rmtree(published / name, ignore_errors=True)
         shutil.move(folder, published / name)
@@ -116,7 +122,7 @@ def _require_no_place(folder: Path) -> None:
     for file in sorted(folder.rglob("*")):
         if file.suffix == ".parquet":
             text = pd.read_parquet(file).to_csv(index=False)
-        elif file.suffix in (".html", ".md", ".csv", ".svg"):
+        elif file.suffix in (".html", ".md", ".csv", ".svg", ".jsonl"):
             text = file.read_text(encoding="utf-8")
         else:
             continue

@@ -5,9 +5,12 @@ from __future__ import annotations
 import itertools
 import math
 
+import numpy as np
 import torch
 import torch.nn.functional as F
-from scipy import stats
+from scipy import integrate, stats
+
+from ablate.analyze.verdicts import verdict
 
 _64 = 2**64 - 1
 _32 = 2**32 - 1
@@ -545,23 +548,53 @@ def half_of_two(parts, quantiles):
     return math.sqrt(sum(t**2 * part for part, t in zip(parts, quantiles, strict=True)))
 
 
-def balanced_squares(cells):
-    """Divide the squares of a balanced two-way design in blocks, by its marginal means.
+def effect_of_level(cells, level, first, others):
+    """Give each seed's difference of two levels, over the settings of the others that both have.
 
     Args:
-        cells: Value of each (level of a, level of b, block).
+        cells: (level, setting of the others, seed) -> value.
+        level: The one that is looked at.
+        first: The one that it is compared with.
+        others: Settings of the other factors.
     """
-    grand = sum(cells.values()) / len(cells)
+    seeds = sorted({seed for _, _, seed in cells})
+    run = {(level_, other) for level_, other, _ in cells}
+    both = [other for other in others if {(level, other), (first, other)} <= run]
+    found = []
+    for seed in seeds:
+        needed = [(side, other, seed) for side in (level, first) for other in both]
+        if all(place in cells for place in needed):
+            total = 0.0
+            for other in both:
+                total += cells[level, other, seed] - cells[first, other, seed]
+            found.append(total / len(both))
+    return found
 
-    def between(*axes):
-        groups = {}
-        for place, value in cells.items():
-            groups.setdefault(tuple(place[axis] for axis in axes), []).append(value)
-        return sum(len(g) * (sum(g) / len(g) - grand) ** 2 for g in groups.values())
 
-    a, b, both, block = between(0), between(1), between(0, 1), between(2)
-    total = sum((value - grand) ** 2 for value in cells.values())
-    return {"a": a, "b": b, "a × b": both - a - b, "block": block, "rest": total - both - block}
+def verdict_shares(delta, spread, n, alpha, direction, margin, studies):
+    """Draw paired studies, judge each by its t interval, and count verdicts, as shares."""
+    draw = np.random.default_rng(0)
+    t = stats.t.ppf(1 - alpha / 2, n - 1)
+    found = {}
+    for _ in range(studies):
+        mean, sd = mean_and_sd([float(d) for d in draw.normal(delta, spread, n)])
+        half = t * sd / math.sqrt(n)
+        told = verdict(mean - half, mean + half, direction, margin)
+        found[told] = found.get(told, 0) + 1
+    return {name: count / studies for name, count in found.items()}
+
+
+def equivalence_power(spread, n, m, alpha, margin):
+    """Integrate how probably an interval lies within ±margin, where two arms do not differ."""
+    error, freedom = spread * math.sqrt(1 / n + 1 / m), n + m - 2
+    t = stats.t.ppf(1 - alpha / 2, n - 1)
+
+    def given(ratio):  # of the standard deviation that is seen to the true one
+        room = margin - t * error * ratio
+        inside = 2 * stats.norm.cdf(room / error) - 1
+        return inside * stats.chi2.pdf(freedom * ratio**2, freedom) * 2 * freedom * ratio
+
+    return integrate.quad(given, 0, margin / (t * error))[0]
 
 
 # -- ensembles -------------------------------------------------------------------------------------
@@ -628,3 +661,55 @@ def pitman_morgan_interval(x: list[float], y: list[float], t: float) -> tuple[fl
             low, high = (middle, high) if statistic(middle) > wanted else (low, middle)
         bounds.append(low)
     return bounds[0], bounds[1]
+
+
+# -- looks at a growing study ----------------------------------------------------------------------
+
+
+def passed(times, bounds):
+    """Give the probability that a Brownian motion W passes |W(t) / sqrt(t)| = bound at some time.
+
+    The values at the times are normal together, and their box has a probability by Genz 1992,
+    J. Computational and Graphical Statistics 1(2).
+    """
+    correlation = [[math.sqrt(min(s, t) / max(s, t)) for t in times] for s in times]
+    normal = stats.multivariate_normal(cov=correlation, abseps=1e-6, releps=1e-6, seed=0)
+    high = [float(bound) for bound in bounds]
+    return 1 - float(normal.cdf(high, lower_limit=[-bound for bound in high]))
+
+
+# -- seeds and images ------------------------------------------------------------------------------
+
+
+def crossed(d: list[list[float]]) -> tuple[float, float, float]:
+    """Give seeds, images and interaction, each in squared error, of d[seed][image]."""
+    n, images = len(d), len(d[0])
+    of_seed = [sum(row) / images for row in d]
+    of_image = [sum(row[i] for row in d) / n for i in range(images)]
+    grand = sum(of_seed) / n
+    rest = 0.0
+    for s in range(n):
+        for i in range(images):
+            rest += (d[s][i] - of_seed[s] - of_image[i] + grand) ** 2
+    seeds = sum((mean - grand) ** 2 for mean in of_seed) / (n - 1) / n
+    over_images = sum((mean - grand) ** 2 for mean in of_image) / (images - 1) / images
+    return seeds, over_images, rest / ((n - 1) * (images - 1)) / (n * images)
+
+
+def mcnemar(x: list[bool], y: list[bool]) -> float:
+    """Add up the probabilities of splits of the discordant images as uneven as this, or more."""
+    only_x = sum(a and not b for a, b in zip(x, y, strict=True))
+    only_y = sum(b and not a for a, b in zip(x, y, strict=True))
+    n = only_x + only_y
+    far = abs(only_x - n / 2)
+    return sum(math.comb(n, k) for k in range(n + 1) if abs(k - n / 2) >= far) / 2**n
+
+
+def resampled(d: list[float], splits: list[object], ratio: float) -> tuple[float, float]:
+    """Give the mean over splits, and Nadeau and Bengio's standard error."""
+    by_split: dict[object, list[float]] = {}
+    for value, split in zip(d, splits, strict=True):
+        by_split.setdefault(split, []).append(value)
+    means = [sum(values) / len(values) for values in by_split.values()]
+    mean, sd = mean_and_sd(means)
+    return mean, sd * math.sqrt(1 / len(means) + ratio)

@@ -57,7 +57,7 @@ def page(*paths, **asked):
     """Compose the Markdown page without its figures and without its backslashes."""
     comparison = compare(paths, Question(**asked))
     found = explore(comparison)
-    made = tables(comparison, found.anova)
+    made = tables(comparison)
     report = pages.Report(comparison, found, origin(comparison), made, ())
     return pages.markdown(report).replace("\\", "")
 

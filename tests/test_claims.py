@@ -8,6 +8,7 @@ import math
 import numpy as np
 import pandas as pd
 import pytest
+from scipy import stats
 
 from ablate.analyze import caveats
 from ablate.report import write
@@ -76,44 +77,70 @@ def test_the_page_says_what_each_claim_compares(told):
     ):
         assert row(text, words)[1 : 1 + len(cells)] == cells
     assert row(text, "Wide spreads as much")[5] == "2.00"
-    assert row(text, "Wide spreads as much")[6].startswith("4.39 [1.90, 10.16]"), "without a sign"
+    assert row(text, "Wide spreads as much")[6].startswith("4.39 [1.34, 14.38]"), "without a sign"
     verdicts = [row(text, one["claim"])[8] for one in CLAIMS]
-    assert verdicts == [*("supported", "inconclusive", "supported"), "refuted", *["supported"] * 2]
+    assert verdicts == [*("supported", "open", "supported"), "open", *["supported"] * 2]
 
 
-def test_the_p_beside_a_verdict_is_the_one_that_it_rests_on(told):
-    every = pd.read_csv(told / "tables" / "claims.csv").set_index(["arm", "statistic"])
-    wide = every.loc[("wide", "spread")]
-    assert wide["p_holm"] > 0.5
-    assert wide["p_differs"] < 0.05
-    found = compare([told.parent])
-    lines = {asked.arm: line for asked, line in found.claimed if asked.direction == "equivalent"}
-    assert lines["wide"].p_holm == pytest.approx(wide["p_differs"])
-    assert lines["alike"].p_holm == pytest.approx(every.loc[("alike", "mean"), "p_holm"])
+def test_the_interval_beside_a_verdict_is_the_one_that_decides(told):
+    every = pd.read_csv(told / "tables" / "claims.csv").set_index(["arm", "baseline", "metric"])
+    every = every[(every["statistic"] == "mean") & (every["against_metric"] == "test/error")]
+    runs = compare([told.parent]).runs.pivot(index="seed", columns="arm", values="test/error")
+    for arm, against in (("less", "plain"), ("less", "wide"), ("alike", "plain")):
+        found = every.loc[(arm, against, "test/error")]
+        test = stats.ttest_rel(runs[arm], runs[against])
+        ends = test.confidence_interval(1 - 0.05 / 6)  # of six claims
+        assert (found["low"], found["high"]) == pytest.approx((ends.low, ends.high))
+        assert found["p_adjusted"] == pytest.approx(min(1, 6 * test.pvalue))
+        alone = test.confidence_interval(0.95)
+        assert (found["ci_low"], found["ci_high"]) == pytest.approx((alone.low, alone.high))
 
 
-def test_beside_the_difference_of_an_arm_equivalence_is_said_in_its_own_words(told):
+def test_beside_the_difference_of_an_arm_stands_what_it_is_and_no_verdict(told):
     text = (told / "report.md").read_text(encoding="utf-8")
     arms = text[text.index("## Comparison") :]
-    assert "equivalent" in row(arms, "alike")
-    assert "supported" in row(arms, "less")
+    assert row(arms, "alike")[3] == "within ±1.00"
+    assert row(arms, "less")[3] == "better by more than 0.20"
+    assert row(arms, "wide")[3] == "not told apart"
+    assert row(arms, "plain")[3] == "baseline"
 
 
 def test_the_verdict_names_whom_an_arm_is_compared_with(told):
     text = (told / "report.md").read_text(encoding="utf-8")
-    assert "Of 6 claims, 4 supported, 1 refuted, 1 inconclusive: that less lies lower in" in text
-    assert "that less lies lower in test error than wide is inconclusive" in text
-    assert "that alike is equivalent in test error to plain is supported" in text
+    assert "6 claims: 4 supported; 2 open. “less is lower in test error than plain”: supp" in text
+    assert "“less is lower in test error than wide”: open (" in text
+    assert "“alike is equivalent in test error to plain”: supported (" in text
+    assert "; 3 more are in the table." in text
 
 
 @pytest.mark.parametrize(
     ("asked", "said"),
     [
-        (CLAIMS[2], "against plain: that alike is equivalent in test error is supported"),
-        (CLAIMS[3], "against plain: that wide is equivalent in the spread of test error is ref"),
-        (CLAIMS[4], "claim: that plain lies lower in train error than its test error is sup"),
-        (CLAIMS[5], "claim: that less lies higher in test error than wide in train error is sup"),
-        (claim("", "wide", "differs", 2, statistic="spread"), "supported (ratio 4.39, 95 %"),
+        (CLAIMS[2], "against plain, “alike is equivalent in test error”: supported (+0.04 points"),
+        (CLAIMS[3], "against plain, “wide is equivalent in the spread of test error”: open (ratio"),
+        (
+            CLAIMS[4],
+            "The one claim, “plain is lower in train error than its test error”: supported",
+        ),
+        (CLAIMS[5], "claim, “less is higher in test error than wide in train error”: supported ("),
+        (
+            claim("", "wide", "differs", 2, statistic="spread"),
+            "“wide differs in the spread of test error”: supported, size open (ratio 4.39, int",
+        ),
+        (
+            claim("", "alike", "lower", 0.01),
+            "“alike is lower in test error”: too small to matter (",
+        ),
+        (
+            claim("", "less", "lower", 0.1),
+            "“less is lower in test error”: too small to matter (though better) (",
+        ),
+        (
+            claim("", "less", "equivalent", 0.1),
+            "“less is equivalent in test error”: supported (though better) (",
+        ),
+        (claim("", "less", "higher", 0.002), "“less is higher in test error”: refuted ("),
+        (claim("", "less", "higher", 0.022), "in test error”: refuted, size open ("),
     ],
 )
 def test_one_claim_is_told_in_a_sentence(tmp_path, asked, said):
@@ -128,7 +155,7 @@ def test_the_terminal_shows_every_claim_within_its_width(told):
         assert one["claim"] in text
     assert "4.39 ratio" in text
     assert f"{MINUS}0.85 points" in text
-    assert "corrected for the number of claims" in text
+    assert "wide enough that all claims hold together" in text
 
 
 def test_figures_show_claims_of_other_arms_and_of_spread(told):
@@ -147,20 +174,25 @@ def test_without_a_claim_of_spread_there_is_no_figure_of_it(tmp_path):
 
 def test_the_legend_explains_the_verdicts_that_are_there(told, tmp_path):
     text = (told / "report.md").read_text(encoding="utf-8").replace("\\", "")
-    assert "the test is Pitman and Morgan's over shared seeds" in text
-    assert "of a claim of equivalence, supported (equivalent)" in text
-    assert "“claims” (6 comparisons)" in text
+    assert "the interval is Pitman and Morgan's over shared seeds" in text
+    assert "a 99.17 % interval for the 6 claims, so that all of them hold together" in text
+    assert "open: anything else, which is no proof of no effect" in text
+    assert "refuted:" not in text
+    assert "“Though” adds" not in text
     write_study(tmp_path, CLAIMS[0])
     plain = page(tmp_path)
+    assert "a 95 % interval for the one claim; a 97.5 % interval for the 2 differences" in plain
     assert "Pitman" not in plain
-    assert "of a claim of equivalence" not in plain
+    assert "open: anything" not in plain
+    write_study(tmp_path, claim("", "less", "lower", 0.1))
+    assert "“Though” adds" in page(tmp_path)
 
 
 def test_a_claim_that_an_arm_differs_is_supported_and_not_called_a_finding(tmp_path):
     write_study(tmp_path, *(claim(arm, arm, "differs", 0.002) for arm in ARMS[1:]))
     text = page(tmp_path)
-    assert row(text, "less")[-2] == "supported"
-    assert "nobody claimed it beforehand" not in text
+    assert row(text, "less")[7] == "supported"
+    assert "nobody claimed" not in text
 
 
 def test_a_claim_of_which_the_runs_hold_nothing_is_noted_and_the_rest_is_judged(tmp_path):
@@ -169,6 +201,7 @@ def test_a_claim_of_which_the_runs_hold_nothing_is_noted_and_the_rest_is_judged(
     write_study(tmp_path, lost, unmeasured, CLAIMS[0])
     found = compare([tmp_path])
     assert [line.verdict for _, line in found.claimed] == ["supported"]
+    assert [line.family for _, line in found.claimed] == [("claims", 3)], "all three were claimed"
     assert "a claim is not judged, of less: gone has no run" in found.notes
     assert "a claim is not judged, of less: no finished run has evaluate/plain/error" in found.notes
 

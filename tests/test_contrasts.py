@@ -1,4 +1,4 @@
-"""Contrasts, factors and notes: from runs to what is said of them."""
+"""Contrasts, summaries and notes: from runs to what is said of them."""
 
 from __future__ import annotations
 
@@ -10,9 +10,10 @@ import pytest
 from scipy import stats
 from statsmodels.stats.power import TTestPower
 
-from ablate.analyze import caveats, contrasts, factors, frames, summaries, verdicts
+from ablate.analyze import caveats, contrasts, frames, summaries, verdicts
+from ablate.analyze.looks import ClaimLook
 from ablate.errors import AblateError
-from ablate.study.claim import Claim
+from ablate.study.claim import Claim, Compared
 from tests import reference
 from tests.test_frames import write_run, write_sweep
 
@@ -264,9 +265,15 @@ def test_effects_of_factors_count_among_the_descriptions_of_the_primary_metric_a
 def test_what_looks_have_spent_is_taken_from_the_claims_alone():
     runs = table({"base": BASE, "less": LESS, "more": MORE})
     claims = [Claim("more", direction="lower")]
-    found = compared(runs, claims=claims, unjudged=1, spend=lambda alpha: alpha / 10)
+
+    def tenth(what, alpha):
+        assert what == Compared("more", "test/error", "base", "test/error")
+        return ClaimLook(alpha / 10, "interim", 0.5)
+
+    found = compared(runs, claims=claims, unjudged=1, look=tenth)
     claimed, other = found.loc["more", "test/error"], found.loc["less", "test/error"]
     assert (claimed["alpha"], other["alpha"]) == (0.025 / 10, 0.05)
+    assert (claimed["look"], other["look"]) == ("interim", "final")
     wide = stats.ttest_rel(MORE, BASE).confidence_interval(1 - 0.0025)
     assert (claimed["low"], claimed["high"]) == pytest.approx((wide.low, wide.high))
     assert claimed["p_adjusted"] == 2 * claimed["p"], "p is corrected for the family, not for looks"
@@ -561,6 +568,9 @@ def test_no_other_lack_of_spread_is_a_certainty():
         )
         assert (row["verdict"], row["identical"]) == ("open", False)
         assert math.isnan(row["low"])
+    apart = table({"base": BASE, "other": [0.1] * 6}, first_seeds={"other": 100})
+    (row,) = judged(apart, Claim("other", direction="equivalent", margin=0.5))
+    assert (row["paired"], row["verdict"]) == (False, "open"), "one arm alone lacks spread"
     spread = Claim("other", direction="equivalent", margin=2, statistic="spread")
     same = table({"base": BASE, "other": BASE})
     assert judged(same, spread, identical=[("base", "other")])[0]["verdict"] == "open"
@@ -580,7 +590,6 @@ def test_an_arm_is_summarized_by_its_finished_runs_and_counts_the_others():
     assert found.loc["base", names].tolist() == [6, 6, 6, 0, 0, 0, 0]
     assert found["untrained"].to_dict() == {"base": 0, "less": 1 / 3}
     assert (less["lowest"], less["highest"]) == (0.08, 0.10)
-    assert less["sampling_error"] == pytest.approx(math.sqrt(0.09 * 0.91 / 400))
 
 
 def test_an_arm_of_one_seed_has_no_interval():
@@ -641,69 +650,20 @@ def test_words_are_no_dose(tmp_path):
         summaries.dose_response(runs, "norm.nme")
 
 
-# -- factors ---------------------------------------------------------------------------------------
+# -- cells ----------------------------------------------------------------------------------------
 
 
-def factorial(seeds=4, shift=0):
-    """Make a balanced 3 by 2 design with seeds as blocks; `shift` gives each cell its own seeds."""
+def factorial(seeds=4):
+    """Make a balanced 3 by 2 design."""
     generator = np.random.default_rng(0)
     rows = []
     for i, rate in enumerate((0.0, 0.25, 0.5)):
         for j, norm in enumerate(("none", "batch")):
             for seed in range(seeds):
                 error = 0.1 + 0.01 * i * j + 0.005 * seed + generator.normal(0, 0.004)
-                place = {"replicate": str(seed + shift * (2 * i + j)), "status": "finished"}
+                place = {"replicate": str(seed), "status": "finished"}
                 rows.append(place | {"dropout.dense": rate, "norm.name": norm, "test/error": error})
     return pd.DataFrame(rows)
-
-
-def test_a_balanced_factorial_divides_its_squares_by_marginal_means():
-    runs = factorial()
-    found = factors.anova(runs, ["dropout.dense", "norm.name"]).set_index("term")
-    places = zip(runs["dropout.dense"], runs["norm.name"], runs["replicate"], strict=True)
-    expected = reference.balanced_squares(dict(zip(places, runs["test/error"], strict=True)))
-    assert found["sum_sq"].tolist() == pytest.approx(list(expected.values()))
-    assert list(found.index) == [
-        *("dropout.dense", "norm.name", "dropout.dense × norm.name"),
-        *(factors.BLOCK, factors.RESIDUAL),
-    ]
-    assert found["df"].tolist() == [2, 1, 2, 3, 15]
-    rest = expected["rest"] / 15
-    assert found.loc["norm.name", "f"] == pytest.approx(expected["b"] / rest)
-    assert found.loc["norm.name", "p"] == pytest.approx(stats.f.sf(expected["b"] / rest, 1, 15))
-    share = expected["a"] / (expected["a"] + expected["rest"])
-    assert found.loc["dropout.dense", "partial_eta_sq"] == pytest.approx(share)
-
-
-def test_with_two_levels_the_factor_is_tested_as_the_paired_t_test_does():
-    runs = table({"base": BASE, "less": LESS}).assign(**{"norm.name": ["none"] * 6 + ["batch"] * 6})
-    found = factors.anova(runs, ["norm.name"]).set_index("term")
-    assert found.loc["norm.name", "p"] == pytest.approx(stats.ttest_rel(LESS, BASE).pvalue)
-
-
-def test_an_interaction_that_lacks_a_cell_is_left_out():
-    runs = factorial()
-    runs = runs[(runs["dropout.dense"] > 0) | (runs["norm.name"] == "none")]
-    found = factors.anova(runs, ["dropout.dense", "norm.name"]).set_index("term")
-    assert found.loc["dropout.dense × norm.name"].isna().all()
-    assert found.loc["norm.name"].notna().all()
-
-
-def test_seeds_that_each_cell_has_for_itself_are_no_block():
-    found = factors.anova(factorial(shift=100), ["dropout.dense", "norm.name"])
-    assert factors.BLOCK not in set(found["term"])
-
-
-def test_factors_that_cannot_be_told_apart_or_do_not_vary_are_named():
-    runs = factorial().assign(twin=lambda f: f["norm.name"] + "!", fixed=1)
-    with pytest.raises(AblateError, match="vary together"):
-        factors.anova(runs, ["norm.name", "twin"])
-    with pytest.raises(AblateError, match="fixed does not vary"):
-        factors.anova(runs, ["norm.name", "fixed"])
-    with pytest.raises(AblateError, match="no run has other"):
-        factors.anova(runs, ["other"])
-    with pytest.raises(AblateError, match="more seeds"):
-        factors.anova(factorial(seeds=1), ["dropout.dense", "norm.name"])
 
 
 def test_the_cells_of_a_factorial_are_its_means():

@@ -14,6 +14,7 @@ from sklearn.datasets import load_digits
 from ablate import data
 from ablate.data.splits import stratified_order
 from ablate.errors import AblateError
+from tests.configs import config
 
 LABELS = st.lists(st.integers(0, 6), min_size=10, max_size=150).map(np.array)
 # One class with nearly everything, and many with an image or two.
@@ -140,6 +141,68 @@ def test_a_given_validation_set_can_be_cut_down_and_leaves_training_alone(labels
     assert numbers(whole["val"]) == numbers(whole["train"]) == list(range(len(labels)))
     assert numbers(cut["train"]) == numbers(whole["train"])
     assert len(set(numbers(cut["val"]))) == val_size
+
+
+# -- drawn anew -----------------------------------------------------------------------------------
+
+
+def redrawn(source, seed, name="digits", **sizes):
+    counts = {part: len(p.labels) for part, p in source.parts.items()}
+    return data.split(source, data.sizes(name, counts, **sizes), seed)
+
+
+@given(st.one_of(LABELS, SKEWED), st.integers(0, 2**40))
+def test_a_split_drawn_anew_is_as_stratified_and_the_same_each_time(labels, seed):
+    order = stratified_order(labels, seed)
+    assert sorted(order.tolist()) == list(range(len(labels)))
+    assert excess(order, labels) < 1
+    assert order.tolist() == stratified_order(labels, seed).tolist()
+
+
+def test_seeds_draw_splits_that_share_no_more_than_chance_has_it():
+    source = source_of(np.arange(1000) % 10)
+    tests = [set(numbers(parts["test"])) for parts in (divided(source), redrawn(source, 0))]
+    tests.append(set(numbers(redrawn(source, 1)["test"])))
+    for one, other in ((0, 1), (0, 2), (1, 2)):
+        # 200 of 1000 each: 40 in common, of a hypergeometric deviation of 5.1.
+        assert 20 < len(tests[one] & tests[other]) < 60
+
+
+def test_what_the_files_fix_stays_when_a_split_is_drawn_anew():
+    source = source_of(np.arange(100) % 7, "test")
+    fixed, drawn = divided(source, val_size=20), redrawn(source, 3, val_size=20)
+    assert numbers(drawn["test"]) == numbers(fixed["test"])
+    assert numbers(drawn["val"]) != numbers(fixed["val"])
+    assert sorted(numbers(drawn["train"]) + numbers(drawn["val"])) == list(range(100))
+    given_both = source_of(np.arange(100) % 7, "test", "val")
+    assert numbers(redrawn(given_both, 3)["val"]) == list(range(100))
+
+
+@pytest.mark.parametrize(
+    ("counts", "wanted", "drawn"),
+    [
+        ({"train": 100}, (60, 20, 20), True),
+        ({"train": 100, "test": 50}, (90, 10, 50), True),
+        ({"train": 100, "test": 50}, (100, 0, 50), False),
+        ({"train": 100, "val": 9, "test": 50}, (100, 9, 50), False),
+        ({"train": 100, "val": 9, "test": 50}, (100, 0, 50), False),
+        ({"train": 100, "val": 9, "test": 50}, (100, 5, 50), True),
+        ({"train": 100, "val": 9, "test": 50}, (99, 9, 50), True),
+    ],
+)
+def test_whether_there_is_anything_to_draw(counts, wanted, drawn):
+    assert data.is_drawn(counts, data.Sizes(*wanted)) == drawn
+
+
+def test_a_run_trains_on_the_split_that_its_seed_draws():
+    fixed, drawn, again = (
+        data.load(config(device="cpu", precision="fp32", **{"seeds.split": seed}))
+        for seed in (None, 5, 5)
+    )
+    assert again is drawn
+    assert len(drawn.test) == len(fixed.test) == 359
+    assert not torch.equal(drawn.test.images, fixed.test.images)
+    assert not torch.equal(drawn.mean, fixed.mean)
 
 
 # -- sizes, worked out by hand --------------------------------------------------------------------

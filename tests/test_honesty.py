@@ -11,12 +11,12 @@ import pandas as pd
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from statsmodels.stats.multitest import multipletests
+from scipy import stats
 
 from ablate.commands.show import show_state
 from ablate.errors import AblateError
 from ablate.metrics import FRACTION
-from ablate.report import escape, formatting
+from ablate.report import escape, formatting, write
 from ablate.report.compare import compare
 from ablate.report.question import Question
 from ablate.study.file import read_study
@@ -45,16 +45,17 @@ def table_of(folder, name):
 
 def test_what_was_lost_has_columns_of_its_own_and_a_note(troubled):
     arms = table_of(troubled, "comparison")
-    lost = ["n", "n_missing", "n_failed", "n_diverged", "n_unfinished"]
-    assert arms.loc["plain", lost].tolist() == [4, 0, 0, 0, 0]
-    assert arms.loc[NASTY, lost].tolist() == [1, 1, 1, 1, 0]
-    assert arms.loc["begun", lost].tolist() == [0, 3, 0, 0, 1]
+    lost = ["n", "n_missing", "n_failed", "n_diverged", "n_at_chance", "n_unfinished"]
+    assert arms.loc["plain", lost].tolist() == [4, 0, 0, 0, 0, 0]
+    assert arms.loc[NASTY, lost].tolist() == [1, 1, 1, 1, 0, 0]
+    assert arms.loc["begun", lost].tolist() == [0, 3, 0, 0, 0, 1]
     for name in ("report.html", "report.md"):
         text = (troubled / name).read_text(encoding="utf-8")
-        for word in ("missing", "failed", "diverged", "unfinished"):
+        for word in ("missing", "failed", "diverged", "at chance", "unfinished"):
             assert re.search(rf"(\| |>){word}( \||<)", text), (name, word)
         for note in (
-            *("failed runs are in no mean", "diverged runs are in no mean", "runs are missing"),
+            *("failed runs are in no mean", "runs are missing", "its contrasts say which side"),
+            "runs that diverged or stayed at chance are in no mean",
             *("runs that are not finished are in no mean", "unequal n\\: from 0 to 4"),
         ):
             assert note.replace("\\", "") in text.replace("\\", ""), (name, note)
@@ -96,17 +97,62 @@ def test_an_arm_of_one_seed_has_no_interval_and_says_so(troubled):
     assert math.isnan(line.low)
     assert math.isnan(line.p)
     text = (troubled / "report.md").read_text(encoding="utf-8")
-    assert "| one | 20.00 (one seed) | +10.00 (one pair) | – | – | no test |" in text
+    assert "| one | 20.00 (one seed) | +10.00 (one pair) | no test | 1 | 1 |" in text
     assert "one seed alone, so no interval and no test" in text.replace("\\", "")
     assert "An arm of one seed has no interval" in text
 
 
-def test_the_p_that_judges_is_corrected_for_the_number_of_arms(tmp_path):
+def test_the_interval_that_is_shown_is_wide_enough_for_the_number_of_arms(tmp_path):
     write_arms(tmp_path, {"plain": BASE, "less": LESS, "alike": ALIKE})
     lines = compare([tmp_path]).others
-    _, corrected, _, _ = multipletests([line.p for line in lines], method="holm")
-    assert [line.p_holm for line in lines] == pytest.approx(list(corrected))
-    assert f"{corrected[0]:.3f}" in brief(tmp_path)
+    text = brief(tmp_path)
+    for line, values in zip(lines, (LESS, ALIKE), strict=True):
+        test = stats.ttest_rel(values, BASE)
+        ends = test.confidence_interval(1 - 0.05 / 2)
+        assert (line.delta_low, line.delta_high) == pytest.approx((ends.low, ends.high))
+        assert line.p_adjusted == pytest.approx(min(1, 2 * test.pvalue))
+        shown = ", ".join(f"{100 * end:+.2f}".replace("-", "\u2212") for end in ends)
+        assert f"[{shown}]" in text
+    assert "all arms hold together" in text
+
+
+def test_a_run_that_did_not_train_leaves_an_order_and_no_difference(tmp_path):
+    lost = ValueError("the loss is nan")
+    write_arms(
+        tmp_path, {"plain": [*BASE, 0.12, 0.11], "less": [*LESS, 0.1, lost], "bad": [lost] * 6}
+    )
+    found = compare([tmp_path])
+    assert [line.untrained for line in found.others] == [1, 6]
+    assert all(math.isnan(line.delta) for line in found.others)
+    text, told = brief(tmp_path), page(tmp_path)
+    assert "| less | 9.74 ± 1.70 | by order only | not told apart | 5 | 6 |" in told
+    assert "| bad | – | by order only | not told apart | 0 | 6 |" in told  # 0.031 is above 0.025
+    assert "less (1 of 6: 17 %, 95 % interval 0 to 64), bad (6 of 6: 100 %, 95 % interval" in told
+    assert "by an exact sign test over pairs of seeds" in told
+    assert re.search(r"less .* by order only not told apart 5 of 6", text)
+    assert compare([tmp_path], Question(baseline="bad")).lines["plain"].untrained == 6
+
+
+def test_a_report_on_runs_of_which_none_trained_is_written_whole(tmp_path):
+    data = {"digest": "d", "sizes": {"train": 1000, "val": 300, "test": 400}, "largest_class": 0.1}
+    about = {"device": "a processor", "commit": "c", "dirty": False, "data": data}
+    for arm, rate in (("plain", 0.0), ("dropped", 0.5)):
+        for seed in range(2):
+            knobs = {"dropout.dense": rate, "seed": seed}
+            measured = metrics(0.9 + seed / 100) | {"val/accuracy": 0.1}
+            write_run(tmp_path, knobs, study="s", arm=arm, metrics=measured, environment=about)
+    folder, found = write.write_report([tmp_path])
+    assert {line.lost["at chance"] for line in found.lines.values()} == {2}
+    text = (folder / "report.md").read_text(encoding="utf-8")
+    assert "plain (2 of 2: 100 %, 95 % interval 16 to 100)" in text.replace("\\", "")
+    assert not (folder / "figures" / "gap.svg").exists()
+
+
+def test_an_arm_that_never_trains_is_told_to_be_worse(tmp_path):
+    lost = ValueError("the loss is nan")
+    write_arms(tmp_path, {"plain": [*BASE, 0.12, 0.11], "bad": [lost] * 6})
+    text = " ".join(brief(tmp_path).split())
+    assert "bad is worse (6 runs did not train; by order alone, p = 0.031)" in text
 
 
 def test_arms_of_one_seed_alone_are_no_verdict(tmp_path):
@@ -145,12 +191,12 @@ def test_the_legend_says_what_the_numbers_are(plain):
     assert "half the width of the 95 % t interval of a mean over seeds, here 4 seeds" in legend
     assert "selected on the validation split alone" in legend
     assert "measured once" in legend
-    assert "“all arms on test/error” (5 comparisons)" in legend
-    assert "paired t test" in legend
-    mean = table_of(plain, "comparison").loc["dropout.dense=0.0 norm=none", "mean"]
-    own = 100 * math.sqrt(mean * (1 - mean) / 400)
-    assert "this test set of 400 images. The test set's own sampling error" in legend
-    assert f"is {own:.2f} points" in legend
+    # 5 arms; 3 levels against the first of their factor, and 2 interactions: 0.05 / 10.
+    assert "a 99.5 % interval for the 10 differences that nobody claimed" in legend
+    assert "all of them hold together in 95 % of studies" in legend
+    assert "taken seed by seed, over the seeds that both have" in legend
+    assert "described, not judged" in legend
+    assert "no proof of no effect" in legend
 
 
 def test_arms_with_seeds_of_their_own_are_told_to_be_unpaired(tmp_path):
@@ -160,7 +206,7 @@ def test_arms_with_seeds_of_their_own_are_told_to_be_unpaired(tmp_path):
         write_run(tmp_path, knobs, study="s", arm="less", metrics=metrics(error))
     text = brief(tmp_path)
     assert "unpaired" in text
-    assert "with Welch's t test" in page(tmp_path)
+    assert "over all runs of each, where arms have seeds of their own" in page(tmp_path)
 
 
 def test_without_a_finished_run_the_arm_at_rest_is_no_baseline(tmp_path):
@@ -194,11 +240,11 @@ def test_an_analysis_that_was_not_done_is_told_with_its_reason(tmp_path):
         for norm in ("none", "batch"):
             knobs = {"dropout.dense": rate / 20, "norm": norm}
             write_run(tmp_path, knobs, metrics=metrics(0.1 + rate / 100))
-    assert "no analysis of variance: no pair" not in page(tmp_path)
+    assert "no effects of factors" not in page(tmp_path)
     write_run(tmp_path, {"dropout.dense": 0.0, "optimizer.lr": 0.1}, metrics=metrics(0.3))
     write_run(tmp_path, {"dropout.dense": 0.5, "optimizer.lr": 0.1}, metrics=metrics(0.2))
     write_run(tmp_path, {"norm": "batch", "optimizer.lr": 0.1}, metrics=metrics(0.2))
-    assert "no analysis of variance: dropout.dense varies too finely" in page(tmp_path)
+    assert "no effects of factors: dropout.dense varies too finely" in page(tmp_path)
 
 
 # -- text of the user's ----------------------------------------------------------------------------
@@ -282,10 +328,11 @@ def test_a_study_is_answered_by_its_question_and_claims(tmp_path):
     question = read_study("dropout_rate").question
     assert question in head
     assert brief(tmp_path).startswith(question)
-    assert "that less lies lower in test error is supported" in head
+    assert "The one claim against plain, “less is lower in test error”: supported (" in head
     assert "| It lowers the error | less | lower |" in head
     assert "Someone 2014" in head
     assert found.lines["less"].family == ("claims", 1)
+    assert found.lines["alike"].family == ("descriptions of test/error", 1)
     assert "ablate run +study=dropout_rate scale=full" in text
     assert "equal epochs" in text
 

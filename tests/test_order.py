@@ -304,14 +304,12 @@ def test_the_images_that_are_inspected_are_the_same_however_they_are_sorted():
 WELL = {"model": "cnn", "model.channels": [4, 8], "model.hidden": [16], "optimizer.lr": 0.02}
 TRAINED = {
     "plain": {"model": "mlp", "model.hidden": [32]},
-    "batch norm": WELL | {"norm": "batch"},
     "batch norm of the batch": WELL | {"norm": "batch", "norm.eval": "batch"},
     "swa with batch norm": WELL | {"norm": "batch", "regularize.swa": 0.5},
     "whitening": WELL | {"model.whiten": 2},
     "mixup and cutmix": {"regularize.mixup": 0.4, "regularize.cutmix": 1.0},
     "augmentation": {"augment": "shift", "augment.test_views": 3},
     "the best weights": {"select": "best"},
-    "full batches": {"batch_size": 800, "epochs": 60},
 }
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 
 import numpy as np
@@ -12,6 +13,7 @@ from hypothesis import strategies as st
 from scipy import stats
 
 from ablate.analyze import caveats, contrasts, frames, outcomes, ranks, summaries
+from ablate.report.write import write_report
 from ablate.study.claim import Claim
 from tests import reference
 from tests.test_frames import DIGEST, write_run
@@ -294,3 +296,18 @@ def test_of_many_runs_the_order_is_still_told_exactly():
     x[:3] = INF
     ties = stats.mannwhitneyu(np.where(np.isinf(x), 9, x), y, method="asymptotic").pvalue
     assert ranks.rank_sum(x, y) == pytest.approx(ties, rel=0.1)
+
+
+def test_a_report_is_written_of_runs_that_all_stayed_at_chance(tmp_path):
+    history = [{"epoch": 1, "step": 1, "train/loss": 1.0, "val/accuracy": 0.1}]
+    measured = {"test/error": 0.9, "train/error": 0.9, "val/accuracy": 0.1}
+    data = {"digest": DIGEST, "sizes": {"train": 1000, "val": 100}, "largest_class": 0.1}
+    about = {"commit": "c", "dirty": False, "device": "d", "data": data}
+    for rate, seed in itertools.product((0.0, 0.5), range(2)):
+        knobs = {"dropout.dense": rate, "seed": seed}
+        parts = {"history": history, "metrics": measured, "environment": about}
+        write_run(tmp_path / "runs", knobs, **parts)
+    folder, comparison = write_report([tmp_path / "runs"])
+    assert [line.n for line in comparison.lines.values()] == [0, 0]
+    assert not (folder / "figures" / "gap.png").exists()
+    assert (folder / "report.html").is_file()

@@ -11,6 +11,7 @@ from collections import Counter
 import pandas as pd
 import pytest
 
+import publish_studies
 import study_runs
 from ablate.analyze.verdicts import VERDICTS
 from ablate.errors import AblateError
@@ -24,6 +25,8 @@ from tests.test_frames import write_run
 
 if not PUBLISHED.is_dir():
     pytest.skip("nothing is published in this copy", allow_module_level=True)
+# Reports that were published before one interval decided have these words.
+EARLIER = ("equivalent", "inconclusive")
 TEXT = (PUBLISHED / INDEX).read_text(encoding="utf-8").replace("\\", "")
 README = (REPOSITORY / "README.md").read_text(encoding="utf-8")
 SECTIONS = {
@@ -46,10 +49,10 @@ def test_every_row_is_a_claim_of_a_shipped_study_and_no_claim_is_left_out():
 
 def test_the_verdicts_are_counted_at_the_top():
     verdicts = Counter(row[1] for rows in SECTIONS.values() for row in rows)
-    assert set(verdicts) <= {*VERDICTS, NOT_JUDGED}
+    assert set(verdicts) <= {*VERDICTS, *EARLIER, NOT_JUDGED}
     (told,) = re.findall(r"^\*\*(\d+) studies, (\d+) claims: (.*)\.\*\*$", TEXT, re.M)
     assert (int(told[0]), int(told[1])) == (len(SECTIONS), verdicts.total())
-    counted = dict(reversed(part.split(" ", 1)) for part in told[2].split(", "))
+    counted = dict(reversed(part.split(" ", 1)) for part in re.split(r"[,;] (?=\d)", told[2]))
     assert {word: int(count) for word, count in counted.items()} == verdicts
 
 
@@ -103,7 +106,7 @@ def test_nothing_published_names_a_machine_or_a_place_on_it():
     for file in sorted(PUBLISHED.rglob("*")):
         if file.suffix == ".parquet":
             text = pd.read_parquet(file).to_csv(index=False)
-        elif file.suffix in (".md", ".html", ".csv", ".svg", ".txt", ".tex"):
+        elif file.suffix in (".md", ".html", ".csv", ".svg", ".txt", ".tex", ".jsonl"):
             text = re.sub(r"base64,[\w+/=]+", "", file.read_text(encoding="utf-8"))
         else:
             continue
@@ -126,8 +129,10 @@ def test_the_readme_tells_of_the_studies_what_the_index_says():
 
 # -- which studies are whole -----------------------------------------------------------------------
 
+SMALL = "conv_vs_dense"  # a study of few runs
 
-def write_study(root, name="aa", status="finished", lost=0, **told):
+
+def write_study(root, name=SMALL, status="finished", lost=0, **told):
     """Write study.json and a record of each run, trained at the commit of this checkout."""
     asked = read_study(name)
     git = ["git", "-C", str(REPOSITORY), "rev-parse", "HEAD"]
@@ -137,8 +142,9 @@ def write_study(root, name="aa", status="finished", lost=0, **told):
     runs = [(arm.name, seed) for arm in asked.arms for seed in asked.seeds_of(arm)]
     for arm, seed in runs[lost:]:
         about = {"commit": commit, "dirty": False, "device": "cpu", "data": {"digest": "d"}}
-        write_run(root / name, {"seed": seed, "optimizer.lr": 0.001 + 0.001 * (arm == "A")},
-                  study=name, arm=arm, environment=about, status=status)  # fmt: skip
+        knobs = {"seed": seed, "optimizer.lr": 0.001 + 0.001 * (arm == asked.arms[0].name)}
+        place = root / name
+        write_run(place, knobs, study=name, arm=arm, environment=about, status=status)
     (root / name / "study.json").write_text(
         json.dumps(described(asked, {}) | {"command": [], "unmeasured": []} | told)
     )
@@ -147,14 +153,14 @@ def write_study(root, name="aa", status="finished", lost=0, **told):
 def test_a_study_of_which_every_run_ended_is_whole(tmp_path):
     write_study(tmp_path)
     (found,), faults = found_below([tmp_path])
-    assert (found.asked.name, found.scale, len(found.records), faults) == ("aa", "quick", 60, [])
+    assert (found.asked.name, found.scale, len(found.records), faults) == (SMALL, "quick", 24, [])
 
 
 @pytest.mark.parametrize(
     ("changes", "why"),
     [
-        ({"lost": 2}, "2 of 60 runs have not ended"),
-        ({"status": "running"}, "60 of 60 runs have not ended"),
+        ({"lost": 2}, "2 of 24 runs have not ended"),
+        ({"status": "running"}, "24 of 24 runs have not ended"),
         ({"margin": 0.02}, "its YAML asks for another margin today"),
         ({"claims": []}, "its YAML claims something else today"),
         ({"command": ["epochs=3"]}, "run with epochs=3, which its YAML does not say"),
@@ -164,7 +170,7 @@ def test_a_study_that_is_not_whole_is_named_with_the_reason(tmp_path, changes, w
     write_study(tmp_path, **changes)
     whole, (fault,) = found_below([tmp_path])
     assert whole == []
-    assert fault.startswith(f"{tmp_path / 'aa'} is not whole: ")
+    assert fault.startswith(f"{tmp_path / SMALL} is not whole: ")
     assert why in fault
 
 
@@ -172,13 +178,35 @@ def test_a_study_whose_file_was_not_committed_before_its_runs_is_not_whole(tmp_p
     write_study(tmp_path)
     monkeypatch.setattr(study_runs, "REPOSITORY", tmp_path)  # where no history holds it
     with pytest.raises(NotWholeError, match="where it ran, its YAML was not as it is today"):
-        read_runs(tmp_path, "aa")
+        read_runs(tmp_path, SMALL)
+
+
+def test_a_study_is_published_with_its_ledger(tmp_path, monkeypatch):
+    write_study(tmp_path)
+    (tmp_path / SMALL / "ledger.jsonl").write_text('{"number": 1}\n')
+    ((found,), _), published = found_below([tmp_path]), tmp_path / "published"
+    published.mkdir()
+
+    def report(paths, out):
+        for part in ("figures", "tables"):
+            (out / part).mkdir(parents=True)
+        for name in ("report.md", "report.html", "report.files.json"):
+            (out / name).write_text("")
+        return out, None
+
+    monkeypatch.setattr(publish_studies, "write_report", report)
+    publish_studies.publish(found, published)
+    names = {path.name for path in (published / SMALL).iterdir()}
+    assert names == {"figures", "tables", "report.md", "ledger.jsonl"}
+    (tmp_path / SMALL / "ledger.jsonl").write_text('{"command": ["data.root=/home/me"]}\n')
+    with pytest.raises(AblateError, match=rf"{SMALL}/ledger\.jsonl tells /home/me"):
+        publish_studies.publish(found, published)
 
 
 def test_the_same_study_whole_in_two_folders_is_refused(tmp_path):
     for folder in ("one", "other"):
         write_study(tmp_path / folder)
-    with pytest.raises(AblateError, match=r"aa lies whole in .*one and in .*other"):
+    with pytest.raises(AblateError, match=rf"{SMALL} lies whole in .*one and in .*other"):
         found_below([tmp_path / "one", tmp_path / "other"])
 
 

@@ -69,8 +69,8 @@ def test_the_folder_holds_pages_tables_figures_and_frames(plain):
 
 def test_the_contrasts_are_in_fractions_under_their_agreed_names(plain):
     found = pd.read_parquet(plain / "frames" / "contrasts.parquet")
-    agreed = ["arm", "baseline", "metric", "n", "delta", "ci_low", "ci_high", "p", "p_holm"]
-    assert set(agreed) | {"verdict"} <= set(found)
+    agreed = ["arm", "baseline", "metric", "n", "delta", "low", "high", "p", "p_adjusted"]
+    assert {*agreed, "ci_low", "ci_high", "verdict", "description"} <= set(found)
     mine = found[found["metric"] == "test/error"]
     assert len(mine) == 5
     assert mine["delta"].abs().max() < 0.1
@@ -90,7 +90,9 @@ def test_the_table_says_what_scipy_finds(tmp_path):
     delta, *bounds = (f"{100 * x:+.2f}".replace("-", "\u2212") for x in (line.delta, low, high))
     assert delta in text
     assert f"[{', '.join(bounds)}]" in text
-    assert f"{test.pvalue:.3f}" in text
+    assert line.p_adjusted == line.p
+    description = "better" if high < 0 else "not told apart"
+    assert re.search(rf"{re.escape(delta)} {description}", text)
 
 
 def test_the_page_opens_with_what_differs_and_the_verdict(plain):
@@ -101,7 +103,7 @@ def test_the_page_opens_with_what_differs_and_the_verdict(plain):
             "dropout.dense (0.0, 0.25, 0.5) and norm (none, batch); seeds 0 to 3; cnn on digits"
         )
         assert differs in head
-        assert "of 5 arms differ from dropout.dense=0.0 norm=none in test error" in head
+        assert "5 of 5 arms are told apart from dropout.dense=0.0 norm=none in test error: " in head
 
 
 def test_the_page_stands_alone_and_its_ids_are_its_own(plain):
@@ -299,7 +301,8 @@ def test_a_sweep_ends_with_its_comparison_and_writes_the_report_that_it_is_asked
     assert run(*swept, monkeypatch=monkeypatch) == 0
     out = capsys.readouterr().out
     assert "Δ, points" in out
-    assert "[uncorrected]" in out
+    assert "[interval]" in out
+    assert "wide enough that all arms hold together" in out
     assert "ablate report results/digits-mlp" in out
     assert not (tmp_path / "results/digits-mlp/report").exists()
     assert run(*swept, "report=true", monkeypatch=monkeypatch) == 0

@@ -8,7 +8,7 @@ from tests import reports
 from tests.browser import CHROMIUM, Browser
 
 pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="there is no chromium")
-HEADS = ["arm", "test error, %", "Δ, points [uncorrected]", "p", "p Holm", "verdict", "n", "pairs"]
+HEADS = ["arm", "test error, %", "Δ, points [interval]", "difference", "n", "pairs"]
 
 
 @pytest.fixture(scope="module")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import textwrap
 from pathlib import Path
 from typing import Any
@@ -170,7 +171,7 @@ WRONG: dict[str, tuple[dict[str, Any], str]] = {
     ),
     "wrong seeds at the other scale": (
         {"seeds": {"quick": 3, "full": [1, 1]}},
-        "seeds.full is a number of seeds, or a list of different ones",
+        "seeds.full is a number of seeds, a list of different ones or range(100, 130)",
     ),
     "a target that is none": ({"target": 0}, "target=0 is not legal: it takes a number > 0"),
     "an arm with a larger budget": (
@@ -285,7 +286,8 @@ def test_the_report_is_of_what_the_study_asked_when_it_was_last_run() -> None:
     train_all(Request((f"+study={file}", "epochs=2")))
     train_all(Request((f"+study={file}",)))
     found = compare(["results/mine"])
-    assert [line.n for line in found.lines.values()] == [3, 3]
+    # So short a training leaves some runs at chance: they are in no mean.
+    assert [line.n + line.lost["at chance"] for line in found.lines.values()] == [3, 3]
     assert any("6 runs of this folder are left out" in note for note in found.notes)
     assert len(ablate.load("results/mine")) == 12
     assert found.asked.command == "ablate run +study=mine.yaml"
@@ -590,7 +592,7 @@ def test_a_setting_that_diverges_is_not_chosen_and_is_no_failure(
     assert sorted(ends) == ["diverged", "diverged", "finished", "finished"]
     told = json.loads(Path("results/mine/study.json").read_text())
     assert {arm["tuned"]["optimizer.lr"] for arm in told["arms"].values()} == {"0.01"}
-    assert "diverged" not in capsys.readouterr().out
+    assert not re.search(r"\d diverged", capsys.readouterr().out)
 
 
 def test_a_tuning_run_that_fails_is_told_and_is_a_failure(
@@ -631,11 +633,12 @@ def test_claims_of_every_kind_are_judged_in_the_report() -> None:
         {"claim": "Far", "arm": "plain", "against": "half", "metric": "test/loss", "margin": 1e-9},
         {"claim": "Later", "direction": "higher", "metric": "epochs_to_target"},
     )
-    arms = {"plain": [], "dropped": ["dropout.dense=0.9"], "half": ["dropout.dense=0.5"]}
-    file = written(**given, arms=arms, seeds=4, target=0.9)
-    train_all(Request((f"+study={file}", "epochs=6")))
+    arms = {"plain": [], "dropped": ["dropout.dense=0.3"], "half": ["dropout.dense=0.5"]}
+    file = written(**given, arms=arms, seeds=4, target=0.8)
+    train_all(Request((f"+study={file}", "epochs=40", "optimizer.lr=0.01")))
     found = compare(["results/mine"])
     assert len(found.claimed) == 6
+    assert all(line.untrained == 0 for _, line in found.claimed), "trained long enough"
     runs = found.runs.set_index(["arm", "seed"])
     test, train = (runs[f"{split}/error"] for split in ("test", "train"))
     lines = {claim.words: line for claim, line in found.claimed}

@@ -175,7 +175,8 @@ def test_axis_knobs_share_a_stack_and_graph_knobs_split_it():
         "schedule.final": 0.5,
     }.items():
         assert graph_of(planned(**{name: value})) == graph_of(base)
-    for name, value in {"epochs": 2, "batch_size": 8, "model.hidden": [3]}.items():
+    others = {"epochs": 2, "batch_size": 8, "model.hidden": [3], "seeds.split": 1}
+    for name, value in others.items():
         assert graph_of(planned(**{name: value})) != graph_of(base)
 
 

@@ -8,6 +8,7 @@ from typing import Any
 
 import pandas as pd
 
+from ablate.analyze import outcomes, shape
 from ablate.analyze.frames import Frames
 from ablate.analyze.summaries import counts
 
@@ -37,6 +38,7 @@ def notes(frames: Frames) -> list[str]:
         for group in identical_arms(frames)
     ]
     found += _mixtures(runs)
+    found += _splits(runs)
     found += _gaps(runs)
     if frames.copies:
         found.append(f"copies of runs told from elsewhere are left out: {_listed(frames.copies)}")
@@ -59,6 +61,46 @@ def short_of_target(runs: pd.DataFrame, target: float) -> list[str]:
         f"runs that never came to the target, a validation error of {100 * target:g} %, are in no"
         f" mean of the epochs to it: {arms}"
     ]
+
+
+def shared_time(runs: pd.DataFrame) -> list[str]:
+    """Say how many runs were not trained alone, so that their times are not independent."""
+    done = runs[runs["status"] == "finished"]
+    if not (shared := int((~outcomes.trained_alone(done)).sum())):
+        return []
+    return [
+        f"{shared} of {len(done)} runs shared a stack, or the machine with another run, or it is"
+        " not known: their times depend on each other, so nothing is tested by them; train with"
+        " stack.width=1 launch=inline to compare times"
+    ]
+
+
+def doubts(found: pd.DataFrame) -> list[str]:
+    """Say of which contrasts the interval may miss more often than it says.
+
+    Args:
+        found: The contrasts frame.
+    """
+    told = []
+    tails = {shape.UP: "above", shape.DOWN: "below"}
+    for doubt, side in tails.items():
+        if arms := _of(found, doubt):
+            told.append(
+                f"the differences of {arms} have a long tail {side} their mean, as rare bad seeds"
+                " make it: their intervals may miss in more than 5 % of studies, and more seeds"
+                " help"
+            )
+    if arms := _of(found, shape.FEW):
+        told.append(
+            f"fewer than {shape.FEWEST} seeds, of {arms}: intervals take seeds to be normal, and so"
+            " few cannot show that they are not"
+        )
+    return told
+
+
+def _of(found: pd.DataFrame, doubt: str) -> str:
+    arms = found.loc[found["doubt"] == doubt, "arm"]
+    return _listed(dict.fromkeys(arms))
 
 
 def identical_arms(frames: Frames) -> list[tuple[str, ...]]:
@@ -128,6 +170,15 @@ def _mixtures(runs: pd.DataFrame) -> list[str]:
     if (dirty := int(runs["dirty"].fillna(False).sum())) > 0:
         found.append(f"trained with changes that were not committed: {dirty} of {len(runs)} runs")
     return found
+
+
+def _splits(runs: pd.DataFrame) -> list[str]:
+    if "seeds.split" not in runs:  # it does not vary
+        return []
+    return [
+        "the runs were split in different ways (seeds.split): such splits share images, so"
+        " intervals are widened by Nadeau and Bengio's correction, an approximation"
+    ]
 
 
 def _gaps(runs: pd.DataFrame) -> list[str]:

@@ -23,11 +23,25 @@ n, n_baseline       pairs, or runs of each arm where unpaired
 n_untrained, n_baseline_untrained    how many of these did not train
 delta, low, high    mean of the arm less that of the other, and the interval that decides; of spread
                     the ratio of their standard deviations (`ablate.analyze.spread_tests`)
-alpha               what the interval may miss: it is at 1 - alpha
+alpha, look         what the interval may miss: it is at 1 - alpha; of a claim before the planned
+                    end of its study, or after other looks, at the level of this look
+                    (``interim``, ``final``, ``extended``: `ablate.analyze.looks`)
 p, p_adjusted       two-sided p; the same times the family's size, at most 1
+population          what low, high and p are told of: ``seeds``, new ones on this test set, or
+                    ``seeds and images``, new test images too (`ablate.analyze.crossed`): of test
+                    error and accuracy, where all runs answered the same images and kept which
+                    they got right. Where the split varies, it is ``seeds``, corrected for what
+                    splits share (`ablate.analyze.resampled`)
+se, se_seeds, se_images    standard error of delta, and of its parts: of new seeds on these images,
+                    of new images under these networks; they share the interaction, so their
+                    squares add up to more than that of `se`
+p_networks          of one seed an arm: whether these two networks err equally often on such images
+                    (exact McNemar); it says nothing of other seeds
 family, family_size    its name, m
 verdict             of a claim (`ablate.analyze.verdicts.VERDICTS`); missing where there is none
 description         of every difference, by sign and size (`ablate.analyze.verdicts.DESCRIPTIONS`)
+doubt               why its interval may miss more often than it says (`ablate.analyze.shape`), of
+                    the primary metric and of claims; else empty
 direction, margin   as claimed; ``differs`` where nothing is
 identical           whether both arms' losses agree to the last bit in every seed: a difference of 0
 change              better or worse, by the estimate alone; lower or higher where neither is better
@@ -40,7 +54,8 @@ d_z, hedges_g, improvement      effect sizes; how probably a run of the arm is t
 
 and of the primary metric and of claims alone, since they are costly:
 
-seeds_for_power     seeds that support a claim with 80 % power where the truth is 2δ
+seeds_for_power     seeds that support a claim with 80 % power where the truth is 2δ, and one of
+                    equivalence where it is 0
 bca_low, bca_high   bootstrap interval, for n of at least 20
 p_permutation, p_permutation_min, p_wilcoxon, p_wilcoxon_min    with the smallest p they can attain;
                     of pairs alone
@@ -55,23 +70,25 @@ from typing import Any, Final
 import numpy as np
 import pandas as pd
 
-from ablate.analyze import ranks, verdicts
+from ablate.analyze import ranks, shape, verdicts
+from ablate.analyze.looks import ClaimLook
 from ablate.analyze.pair_estimates import BESIDE, COSTLY, COUNTS, DIFFERENCE, estimated
 from ablate.analyze.pairs import Pair, pairs_of
 from ablate.analyze.run_measures import metrics_of
 from ablate.errors import AblateError, nearest
 from ablate.metrics import PRIMARY, metric_of
-from ablate.study.claim import Claim, Compared
+from ablate.study.claim import EQUIVALENT, Claim, Compared
 
+Look = Callable[[Compared, float], ClaimLook]
 CLAIMS: Final = "claims"  # the family
-_SAID: Final = ("verdict", "description")
+_SAID: Final = ("verdict", "description", "doubt")
 _FIRST = (
     *("arm", "baseline", "metric", "primary", "against_metric", "statistic"),
     *COUNTS,
 )
 _JUDGED = (
-    *("alpha", "p_adjusted", "family", "family_size"),
-    *(*_SAID, "direction", "margin", "identical", "change", "paired"),
+    *("alpha", "look", "p_adjusted", "family", "family_size"),
+    *(*_SAID, "direction", "margin", "identical", "change", "paired", "population"),
 )
 COLUMNS = (*_FIRST, *DIFFERENCE, *_JUDGED, *BESIDE, *COSTLY)
 
@@ -88,7 +105,7 @@ def contrasts(
     unjudged: int = 0,
     effects: int = 0,
     identical: Sequence[Collection[str]] = (),
-    spend: Callable[[float], float] | None = None,
+    look: Look | None = None,
     brief: bool = False,
 ) -> pd.DataFrame:
     """Compare every arm with the baseline.
@@ -104,8 +121,8 @@ def contrasts(
         unjudged: How many more claims belong to it, that cannot be judged.
         effects: How many effects of factors on the primary metric are described beside the arms.
         identical: Groups of arms whose losses agree to the last bit.
-        spend: From what a claim's interval may miss by the planned end to what it may miss now, at
-            an earlier look or after some; by default the same.
+        look: At which look a claim is judged, by what it compares and what its interval may miss by
+            the planned end; by default at the only one.
         brief: Whether to leave out what does not decide; those columns are NaN.
 
     Returns:
@@ -119,11 +136,13 @@ def contrasts(
     claimed = _claimed(runs, claims, base)
     apart = [what for what in claimed if not what.is_to(base)]
     pairs = pairs_of(runs, base, wanted, apart)
-    more = {CLAIMS: unjudged, _described(primary): effects}
-    table = _asked(pairs, base, claimed, primary, margin, identical, more, spend)
+    more = {CLAIMS: unjudged, descriptions_of(primary): effects}
+    table = _asked(pairs, base, claimed, primary, margin, identical, more, look)
     costly = [pair.what.metric == primary or pair.what in claimed for pair in pairs]
     margins, alphas = (table[name].to_numpy(np.float64) for name in ("margin", "alpha"))
-    found = estimated(pairs, margins, alphas, np.array(costly, dtype=bool), rng, brief=brief)
+    same = (table["direction"] == EQUIVALENT).to_numpy(dtype=bool)
+    chosen = np.array(costly, dtype=bool)
+    found = estimated(pairs, margins, alphas, chosen, rng, equivalent=same, brief=brief)
     return _judged(table.assign(**found), pairs)
 
 
@@ -131,6 +150,11 @@ def compared(found: pd.DataFrame) -> list[Compared]:
     """Say of each row of contrasts what it compares with what."""
     columns = (found[name] for name in ("arm", "metric", "baseline", "against_metric", "statistic"))
     return [Compared(*row) for row in zip(*columns, strict=True)]
+
+
+def descriptions_of(metric: str) -> str:
+    """Name the family of what is described by a metric, since nobody claimed it."""
+    return f"descriptions of {metric}"
 
 
 def to_baseline(found: pd.DataFrame, baseline: str) -> pd.DataFrame:
@@ -225,7 +249,7 @@ def _asked(
     margin: float | None,
     identical: Sequence[Collection[str]],
     more: Mapping[str, int],
-    spend: Callable[[float], float] | None,
+    look: Look | None,
 ) -> pd.DataFrame:
     """Write down what is asked of each pair, before anything is estimated."""
     whats = [pair.what for pair in pairs]
@@ -242,19 +266,23 @@ def _asked(
         "against_metric": [what.against_metric for what in whats],
         "statistic": [what.statistic for what in whats],
         "paired": [pair.paired for pair in pairs],
+        "population": [pair.population for pair in pairs],
         "direction": [claim.direction for claim in claims],
         "margin": np.array([claim.margin for claim in claims], dtype=float),
         "identical": [_are_identical(pair, identical) for pair in pairs],
-        "family": [CLAIMS if what in claimed else _described(what.metric) for what in whats],
+        "family": [CLAIMS if what in claimed else descriptions_of(what.metric) for what in whats],
     }
     kinds = dict.fromkeys(("primary", "paired", "identical"), bool)
     table = pd.DataFrame(columns).astype(kinds)
     size = table.groupby("family")["arm"].transform("size").astype("int64")
     size += table["family"].map(more).fillna(0).astype("int64")
     alpha = verdicts.ALPHA / size.astype("float64")
-    if spend is not None:
-        alpha = alpha.where(table["family"] != CLAIMS, alpha.map(spend))
-    return table.assign(family_size=size, alpha=alpha)
+    looks = [
+        ClaimLook(share) if look is None or what not in claimed else look(what, share)
+        for what, share in zip(whats, alpha, strict=True)
+    ]
+    levels = np.array([one.level for one in looks], dtype=float)
+    return table.assign(family_size=size, alpha=levels, look=[one.word for one in looks])
 
 
 def _are_identical(pair: Pair, groups: Sequence[Collection[str]]) -> bool:
@@ -277,14 +305,14 @@ def _judged(table: pd.DataFrame, pairs: Sequence[Pair]) -> pd.DataFrame:
     sides = [_change(*row) for row in told]
     words = (
         *("arm", "baseline", "metric", "against_metric", "statistic"),
-        *("family", *_SAID, "direction", "change"),
+        *("family", *_SAID, "direction", "change", "population"),
     )
     table = table.assign(change=pd.Series(sides, dtype="str"), **said)
     return table[list(COLUMNS)].astype(dict.fromkeys(words, "str"))
 
 
-def _said(row: Mapping[Any, Any], pair: Pair) -> tuple[str | None, str]:
-    """Find the verdict, if there is a claim, and the description of a contrast."""
+def _said(row: Mapping[Any, Any], pair: Pair) -> tuple[str | None, str, str]:
+    """Find the verdict, if there is a claim, the description and the doubt of a contrast."""
     low, high, margin = row["low"], row["high"], row["margin"]
     smallest = None if math.isnan(margin) else margin
     if not pair.all_trained:
@@ -294,17 +322,16 @@ def _said(row: Mapping[Any, Any], pair: Pair) -> tuple[str | None, str]:
         smallest = None if smallest is None else math.log(smallest)
     is_claimed = row["family"] == CLAIMS
     verdict = verdicts.verdict(low, high, row["direction"], smallest) if is_claimed else None
-    return verdict, verdicts.description(low, high, smallest)
+    asked = is_claimed or row["primary"]
+    has_mean = row["statistic"] == "mean" and pair.all_trained and not math.isnan(row["low"])
+    doubt = str(shape.doubt(pair.x, pair.y, paired=pair.paired)) if asked and has_mean else ""
+    return verdict, verdicts.description(low, high, smallest), doubt
 
 
 def _by_order(pair: Pair) -> tuple[float, float]:
     """Give an interval that holds every size on the side where the arm lies."""
     least, side = math.ulp(0.0), ranks.side(pair.x, pair.y, paired=pair.paired)
     return (least, math.inf) if side > 0 else (-math.inf, -least)
-
-
-def _described(metric: str) -> str:
-    return f"descriptions of {metric}"
 
 
 def _change(statistic: str, delta: float, metric: str) -> str | None:

@@ -115,15 +115,3 @@ def correlation(x: Array, y: Array) -> Array:
 
     found = stats.pearsonr(standing_in(known, x), standing_in(known, y), axis=-1)
     return np.where(known, found.statistic, np.nan)
-
-
-def sampling_error(error: Array, images: NDArray[np.int64] | Array | int) -> Array:
-    """Work out the standard error that a finite test set gives an error or accuracy, a fraction.
-
-    Args:
-        error: Fraction of images.
-        images: Images in the test set.
-
-    Source: the binomial's, √(e(1 - e)/n).
-    """
-    return np.sqrt(error * (1 - error) / images)

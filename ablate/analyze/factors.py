@@ -1,115 +1,194 @@
-"""Factorial sweeps: how much of a metric's variance each knob and each pair of knobs explains."""
+"""Factorial sweeps: which effects of factors there are to describe.
+
+An effect is a difference that every seed gives by itself: the level less the factor's first level
+(the one at rest), each averaged over the combinations of the other factors that both levels were
+run with. An interaction is a difference of two such differences.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from itertools import combinations
+from dataclasses import dataclass
+from itertools import combinations, product
 from typing import Any
 
-import numpy as np
 import pandas as pd
-from statsmodels.formula.api import ols
-from statsmodels.stats.anova import anova_lm
 
-from ablate.errors import AblateError, listed
+from ablate.analyze import naming, outcomes
+from ablate.analyze.frames import knobs_of
+from ablate.config import schema
 from ablate.metrics import PRIMARY
 
-BLOCK = "seed (block)"
-RESIDUAL = "residual"
-_COLUMNS = {"df": "df", "sum_sq": "sum_sq", "F": "f", "PR(>F)": "p"}
+_MOST_PAIRS = 3  # of factors, whose cells are shown
+_MOST_LEVELS = 12  # of a factor
+_MOST_FACTORS = 4
+_MOST_EFFECTS = 48  # of one family: its intervals are a fifth wider than those of ten
+
+Cell = tuple[Any, ...]  # a level of each factor
 
 
-def anova(runs: pd.DataFrame, factors: Sequence[str], metric: str = PRIMARY) -> pd.DataFrame:
-    """Analyze the variance of a factorial sweep: main effects, two-way interactions, seed as block.
+@dataclass(frozen=True)
+class Effect:
+    """A level of a factor against its first; or how far another factor's level changes that.
 
-    Type II sums of squares: each main effect beside all other main effects, each interaction beside
-    everything else here; in a balanced sweep the types agree. An interaction that some combination
-    of its levels is missing for cannot be told from a main effect: it is left out of the model and
-    has no numbers. Three-way interactions are part of the residual. Where each arm has seeds of its
-    own they cannot be told from the factors, and there is no block.
+    Attributes:
+        factors: One factor, or the two of an interaction.
+        levels: A level of each.
+        firsts: The first level of each.
+        plus: Cells that are added; as many, in the same order of the other factors, as are
+            subtracted.
+        minus: Cells that are subtracted.
+    """
+
+    factors: tuple[str, ...]
+    levels: Cell
+    firsts: Cell
+    plus: tuple[Cell, ...]
+    minus: tuple[Cell, ...]
+
+    @property
+    def name(self) -> str:
+        """As on the command line: ``dropout.dense=0.5 × norm=batch``."""
+        parts = zip(self.factors, self.levels, strict=True)
+        return " × ".join(f"{name.removesuffix('.name')}={told(value)}" for name, value in parts)
+
+    @property
+    def combinations(self) -> int:
+        """Over how many combinations of the other factors it is averaged."""
+        return len(self.plus) // len(self.factors)
+
+
+@dataclass(frozen=True)
+class Factorial:
+    """What a factorial sweep is to be described by.
+
+    Attributes:
+        factors: The knobs that vary among the finished runs; a cell has a level of each.
+        effects: In the order in which they are shown; none where no factors are crossed.
+        lacks: Why there are none, or none of interactions.
+    """
+
+    factors: tuple[str, ...] = ()
+    effects: tuple[Effect, ...] = ()
+    lacks: str | None = None
+
+
+def factors_of(runs: pd.DataFrame) -> list[str]:
+    """List the knobs that tell arms apart, less those that follow an option."""
+    names = knobs_of(runs)
+    if not names:
+        return []
+    each = runs.drop_duplicates(names)[names].to_dict("records")
+    names = naming.told([{str(k): v for k, v in one.items() if not pd.isna(v)} for one in each])
+    return [name for name in names if runs[name].nunique() > 1]
+
+
+def crossed(runs: pd.DataFrame, factors: Sequence[str]) -> list[tuple[str, str]]:
+    """List the first pairs of factors that are crossed: two values of each meet in all four ways.
+
+    Neither what varies together is, nor what varies one at a time, nor an option that lacks the
+    other knob (`init=xavier_normal` has no `init.std`).
+    """
+    done = runs[runs["status"] == "finished"]
+    few = [name for name in factors if 2 <= done[name].nunique() <= _MOST_LEVELS]
+    pairs = [pair for pair in combinations(few, 2) if _are_crossed(done, *pair)]
+    return pairs[:_MOST_PAIRS]
+
+
+def factorial(runs: pd.DataFrame, metric: str = PRIMARY) -> Factorial:
+    """List the effects that runs are to be described by.
 
     Args:
         runs: The runs frame.
-        factors: Its columns of the knobs, two levels or more each.
-        metric: What is explained; finished runs that have it enter.
-
-    Returns:
-        One row a term: ``term`` (a knob, ``a × b``, ``seed (block)``, ``residual``), ``df``,
-        ``sum_sq``, ``mean_sq``, ``f``, ``p`` and ``partial_eta_sq``, the share of variance that the
-        term accounts for beside the residual.
-
-    Raises:
-        AblateError: A factor does not vary, or too few runs are left to estimate a residual.
-
-    Source: Yates 1934, JASA 29(185), for unbalanced tables; statsmodels' anova_lm with typ=2.
+        metric: The primary metric; a combination counts as run where some run of it trained.
     """
-    data = _coded(runs, factors, metric)
-    pairs = list(combinations(range(len(factors)), 2))
-    whole = [pair for pair in pairs if _is_whole(data, pair)]
-    terms = {f"C(f{i})": name for i, name in enumerate(factors)}
-    terms |= {f"C(f{a}):C(f{b})": f"{factors[a]} × {factors[b]}" for a, b in whole}
-    fit = _fitted(data, terms)
-    if fit.df_resid < 1 or not fit.ssr > 0:
-        raise AblateError(
-            f"{metric} of {len(data)} finished runs leaves no residual beside {len(terms)} terms:"
-            " more seeds, or fewer factors"
-        )
-    table = anova_lm(fit, typ=2).rename(index={**terms, "Residual": RESIDUAL}, columns=_COLUMNS)
-    blocked = [BLOCK] if BLOCK in table.index else []
-    interactions = [f"{factors[a]} × {factors[b]}" for a, b in pairs]
-    return _told(table.reindex([*factors, *interactions, *blocked, RESIDUAL]))
+    names = factors_of(runs)
+    if not crossed(runs, names):
+        return Factorial()
+    done = runs[runs["status"] == "finished"]
+    factors = tuple(name for name in names if done[name].nunique() > 1)
+    fine = [name for name in factors if done[name].nunique() > _MOST_LEVELS]
+    if fine:
+        return Factorial(lacks=f"no effects of factors: {', '.join(fine)} varies too finely")
+    if len(factors) > _MOST_FACTORS:
+        return Factorial(lacks=f"no effects of factors: {len(factors)} knobs vary")
+    cells = _cells(done[outcomes.trained(done, metric)], factors)
+    levels = [_levels(runs, name) for name in factors]
+    places = range(len(factors))
+    main = [effect for i in places for effect in _effects((i,), factors, levels, cells)]
+    both = combinations(places, 2)
+    mixed = [effect for pair in both for effect in _effects(pair, factors, levels, cells)]
+    if len(main) + len(mixed) > _MOST_EFFECTS:
+        why = f"no interactions are shown: there are {len(mixed)}"
+        return Factorial(factors, tuple(main), why)
+    return Factorial(factors, (*main, *mixed))
 
 
-def _fitted(data: pd.DataFrame, terms: dict[str, str]) -> Any:
-    """Fit with seeds as blocks; add the block to the terms if the fit can tell it from them.
-
-    Raises:
-        AblateError: The factors cannot be told from each other.
-    """
-    blocked = f"y ~ {' + '.join([*terms, 'C(block)'])}"
-    if data["block"].nunique() > 1 and _has_full_rank(model := ols(blocked, data)):
-        terms["C(block)"] = BLOCK
-        return model.fit()
-    model = ols(f"y ~ {' + '.join(terms)}", data)
-    if not _has_full_rank(model):
-        names = listed([name for name in terms.values() if " × " not in name])
-        raise AblateError(f"the effects of {names} cannot be told apart: they vary together")
-    return model.fit()
+# -- which effects there are -----------------------------------------------------------------------
 
 
-def _has_full_rank(model: Any) -> bool:
-    rank = np.linalg.matrix_rank(np.linalg.qr(model.exog, mode="r"))
-    return bool(rank == model.exog.shape[1])
+def _are_crossed(done: pd.DataFrame, a: str, b: str) -> bool:
+    met = [set(part[b].dropna()) for _, part in done.groupby(a)]
+    return any(len(one & other) > 1 for one, other in combinations(met, 2))
 
 
-def _told(table: pd.DataFrame) -> pd.DataFrame:
-    """Add mean squares and shares; a term that was left out keeps its row."""
-    squares, df = (table[name].to_numpy(np.float64) for name in ("sum_sq", "df"))
-    # The residual stands last; beside itself it has no share.
-    share = np.append(squares[:-1] / (squares[:-1] + squares[-1]), np.nan)
-    table = table.assign(mean_sq=squares / df, partial_eta_sq=share)
-    order = ["df", "sum_sq", "mean_sq", "f", "p", "partial_eta_sq"]
-    return table[order].rename_axis("term").reset_index()
+def _levels(runs: pd.DataFrame, name: str) -> list[Any]:
+    """List the values of a factor in the frame's order, in which the arm at rest is first."""
+    return [value_of(value) for value in runs[name].dropna().unique()]
 
 
-def _coded(runs: pd.DataFrame, factors: Sequence[str], metric: str) -> pd.DataFrame:
-    """Name columns so that a formula can be written of them, and levels as words."""
-    lacking = [name for name in (*factors, metric) if name not in runs]
-    if lacking:
-        raise AblateError(*(f"no run has {name}, or it does not vary" for name in lacking))
-    done = runs[(runs["status"] == "finished") & runs[metric].notna()]
-    single = [name for name in factors if done[name].nunique(dropna=False) < 2]
-    if single or not factors:
-        raise AblateError(
-            *(f"{name} does not vary among the finished runs" for name in single),
-            *([] if factors else ["an analysis of variance needs a factor"]),
-        )
-    levels = {f"f{i}": [str(level) for level in done[name]] for i, name in enumerate(factors)}
-    return pd.DataFrame(
-        {"y": done[metric].to_numpy(float), "block": list(done["replicate"]), **levels}
-    )
+def value_of(value: Any) -> Any:
+    """Give a level as a plain value; None where an option lacks the knob."""
+    return None if pd.isna(value) else getattr(value, "item", lambda: value)()
 
 
-def _is_whole(data: pd.DataFrame, pair: tuple[int, int]) -> bool:
-    a, b = (f"f{i}" for i in pair)
-    return bool((pd.crosstab(data[a], data[b]) > 0).all(axis=None))
+def told(value: Any) -> str:
+    """Write a level as on the command line."""
+    return value if isinstance(value, str) else schema.shown(value)
+
+
+def _cells(runs: pd.DataFrame, factors: Sequence[str]) -> list[Cell]:
+    """List the cells of some runs, each once, in their order."""
+    rows = zip(*(runs[name] for name in factors), strict=True)
+    return list(dict.fromkeys(tuple(map(value_of, row)) for row in rows))
+
+
+def _effects(
+    places: tuple[int, ...],
+    factors: Sequence[str],
+    levels: Sequence[Sequence[Any]],
+    cells: Sequence[Cell],
+) -> list[Effect]:
+    """List the effects of a factor, or of two together, that some combination allows."""
+    there = set(cells)
+    firsts = tuple(levels[place][0] for place in places)
+    found = []
+    for chosen in product(*(levels[place][1:] for place in places)):
+        plus: list[Cell] = []
+        minus: list[Cell] = []
+        for corner in (cell for cell in cells if _at(cell, places) == chosen):
+            added, taken = _corners(corner, places, firsts)
+            if there.issuperset((*added, *taken)):
+                plus, minus = [*plus, *added], [*minus, *taken]
+        if plus:
+            names = tuple(factors[place] for place in places)
+            found.append(Effect(names, chosen, firsts, tuple(plus), tuple(minus)))
+    return found
+
+
+def _at(cell: Cell, places: tuple[int, ...]) -> Cell:
+    return tuple(cell[place] for place in places)
+
+
+def _corners(
+    corner: Cell, places: tuple[int, ...], firsts: Cell
+) -> tuple[tuple[Cell, ...], tuple[Cell, ...]]:
+    """Give the cells that are added and subtracted where the other factors stand as in a cell."""
+
+    def moved(*which: int) -> Cell:
+        back = {places[i]: firsts[i] for i in which}
+        return tuple(back.get(place, value) for place, value in enumerate(corner))
+
+    if len(places) == 1:
+        return (corner,), (moved(0),)
+    return (corner, moved(0, 1)), (moved(0), moved(1))

@@ -10,7 +10,9 @@ at_chance           whether it stayed at chance (`ablate.analyze.outcomes`); mis
 <knob>              each that varies, seeds and all (``optimizer.lr``); a list as text
 <measure>           ``test/error``, ... (`ablate.metrics`), float64, fractions
 parameters          weights and biases; with it `epochs_done`, both missing before training began
-test_images         images in the test set
+train_images, test_images    how many it was trained and tested on
+trained_alone       whether it shared neither a stack nor, as far as records tell, to the second,
+                    the machine with another of these runs; missing if unknown
 data_digest, commit, dirty, hardware    what it was trained on and with
 
 Rows are sorted by arm, the arm at rest first (its knobs off, or at their defaults), then by seed.
@@ -38,7 +40,7 @@ from ablate.config import schema
 
 _WORDS = ("path", "key", "study", "arm", "replicate", "status", "reason")
 _ABOUT = ("data_digest", "commit", "hardware")
-_WHOLE = ("parameters", "epochs_done", "test_images")
+_WHOLE = ("parameters", "epochs_done", "train_images", "test_images")
 
 
 @dataclass(frozen=True)
@@ -259,8 +261,27 @@ def _measures(measures: Sequence[Mapping[str, float]]) -> pd.DataFrame:
 def _about(rows: Sequence[Mapping[str, Any]]) -> pd.DataFrame:
     names = (*_WHOLE, "data_digest", "commit", "dirty", "hardware")
     frame = pd.DataFrame({name: [row[name] for row in rows] for name in names}, dtype=object)
-    words: dict[str, str] = dict.fromkeys(_ABOUT, "str")
-    return frame.astype(words | dict.fromkeys(_WHOLE, "Int64") | {"dirty": "boolean"})
+    frame.insert(len(_WHOLE), "trained_alone", _alone(rows))
+    kinds: dict[str, str] = dict.fromkeys(_ABOUT, "str") | dict.fromkeys(_WHOLE, "Int64")
+    return frame.astype(kinds | dict.fromkeys(("dirty", "trained_alone"), "boolean"))
+
+
+def _alone(rows: Sequence[Mapping[str, Any]]) -> list[bool | None]:
+    """Tell which runs were trained alone; None where a record does not say."""
+    shared = set[int]()
+    last: dict[Any, tuple[str, int]] = {}  # by machine, the latest end so far, and whose it is
+    known = [i for i, row in enumerate(rows) if all(row["span"])]
+    for i in sorted(known, key=lambda i: rows[i]["span"]):
+        (start, end), machine = rows[i]["span"], rows[i]["machine"]
+        latest, other = last.get(machine, ("", i))
+        if start < latest:
+            shared |= {i, other}
+        last[machine] = max((latest, other), (end, i))
+    told = set(known)
+    return [
+        (row["stack_width"] == 1 and i not in shared) if i in told and row["stack_width"] else None
+        for i, row in enumerate(rows)
+    ]
 
 
 def _history(

@@ -21,7 +21,8 @@ distribution.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 
 import numpy as np
 from scipy import special
@@ -102,6 +103,11 @@ class Estimate:
         return np.asarray(np.exp(high))
 
 
+def with_component(estimate: Estimate, more: Component) -> Estimate:
+    """Add a component to an estimate's error."""
+    return replace(estimate, components=(*estimate.components, more))
+
+
 def mean(x: Array) -> Estimate:
     """Estimate a mean.
 
@@ -138,17 +144,34 @@ def unpaired(x: Array, y: Array) -> Estimate:
         A component an arm, NaN below two values of either, and where either varies by no more than
         rounding: three seeds of a small test set easily agree to the image.
     """
-    known = varies(x) & varies(y)
-    return Estimate(_mean(x) - _mean(y), (_component(x, known), _component(y, known)))
+    return weighted((x, y), (1.0, -1.0))
+
+
+def weighted(parts: Sequence[Array], weights: Sequence[float] | Array) -> Estimate:
+    """Estimate a weighted sum of the means of several sets of runs that share no seeds.
+
+    Args:
+        parts: Values of each set, [..., n] with an n of its own.
+        weights: A factor for each.
+
+    Returns:
+        A component a set, NaN as in `unpaired`.
+    """
+    known = np.all([varies(part) for part in parts], axis=0)
+    found = list(zip(parts, weights, strict=True))
+    centre = np.asarray(sum(weight * _mean(part) for part, weight in found))
+    return Estimate(centre, tuple(_component(part, known, weight) for part, weight in found))
 
 
 def _mean(x: Array) -> Array:
     return np.asarray(x.mean(-1)) if x.shape[-1] else np.full(x.shape[:-1], np.nan)
 
 
-def _component(x: Array, known: np.ndarray[tuple[int, ...], np.dtype[np.bool_]]) -> Component:
-    """Work out the variance of a mean; NaN where it is not known."""
+def _component(
+    x: Array, known: np.ndarray[tuple[int, ...], np.dtype[np.bool_]], weight: float = 1.0
+) -> Component:
+    """Work out the variance of a weighted mean; NaN where it is not known."""
     count = x.shape[-1]
     if count < 2:
         return Component(np.full(known.shape, np.nan), 1)
-    return Component(np.where(known, x.var(-1, ddof=1) / count, np.nan), count - 1)
+    return Component(np.where(known, weight**2 * x.var(-1, ddof=1) / count, np.nan), count - 1)

@@ -74,6 +74,13 @@ def values_of(runs: pd.DataFrame, metric: str) -> Array:
     return np.where(untrained(runs), -np.inf if about.better == "higher" else np.inf, values)
 
 
+def trained_alone(runs: pd.DataFrame) -> NDArray[np.bool_]:
+    """Tell of which runs it is known that nothing shared their time [runs]."""
+    if "trained_alone" not in runs:
+        return np.zeros(len(runs), dtype=bool)
+    return runs["trained_alone"].fillna(False).to_numpy(dtype=bool)
+
+
 def share_interval(count: Array, total: Array, alpha: float = 0.05) -> tuple[Array, Array]:
     """Work out the exact interval of a share, at 1 - α.
 

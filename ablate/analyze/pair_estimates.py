@@ -9,15 +9,15 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-from ablate.analyze import estimates, intervals, ranks, spread_tests
-from ablate.analyze.intervals import Estimate
+from ablate.analyze import estimates, intervals, ranks, resampled, spread_tests
+from ablate.analyze.intervals import Component, Estimate
 from ablate.analyze.pairs import Pair
 from ablate.analyze.power import seeds_for_power
-from ablate.analyze.spread import Array, differences, pooled_sd, sd
+from ablate.analyze.spread import Array, differences, pooled_sd, rounding, sd
 from ablate.analyze.verdicts import ALPHA
 from ablate.metrics import metric_of
 
-DIFFERENCE = ("delta", "low", "high", "p")
+DIFFERENCE = ("delta", "low", "high", "p", "se", "se_seeds", "se_images", "p_networks")
 BESIDE = (
     *("ci_low", "ci_high", "confidence_lower", "confidence_within", "confidence_higher"),
     *("correlation", "p_unpaired", "mean", "sd", "baseline_mean", "baseline_sd"),
@@ -37,6 +37,7 @@ def estimated(
     costly: np.ndarray[tuple[int], np.dtype[np.bool_]],
     rng: np.random.Generator,
     *,
+    equivalent: np.ndarray[tuple[int], np.dtype[np.bool_]],
     brief: bool = False,
 ) -> dict[str, Array]:
     """Estimate pairs in groups of equal n.
@@ -47,35 +48,49 @@ def estimated(
         alpha: What the interval of each may miss [m], corrected for its family.
         costly: For which what is costly is wanted too [m].
         rng: Source of the resamples.
+        equivalent: Of which equivalence is claimed [m].
         brief: Whether only what decides is wanted, and nothing of what stands beside it.
 
     Returns:
         Columns [m] by name: `COUNTS`, and those that this module lists, NaN where there is nothing
         to estimate from or nothing is wanted. Of a pair in which some run did not train there are
-        the counts, the means of those that did, and a p of the sign.
+        the counts, the means of those that did, and a p of the sign; of one whose values are not
+        independent the counts, the means and their difference.
     """
     columns = {n: np.full(len(pairs), np.nan) for n in (*DIFFERENCE, *BESIDE, *COSTLY)}
     columns |= _counted(pairs)
-    groups: dict[tuple[str, bool, int, int, bool], list[int]] = {}
+    groups: dict[tuple[object, ...], list[int]] = {}
     for i, pair in enumerate(pairs):
         if not pair.all_trained:
             _fill(columns, [i], _by_sign(pair))
             continue
-        kind = (pair.what.statistic, pair.paired, len(pair.x), len(pair.y), bool(costly[i]))
-        groups.setdefault(kind, []).append(i)
-    for (statistic, paired, _, _, dear), rows in groups.items():
+        if not pair.independent:
+            _fill(columns, [i], _untested(pair))
+            continue
+        # The components of a group's errors stand for the same; splits are those of one pair.
+        over = i if pair.splits is not None else pair.over_images is not None
+        shape = (pair.what.statistic, pair.paired, len(pair.x), len(pair.y))
+        groups.setdefault((*shape, bool(costly[i]), over, pair.splits is None), []).append(i)
+    for rows in groups.values():
+        first = pairs[rows[0]]
+        statistic, paired, dear = first.what.statistic, first.paired, bool(costly[rows[0]])
         x, y = np.array([pairs[i].x for i in rows]), np.array([pairs[i].y for i in rows])
         found = _both(x, y)
         if statistic == "spread":
             found |= _ratio(x, y, paired, alpha[rows])
         else:
-            estimate = (intervals.paired if paired else intervals.unpaired)(x, y)
-            found |= _difference(estimate, alpha[rows])
+            group = [pairs[i] for i in rows]
+            estimate = _estimate(group, x, y, paired=paired)
+            found |= _difference(estimate, alpha[rows]) | _parts(group, estimate)
             if not brief:
                 found |= _alone(estimate, margin[rows])
-                found |= _beside(x, y, paired)
-                found |= _sizes(x, y, [metric_of(pairs[i].what.metric).better for i in rows])
-                found |= _costly(x, y, paired, margin[rows], alpha[rows], rng) if dear else {}
+                found |= _beside(group, x, y)
+                found |= _sizes(x, y, [metric_of(pair.what.metric).better for pair in group])
+                # What is costly takes seeds to be independent, which splits that overlap are not.
+                if dear and first.splits is None:
+                    found |= _costly(x, y, paired, rng)
+                    asked = (margin[rows], alpha[rows], equivalent[rows])
+                    found |= _seeds_needed(x, y, paired, *asked)
         _fill(columns, rows, found)
     return columns
 
@@ -99,6 +114,39 @@ def _by_sign(pair: Pair) -> dict[str, Array]:
     test = ranks.sign_test if pair.paired else ranks.rank_sum
     p = test(pair.x, pair.y) if asked else np.nan
     return _both(*known) | {"p": np.array([p])}
+
+
+def _estimate(group: Sequence[Pair], x: Array, y: Array, *, paired: bool) -> Estimate:
+    """Estimate the differences of pairs of the same population."""
+    if (splits := group[0].splits) is not None:
+        return (resampled.paired if paired else resampled.unpaired)(x[0], y[0], splits)
+    estimate = (intervals.paired if paired else intervals.unpaired)(x, y)
+    over = [pair.over_images for pair in group if pair.over_images is not None]
+    if not over:
+        return estimate
+    added = np.array([one.added(paired=paired) for one in over])
+    freedom = np.array([one.images - 1 for one in over], dtype=np.float64)
+    return intervals.with_component(estimate, Component(added, freedom))
+
+
+def _parts(group: Sequence[Pair], estimate: Estimate) -> dict[str, Array]:
+    """Tell the parts of the errors apart; of one network an arm, whether these two differ."""
+    over = [pair.over_images for pair in group if pair.over_images is not None]
+    seeds = estimate.components[:-1] if over else estimate.components
+    found = {"se": estimate.error, "se_seeds": np.sqrt(sum(part.variance for part in seeds))}
+    if over:
+        found["se_images"] = np.sqrt(np.array([one.variance for one in over]))
+        found["p_networks"] = np.array([one.p for one in over])
+    return found
+
+
+def _untested(pair: Pair) -> dict[str, Array]:
+    """Compare what says nothing of its own error."""
+    found = _both(pair.x[None], pair.y[None])
+    if pair.what.statistic == "mean":
+        return found | {"delta": found["mean"] - found["baseline_mean"]}
+    below = np.where(found["baseline_sd"] > 0, found["baseline_sd"], np.nan)
+    return found | {"delta": found["sd"] / below}
 
 
 def _difference(estimate: Estimate, alpha: Array) -> dict[str, Array]:
@@ -125,9 +173,9 @@ def _share_above(estimate: Estimate, value: Array) -> Array:
     return np.where(estimate.centre > value, 1 - half, half)
 
 
-def _beside(x: Array, y: Array, paired: bool) -> dict[str, Array]:
-    alone = {"p_unpaired": intervals.unpaired(x, y).p()}
-    if not paired:
+def _beside(group: Sequence[Pair], x: Array, y: Array) -> dict[str, Array]:
+    alone = {"p_unpaired": _estimate(group, x, y, paired=False).p()}
+    if not group[0].paired:
         return alone
     return alone | {"correlation": estimates.correlation(x, y), "d_z": estimates.d_z(x, y)}
 
@@ -166,22 +214,34 @@ def _ratio(x: Array, y: Array, paired: bool, alpha: Array) -> dict[str, Array]:
     } | beside
 
 
-def _costly(
-    x: Array, y: Array, paired: bool, margin: Array, alpha: Array, rng: np.random.Generator
-) -> dict[str, Array]:
-    """Estimate what stands beside the t test; a margin is NaN where there is none."""
+def _costly(x: Array, y: Array, paired: bool, rng: np.random.Generator) -> dict[str, Array]:
+    """Estimate what stands beside the t test."""
     from ablate.analyze import resampling  # with it scipy.stats
 
     d = differences(x, y) if paired else None
     low, high = resampling.bca(x, y, rng) if d is None else resampling.bca(d, None, rng)
     found = {"bca_low": low, "bca_high": high}
     if d is not None:
-        found["p_permutation"], found["p_permutation_min"] = resampling.sign_flip(d, rng)
+        found["p_permutation"], found["p_permutation_min"] = resampling.sign_flip(
+            d, rng, rounding(x, y)
+        )
         found["p_wilcoxon"], found["p_wilcoxon_min"] = resampling.wilcoxon(d, rng)
-    given = ~np.isnan(margin)
-    if given.any():
-        spread = pooled_sd(x, y) if d is None else sd(d)
-        some = np.where(given, margin, 1.0)
-        seeds = seeds_for_power(spread, some, paired=paired, alpha=alpha)
-        found["seeds_for_power"] = np.where(given, seeds, np.nan)
     return found
+
+
+def _seeds_needed(
+    x: Array,
+    y: Array,
+    paired: bool,
+    margin: Array,
+    alpha: Array,
+    equivalent: np.ndarray[tuple[int], np.dtype[np.bool_]],
+) -> dict[str, Array]:
+    """Work out the seeds for 80 % power; a margin is NaN where there is none."""
+    given = ~np.isnan(margin)
+    if not given.any():
+        return {}
+    spread = sd(differences(x, y)) if paired else pooled_sd(x, y)
+    some = np.where(given, margin, 1.0)
+    seeds = seeds_for_power(spread, some, paired=paired, alpha=alpha, equivalent=equivalent)
+    return {"seeds_for_power": np.where(given, seeds, np.nan)}

@@ -113,11 +113,15 @@ def _row(folder: Path, found: record.Record, measures: Mapping[str, float]) -> d
         "at_chance": _at_chance(measures, data),
         "parameters": found.get("parameters"),
         "epochs_done": len(found["history"]),
+        "train_images": data.get("sizes", {}).get("train"),
         "test_images": data.get("sizes", {}).get("test"),
         "data_digest": data.get("digest"),
         "commit": about.get("commit"),
         "dirty": about.get("dirty"),
         "hardware": about.get("device"),
+        "machine": (about.get("platform"), about.get("device")),
+        "stack_width": about.get("stack", {}).get("width"),
+        "span": (found["timing"].get("started"), found["timing"].get("finished")),
     }
 
 

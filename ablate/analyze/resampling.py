@@ -62,7 +62,9 @@ def _delta_along(x: Array, y: Array, axis: int) -> Array:
     return np.asarray(x.mean(axis) - y.mean(axis))
 
 
-def sign_flip(differences: Array, rng: np.random.Generator) -> tuple[Array, Array]:
+def sign_flip(
+    differences: Array, rng: np.random.Generator, rounding: Array | float = 0.0
+) -> tuple[Array, Array]:
     """Test that paired differences lie symmetrically about zero, by flipping their signs.
 
     All 2^n flips up to 2^16 of them, beyond that 9999 at random and the observed one.
@@ -70,6 +72,8 @@ def sign_flip(differences: Array, rng: np.random.Generator) -> tuple[Array, Arra
     Args:
         differences: [..., n].
         rng: Source of the random flips.
+        rounding: What each difference may be off by; [...] or one number. Sums that differ by no
+            more than all of them together tie.
 
     Returns:
         The two-sided p of the mean, and the smallest p that n differences can attain.
@@ -84,7 +88,9 @@ def sign_flip(differences: Array, rng: np.random.Generator) -> tuple[Array, Arra
         return nothing, nothing
     flips, drawn = _flips(count, rng)
     rows = differences.reshape(-1, count)
-    hits = np.array([_as_extreme(flips, row) for row in rows]).reshape(differences.shape[:-1])
+    off = np.broadcast_to(rounding, differences.shape[:-1]).reshape(-1) * count
+    extreme = [_as_extreme(flips, row, more) for row, more in zip(rows, off, strict=True)]
+    hits = np.array(extreme).reshape(differences.shape[:-1])
     p = (hits + drawn) / (len(flips) + drawn)
     return p, np.full(p.shape, 1 / (len(flips) + drawn))
 
@@ -100,9 +106,10 @@ def _flips(count: int, rng: np.random.Generator) -> tuple[Array, int]:
     return np.where((numbers[:, None] >> np.arange(count)) & 1, -1.0, 1.0), 0
 
 
-def _as_extreme(flips: Array, row: Array) -> int:
-    # Sums of the same numbers in another order differ by rounding.
-    return int((np.abs(flips @ row) >= abs(row.sum()) - ROUNDING * np.abs(row).sum()).sum())
+def _as_extreme(flips: Array, row: Array, off: float) -> int:
+    # Sums of the same numbers in another order differ by rounding, too.
+    least = abs(row.sum()) - ROUNDING * np.abs(row).sum() - off
+    return int((np.abs(flips @ row) >= least).sum())
 
 
 def wilcoxon(differences: Array, rng: np.random.Generator) -> tuple[Array, Array]:

@@ -28,9 +28,14 @@ def differences(x: Array, y: Array) -> Array:
 
     0.3 - 0.2 and 0.2 - 0.1 differ in the last bits; ranks are to see a tie.
     """
-    largest = np.maximum(np.abs(x), np.abs(y)).max(-1, keepdims=True, initial=0)
-    unit = np.where(largest > 0, largest, 1) * ROUNDING
+    unit = rounding(x, y)[..., None]
     return np.asarray(np.round((x - y) / unit) * unit)
+
+
+def rounding(x: Array, y: Array) -> Array:
+    """Give the unit to which `differences` rounds, [...]: each may be off by half of it, twice."""
+    largest = np.maximum(np.abs(x), np.abs(y)).max(-1, initial=0)
+    return np.asarray(np.where(largest > 0, largest, 1) * ROUNDING)
 
 
 def varies(x: Array) -> NDArray[np.bool_]:

@@ -14,10 +14,9 @@ import numpy as np
 import pandas as pd
 
 from ablate.analyze import naming, outcomes
-from ablate.analyze.estimates import sampling_error, t_interval
+from ablate.analyze.estimates import t_interval
 from ablate.analyze.frames import knobs_of
 from ablate.analyze.run_measures import metrics_of
-from ablate.analyze.spread import Array
 from ablate.errors import AblateError, nearest
 from ablate.metrics import PRIMARY
 from ablate.record import Status
@@ -38,8 +37,7 @@ def arms(runs: pd.DataFrame, metrics: Sequence[str] | None = None) -> pd.DataFra
     Returns:
         One row an arm and metric, arms in the frame's order: ``arm``, each knob on which all runs
         of the arm agree, ``metric``, ``n`` finished runs that have it, ``mean``, ``sd``,
-        ``ci_low``, ``ci_high``, ``lowest``, ``highest``; ``sampling_error`` that the test set
-        gives a single run (of ``test/error`` and ``test/accuracy``); and of the arm ``n_runs``,
+        ``ci_low``, ``ci_high``, ``lowest``, ``highest``; and of the arm ``n_runs``,
         ``n_finished``, ``n_failed``, ``n_diverged``, ``n_at_chance`` (finished ones),
         ``n_unfinished`` and ``n_missing`` (the replicates that arms with which it shares some have,
         and it has not); ``untrained``, the share that diverged or stayed at chance of those that
@@ -56,7 +54,6 @@ def arms(runs: pd.DataFrame, metrics: Sequence[str] | None = None) -> pd.DataFra
         trained = runs[outcomes.trained(runs, metric)]
         part = summarize(trained, ["arm"], metric).set_index("arm").reindex(about.index)
         part["n"] = part["n"].fillna(0).astype("int64")
-        part["sampling_error"] = _sampling_error(part["mean"], trained, metric)
         part.insert(0, "metric", metric)
         parts.append(about.join(part))
     table = pd.concat(parts).reset_index()
@@ -207,11 +204,3 @@ def _knob_values(runs: pd.DataFrame) -> pd.DataFrame:
         agreed = grouped[name].nunique(dropna=False) == 1
         columns[name] = grouped[name].first().where(agreed)
     return pd.DataFrame(columns, index=runs["arm"].unique())
-
-
-def _sampling_error(mean: pd.Series[float], trained: pd.DataFrame, metric: str) -> Array:
-    if metric not in ("test/error", "test/accuracy"):
-        return np.full(len(mean), np.nan)
-    images = trained.groupby("arm")["test_images"].min().reindex(mean.index)
-    counted = images.to_numpy(np.float64, na_value=np.nan)
-    return sampling_error(np.asarray(mean, dtype=np.float64), counted)

@@ -12,8 +12,9 @@ from rich.table import Table
 from ablate import environment
 from ablate.analyze import naming
 from ablate.commands.printing import folders, show_table
-from ablate.commands.requests import parser, planned, request_of
+from ablate.commands.requests import parser, planned, planned_study, request_of
 from ablate.config import schema
+from ablate.errors import AblateError
 from ablate.plan.execution import Execution, execution
 from ablate.plan.planning import Plan
 from ablate.plan.run import Run
@@ -21,21 +22,33 @@ from ablate.plan.stacks import RunStack, footprint_of
 from ablate.report.formatting import knob, ranges
 
 
-def serve(arguments: list[str], measure: bool) -> int:
+def serve(
+    arguments: list[str], measure: bool, spreads: Sequence[str] = (), spread_from: int | None = None
+) -> int:
     """Serve `ablate plan`.
 
     Args:
         arguments: The command line.
         measure: Whether to measure a few steps, to estimate time and memory.
+        spreads: As `prospects.Spreads` reads them.
+        spread_from: How many seeds these were worked out from.
 
     Raises:
         AblateError: The request is wrong.
     """
-    plans = planned(request_of(parser("ablate plan").parse_intermixed_args(arguments)))
+    request = request_of(parser("ablate plan").parse_intermixed_args(arguments))
+    if request.study is None and (spreads or spread_from is not None):
+        raise AblateError("--sd and --sd-from are about claims: they take a study (+study=NAME)")
+    study = None if request.study is None else planned_study(request)
+    plans = planned(request) if study is None else study.plans
     stacks = [stack for plan in plans for stack in plan.stacks]
     how = execution(stacks)
     console = Console()
     show_plan(plans, stacks, _who(how), console)
+    if study is not None:
+        from ablate.commands.prospects import show_prospects  # statistics take a second to import
+
+        show_prospects(study, spreads, spread_from, console)
     if measure:
         from ablate.commands.estimate import show_estimate  # imports torch
 

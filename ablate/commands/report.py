@@ -3,12 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from pathlib import Path
 
+from ablate import record
 from ablate.errors import AblateError
 from ablate.metrics import why_unknown
 
 
-def serve(paths: Sequence[str], baseline: str | None, metric: str | None, out: str | None) -> None:
+def serve(
+    paths: Sequence[str],
+    baseline: str | None,
+    metric: str | None,
+    out: str | None,
+    *,
+    give_up: bool = False,
+) -> None:
     """Write a report; print how its arms compare, and the report's path.
 
     Args:
@@ -16,6 +25,8 @@ def serve(paths: Sequence[str], baseline: str | None, metric: str | None, out: s
         baseline: The arm that the others are compared with, or None for the default.
         metric: The metric to compare, or None for the default.
         out: The report's folder, or None for the default.
+        give_up: Whether runs that failed are not to be trained again: verdicts wait for them no
+            longer.
 
     Raises:
         AblateError: There is nothing to report, or no such baseline or metric.
@@ -27,7 +38,10 @@ def serve(paths: Sequence[str], baseline: str | None, metric: str | None, out: s
     from ablate.report.question import Question
     from ablate.report.terminal import show_comparison
     from ablate.report.write import write_report
+    from ablate.study import story
 
+    if give_up and not story.give_up([f for path in paths for f in record.find(Path(path))]):
+        raise AblateError("--give-up: no run below these paths has failed")
     folder, comparison = write_report(paths, Question(baseline=baseline, metric=metric), out)
     console = Console()
     show_comparison(comparison, console)

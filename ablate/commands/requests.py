@@ -12,13 +12,16 @@ from hydra._internal.utils import get_args_parser
 
 from ablate import data
 from ablate.errors import AblateError
-from ablate.launch.execute import execute
+from ablate.launch.execute import execute, outcome_of
 from ablate.launch.hydra_adapter import hand_over
-from ablate.launch.outcome import Outcome
+from ablate.launch.outcome import Outcome, stops
 from ablate.plan.planning import Plan, plan
 from ablate.plan.request import Request, name_of
 from ablate.plan.run import Run
-from ablate.study.comparison import plan_study, run_study
+from ablate.study.comparison import StudyPlan, plan_study, run_study
+from ablate.study.grids import note_request
+
+FEW_SEEDS = 5  # up to which it is worth asking whether they can be enough
 
 
 def parser(name: str) -> argparse.ArgumentParser:
@@ -49,13 +52,24 @@ def planned(request: Request) -> list[Plan]:
     Raises:
         AblateError: The request is wrong.
     """
-    data.forget()
     if request.study is not None:
-        plans = plan_study(request, whole=True).plans
-    else:
-        plans = [plan(request, whole=True)]
+        return planned_study(request).plans
+    data.forget()
+    plans = [plan(request, whole=True)]
     _note_repeats(request)
     return plans
+
+
+def planned_study(request: Request) -> StudyPlan:
+    """Plan a study, including runs that have ended.
+
+    Raises:
+        AblateError: The request, which names a study, is wrong.
+    """
+    data.forget()
+    study = plan_study(request, whole=True)
+    _note_repeats(request)
+    return study
 
 
 def trained(request: Request) -> Outcome:
@@ -69,10 +83,15 @@ def trained(request: Request) -> Outcome:
         study = plan_study(request)
         _require_room(study.reported.runs)
         _note_repeats(request)
+        _note_few_seeds(study)
         return run_study(study)
     made = plan(request)
     _require_room(made.runs)
     _note_repeats(request)
+    with stops() as caught:
+        note_request(made)
+    if caught:
+        return outcome_of(made, caught[0])
     return hand_over(made) if made.hands_over else execute(made)
 
 
@@ -87,6 +106,17 @@ def _require_room(runs: Sequence[Run]) -> None:
     from ablate.report.write import FOLDER, require_room  # statistics take a second to import
 
     require_room(runs[0].sweep / FOLDER)
+
+
+def _note_few_seeds(study: StudyPlan) -> None:
+    """Print to standard error which claims have too few seeds for a verdict."""
+    found = study.study
+    if min(len(found.seeds_of(arm)) for arm in found.arms) > FEW_SEEDS:
+        return
+    from ablate.commands.prospects import too_few  # statistics take a second to import
+
+    for note in too_few(study):
+        print(f"ablate: note: {note}", file=sys.stderr)
 
 
 def _note_repeats(request: Request) -> None:

@@ -10,7 +10,7 @@ from ablate.data.fact_cache import Facts, facts, forget
 from ablate.data.loading import load
 from ablate.data.reading import home, is_at_hand, read
 from ablate.data.source import Part, Source
-from ablate.data.splits import Sizes, sizes, split
+from ablate.data.splits import Sizes, is_drawn, sizes, split
 
 __all__ = [
     "Facts",
@@ -21,6 +21,7 @@ __all__ = [
     "forget",
     "home",
     "is_at_hand",
+    "is_drawn",
     "load",
     "read",
     "sizes",

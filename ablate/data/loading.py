@@ -20,7 +20,8 @@ def load(config: Mapping[str, Any], digest: str | None = None) -> Tensors:
     """Load a configuration's data set onto its device; the most recent one is cached.
 
     Args:
-        config: A resolved configuration; only `data`, `device` and `precision` matter.
+        config: A resolved configuration; only `data`, `device`, `precision` and `seeds.split`
+            matter.
         digest: The digest of the images that a run was planned with. It is part of the run's key,
             so the run must not train on other images.
 
@@ -36,6 +37,7 @@ def load(config: Mapping[str, Any], digest: str | None = None) -> Tensors:
             " with the current images"
         )
     wanted = {name: config[name] for name in ("data", "device", "precision")}
+    wanted["split"] = config.get("seeds", {}).get("split")  # an older record has none
     # The digest is part of the cache's key, as a relative path depends on the working directory.
     return _load(json.dumps(wanted, sort_keys=True), source.digest)
 
@@ -51,7 +53,7 @@ def _load(wanted: str, digest: str) -> Tensors:
     counts = facts_of(source).counts
     wish = sizes(values["name"], counts, values.get("train_size"), values.get("val_size"))
     return to_device(
-        split(source, wish),
+        split(source, wish, config["split"]),
         len(source.classes),
         values.get("image_size"),
         torch.device(config["device"]),

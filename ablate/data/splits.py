@@ -1,4 +1,6 @@
-"""Fixed, stratified splits: which images train, validate and test, the same for every seed.
+"""Stratified splits: which images train, validate and test.
+
+They are the same for every seed, unless `seeds.split` draws them anew.
 
 All splits are taken, test first and training last, from one *stratified order*, in which every
 prefix holds the classes in their overall proportions to less than one image (so a split in the
@@ -11,6 +13,7 @@ Source: Tijdeman 1980, "The chairman assignment problem" (that such an order exi
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from fractions import Fraction
@@ -34,16 +37,18 @@ class Sizes:
     test: int
 
 
-def stratified_order(labels: Array) -> Array:
+def stratified_order(labels: Array, seed: int | None = None) -> Array:
     """Order images so that every prefix is stratified.
 
     Args:
         labels: int64 [N].
+        seed: Draws another such order, `seeds.split`; None gives the fixed one.
 
     Returns:
         int64 [N], a permutation of the images, the same on every machine and in every version.
     """
-    random = np.random.RandomState(0)  # numpy froze this generator's output for good
+    # Numpy froze this generator's output for good.
+    random = np.random.RandomState(0 if seed is None else _words(f"split/{seed}"))
     total = len(labels)
     first, last = np.empty(total, np.int64), np.empty(total, np.int64)
     tie = random.permutation(total)
@@ -54,6 +59,11 @@ def stratified_order(labels: Array) -> Array:
         first[members] = nth * total // len(members)
         last[members] = -(-(nth + 1) * total // len(members)) - 1
     return _by_earliest_end(first, last, tie)
+
+
+def _words(name: str) -> Array:
+    """Turn a name into the state that a generator starts from: its SHA-256, uint32 [8]."""
+    return np.frombuffer(hashlib.sha256(name.encode()).digest(), dtype="<u4")
 
 
 def _by_earliest_end(first: Array, last: Array, tie: Array) -> Array:
@@ -123,18 +133,31 @@ def sizes(
     return Sizes(train, val, test)
 
 
-def split(source: Source, wanted: Sizes) -> dict[str, Part]:
+def is_drawn(counts: Mapping[str, int], wanted: Sizes) -> bool:
+    """Tell whether there is any choice in how a data set is divided.
+
+    Args:
+        counts: Images in the parts that the files fix.
+        wanted: Sizes that `sizes` worked out for it.
+    """
+    some_of_val = 0 < wanted.val < counts.get("val", 0)
+    return "test" not in counts or some_of_val or wanted.train < counts["train"]
+
+
+def split(source: Source, wanted: Sizes, seed: int | None = None) -> dict[str, Part]:
     """Divide a data set.
 
     Args:
         source: The data set.
         wanted: Sizes that `sizes` worked out for it.
+        seed: Draws another division, `seeds.split`; None gives the fixed one. What the files fix
+            stays: an official test set, and validation set.
 
     Returns:
         ``train``, ``val`` and ``test``, in that order.
     """
     whole = source.parts["train"]
-    order = stratified_order(whole.labels)
+    order = stratified_order(whole.labels, seed)
     parts: dict[str, Part] = {}
     if "test" in source.parts:
         parts["test"] = source.parts["test"]
@@ -142,7 +165,7 @@ def split(source: Source, wanted: Sizes) -> dict[str, Part]:
         parts["test"], order = _take(whole, order, wanted.test)
     if "val" in source.parts:
         given = source.parts["val"]
-        parts["val"], _ = _take(given, stratified_order(given.labels), wanted.val)
+        parts["val"], _ = _take(given, stratified_order(given.labels, seed), wanted.val)
     else:
         parts["val"], order = _take(whole, order, wanted.val)
     parts["train"], _ = _take(whole, order, wanted.train)

@@ -39,7 +39,8 @@ def record_failure(run: Run, directory: Path, reason: str) -> bool:
     old = record.read(directory) or first_record(run)
     if record.has_ended(old, run.config["rerun"]):
         return False
-    record.write(directory, old | {"status": "failed", "reason": reason})
+    failed = old | {"status": "failed", "reason": reason}
+    record.write(directory, record.with_line(failed, directory))
     return True
 
 

@@ -16,7 +16,9 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 
 from ablate import data, record, streams
 from ablate.config import schema
@@ -254,8 +256,16 @@ class _Attempt:
             self._fill(entry, place)
             entry["timing"] |= {"total": seconds, "finished": now()}
             weights = None if save == "none" else training.stack.state_dict(place)
-            record.finish(directory, entry, weights, state)
+            whole = record.with_line(entry, directory)
+            record.finish(directory, whole, weights, state, self._correct(place))
         log.info("%s after %.1f s", ", ".join(e["status"] for e in self.records), seconds)
+
+    def _correct(self, place: int) -> NDArray[np.bool_] | None:
+        """Give the test images that a run got right; one that diverged has no answers."""
+        right_RN = self.training.right_RN
+        if right_RN is None or self.training.courses[place].diverged is not None:
+            return None
+        return right_RN[place].numpy()
 
     def _describe(self) -> None:
         """Prove that every knob that is on acts, and record what acts."""

@@ -48,6 +48,11 @@ def against_the_data(
         faults.append("norm=batch needs at least 2 training images")
     if size.val == 0:
         faults += _without_validation(config)
+    if config["seeds"].get("split") is not None and not data.is_drawn(facts.counts, size):
+        faults.append(
+            f"seeds.split={config['seeds']['split']} touches nothing: the files of"
+            f" data={config['data']['name']} fix every split"
+        )
     _, height, width = shape_of(config, facts)
     given = {n: value for n, value in config["augment"].items() if f"augment.{n}" in sound}
     faults += excessive(given, height, width)

@@ -107,8 +107,7 @@ def _canonical(config: Mapping[str, Any], facts: data.Facts) -> dict[str, Any]:
         if knob is not None and group != "model.activation":
             node = new[group] if group else new
             node[leaf] = _one_form(knob, value)
-    seeds = new.get("seeds", {})
-    new["seeds"] = {k: None if v == new.get("seed") else v for k, v in seeds.items()}
+    new["seeds"] = _canonical_seeds(new)
     if new.get("precision") == "auto":
         new["precision"] = "fp32"
     if new["init"].get("gain") == "auto":
@@ -116,6 +115,15 @@ def _canonical(config: Mapping[str, Any], facts: data.Facts) -> dict[str, Any]:
     new["name"] = sweep_name(new)
     _canonical_sizes(new, facts)
     return new
+
+
+def _canonical_seeds(config: Mapping[str, Any]) -> dict[str, Any]:
+    """Write a source that follows the seed as null; the split as a number, as null fixes it."""
+    seed, seeds = config["seed"], config["seeds"]
+    found = {name: None if value == seed else value for name, value in seeds.items()}
+    if "split" in seeds:
+        found["split"] = seed if seeds["split"] == "seed" else seeds["split"]
+    return found
 
 
 def _gain(config: Mapping[str, Any]) -> float:

@@ -2,10 +2,13 @@
 
 record.json     what the run is, and its results; replaced whole, so a reader never sees a part
 checkpoint.pt   during training, the state to resume from; at the end, the selected weights
+correct.npy     which test images it got right, a bit each (numpy.packbits)
 record.1.json   the old record, if `rerun` trained the run again; its weights are checkpoint.1.pt
 run.log         what happened, with any traceback
 .hydra/         the configuration that Hydra composed
 .lock           held by the process that trains the run; the kernel frees it if the process dies
+
+Above the runs' folders lies the ledger of their sweep, ledger.jsonl (see `ablate.study.ledger`).
 
 The content of record.json is declared in `content` and published as ../record.schema.json.
 """
@@ -20,9 +23,21 @@ from ablate.record.checkpoint import (
     settle,
     settle_if_measured,
 )
-from ablate.record.content import ENDED, SCHEMA, STATUSES, Environment, Epoch, Record, Status
+from ablate.record.content import (
+    ENDED,
+    SCHEMA,
+    STATUSES,
+    Environment,
+    Epoch,
+    LedgerLine,
+    Record,
+    Status,
+)
+from ablate.record.correct import read_correct
+from ablate.record.ledger import LEDGER, latest_line, with_line
 from ablate.record.run_folder import (
     CHECKPOINT,
+    CORRECT,
     RECORD,
     STATE,
     Standing,
@@ -40,13 +55,16 @@ from ablate.record.writing import replacing, write_json
 
 __all__ = [
     "CHECKPOINT",
+    "CORRECT",
     "ENDED",
+    "LEDGER",
     "RECORD",
     "SCHEMA",
     "STATE",
     "STATUSES",
     "Environment",
     "Epoch",
+    "LedgerLine",
     "Record",
     "Standing",
     "Status",
@@ -56,10 +74,12 @@ __all__ = [
     "finish",
     "has_ended",
     "has_lost_weights",
+    "latest_line",
     "load_state",
     "load_weights",
     "none_below",
     "read",
+    "read_correct",
     "read_whole",
     "replacing",
     "save_state",
@@ -67,6 +87,7 @@ __all__ = [
     "settle",
     "settle_if_measured",
     "standing",
+    "with_line",
     "write",
     "write_json",
 ]

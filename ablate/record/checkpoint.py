@@ -8,9 +8,22 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+from numpy.typing import NDArray
+
 from ablate.errors import AblateError
 from ablate.record.content import Record
-from ablate.record.run_folder import CHECKPOINT, RECORD, STATE, WEIGHTS, has_ended, read, write
+from ablate.record.correct import write_correct
+from ablate.record.run_folder import (
+    CHECKPOINT,
+    CORRECT,
+    RECORD,
+    STATE,
+    WEIGHTS,
+    has_ended,
+    read,
+    write,
+)
 from ablate.record.writing import replacing
 
 
@@ -52,6 +65,7 @@ def finish(
     record: Record,
     weights: Mapping[str, Any] | None,
     state: Mapping[str, Any] | None = None,
+    correct: NDArray[np.bool_] | None = None,
 ) -> None:
     """Record the end of a run, and replace the state to resume from by its weights.
 
@@ -63,11 +77,13 @@ def finish(
         record: The final record.
         weights: A plain state dict, or None to keep none.
         state: The last training state, to keep as state.pt, or None.
+        correct: Which test images it got right [N], or None of a run that has no answers.
     """
     if weights is not None:
         _save(directory / WEIGHTS, dict(weights))
     if state is not None:
         _save(directory / STATE, {"resume": dict(state)})
+    write_correct(directory, correct)
     write(directory, record)
     settle(directory, keeps_weights=weights is not None)
 
@@ -96,7 +112,7 @@ def set_aside_if_ended(directory: Path, rerun: str) -> None:
     old = read(directory)
     if old is None:
         if load_state(directory) is None:
-            _set_aside(directory, (CHECKPOINT, STATE))
+            _set_aside(directory, (CHECKPOINT, STATE, CORRECT))
         return
     if not has_ended(old, rerun="none"):
         return
@@ -104,7 +120,9 @@ def set_aside_if_ended(directory: Path, rerun: str) -> None:
         _set_aside(directory, (RECORD,))
         return
     settle_if_measured(directory, old)
-    _set_aside(directory, (CHECKPOINT, STATE, RECORD))  # the record last, when its files are safe
+    _set_aside(
+        directory, (CHECKPOINT, STATE, CORRECT, RECORD)
+    )  # the record last, when its files are safe
 
 
 def _set_aside(directory: Path, names: Sequence[str]) -> None:

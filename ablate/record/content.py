@@ -110,12 +110,20 @@ class Environment(TypedDict, total=False):
     stack: StackSlot
 
 
+class LedgerLine(TypedDict):
+    """A line of a sweep's ledger, which its hash seals."""
+
+    number: int
+    hash: str
+
+
 class Record(TypedDict):
     """A run: what it is, how it ended, and its results. Errors and accuracies are fractions.
 
     `config` is resolved and nested; `active` says which regularizers acted, and how strongly;
     `evaluate` (by split) and `inspect` hold measurements of the trained network. A metric that
-    could not be measured is null.
+    could not be measured is null. `ledger` is the line of the sweep's ledger that was the latest
+    when the run ended.
     """
 
     schema: int
@@ -134,6 +142,7 @@ class Record(TypedDict):
     parameters: int | None
     timing: Timing
     environment: Environment
+    ledger: NotRequired[LedgerLine]
 
 
 # -- the schema ------------------------------------------------------------------------------------

@@ -19,6 +19,7 @@ from ablate.record.writing import write_json
 RECORD: Final = "record.json"
 CHECKPOINT: Final = "checkpoint.pt"
 STATE: Final = "state.pt"
+CORRECT: Final = "correct.npy"
 WEIGHTS: Final = ".weights.pt"  # complete, but not yet in the checkpoint's place
 _LOCK = ".lock"
 
@@ -157,7 +158,7 @@ def claim(directory: Path, wait: bool = True) -> Iterator[bool]:
         yield False
         return
     try:
-        for name in (RECORD, CHECKPOINT, STATE, WEIGHTS):
+        for name in (RECORD, CHECKPOINT, STATE, WEIGHTS, CORRECT):
             for draft in directory.glob(f".{name}.*.part"):  # of a process that was killed
                 draft.unlink()
         yield True

@@ -6,7 +6,7 @@ Everything is worked out here and in `explore` and `origin`; what renders only w
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from math import isnan, nan
 from pathlib import Path
@@ -15,16 +15,25 @@ from typing import Any, cast
 import numpy as np
 import pandas as pd
 
-from ablate.analyze import caveats, frames
-from ablate.analyze.contrasts import CLAIMS, baseline_of, compared, contrasts, to_baseline
+from ablate.analyze import caveats, effects, factors, frames
+from ablate.analyze.contrasts import (
+    CLAIMS,
+    baseline_of,
+    compared,
+    contrasts,
+    descriptions_of,
+    to_baseline,
+)
 from ablate.analyze.frames import Frames
+from ablate.analyze.looks import look_at, planned_only
 from ablate.analyze.run_measures import metrics_of
 from ablate.analyze.summaries import arms, counts
 from ablate.errors import AblateError, listed, nearest
-from ablate.metrics import PRIMARY, metric_of
+from ablate.metrics import PRIMARY, TIMES, metric_of
 from ablate.report.question import Question, as_last_asked, completed, judgeable
 from ablate.report.result import LOST, Line, line_of
 from ablate.study.claim import Claim
+from ablate.study.story import Story, looked_at
 
 Paths = Sequence[str | Path]
 
@@ -32,8 +41,19 @@ COST = "seconds"
 _OF_AN_ARM = ["arm", "mean", "ci_low", "ci_high", "n", *LOST]
 _OF_A_CONTRAST = [
     *("arm", "n", "n_untrained", "n_baseline_untrained", "paired", "identical"),
-    *("delta", "low", "high", "alpha", "p", "p_adjusted", "verdict", "description", "direction"),
-    *("margin", "family", "family_size"),
+    *(
+        "delta",
+        "low",
+        "high",
+        "alpha",
+        "look",
+        "p",
+        "p_adjusted",
+        "verdict",
+        "description",
+        "direction",
+    ),
+    *("margin", "family", "family_size", "population", "p_networks"),
 ]
 
 
@@ -49,8 +69,11 @@ class Comparison:
         baseline: The arm that others are compared with.
         arms: A row an arm and metric (`ablate.analyze.summaries`).
         contrasts: A row an arm and metric (`ablate.analyze.contrasts`).
+        effects: A row an effect of a factor on the primary metric (`ablate.analyze.effects`).
+        effects_lack: Why some are not there, or None.
         notes: What weakens the comparison, a sentence each.
         identical: Groups of arms that are the same to the last bit.
+        story: What the ledger tells of these runs.
     """
 
     asked: Question
@@ -60,8 +83,11 @@ class Comparison:
     baseline: str
     arms: pd.DataFrame
     contrasts: pd.DataFrame
+    effects: pd.DataFrame
+    effects_lack: str | None
     notes: tuple[str, ...]
     identical: tuple[tuple[str, ...], ...]
+    story: Story = field(default_factory=Story)
 
     @property
     def runs(self) -> pd.DataFrame:
@@ -147,7 +173,7 @@ def _rows(found: pd.DataFrame) -> list[dict[str, Any]]:
 
 
 def compare(paths: Paths, asked: Question | None = None, *, brief: bool = False) -> Comparison:
-    """Read runs and compare their arms.
+    """Read runs and compare their arms; note in their ledger that results were looked at.
 
     Args:
         paths: Folders of runs, of sweeps, or any above; compared together.
@@ -171,19 +197,26 @@ def compare(paths: Paths, asked: Question | None = None, *, brief: bool = False)
     baseline, moved = _baseline(read.runs, whole.baseline)
     claimed = [n for c in whole.claims for n in (c.metric, c.against_metric) if n is not None]
     metrics = [metric, COST, *claimed] if brief else None
+    timed = caveats.shared_time(read.runs) if {metric, *claimed} & {*TIMES} else []
     identical = tuple(caveats.identical_arms(read))
+    story = looked_at([Path(path) for path in read.runs["path"]])
+    runs = planned_only(read.runs, story)
+    factorial = factors.factorial(runs, metric)
     found = contrasts(
-        read.runs,
+        runs,
         np.random.default_rng(0),  # the same report of the same runs
         baseline=baseline,
         metrics=metrics,
         primary=metric,
         margin=whole.margin,
         claims=whole.claims,
-        unjudged=asked_claims - len(whole.claims),
+        unjudged=max(asked_claims, story.claims) - len(whole.claims) if whole.claims else 0,
+        effects=len(factorial.effects),
         identical=identical,
+        look=lambda what, alpha: look_at(story, read.runs, what.arm, what.against, alpha),
         brief=brief,
     )
+    told = [f"ledger: {sentence}" for sentence in story.sentences]
     shown = None if metrics is None else list(dict.fromkeys(metrics))
     return Comparison(
         whole,
@@ -191,11 +224,37 @@ def compare(paths: Paths, asked: Question | None = None, *, brief: bool = False)
         read,
         metric,
         baseline,
-        arms(read.runs, shown),
+        arms(runs, shown),
         found,
-        (*other, *swapped, *open_, *moved, *short, *caveats.notes(read)),
+        _effects(runs, factorial, found, metric, whole.margin),
+        factorial.lacks,
+        (
+            *other,
+            *swapped,
+            *open_,
+            *moved,
+            *short,
+            *timed,
+            *caveats.notes(read),
+            *caveats.doubts(found),
+            *told,
+        ),
         identical,
+        story,
     )
+
+
+def _effects(
+    runs: pd.DataFrame,
+    asked: factors.Factorial,
+    found: pd.DataFrame,
+    metric: str,
+    margin: float | None,
+) -> pd.DataFrame:
+    """Estimate effects of factors, as one family with the arms that are described."""
+    arms = int((found["family"] == descriptions_of(metric)).sum())
+    size = arms + len(asked.effects)
+    return effects.estimated(runs, asked, size, metric=metric, margin=margin)
 
 
 def _require_finished(runs: pd.DataFrame, paths: Paths) -> None:

@@ -72,9 +72,10 @@ def _content(report: Report) -> dict[str, object]:
         "differs": report.origin.differs if comparison.asked.question else "",
         "verdict": wording.verdict(comparison),
         "notes": comparison.notes,
-        "tables": dict.fromkeys(("anova", "claims", "failures", "contrasts")) | dict(report.tables),
+        "tables": dict.fromkeys(("effects", "claims", "failures", "contrasts"))
+        | dict(report.tables),
         "figures": report.figures,
-        "anova_lacks": report.exploration.anova_lacks,
+        "effects_lack": comparison.effects_lack,
         "commands": report.origin.commands,
         "environment": report.origin.environment,
         "legend": wording.legend(comparison, report.origin.selects),

@@ -10,10 +10,10 @@ from typing import Any
 import pandas as pd
 
 from ablate import record
+from ablate.analyze.factors import factors_of
 from ablate.config import schema
 from ablate.report.command_lines import commands
 from ablate.report.compare import Comparison
-from ablate.report.explore import factors_of
 from ablate.report.formatting import knob, level, ranges
 
 _MOST = 8  # values of a knob in a sentence

@@ -34,12 +34,16 @@ class Line:
         untrained: How many runs on either side did not train: then only the side is known.
         p: Two-sided; `p_adjusted` times the size of the `family`, its name and size.
         alpha: What the interval that decides may miss.
+        look: Of a claim: ``interim`` before the planned end of its study, ``extended`` where seeds
+            were added after it, else ``final``.
         verdict: As `ablate.analyze.verdicts` has it; None where nothing is claimed.
         description: Of the difference, by sign and size; None of the baseline.
         identical: Whether the losses of both arms agree to the last bit.
         what: What is compared with what; None of the baseline.
         direction: As claimed; ``differs`` where nothing is.
         margin: The smallest difference that matters, or NaN.
+        population: What the interval is told of: ``seeds``, or ``seeds and images``.
+        p_networks: Of one seed an arm, whether these two networks differ on such images.
     """
 
     arm: str
@@ -58,6 +62,7 @@ class Line:
     p: float = nan
     p_adjusted: float = nan
     alpha: float = nan
+    look: str = "final"
     verdict: str | None = None
     description: str | None = None
     identical: bool = False
@@ -65,6 +70,8 @@ class Line:
     direction: str = "differs"
     margin: float = nan
     family: tuple[str, int] = ("", 0)
+    population: str = ""
+    p_networks: float = nan
 
 
 def line_of(about: Mapping[str, Any], contrast: Mapping[str, Any] | None, seconds: float) -> Line:
@@ -92,6 +99,7 @@ def line_of(about: Mapping[str, Any], contrast: Mapping[str, Any] | None, second
         p=contrast["p"],
         p_adjusted=contrast["p_adjusted"],
         alpha=contrast["alpha"],
+        look=contrast["look"],
         verdict=verdict if isinstance(verdict, str) else None,
         description=contrast["description"],
         identical=bool(contrast["identical"]),
@@ -99,4 +107,6 @@ def line_of(about: Mapping[str, Any], contrast: Mapping[str, Any] | None, second
         direction=contrast["direction"],
         margin=contrast["margin"],
         family=(contrast["family"], int(contrast["family_size"])),
+        population=contrast["population"],
+        p_networks=contrast["p_networks"],
     )

@@ -12,11 +12,11 @@ from ablate.analyze.contrasts import CLAIMS, to_baseline
 from ablate.analyze.run_measures import metrics_of
 from ablate.metrics import metric_of
 from ablate.report.compare import COST, Comparison, records
+from ablate.report.effects import effects
 from ablate.report.formatting import (
     MINUS,
     NONE,
     interval,
-    knob,
     p_value,
     plus_minus,
     titled,
@@ -39,13 +39,13 @@ _INTERVAL = "[interval]"
 _DESCRIBED = "difference"
 
 
-def tables(comparison: Comparison, anova: pd.DataFrame | None) -> dict[str, Table]:
+def tables(comparison: Comparison) -> dict[str, Table]:
     """Make every table that these runs give, by name."""
     runs = comparison.runs
     lost = runs[runs["status"] != "finished"]
     found = [compared(comparison)]
     found += [claims(comparison)] if comparison.claimed else []
-    found += [] if anova is None else [_anova(anova)]
+    found += [] if comparison.effects.empty else [effects(comparison)]
     found += [] if lost.empty else [_failures(lost)]
     found += [_every_metric(comparison)]
     found += [_beside(comparison)] if comparison.others else []
@@ -269,29 +269,6 @@ def _told(value: float, write: Callable[[float], str]) -> TableCell:
 
 def _short(value: float) -> str:
     return NONE if math.isnan(value) else f"{value:.2f}".replace("-", MINUS)
-
-
-def _anova(found: pd.DataFrame) -> Table:
-    columns: dict[str, Callable[[float], str]] = {
-        "df": lambda value: f"{value:.0f}",
-        "sum_sq": lambda value: f"{value:.3g}",
-        "f": _short,
-        "p": p_value,
-        "partial_eta_sq": _short,
-    }
-    rows = tuple(
-        (
-            TableCell(" × ".join(map(knob, one["term"].split(" × ")))),
-            *(_told(one[name], write) for name, write in columns.items()),
-        )
-        for one in records(found)
-    )
-    heads = ("term", "df", "sum of squares", "F", "p", "partial η²")
-    note = (
-        "Type II sums of squares, seeds as blocks where arms share them. Partial η² is the share of"
-        " variance that a term accounts for beside the residual. p is not corrected."
-    )
-    return Table("anova", "Analysis of variance", heads, rows, found, note)
 
 
 _OF_A_RUN = ["arm", "seed", "status", "reason", "path"]

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 
 from ablate.analyze import verdicts
 from ablate.analyze.contrasts import CLAIMS
+from ablate.analyze.pairs import SEEDS_AND_IMAGES
 from ablate.metrics import Unit, metric_of
 from ablate.report.compare import Comparison
 from ablate.report.formatting import RATIO, interval, p_value, plus_minus, written
@@ -19,7 +20,11 @@ _SELECTED = {"last": "those of the last epoch", "best": "those of the best valid
 
 
 def verdict(comparison: Comparison) -> str:
-    """Say in one sentence what came out."""
+    """Say in one sentence what came out, and in another over what it would hold."""
+    return " ".join([_came_out(comparison), *_population(comparison)])
+
+
+def _came_out(comparison: Comparison) -> str:
     lines = comparison.others
     if not lines:
         return _alone(comparison)
@@ -175,8 +180,9 @@ def judged(line: Line) -> str:
     Returns:
         One of `verdicts.VERDICTS`. Where a difference is too small to matter, or the arms are
         equivalent, and yet it is known on which side the arm lies, that side is told too.
+        Before the planned end of the study it is marked ``interim``.
     """
-    told = str(line.verdict)
+    told = str(line.verdict) + (" (interim)" if line.look == "interim" else "")
     is_small = line.verdict == verdicts.TOO_SMALL or (
         line.direction == EQUIVALENT and line.verdict == verdicts.SUPPORTED
     )
@@ -230,6 +236,7 @@ def legend(comparison: Comparison, selects: Sequence[str]) -> list[str]:
         " runs scatter. An arm of one seed has no interval, nor has one whose seeds agree exactly.",
         *_of_differences(comparison),
         *_of_verdicts(comparison),
+        *_of_populations(comparison),
         *_of_the_test_set(comparison, selects),
         *comparison.asked.how,
         "Only runs that finished and trained enter a mean. What failed, diverged, stayed at chance"
@@ -319,8 +326,8 @@ def _of_verdicts(comparison: Comparison) -> list[str]:
         found.append(
             "What nobody claimed beforehand is described, not judged: better or worse (lower,"
             " higher) where the interval leaves out 0, with “by more than δ” or “by less than δ”"
-            " where that is known too; within ±δ where only that is known; not told apart otherwise,"
-            " which is no proof of no effect. It is a finding to be tried again."
+            " where that is known too; within ±δ where only that is known; not told apart"
+            " otherwise, which is no proof of no effect. It is a finding to be tried again."
         )
     return found
 
@@ -331,3 +338,46 @@ def _of_the_test_set(comparison: Comparison, selects: Sequence[str]) -> list[str
         f"Weights were selected on the validation split alone ({rules}), and the test set was"
         " measured once, at the end of each run. So the numbers of the test set chose nothing."
     ]
+
+
+def _population(comparison: Comparison) -> list[str]:
+    """Say over what the intervals hold; of one seed an arm, what is known of the two networks."""
+    lines = [line for _, line in comparison.claimed] or comparison.others
+    networks = [line for line in lines if not math.isnan(line.p_networks)]
+    if networks:
+        least = min(networks, key=lambda line: line.p_networks)
+        which = "these two networks" if len(lines) == 1 else f"the two networks of {least.arm}"
+        return [
+            f"Of {which} alone, on such images: p = {p_value(least.p_networks)} (exact McNemar);"
+            " it says nothing of other seeds."
+        ]
+    told = {line.population for line in lines if not math.isnan(line.delta_low)}
+    if not told:
+        return []
+    if told == {SEEDS_AND_IMAGES}:
+        return ["Intervals are over new seeds and new images."]
+    if SEEDS_AND_IMAGES in told:
+        return ["Intervals are over new seeds and, of test error and accuracy, over new images."]
+    metrics = {what(line).metric for line in lines}
+    fixed = ", on this test set" if all(name.startswith("test/") for name in metrics) else ""
+    return [f"Intervals are over new seeds{fixed}."]
+
+
+def _of_populations(comparison: Comparison) -> list[str]:
+    """Explain over what the intervals of differences hold."""
+    lines = [*comparison.others, *(line for _, line in comparison.claimed)]
+    told = {line.population for line in lines if not math.isnan(line.delta_low)}
+    found = []
+    if SEEDS_AND_IMAGES in told:
+        found.append(
+            "Intervals of test error and accuracy are over new seeds and new test images too: every"
+            " run kept which of the same images it got right, and the squared error is that over"
+            " seeds, plus that over images, less what the two share."
+        )
+    if told - {SEEDS_AND_IMAGES}:
+        rest = "Others are" if found else "Intervals are"
+        found.append(
+            f"{rest} over new seeds on these test images alone: a difference as large on other"
+            " images of the kind is not promised."
+        )
+    return found

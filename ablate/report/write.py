@@ -68,7 +68,7 @@ def _made(comparison: Comparison) -> Report:
         comparison,
         exploration,
         origin(comparison),
-        tables.tables(comparison, exploration.anova),
+        tables.tables(comparison),
         draw(comparison, exploration),
     )
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any
 
 from hydra.core.override_parser.overrides_parser import OverridesParser
@@ -24,7 +25,7 @@ from ablate.metrics import metric_of
 from ablate.plan.planning import Plan, Planned, plan
 from ablate.plan.request import Cell, Request, name_of
 from ablate.plan.run import Run
-from ablate.study import measurement, study_json
+from ablate.study import ledger, measurement, questions, study_json
 from ablate.study.cells import (
     Choice,
     check_arms,
@@ -36,6 +37,7 @@ from ablate.study.cells import (
 )
 from ablate.study.file import read_study
 from ablate.study.study import Measurement, Study
+from ablate.study.timing import not_alone
 
 
 @dataclass(frozen=True)
@@ -89,13 +91,18 @@ def plan_study(request: Request, *, whole: bool = False) -> StudyPlan:
     # Tuned knobs get their first values for now, so that faults are found before any training.
     first = {arm.name: choice for arm in found.arms for choice in grid(found, arm)[:1]}
     reported = _reported(found, request, first, whole)
-    if faults := measurement.unfit(found, reported.runs):
+    if faults := [*measurement.unfit(found, reported.runs), *not_alone(found, reported.runs)]:
         raise AblateError(*faults)
     return StudyPlan(found, request, tuning, reported)
 
 
 def run_study(comparison: StudyPlan) -> Outcome:
-    """Tune, train the reported runs, then measure them."""
+    """Note what is claimed; tune, train the reported runs, then measure them."""
+    with stops() as caught:
+        asked = questions.of_study(comparison.study, comparison.request.overrides)
+        ledger.note_claims(_sweep(comparison), asked, len(comparison.reported.runs))
+    if caught:
+        return outcome_of(comparison.reported, caught[0])
     if comparison.tuning is None:
         return _reported_on(comparison, {})
     before = _executed(comparison.tuning)
@@ -166,13 +173,17 @@ def _planned(found: Study, request: Request, cells: Sequence[Cell], whole: bool 
 
 def _write(comparison: StudyPlan, choices: Mapping[str, Choice], unmeasured: Sequence[str]) -> None:
     study_json.write(
-        comparison.reported.runs[0].sweep,
+        _sweep(comparison),
         comparison.study,
         choices,
         command=comparison.request.overrides,
         runs=[run.key for run in comparison.reported.runs],
         unmeasured=unmeasured,
     )
+
+
+def _sweep(comparison: StudyPlan) -> Path:
+    return comparison.reported.runs[0].sweep
 
 
 def _require_free(study: Study, overrides: Sequence[str]) -> None:

@@ -27,6 +27,7 @@ _KEYS = (
 _DECIDED = {"seed": "use seeds: for that", "name": "a study has the name of its file"}
 _NEEDED = ("question", "source", "seeds", "claims")
 _MOST = 100_000  # seeds, or arms of a design: more are a slip, and would not fit into memory
+_RANGE = re.compile(r"range\((\d{1,9}), *(\d{1,9})\)")
 _OF_AN_ARM = ("set", "seeds", "tune")
 T = TypeVar("T")
 
@@ -179,11 +180,15 @@ class _Reader:
             return self._at_scale(path, value, self._seeds) or (0, 1)
         if isinstance(value, int) and not isinstance(value, bool) and 0 < value <= _MOST:
             return tuple(range(value))
+        if isinstance(value, str) and (ends := _RANGE.fullmatch(value)) is not None:
+            first, end = (int(number) for number in ends.groups())
+            value = list(range(first, min(end, first + _MOST)))
         sound = isinstance(value, list) and value and all(type(v) is int and v >= 0 for v in value)
         if not sound or len(set(value)) < len(value):
             self._fault(
                 path,
-                f"{path} is a number of seeds, or a list of different ones (at most {_MOST:,})",
+                f"{path} is a number of seeds, a list of different ones or range(100, 130)"
+                f" (at most {_MOST:,})",
             )
             return (0, 1)
         return tuple(value)

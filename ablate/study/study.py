@@ -13,7 +13,8 @@ A study file is YAML:
       dropout: [dropout.dense=0.5]
       Adam: {set: [optimizer=adam], seeds: [100, 101], tune: {optimizer.lr: [0.001, 0.01, 0.1]}}
     baseline: plain                                        # by default the first arm
-    seeds: {quick: 10, full: 20}                           # 10 is 0 to 9; or a list; scale optional
+    seeds: {quick: 10, full: 20}                           # 10 is 0 to 9; or a list, or
+                                                           # range(100, 130); scale optional
     metric: test/error                                     # the primary metric
     margin: 0.002                                          # the smallest difference that matters
     target: 0.05                                           # val error, for `epochs_to_target`

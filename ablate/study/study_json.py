@@ -1,7 +1,8 @@
 """study.json: a study's question, tuned values and reported runs, in the folder of its runs.
 
-It is written when a study runs, and read by the report. The names in the file are a contract: do
-not change them. Files of earlier versions lack some of the names, and can still be read.
+It is written when a study runs, and read by the report; `ledger` names the last line of the ledger.
+The names in the file are a contract: do not change them. Files of earlier versions lack some of the
+names, and can still be read.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ from typing import Any, Final
 from ablate import record, written
 from ablate.config import files
 from ablate.errors import AblateError
+from ablate.record.ledger import sweep_lock
 from ablate.study.claim import Claim
 from ablate.study.study import Measurement, Study, Tuning, shipped
 
@@ -109,8 +111,9 @@ def write(
         "command": list(command),
         "runs": list(runs),
     }
-    _keep_foreign(folder / FILE)
-    record.write_json(folder / FILE, told)
+    with sweep_lock(folder):
+        _keep_foreign(folder / FILE)
+        record.write_json(folder / FILE, told | {"ledger": record.latest_line(folder)})
 
 
 def _keep_foreign(file: Path) -> None:

@@ -68,7 +68,7 @@ def plain(x: Tensor) -> Tensor:
     return x.clone(memory_format=torch.contiguous_format)
 
 
-class SafeGradients(TorchDispatchMode):
+class SafeGradients(TorchDispatchMode):  # type: ignore[no-untyped-call]
     """Computes zeros in place of gradients that oneDNN gets wrong.
 
     Attributes:
@@ -76,7 +76,7 @@ class SafeGradients(TorchDispatchMode):
     """
 
     def __init__(self) -> None:
-        super().__init__()
+        super().__init__()  # type: ignore[no-untyped-call]
         self.wrong: list[str] = []
 
     def __torch_dispatch__(
@@ -134,4 +134,5 @@ def _wrong_gradients(network: nn.Module, x_BCHW: Tensor) -> list[str]:
     with SafeGradients() as safe, seeded(0):
         logits_BK = network.train()(x_BCHW)
         torch.autograd.grad(logits_BK.sum(), trained, allow_unused=True)
-    return safe.wrong
+    wrong: list[str] = safe.wrong
+    return wrong

@@ -26,23 +26,30 @@ def measure(logits_RNK: Tensor, labels_N: Tensor) -> dict[str, Tensor]:
         as fractions, ``brier`` (mean squared distance between the probabilities and the one-hot
         label, in [0, 2]; Brier 1950).
     """
+    return graded(logits_RNK, labels_N)[0]
+
+
+def graded(logits_RNK: Tensor, labels_N: Tensor) -> tuple[dict[str, Tensor], Tensor]:
+    """Measure a split as `measure` does, and tell which images were right, bool [R, N]."""
     logits_RNK = logits_RNK.double()
     log_RNK = logits_RNK.log_softmax(-1)
     loss_R = -log_RNK.gather(-1, labels_N.expand(len(log_RNK), -1)[..., None]).mean((-2, -1))
     confidence_RN, guess_RN = log_RNK.max(-1)
-    right_RN = (guess_RN == labels_N).double()
+    is_right_RN = guess_RN == labels_N
+    right_RN = is_right_RN.double()
     accuracy_R = right_RN.mean(-1)
     ece_R = calibration_error(confidence_RN.exp(), right_RN)
     p_RNK = log_RNK.exp()
     right_p_RN = p_RNK.gather(-1, labels_N.expand(len(p_RNK), -1)[..., None])[..., 0]
     brier_R = (p_RNK.square().sum(-1) + 1 - 2 * right_p_RN).mean(-1)
-    return {
+    found = {
         "loss": loss_R,
         "accuracy": accuracy_R,
         "error": 1 - accuracy_R,
         "ece": ece_R,
         "brier": brier_R,
     }
+    return found, is_right_RN
 
 
 def measure_one(logits_NK: Tensor, labels_N: Tensor) -> dict[str, float]:

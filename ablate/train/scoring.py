@@ -13,7 +13,7 @@ from ablate.axis import parts
 from ablate.data.tensors import Split, Tensors
 from ablate.train.batches import Batches
 from ablate.train.eval_parts import eval_parts
-from ablate.train.quality import averaged, measure
+from ablate.train.quality import averaged, graded, measure
 from ablate.train.stack import Stack
 from ablate.train.update import Update
 
@@ -64,16 +64,25 @@ class Scores:
         """Measure a split with the weights in place; None where it has no image."""
         if len(split) == 0:
             return None
-        return [one for runs in self._parts for one in self._of(split, runs)]
+        return [one for runs in self._parts for one in self._graded(split, runs)[0]]
 
-    def _of(self, split: Split, runs: slice) -> list[dict[str, float]]:
+    def graded(self, split: Split) -> tuple[list[dict[str, float]], Tensor]:
+        """Measure a split of at least one image, and tell which each run got right.
+
+        Returns:
+            The measures of each run; bool [R, N], on the CPU.
+        """
+        parts = [self._graded(split, runs) for runs in self._parts]
+        measures = [one for found, _ in parts for one in found]
+        return measures, torch.cat([right_RN for _, right_RN in parts]).cpu()
+
+    def _graded(self, split: Split, runs: slice) -> tuple[list[dict[str, float]], Tensor]:
         logits_RNK = self._room(split, runs)
         self._predict(split, runs, logits_RNK)
-        found = measure(logits_RNK, split.labels)
+        found, right_RN = graded(logits_RNK, split.labels)
         columns = {name: values.tolist() for name, values in found.items()}
-        return [
-            {name: column[r] for name, column in columns.items()} for r in range(len(logits_RNK))
-        ]
+        each = [{name: column[r] for name, column in columns.items()} for r in range(len(right_RN))]
+        return each, right_RN
 
     def _room(self, split: Split, runs: slice) -> Tensor:
         # In one place: between the activations of two parts, small results would break memory up.

@@ -48,6 +48,7 @@ class Training:
         courses: What is known of each run: history, best epoch, divergence.
         seconds: Training time of each epoch, evaluation left out.
         alone: Why the network cannot be fused, or None.
+        right_RN: Which test images each run got right, bool, on the CPU; None before the end.
     """
 
     def __init__(self, configs: Sequence[Config], data: Tensors, *, fused: bool) -> None:
@@ -91,6 +92,7 @@ class Training:
         self._captured = Captured() if captured else None
         self.seconds: list[float] = []
         self._spent = 0.0
+        self.right_RN: Tensor | None = None
 
     @property
     def _memory(self) -> int | None:
@@ -223,9 +225,9 @@ class Training:
         for r, course in enumerate(self.courses):
             if course.selected is not None:
                 self.stack.load_slice(r, course.selected)
-        splits = {name: getattr(self.data, name) for name in ("train", "val", "test")}
-        found = {name: self.scores.of(split) for name, split in splits.items()}
-        train = found["train"]
+        train, val = self.scores.of(self.data.train), self.scores.of(self.data.val)
+        test, self.right_RN = self.scores.graded(self.data.test)
+        found = {"train": train, "val": val, "test": test}
         assert train is not None, "there is an image to train on"
         for course, measured in zip(self.courses, train, strict=True):
             if course.diverged is None and not math.isfinite(measured["loss"]):

@@ -79,6 +79,16 @@ RUN: Final = (
         )
     ),
     Knob(
+        "seeds.split",
+        Whole(0),
+        "draws anew which images are trained on, validated on and tested on; a test or validation"
+        " set that the files fix stays as it is; `seed`: a new split with each seed",
+        null="the same fixed split for every seed",
+        words=("seed",),
+        off=None,
+        source="Bouthillier et al. 2021, arXiv:2103.03098, section 2",
+    ),
+    Knob(
         "epochs",
         Whole(1),
         "passes over the training images",

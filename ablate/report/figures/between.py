@@ -171,14 +171,16 @@ def gap(comparison: Comparison) -> Figure | None:
         return None
     arms = comparison.foremost(_MOST_CLOUDS)
     test, train = comparison.of(_TEST), comparison.of(_TRAIN)
+    means = [100 * side[arm].mean for arm in arms for side in (test, train)]
+    known = [mean for mean in means if not isnan(mean)]
+    if not known:  # every run diverged or stayed at chance
+        return None
     figure, axes = blank(4.2)
     for i, arm in enumerate(arms):
         x, y, colour = train[arm], test[arm], COLOURS[i]
         axes.plot([100 * x.low, 100 * x.high], [100 * y.mean] * 2, "-", color=colour, lw=1.2)
         axes.plot([100 * x.mean] * 2, [100 * y.low, 100 * y.high], "-", color=colour, lw=1.2)
         axes.plot(100 * x.mean, 100 * y.mean, MARKERS[i], color=colour, ms=6, label=wrapped(arm))
-    means = [100 * side[arm].mean for arm in arms for side in (test, train)]
-    known = [mean for mean in means if not isnan(mean)]
     axes.plot([min(known), max(known)], [min(known), max(known)], color=GREY, lw=1, ls="--")
     axes.set_xlabel("training error, %")
     axes.set_ylabel("test error, %")

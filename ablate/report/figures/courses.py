@@ -127,8 +127,9 @@ def heat_map(comparison: Comparison, pair: tuple[str, str], frame: pd.DataFrame)
                   color="white" if dark else "black")  # fmt: skip
     others = len(comparison.lines) > len(frame)
     caption = (
-        f"Mean over finished runs{' (other knobs are averaged over)' if others else ''}, with half"
-        " the width of its 95 % interval and the number of runs. A blank cell was not run."
+        f"Mean over runs that trained{' (other knobs are averaged over)' if others else ''}, with"
+        " half the width of its 95 % interval and the number of runs; what failed or did not train"
+        " is left out. A blank cell has no such run."
     )
     name = f"heat-{_file(pair[0])}-{_file(pair[1])}"
     return finished(figure, name, " and ".join(map(knob, pair)), caption, frame)

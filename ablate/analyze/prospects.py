@@ -1,0 +1,184 @@
+"""What the claims of a study can come to, before its runs are there."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Final
+
+import numpy as np
+import pandas as pd
+
+from ablate.analyze import power, verdicts
+from ablate.analyze.intervals import Estimate
+from ablate.analyze.pairs import Pair, pairs_of
+from ablate.analyze.spread import pooled_sd, sd
+from ablate.analyze.verdicts import ALPHA
+from ablate.study.claim import EQUIVALENT, Claim
+
+_FAR: Final = 5.0  # standard deviations: differences between arms are rarely that large
+_LITTLE: Final = 0.5  # a probability of any verdict below which a study is not worth its runs
+
+
+@dataclass(frozen=True)
+class Setting:
+    """What decides how a claim may come out, but for the truth. Alike claims have equal ones.
+
+    Attributes:
+        metric: Whose difference it is.
+        equivalent: Whether equivalence is claimed.
+        two_sided: Whether it is claimed that arms differ, either way.
+        margin: δ, or None.
+        n: Seeds that both arms share; else those of the arm.
+        m: Those of the other arm where they share none, else None.
+        alpha: What the interval may miss.
+    """
+
+    metric: str
+    equivalent: bool
+    two_sided: bool
+    margin: float | None
+    n: int
+    m: int | None
+    alpha: float
+
+    @property
+    def direction(self) -> str:
+        """A direction that stands for all that are alike."""
+        return EQUIVALENT if self.equivalent else "differs" if self.two_sided else "higher"
+
+    def error(self, spread: float) -> Estimate:
+        """Describe the error of the estimate where seeds scatter so."""
+        return power.of_seeds(spread, self.n, self.m)
+
+    @property
+    def reach(self) -> float:
+        """The difference that it detects; of equivalence the δ that it can show, in 80 %.
+
+        In standard deviations over seeds.
+        """
+        return float(power.detectable(self.error(1.0), self.alpha, equivalent=self.equivalent))
+
+    @property
+    def is_out_of_reach(self) -> bool:
+        """Whether it takes differences, or a δ, that are rarely met."""
+        return self.reach > _FAR
+
+
+@dataclass(frozen=True)
+class Prospect:
+    """How a claim may come out where seeds scatter so.
+
+    Attributes:
+        chances: True difference -> the probability of each verdict, by its name.
+        reach: As of `Setting`, in the metric's unit.
+        seeds: The fewest that support the claim in 80 % at a truth of 2δ (equivalence: 0); NaN
+            without δ, or where none do.
+    """
+
+    chances: dict[float, dict[str, float]]
+    reach: float
+    seeds: float
+
+    @property
+    def is_hopeless(self) -> bool:
+        """Whether it is more likely than not to stay open, whichever of the truths holds."""
+        return all(1 - each[verdicts.OPEN] < _LITTLE for each in self.chances.values())
+
+
+def settings_of(runs: pd.DataFrame, baseline: str, claims: Sequence[Claim]) -> list[Setting | None]:
+    """Tell of each claim how its arms are compared.
+
+    Args:
+        runs: The planned runs, with the columns `arm` and `replicate`.
+        baseline: The baseline's name.
+        claims: The study's.
+
+    Returns:
+        None of a claim about spread: how probable its verdicts are does not follow from a standard
+        deviation.
+    """
+    metrics = list(dict.fromkeys(n for c in claims for n in (c.metric, c.against_metric) if n))
+    done = runs.assign(status="finished", **dict.fromkeys(metrics, 0.0))
+    found: list[Setting | None] = []
+    for claim, pair in zip(claims, claimed_pairs(done, baseline, claims), strict=True):
+        if claim.statistic == "spread":
+            found.append(None)
+            continue
+        kind = (claim.direction == EQUIVALENT, claim.direction == "differs")
+        sizes = (len(pair.x), None if pair.paired else len(pair.y))
+        found.append(Setting(claim.metric, *kind, claim.margin, *sizes, ALPHA / len(claims)))
+    return found
+
+
+def claimed_pairs(runs: pd.DataFrame, baseline: str, claims: Sequence[Claim]) -> list[Pair]:
+    """Pick the values that each claim compares."""
+    whats = [claim.compared(baseline) for claim in claims]
+    metrics = list(dict.fromkeys(n for w in whats for n in (w.metric, w.against_metric)))
+    return pairs_of(runs, baseline, metrics, whats)[-len(whats) :]
+
+
+def spread_of(pair: Pair) -> tuple[float, int] | None:
+    """Work out the standard deviation that matters to a comparison, and from how many seeds it is.
+
+    Returns:
+        Of the differences of shared seeds, or pooled of both arms; None below two, or without any.
+    """
+    x, y = pair.x, pair.y
+    if pair.paired:
+        both = np.isfinite(x) & np.isfinite(y)
+        found, count = sd(x[both] - y[both]), int(both.sum())
+    else:
+        x, y = x[np.isfinite(x)], y[np.isfinite(y)]
+        found, count = pooled_sd(x, y), len(x) + len(y) - 1
+    return (float(found), count) if found > 0 else None
+
+
+def prospect(setting: Setting, spread: float) -> Prospect:
+    """Work out how a claim may come out.
+
+    Args:
+        setting: How its arms are compared.
+        spread: Standard deviation over seeds, in the metric's unit.
+    """
+    margin, error = setting.margin, setting.error(spread)
+    reach = setting.reach * spread
+    truths = [0.0, reach] if margin is None else [0.0, margin / 2, margin, 2 * margin]
+    told = {truth: _chances(setting, error, truth) for truth in truths}
+    return Prospect(told, reach, seeds_needed(setting, spread))
+
+
+def seeds_needed(setting: Setting, spread: float) -> float:
+    """Count the seeds that support the claim in 80 % at a truth of 2δ; NaN without δ."""
+    if setting.margin is None:
+        return float("nan")
+    found = power.seeds_for_power(
+        np.array(spread),
+        setting.margin,
+        paired=setting.m is None,
+        alpha=setting.alpha,
+        equivalent=setting.equivalent,
+    )
+    return float(found)
+
+
+def supported(setting: Setting, spread: float, seeds: int | None = None) -> float:
+    """Give the probability of *supported* at a truth of 2δ (equivalence: 0).
+
+    Args:
+        setting: How its arms are compared; it has a margin.
+        spread: Standard deviation over seeds.
+        seeds: Of each arm, in place of those of the setting.
+    """
+    margin = setting.margin
+    assert margin is not None, "a claim with a margin"
+    if seeds is not None:
+        setting = replace(setting, n=seeds, m=None if setting.m is None else seeds)
+    truth = 0.0 if setting.equivalent else 2 * margin
+    return _chances(setting, setting.error(spread), truth)[verdicts.SUPPORTED]
+
+
+def _chances(setting: Setting, error: Estimate, truth: float) -> dict[str, float]:
+    at = replace(error, centre=np.asarray(truth))
+    found = power.chances(at, setting.alpha, setting.direction, setting.margin)
+    return {name: float(chance) for name, chance in found.items()}

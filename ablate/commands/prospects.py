@@ -1,0 +1,285 @@
+"""Prints what a study can find: how probable each verdict is, and how many seeds it takes."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import pandas as pd
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+
+from ablate import record
+from ablate.analyze import frames, naming, power, prospects, verdicts
+from ablate.analyze.prospects import Prospect, Setting
+from ablate.commands.printing import show_table
+from ablate.config import schema
+from ablate.errors import AblateError, listed, nearest
+from ablate.metrics import metric_of
+from ablate.report.formatting import written
+from ablate.study.claim import Claim
+from ablate.study.comparison import StudyPlan
+
+RECORDED = "recorded"
+_FEW = 10  # seeds, of which a standard deviation is too uncertain to plan by
+
+
+@dataclass(frozen=True)
+class Spread:
+    """How far seeds scatter.
+
+    Attributes:
+        value: A standard deviation, in the metric's unit.
+        seeds: How many it was worked out from, if that is known.
+    """
+
+    value: float
+    seeds: int | None = None
+
+
+def show_prospects(
+    plan: StudyPlan, told: Sequence[str], told_from: int | None, console: Console
+) -> None:
+    """Print what the claims of a study can come to, alike ones together.
+
+    Args:
+        plan: The study.
+        told: Standard deviations as on the command line: ``0.004``, ``val/loss=0.01``, or
+            ``recorded``.
+        told_from: How many seeds gave them.
+        console: Where to.
+
+    Raises:
+        AblateError: A standard deviation cannot be read, or is of no metric that is claimed.
+    """
+    claims = plan.study.claims
+    settings = _settings(plan)
+    spreads = _spreads(plan, told, told_from)
+    alike: dict[tuple[Setting | None, Spread | None], list[int]] = {}
+    for i, (setting, spread) in enumerate(zip(settings, spreads, strict=True)):
+        alike.setdefault((setting, spread), []).append(i)
+    _say(console, "what the claims can come to:")
+    for (setting, spread), which in alike.items():
+        if setting is None:
+            number = listed([str(i + 1) for i in which])
+            _say(console, f"claim {number}: of a spread over seeds; not planned by this")
+        else:
+            _show(setting, spread, {i + 1: claims[i] for i in which}, console)
+    for note in too_few(plan):
+        _say(console, f"note: {note}")
+    if not told:
+        _say(console, _HOW.format(plan.study.metric))
+
+
+_HOW = (
+    "--sd NUMBER (the standard deviation over seeds of {}, in the unit of margins) tells how"
+    " probable each verdict is; --sd recorded takes that of the runs that have ended, which counts"
+    " as a look at them"
+)
+
+
+def too_few(plan: StudyPlan) -> list[str]:
+    """Say which claims have too few seeds for a verdict, whatever comes out."""
+    notes: dict[str, list[str]] = {}
+    for i, setting in enumerate(_settings(plan), 1):
+        if setting is not None and setting.is_out_of_reach:
+            other = "" if setting.m is None else f" and {setting.m}"
+            seeds = f"{setting.n}{other} seeds"
+            what = "shows equivalence within" if setting.equivalent else "tells a difference of"
+            why = f"{seeds} at {_level(setting)} it {what} {setting.reach:.0f} standard deviations"
+            notes.setdefault(f"{why} at best: take more seeds, or fewer claims", []).append(str(i))
+    return [
+        f"claim {listed(which)} cannot be expected to reach a verdict: with {why}"
+        for why, which in notes.items()
+    ]
+
+
+# -- what is known ---------------------------------------------------------------------------------
+
+
+def _settings(plan: StudyPlan) -> list[Setting | None]:
+    runs = list({run.key: run for run in plan.reported.runs}.values())
+    replicates = naming.replicates([schema.flatten(run.config) for run in runs])
+    frame = pd.DataFrame({"arm": [str(run.arm) for run in runs], "replicate": replicates})
+    return prospects.settings_of(frame, plan.study.baseline.name, plan.study.claims)
+
+
+def _spreads(plan: StudyPlan, told: Sequence[str], told_from: int | None) -> list[Spread | None]:
+    """Find the standard deviation that each claim has: as told, else as recorded if that is asked.
+
+    Raises:
+        AblateError: One cannot be read, or nothing is recorded.
+    """
+    known = _told(plan, [text for text in told if text != RECORDED], told_from)
+    rest = _recorded(plan) if RECORDED in told else [None] * len(plan.study.claims)
+    return [
+        known.get(claim.metric, other) for claim, other in zip(plan.study.claims, rest, strict=True)
+    ]
+
+
+def _told(plan: StudyPlan, told: Sequence[str], told_from: int | None) -> dict[str, Spread]:
+    """Read ``METRIC=NUMBER``, or a number of the study's metric."""
+    claimed = list(dict.fromkeys(claim.metric for claim in plan.study.claims))
+    found, faults = {}, []
+    for text in told:
+        name, _, number = text.rpartition("=")
+        metric = name or plan.study.metric
+        if metric not in claimed:
+            faults.append(f"--sd {text}: nothing is claimed of {metric}{nearest(metric, claimed)}")
+        try:
+            value = float(number)
+        except ValueError:
+            value = math.nan
+        if not 0 < value < math.inf:
+            faults.append(f"--sd {text}: it takes a number > 0, METRIC=NUMBER, or {RECORDED}")
+        found[metric] = Spread(value, told_from)
+    if told_from is not None and not told:
+        faults.append("--sd-from says how many seeds the number of --sd is from: give --sd, too")
+    if faults:
+        raise AblateError(*faults)
+    return found
+
+
+def _recorded(plan: StudyPlan) -> list[Spread | None]:
+    """Work out the standard deviations of the study's own runs, as far as they have ended.
+
+    Raises:
+        AblateError: None has.
+    """
+    arms = {run.key: str(run.arm) for run in plan.reported.runs}
+    folder = plan.reported.runs[0].sweep
+    runs = frames.read([folder]).runs if record.find(folder) else pd.DataFrame({"key": []})
+    runs = runs[runs["key"].isin(arms)]
+    if runs.empty:
+        raise AblateError(f"--sd {RECORDED}: no run of the study is recorded in {folder}")
+    count_look(plan, runs)
+    mine = runs.assign(arm=runs["key"].map(arms))
+    pairs = prospects.claimed_pairs(mine, plan.study.baseline.name, plan.study.claims)
+    known = [prospects.spread_of(pair) for pair in pairs]
+    return [None if one is None else Spread(*one) for one in known]
+
+
+def count_look(plan: StudyPlan, runs: pd.DataFrame) -> None:
+    """Note that somebody looked at what runs of a study gave: nothing keeps count of it yet.
+
+    Args:
+        plan: The study.
+        runs: The runs frame of those that were looked at.
+    """
+
+
+# -- what is printed -------------------------------------------------------------------------------
+
+
+def _show(
+    setting: Setting, spread: Spread | None, claims: Mapping[int, Claim], console: Console
+) -> None:
+    """Print what alike claims can come to."""
+    console.print()
+    for number, claim in claims.items():
+        console.print(f"claim {number}: {escape(claim.words)}", style="bold", highlight=False)
+    _say(console, _compared(setting))
+    if spread is None:
+        _say(console, _needs(setting))
+        return
+    found = prospects.prospect(setting, spread.value)
+    scatter = f"{_size(setting, spread.value)} over seeds"
+    source = f" ({spread.seeds} of them)" if spread.seeds else ""
+    _say(console, f"standard deviation {scatter}{source}:")
+    show_table(_table(setting, found), console)
+    for line in _reach(setting, found, spread):
+        _say(console, line)
+
+
+def _compared(setting: Setting) -> str:
+    label = metric_of(setting.metric).label
+    size = "no δ" if setting.margin is None else f"δ {_size(setting, setting.margin)}"
+    seeds = f"{setting.n} shared seeds"
+    if setting.m is not None:
+        seeds = f"{setting.n} and {setting.m} seeds of their own"
+    return f"{label}, {size}, {seeds}, interval at {_level(setting)}"
+
+
+def _table(setting: Setting, found: Prospect) -> Table:
+    """Tabulate chances by true difference; verdicts that none of them makes likely are left out."""
+    shown = [
+        name
+        for name in verdicts.VERDICTS
+        if any(each[name] >= 0.005 for each in found.chances.values())
+    ]
+    unit = metric_of(setting.metric).unit
+    name_of_unit = f", {unit.difference}" if unit.difference else ""
+    table = Table(f"true difference{name_of_unit}", *shown)
+    for column in table.columns[1:]:
+        column.justify = "right"
+    names = ("0", "δ/2", "δ", "2δ") if setting.margin is not None else ("0", "detected")
+    for name, (truth, each) in zip(names, found.chances.items(), strict=True):
+        size = f" = {written(truth, unit)}" if truth else ""
+        table.add_row(f"{name}{size}", *(f"{100 * each[verdict]:.0f} %" for verdict in shown))
+    return table
+
+
+def _reach(setting: Setting, found: Prospect, spread: Spread) -> list[str]:
+    """Say what is detected, how many seeds it takes, and how sure that is."""
+    reach = _size(setting, found.reach)
+    if setting.equivalent:
+        told = [f"in 80 % it shows equivalence within {reach} where there is no difference"]
+    else:
+        told = [f"in 80 % it tells a difference of {reach} from 0"]
+    if setting.margin is not None:
+        told.append(_seeds(setting, found, spread))
+        if spread.seeds is not None and not math.isnan(found.seeds):
+            told += _how_sure(setting, int(found.seeds), spread.value, spread.seeds)
+    if found.is_hopeless:
+        told.append(
+            "note: it is likely to stay open, whatever the truth: take more seeds, a larger margin,"
+            " or fewer claims"
+        )
+    return told
+
+
+def _seeds(setting: Setting, found: Prospect, spread: Spread) -> str:
+    truth = "0" if setting.equivalent else "2δ"
+    share = prospects.supported(setting, spread.value)
+    needed = "none do" if math.isnan(found.seeds) else f"{found.seeds:.0f} seeds"
+    of_each = " of each" if setting.m is not None and not math.isnan(found.seeds) else ""
+    return f"supported at {truth} in {100 * share:.0f} %; in 80 % with {needed}{of_each}"
+
+
+def _how_sure(setting: Setting, seeds: int, spread: float, k: int) -> list[str]:
+    """Say what follows if the standard deviation is another than the few seeds gave."""
+    low, high = power.limits_of_spread(spread, k)
+    more = prospects.seeds_needed(setting, high)
+    needed = "no number of seeds is enough" if math.isnan(more) else f"it takes {more:.0f}"
+    told = [f"at its upper 80 % limit, {_size(setting, high)}, {needed}"]
+    if k < _FEW:
+        ends = [prospects.supported(setting, at, seeds) for at in (high, low)]
+        told.append(
+            f"{k} seeds tell little of it: within its 80 % limits {seeds} seeds give"
+            f" {100 * ends[0]:.0f} to {100 * ends[1]:.0f} %"
+        )
+    return told
+
+
+def _needs(setting: Setting) -> str:
+    """Say how little seeds must scatter; that needs no standard deviation."""
+    if setting.margin is None:
+        return f"in 80 % it tells a difference of {setting.reach:.2g} standard deviations from 0"
+    most = _size(setting, setting.margin / setting.reach)
+    truth = "0" if setting.equivalent else f"2δ, {_size(setting, 2 * setting.margin)},"
+    return f"supported at {truth} in 80 % if seeds scatter by {most} at most"
+
+
+def _say(console: Console, text: str) -> None:
+    console.print(text, markup=False, highlight=False)
+
+
+def _size(setting: Setting, value: float) -> str:
+    unit = metric_of(setting.metric).unit
+    return f"{written(value, unit)} {unit.difference}".rstrip()
+
+
+def _level(setting: Setting) -> str:
+    return f"{100 * (1 - setting.alpha):.4g} %"

@@ -1,0 +1,77 @@
+"""The end of a sweep's ledger, ledger.jsonl: what the record of a run keeps of it.
+
+`ablate.study.ledger` says what the file holds, and writes it.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from functools import lru_cache
+from pathlib import Path
+from typing import IO, Any, Final
+
+from filelock import FileLock
+
+from ablate.record.content import LedgerLine, Record
+
+LEDGER: Final = "ledger.jsonl"
+_LOCK = ".lock"  # in the sweep's folder; that of a run lies in the run's
+_BLOCK = 1 << 16  # bytes that are read at once
+
+
+def sweep_lock(sweep: Path) -> FileLock:
+    """Make the lock under which the files in a sweep's own folder are changed."""
+    return FileLock(sweep / _LOCK)
+
+
+def with_line(record: Record, directory: Path) -> Record:
+    """Add to the record of a run that ends now which line of the ledger is the latest, if any."""
+    line = latest_line(directory.parent)
+    return record if line is None else record | {"ledger": line}
+
+
+def latest_line(sweep: Path) -> LedgerLine | None:
+    """Read the number and hash of the last whole line of a sweep's ledger; None without one.
+
+    Only the end of the file is read, and only if it has grown: each run of a sweep asks, and a line
+    that lists many runs is long.
+    """
+    file = sweep / LEDGER
+    try:
+        found = file.stat()
+        return _last_of(file.absolute(), found.st_ino, found.st_size, found.st_mtime_ns)
+    except OSError:  # there is none; or it does not read, which the report tells
+        return None
+
+
+@lru_cache(maxsize=16)
+def _last_of(file: Path, *state: int) -> LedgerLine | None:
+    with file.open("rb") as opened:
+        for text in _from_the_end(opened):
+            if (line := parsed(text)) is not None:
+                return {"number": line["number"], "hash": line["hash"]}
+    return None
+
+
+def parsed(text: bytes) -> dict[str, Any] | None:
+    """Read a line of a ledger; None if it is none, or not whole."""
+    try:
+        found = json.loads(text)
+    except ValueError:
+        return None
+    if not isinstance(found, dict) or type(found.get("number")) is not int:
+        return None
+    return found if isinstance(found.get("hash"), str) else None
+
+
+def _from_the_end(file: IO[bytes]) -> Iterator[bytes]:
+    """Yield the lines of a file, the last one first."""
+    place, rest = file.seek(0, 2), b""
+    while place > 0:
+        begin = max(0, place - _BLOCK)
+        file.seek(begin)
+        first, *whole = (file.read(place - begin) + rest).split(b"\n")
+        yield from reversed(whole)
+        place, rest = begin, first
+    yield rest

@@ -1,0 +1,71 @@
+"""The table of what factors do, each level beside the first, and together."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+from ablate.metrics import metric_of
+from ablate.report.compare import Comparison, records
+from ablate.report.formatting import interval, knob, written
+from ablate.report.result import Line
+from ablate.report.table import Table, TableCell
+from ablate.report.wording import described, unit_of_change
+from ablate.study.claim import Compared
+
+
+def effects(comparison: Comparison) -> Table:
+    """Make the table of the effects of factors, a row each; there are some."""
+    found, metric = comparison.effects, metric_of(comparison.metric)
+    unit = metric.unit.difference
+    heads = ("level", "against", f"Δ{', ' if unit else ''}{unit} [interval]", "difference")
+    rows = tuple(_row(one, comparison.metric) for one in records(found))
+    size, level = int(found["family_size"].iloc[0]), 100 * (1 - float(found["alpha"].iloc[0]))
+    note = (
+        f"Each seed gives a difference in {metric.label}: a level less the first one of its factor,"
+        " averaged over the combinations of the other factors that both were run with. A row with"
+        " × is by how much the first difference changes where the other factor has that level."
+        f" Intervals are at {level:.4g} %, so that all {size} differences described hold together"
+        " in 95 % of studies. Left out are seeds (runs, where each cell has seeds of its own) of"
+        " which a run is missing or did not train."
+    )
+    return Table("effects", "Effects of factors", (*heads, "seeds", "left out"), rows, found, note)
+
+
+def _row(one: dict[str, Any], metric: str) -> tuple[TableCell, ...]:
+    unit = metric_of(metric).unit
+    bounds = interval(one["low"], one["high"], unit, signed=True)
+    return (
+        TableCell(_named(one, "level")),
+        TableCell(_named(one, "first")),
+        TableCell(f"{written(one['delta'], unit, signed=True)} {bounds}".strip(), one["delta"]),
+        TableCell(_described(one, metric)),
+        TableCell(str(one["n"]), one["n"]),
+        TableCell(str(one["left_out"]), one["left_out"]),
+    )
+
+
+def _named(one: dict[str, Any], which: str) -> str:
+    """Name a level, or the first one, of an effect: ``dropout.dense=0.5 × norm=batch``."""
+    parts = [(one["factor"], one[which])]
+    if isinstance(one["other"], str):
+        parts.append((one["other"], one[f"other_{which}"]))
+    return " × ".join(f"{knob(name)}={value}" for name, value in parts)
+
+
+def _described(one: dict[str, Any], metric: str) -> str:
+    """Describe an effect as an arm is; of an interaction no side is better."""
+    line = Line(
+        *(one["effect"], math.nan, math.nan, math.nan, one["n"], {}, math.nan),
+        delta=one["delta"],
+        delta_low=one["low"],
+        delta_high=one["high"],
+        pairs=one["n"],
+        paired=one["paired"],
+        description=one["description"],
+        what=Compared(one["effect"], metric, one["first"], metric),
+        margin=one["margin"],
+    )
+    if isinstance(one["other"], str) and not math.isnan(line.delta_low):
+        return str(line.description).replace("δ", written(line.margin, unit_of_change(line)))
+    return described(line)

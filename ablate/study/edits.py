@@ -1,0 +1,138 @@
+"""What was edited, cut off or lost of a sweep: its ledger, its study.json, its records."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any, Final
+
+from ablate import record
+from ablate.errors import AblateError
+from ablate.study import ledger, questions, study_json, sweep_json
+from ablate.study.ledger import Ledger
+
+Seen = Mapping[str, Mapping[str, Any]]  # key -> what a look keeps of a run
+
+_MOST = 3  # runs that are named one by one
+
+
+def faults_of(
+    read: Ledger, sweep: Path, shown: Mapping[Path, record.Record], said: Seen
+) -> list[str]:
+    """Tell what was edited, cut off or lost, a sentence each.
+
+    Args:
+        read: The ledger.
+        sweep: Its folder.
+        shown: Folder -> record, of the runs that are shown; others that the ledger saw are read.
+        said: Key -> digests, of those that have ended.
+    """
+    stated = {f"the record of {_name(one)}": _stated(one) for one in shown.values()}
+    named = {who: line for who, line in stated.items() if line is not None}
+    if (pointed := sweep_json.pointer(sweep)) is not None:
+        named = {pointed[0]: pointed[1], **named}
+    return [
+        *read.faults,
+        *(["the ledger's last line was cut off while it was written"] if read.torn else []),
+        *ledger.missing(read, named),
+        *_of_the_study(read, sweep),
+        *_of_records(read, sweep, shown, said),
+    ]
+
+
+def read_if_whole(folder: Path) -> record.Record | None:
+    """Read a run's record; None without one, or if it does not read, which the report tells."""
+    try:
+        return record.read(folder)
+    except AblateError:
+        return None
+
+
+def joined(clauses: Sequence[str]) -> str:
+    """Join clauses as ``a, b and c``."""
+    *first, last = clauses
+    return f"{', '.join(first)} and {last}" if first else last
+
+
+def question_now(sweep: Path) -> dict[str, Any] | None:
+    """Read the question in study.json; None without one, or if it does not read, as above."""
+    told = sweep_json.json_in(sweep / study_json.FILE)
+    try:
+        return None if told is None else questions.as_written(told)
+    except (KeyError, TypeError, AttributeError):
+        return None
+
+
+def _of_the_study(read: Ledger, sweep: Path) -> Iterator[str]:
+    """Tell where study.json asks what no line of the ledger does."""
+    asked = [line["question"] for line in read.of_kind("claims") if "arms" in line["question"]]
+    now = question_now(sweep)
+    if asked and now is not None and now not in asked:
+        changed = joined(questions.changes(asked[-1], now))
+        yield f"study.json was edited, it is not what the ledger holds: {changed}"
+
+
+def _of_records(
+    read: Ledger, sweep: Path, shown: Mapping[Path, record.Record], said: Seen
+) -> Iterator[str]:
+    """Tell of records that are not as a look saw them."""
+    now = {one["key"]: one for one in shown.values()}
+    told: dict[tuple[str, int], list[str]] = {}
+    done = set[str]()
+    for line in read.of_kind("look"):
+        for key, then in line["seen"].items():
+            if key in done:
+                continue
+            found = now[key] if key in now else read_if_whole(sweep / key)
+            if what := _differs(then, found, said.get(key), line["number"]):
+                done.add(key)
+                name = f"run {key}" if found is None else _name(found)
+                told.setdefault((what, line["number"]), []).append(name)
+    for (what, number), names in told.items():
+        yield _SAID[what].format(runs=_some(names), line=number)
+
+
+_SAID: Final = {
+    "gone": "the record of {runs} is gone, which line {line} of the ledger saw",
+    "again": "{runs} was trained again after line {line} of the ledger saw it",
+    "edited": "the record of {runs} was edited after line {line} of the ledger saw it",
+    "measured": "{runs} was measured again after line {line} of the ledger saw it",
+}
+
+
+def _differs(
+    then: Mapping[str, Any],
+    found: record.Record | None,
+    said: Mapping[str, Any] | None,
+    line: int,
+) -> str:
+    """Say how a record differs from what a line saw of it, by a word of `_SAID`; or nothing."""
+    if found is None:
+        return "gone"
+    at_its_end = _stated(found)
+    later = at_its_end is not None and at_its_end["number"] >= line
+    if later or found["status"] not in record.ENDED:
+        return "" if then["status"] == "failed" else "again"
+    seen = said or ledger.digests(found)
+    if seen["ended"] != then["ended"]:
+        return "edited"
+    measured = then.get("measured")
+    return "measured" if measured is not None and seen.get("measured") != measured else ""
+
+
+def _stated(found: record.Record) -> record.LedgerLine | None:
+    """Read which line a record names; None in a record of an earlier version, or if none reads."""
+    line: Any = found.get("ledger")
+    sound = isinstance(line, dict) and type(line.get("number")) is int and "hash" in line
+    return {"number": line["number"], "hash": str(line["hash"])} if sound else None
+
+
+def _name(found: record.Record) -> str:
+    arm = f"{found['arm']}, " if found.get("arm") else ""
+    return f"run {found['key']} ({arm}seed {found.get('seed')})"
+
+
+def _some(names: Sequence[str]) -> str:
+    if len(names) <= _MOST:
+        return joined(names)
+    return f"{', '.join(names[:_MOST])} and {len(names) - _MOST} more"

@@ -1,0 +1,95 @@
+"""How often looks at a growing study find something where there is nothing.
+
+    python scripts/simulations/looks.py [--studies N] [--out results/published/simulations]
+
+Draws studies whose arms do not differ: normal differences, a value for each seed. Each study is
+looked at again and again while its seeds end, and errs if at any look the interval of any of its
+claims leaves out 0. `nominal` gives each look's interval 95 % (over m claims 1 - 0.05 / m), as who
+just looks does; `spent` gives it the level of `ablate.analyze.spending`, as the report does. Writes
+looks.csv: the share of studies that err, in %, and its standard error.
+"""
+
+from __future__ import annotations
+
+import argparse
+import math
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+from scipy import special
+
+from ablate.analyze.spending import levels_of
+from ablate.analyze.spread import Array
+
+SEED = 17
+ALPHA = 0.05
+PLANS: tuple[tuple[str, tuple[int, ...]], ...] = (
+    ("at the end alone", (30,)),
+    ("halfway and at the end", (15, 30)),
+    ("at 5, 10, ..., 30 seeds", tuple(range(5, 31, 5))),
+    ("after every seed, 2 to 30", tuple(range(2, 31))),
+    ("after every seed, 2 to 10", tuple(range(2, 11))),
+    ("at 3 of 6 seeds and at the end", (3, 6)),
+)
+CLAIMS = (1, 3, 10)
+_AT_ONCE = 2000  # studies in memory
+
+
+def p_values(studies: Array, looks: Sequence[int]) -> Array:
+    """Test at each look that the mean of the seeds so far is 0.
+
+    Args:
+        studies: Differences [..., seeds].
+        looks: Numbers of seeds, at least 2 each.
+
+    Returns:
+        Two-sided p of one-sample t tests [..., looks].
+    """
+    n = np.asarray(looks)
+    mean = studies.cumsum(-1)[..., n - 1] / n
+    variance = ((studies**2).cumsum(-1)[..., n - 1] - n * mean**2) / (n - 1)
+    return np.asarray(2 * special.stdtr(n - 1, -np.abs(mean) / np.sqrt(variance / n)))
+
+
+def false(looks: Sequence[int], claims: int, studies: int) -> dict[str, float]:
+    """Count the studies that err at any look, in any claim; as shares."""
+    rng = np.random.default_rng([SEED, claims, len(looks), looks[-1]])
+    alpha = ALPHA / claims
+    spent = levels_of(tuple(n / looks[-1] for n in looks), alpha)
+    errs = {"nominal": 0, "spent": 0}
+    for begin in range(0, studies, _AT_ONCE):
+        drawn = rng.normal(size=(min(_AT_ONCE, studies - begin), claims, looks[-1]))
+        p = p_values(drawn, looks)
+        errs["nominal"] += int((p < alpha).any((-2, -1)).sum())
+        errs["spent"] += int((p < np.asarray(spent)).any((-2, -1)).sum())
+    return {name: count / studies for name, count in errs.items()}
+
+
+def table(studies: int) -> pd.DataFrame:
+    """Simulate every plan of looks, for each number of claims."""
+    rows = []
+    for name, looks in PLANS:
+        for claims in CLAIMS:
+            for how, share in false(looks, claims, studies).items():
+                error = math.sqrt(share * (1 - share) / studies)
+                found = {"false, %": round(100 * share, 2), "se": round(100 * error, 2)}
+                rows.append({"looks": name, "claims": claims, "level": how} | found)
+    return pd.DataFrame(rows).assign(studies=studies)
+
+
+def main() -> None:
+    """Simulate, print the table, and write it."""
+    parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
+    parser.add_argument("--studies", type=int, default=20_000)
+    parser.add_argument("--out", type=Path, default=Path("results/published/simulations"))
+    asked = parser.parse_args()
+    found = table(asked.studies)
+    print(found.to_string(index=False))
+    asked.out.mkdir(parents=True, exist_ok=True)
+    found.to_csv(asked.out / "looks.csv", index=False)
+
+
+if __name__ == "__main__":
+    main()
