@@ -52,16 +52,16 @@ def page(found: pd.DataFrame, table: pd.DataFrame, name: str, alone: pd.DataFram
         "\n".join(_methods(table)),
         "*Length* is the mean over scenarios, in that of the first. *Hall outside t* was thought of"
         " when the others had been seen, so the rule does not cover it; it would have been taken."
-        " From seven seeds on it halves what skewness does. It costs length: on normal data, for"
-        f" pairs, it is {_cost(found)}; its ends lie unevenly about the difference, and no formula"
-        " says how many seeds a study needs.",
+        " From seven seeds on it halves what skewness does. It costs length: on normal data, pairs"
+        f" need {_cost(found)}. Its ends lie unevenly about the difference, and no formula says how"
+        " many seeds a study needs.",
         "The largest percentage of false ones over all numbers of seeds, at one claim"
         " (which_interval.csv has each):",
         "\n".join(_by_kind(found[found["claims"] == 1])),
         f"## {name}: false ones in 20,000 studies a row",
         "*The report warns*: below ten seeds of either arm always, that they are few; from ten on"
-        " where values are skewed beyond what one in twenty normal samples is (D'Agostino 1970), in"
-        " this percentage of studies, and of those that miss. Bold: more than 5.5 % false at one"
+        " where values are more skewed than nineteen of twenty normal samples (D'Agostino 1970):"
+        " this percentage of intervals, and of those that miss. Bold: more than 5.5 % false at one"
         " claim.",
         "\n".join(_laws(laws)),
         "No warning finds all: the samples that mislead are those in which no seed of the long tail"
@@ -97,7 +97,7 @@ def _cost(found: pd.DataFrame) -> str:
     wide = normal.pivot_table(index=["claims", "n"], columns="method", values="length")
     ratio = wide["Hall outside t"] / wide["t, Banerjee"]
     told = [f"{ratio[1, n]:.2f} ({ratio[3, n]:.2f}) at {n} seeds" for n in (5, 10, 20)]
-    return f"{', '.join(told)} times as long, at one claim (at three)"
+    return f"{', '.join(told)} times Student's length at one claim (at three)"
 
 
 def _by_kind(found: pd.DataFrame) -> Iterator[str]:
@@ -148,7 +148,8 @@ def _published(alone: pd.DataFrame, control: pd.DataFrame) -> Iterator[str]:
         " the study's metric) of at least ten shared seeds, drawn with replacement: pair by pair,"
         " or each arm by itself. What a few seeds showed stands for the law: it has no tail beyond"
         " them, and so many ties that intervals miss more often whatever the values are. So as many"
-        " normal values are put in place of each pair, and drawn from in the same way."
+        " normal values are put in place of each pair, and drawn from in the same way. Where both"
+        " lines of a size agree, published seeds do no worse than normal ones."
     )
     yield "\n".join(_sizes({"published": alone, "normal values": control}))
     over = alone[alone["false"] > _OVER].sort_values("false", ascending=False)

@@ -7,7 +7,7 @@ seeds too, miss at most half a point more often than nominal, and whose ends are
 seeds on, take the one whose worst case is best; ties go to the shorter. All methods go through
 2,000 studies a scenario, and through 20,000 of normal data, but for the two that resample; the one
 that is taken goes through 20,000 of each. Writes which_interval.csv, interval.csv and
-intervals.md, in half an hour.
+intervals.md, in a quarter of an hour.
 """
 
 from __future__ import annotations
@@ -46,6 +46,7 @@ def tried(scenario: Scenario, method: Method, studies: int) -> list[dict[str, An
     rng, alphas, blocks = np.random.default_rng(0), [ALPHA / m for m in claims], []
     for _ in range(0, studies, _BLOCK):
         x, y = scenario.draw((min(studies, _BLOCK), max(claims)), rng)
+        y = np.broadcast_to(y, (*x.shape[:-1], y.shape[-1]))
         low, high = method(x, y, scenario.paired, alphas, rng)
         doubts = np.broadcast_to(shape.doubt(x, y, paired=scenario.paired) != "", low.shape)
         blocks.append((low > scenario.truth, high < scenario.truth, high - low, doubts))
@@ -116,7 +117,7 @@ def judged(found: pd.DataFrame) -> pd.DataFrame:
         {
             "normal": of_normal.groupby("method", sort=False)["false"].max(),
             "worst": found.groupby("method", sort=False)["false"].max(),
-            "finite": np.isfinite(lengths).all(),
+            "finite": ~np.isinf(lengths).any(),
             "length": lengths.div(lengths.iloc[:, 0], axis=0).mean(),
         }
     ).loc[list(dict.fromkeys(found["method"]))]
@@ -140,13 +141,13 @@ def main() -> None:
     parser.add_argument("--out", type=Path, default=PUBLISHED / "simulations")
     asked = parser.parse_args()
     scenarios = [*of_laws(), *of_published()]
+    asked.out.mkdir(parents=True, exist_ok=True)
     found = all_methods(scenarios, asked.studies)
+    found.to_csv(asked.out / "which_interval.csv", index=False, float_format="%.4g")
     table = judged(found)
     name = taken(table, asked.studies)
     every, method = [*scenarios, *of_controls()], METHODS[name]
     alone = pd.DataFrame([row for s in every for row in tried(s, method, 10 * asked.studies)])
-    asked.out.mkdir(parents=True, exist_ok=True)
-    found.to_csv(asked.out / "which_interval.csv", index=False, float_format="%.4g")
     alone.to_csv(asked.out / "interval.csv", index=False, float_format="%.4g")
     (asked.out / "intervals.md").write_text(page(found, table, name, alone), encoding="utf-8")
     print(table.round(2).to_string(), f"\ntaken: {name}")
