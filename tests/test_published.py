@@ -127,17 +127,17 @@ def test_the_readme_tells_of_the_studies_what_the_index_says():
 # -- which studies are whole -----------------------------------------------------------------------
 
 
-def write_study(root, name="aa", status="finished", lost=0, **told):
+def write_study(root, name="digits", status="finished", lost=0, **told):
     """Write study.json and a record of each run, trained at the commit of this checkout."""
     asked = read_study(name)
     git = ["git", "-C", str(REPOSITORY), "rev-parse", "HEAD"]
     commit = subprocess.run(git, capture_output=True, text=True, check=False).stdout.strip()
     if not commit:
         pytest.skip("there is no history")
-    runs = [(arm.name, seed) for arm in asked.arms for seed in asked.seeds_of(arm)]
-    for arm, seed in runs[lost:]:
+    runs = [(i, arm.name, s) for i, arm in enumerate(asked.arms) for s in asked.seeds_of(arm)]
+    for i, arm, seed in runs[lost:]:
         about = {"commit": commit, "dirty": False, "device": "cpu", "data": {"digest": "d"}}
-        write_run(root / name, {"seed": seed, "optimizer.lr": 0.001 + 0.001 * (arm == "A")},
+        write_run(root / name, {"seed": seed, "optimizer.lr": 0.001 + 0.001 * i},
                   study=name, arm=arm, environment=about, status=status)  # fmt: skip
     (root / name / "study.json").write_text(
         json.dumps(described(asked, {}) | {"command": [], "unmeasured": []} | told)
@@ -147,14 +147,19 @@ def write_study(root, name="aa", status="finished", lost=0, **told):
 def test_a_study_of_which_every_run_ended_is_whole(tmp_path):
     write_study(tmp_path)
     (found,), faults = found_below([tmp_path])
-    assert (found.asked.name, found.scale, len(found.records), faults) == ("aa", "quick", 60, [])
+    assert (found.asked.name, found.scale, len(found.records), faults) == (
+        "digits",
+        "quick",
+        80,
+        [],
+    )
 
 
 @pytest.mark.parametrize(
     ("changes", "why"),
     [
-        ({"lost": 2}, "2 of 60 runs have not ended"),
-        ({"status": "running"}, "60 of 60 runs have not ended"),
+        ({"lost": 2}, "2 of 80 runs have not ended"),
+        ({"status": "running"}, "80 of 80 runs have not ended"),
         ({"margin": 0.02}, "its YAML asks for another margin today"),
         ({"claims": []}, "its YAML claims something else today"),
         ({"command": ["epochs=3"]}, "run with epochs=3, which its YAML does not say"),
@@ -164,7 +169,7 @@ def test_a_study_that_is_not_whole_is_named_with_the_reason(tmp_path, changes, w
     write_study(tmp_path, **changes)
     whole, (fault,) = found_below([tmp_path])
     assert whole == []
-    assert fault.startswith(f"{tmp_path / 'aa'} is not whole: ")
+    assert fault.startswith(f"{tmp_path / 'digits'} is not whole: ")
     assert why in fault
 
 
@@ -172,13 +177,13 @@ def test_a_study_whose_file_was_not_committed_before_its_runs_is_not_whole(tmp_p
     write_study(tmp_path)
     monkeypatch.setattr(study_runs, "REPOSITORY", tmp_path)  # where no history holds it
     with pytest.raises(NotWholeError, match="where it ran, its YAML was not as it is today"):
-        read_runs(tmp_path, "aa")
+        read_runs(tmp_path, "digits")
 
 
 def test_the_same_study_whole_in_two_folders_is_refused(tmp_path):
     for folder in ("one", "other"):
         write_study(tmp_path / folder)
-    with pytest.raises(AblateError, match=r"aa lies whole in .*one and in .*other"):
+    with pytest.raises(AblateError, match=r"digits lies whole in .*one and in .*other"):
         found_below([tmp_path / "one", tmp_path / "other"])
 
 

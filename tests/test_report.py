@@ -347,7 +347,7 @@ def test_a_factorial_is_told_by_its_effects_in_one_family_with_its_arms(tmp_path
         *("dropout.dense=0.25", "dropout.dense=0.5", "norm=batch"),
         *(f"dropout.dense={rate} × norm=batch" for rate in (0.25, 0.5)),
     ]
-    # 5 arms and 5 effects are described; dropout was made to cost 0.04 of its rate, batch to save 5.
+    # 5 arms and 5 effects are described; dropout costs 0.04 times its rate, batch norm saves 0.05.
     assert [row[3] for row in rows] == ["worse", "worse", "better", *["not told apart"] * 2]
     assert "Intervals are at 99.5 %, so that all 10 differences described" in text
     data = pd.read_csv(folder / "tables" / "effects.csv")
