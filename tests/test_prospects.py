@@ -12,6 +12,7 @@ from ablate.analyze import power
 from ablate.commands import prospects
 from ablate.errors import AblateError
 from ablate.plan.request import Request
+from ablate.study import ledger
 from ablate.study.comparison import StudyPlan, plan_study
 from tests.reports import run, terminal
 from tests.test_frames import ABOUT, write_run
@@ -117,10 +118,8 @@ def test_a_study_that_stays_open_whatever_the_truth_says_so():
     assert "likely to stay open" not in told("0.01")
 
 
-def test_the_spread_of_recorded_runs_is_taken_and_counts_as_a_look(monkeypatch):
+def test_the_spread_of_recorded_runs_is_taken_and_counts_as_a_look():
     plan = planned("out=here")
-    looks = []
-    monkeypatch.setattr(prospects, "count_look", lambda plan, runs: looks.append(len(runs)))
     # Of four seeds, differences of 1, 2, 3 and 2 points: their deviation is 0.82.
     errors = {"plain": [0.1] * 4, "half": [0.11, 0.12, 0.13, 0.12]}
     for one in plan.reported.runs:
@@ -133,7 +132,8 @@ def test_the_spread_of_recorded_runs_is_taken_and_counts_as_a_look(monkeypatch):
             made.rename(one.directory)
     text = told("recorded", plan=plan)
     assert "standard deviation 0.82 points over seeds (4 of them)" in text
-    assert looks == [8]
+    (look,) = ledger.read(plan.reported.runs[0].sweep).of_kind("look")
+    assert look["ended"] == 8
     assert "claim 2: All of it hurts\ntest error, δ 1.00 points, 12 shared seeds" in text
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 import pandas as pd
 from rich.console import Console
@@ -21,6 +22,7 @@ from ablate.metrics import metric_of
 from ablate.report.formatting import written
 from ablate.study.claim import Claim
 from ablate.study.comparison import StudyPlan
+from ablate.study.story import looked_at
 
 RECORDED = "recorded"
 _FEW = 10  # seeds, of which a standard deviation is too uncertain to plan by
@@ -161,20 +163,11 @@ def _recorded(plan: StudyPlan) -> list[Spread | None]:
     runs = runs[runs["key"].isin(arms)]
     if runs.empty:
         raise AblateError(f"--sd {RECORDED}: no run of the study is recorded in {folder}")
-    count_look(plan, runs)
+    looked_at([Path(path) for path in runs["path"]])  # their spread is a result
     mine = runs.assign(arm=runs["key"].map(arms))
     pairs = prospects.claimed_pairs(mine, plan.study.baseline.name, plan.study.claims)
     known = [prospects.spread_of(pair) for pair in pairs]
     return [None if one is None else Spread(*one) for one in known]
-
-
-def count_look(plan: StudyPlan, runs: pd.DataFrame) -> None:
-    """Note that somebody looked at what runs of a study gave: nothing keeps count of it yet.
-
-    Args:
-        plan: The study.
-        runs: The runs frame of those that were looked at.
-    """
 
 
 # -- what is printed -------------------------------------------------------------------------------
