@@ -380,7 +380,7 @@ def test_everything_wrong_with_the_settings_is_told_together():
     faults = told.value.faults
     assert len(faults) == 6
     text = "\n".join(faults)
-    assert "views=0 is not legal: it takes a whole number ≥ 2, none or null" in text
+    assert "views=0 is not legal: it takes a whole number from 2 to 1000000, none or null" in text
     assert "samples=0 is not legal" in text
     assert "did you mean 'views'?" in text
     assert "did you mean 'shift'?" in text

@@ -129,7 +129,7 @@ def test_a_metric_with_a_line_in_the_table_is_framed_compared_and_shown(tmp_path
     table = tables.compared(compare([tmp_path], reports.Question(metric="test/top5")))
     assert table.heads[1:3] == ("test top5, %", "Δ, points [interval]")
     assert table.rows[1][2].text.startswith("+5.00")
-    every = tables.tables(compare([tmp_path]), None)["metrics"]
+    every = tables.tables(compare([tmp_path]))["metrics"]
     assert {"test top5, %", "energy"} <= set(every.heads)
 
 
