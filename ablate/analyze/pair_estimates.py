@@ -6,6 +6,7 @@ What each column holds is told where they become a table, in `contrasts`.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 
 import numpy as np
 
@@ -63,36 +64,61 @@ def estimated(
     for i, pair in enumerate(pairs):
         if not pair.all_trained:
             _fill(columns, [i], _by_sign(pair))
-            continue
-        if not pair.independent:
+        elif not pair.independent:
             _fill(columns, [i], _untested(pair))
-            continue
-        # The components of a group's errors stand for the same; splits are those of one pair.
-        over = i if pair.splits is not None else pair.over_images is not None
-        shape = (pair.what.statistic, pair.paired, len(pair.x), len(pair.y))
-        groups.setdefault((*shape, bool(costly[i]), over, pair.splits is None), []).append(i)
-    for rows in groups.values():
-        first = pairs[rows[0]]
-        statistic, paired, dear = first.what.statistic, first.paired, bool(costly[rows[0]])
-        x, y = np.array([pairs[i].x for i in rows]), np.array([pairs[i].y for i in rows])
-        found = _both(x, y)
-        if statistic == "spread":
-            found |= _ratio(x, y, paired, alpha[rows])
         else:
-            group = [pairs[i] for i in rows]
-            estimate = _estimate(group, x, y, paired=paired)
-            found |= _difference(estimate, alpha[rows]) | _parts(group, estimate)
-            if not brief:
-                found |= _alone(estimate, margin[rows])
-                found |= _beside(group, x, y)
-                found |= _sizes(x, y, [metric_of(pair.what.metric).better for pair in group])
-                # What is costly takes seeds to be independent, which splits that overlap are not.
-                if dear and first.splits is None:
-                    found |= _costly(x, y, paired, rng)
-                    asked = (margin[rows], alpha[rows], equivalent[rows])
-                    found |= _seeds_needed(x, y, paired, *asked)
-        _fill(columns, rows, found)
+            groups.setdefault((bool(costly[i]), *_kind(pair, i)), []).append(i)
+    for (dear, *_), rows in groups.items():
+        group = _Group(
+            [pairs[i] for i in rows],
+            margin[rows],
+            alpha[rows],
+            equivalent[rows],
+            beside=not brief,
+            costly=bool(dear) and not brief,
+        )
+        _fill(columns, rows, _estimates_of(group, rng))
     return columns
+
+
+def _kind(pair: Pair, place: int) -> tuple[object, ...]:
+    """Return what pairs must have in common to be estimated together."""
+    # Errors in a group have the same components; a pair whose splits vary is estimated alone.
+    over = place if pair.splits is not None else pair.over_images is not None
+    sizes = (len(pair.x), len(pair.y))
+    return pair.what.statistic, pair.paired, *sizes, over, pair.splits is None
+
+
+@dataclass(frozen=True)
+class _Group:
+    """Pairs of one kind, and what is asked of each; the arrays are [m]."""
+
+    pairs: Sequence[Pair]
+    margin: Array
+    alpha: Array
+    equivalent: np.ndarray[tuple[int], np.dtype[np.bool_]]
+    beside: bool
+    costly: bool
+
+
+def _estimates_of(group: _Group, rng: np.random.Generator) -> dict[str, Array]:
+    """Estimate the pairs of a group: columns [m] by name."""
+    first, pairs = group.pairs[0], group.pairs
+    x, y = np.array([pair.x for pair in pairs]), np.array([pair.y for pair in pairs])
+    found = _both(x, y)
+    if first.what.statistic == "spread":
+        return found | _ratio(x, y, first.paired, group.alpha)
+    estimate = _estimate(pairs, x, y, paired=first.paired)
+    found |= _difference(estimate, group.alpha) | _parts(pairs, estimate)
+    if group.beside:
+        found |= _alone(estimate, group.margin) | _beside(pairs, x, y)
+        found |= _sizes(x, y, [metric_of(pair.what.metric).better for pair in pairs])
+    # These take seeds to be independent, and overlapping splits make them depend on each other.
+    if group.costly and first.splits is None:
+        found |= _costly(x, y, first.paired, rng)
+        asked = (group.margin, group.alpha, group.equivalent)
+        found |= _seeds_needed(x, y, first.paired, *asked)
+    return found
 
 
 def _fill(columns: Mapping[str, Array], rows: Sequence[int], found: Mapping[str, Array]) -> None:
@@ -108,7 +134,7 @@ def _counted(pairs: Sequence[Pair]) -> dict[str, np.ndarray[tuple[int], np.dtype
 
 
 def _by_sign(pair: Pair) -> dict[str, Array]:
-    """Compare arms of which some run did not train: its place is known, no distance is."""
+    """Compare arms with runs that did not train: their rank is known, no distance is."""
     known = [side[np.isfinite(side)][None] for side in (pair.x, pair.y)]
     asked = metric_of(pair.what.metric).better is not None and pair.what.statistic == "mean"
     test = ranks.sign_test if pair.paired else ranks.rank_sum
@@ -130,7 +156,7 @@ def _estimate(group: Sequence[Pair], x: Array, y: Array, *, paired: bool) -> Est
 
 
 def _parts(group: Sequence[Pair], estimate: Estimate) -> dict[str, Array]:
-    """Tell the parts of the errors apart; of one network an arm, whether these two differ."""
+    """Return the parts of the errors; for one network an arm, also whether the two differ."""
     over = [pair.over_images for pair in group if pair.over_images is not None]
     seeds = estimate.components[:-1] if over else estimate.components
     found = {"se": estimate.error, "se_seeds": np.sqrt(sum(part.variance for part in seeds))}
@@ -141,7 +167,7 @@ def _parts(group: Sequence[Pair], estimate: Estimate) -> dict[str, Array]:
 
 
 def _untested(pair: Pair) -> dict[str, Array]:
-    """Compare what says nothing of its own error."""
+    """Compare values whose error cannot be estimated."""
     found = _both(pair.x[None], pair.y[None])
     if pair.what.statistic == "mean":
         return found | {"delta": found["mean"] - found["baseline_mean"]}
@@ -155,7 +181,7 @@ def _difference(estimate: Estimate, alpha: Array) -> dict[str, Array]:
 
 
 def _alone(estimate: Estimate, margin: Array) -> dict[str, Array]:
-    """Give the interval of one comparison by itself, and the shares of its distribution."""
+    """Return the uncorrected interval, and the shares of the t distribution beyond ±δ."""
     low, high = estimate.interval(ALPHA)
     smallest = np.where(np.isnan(margin), 0.0, margin)
     beyond = {side: _share_above(estimate, side * smallest) for side in (-1, 1)}

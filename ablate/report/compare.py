@@ -6,7 +6,7 @@ Everything is worked out here and in `explore` and `origin`; what renders only w
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from math import isnan, nan
 from pathlib import Path
@@ -41,19 +41,8 @@ COST = "seconds"
 _OF_AN_ARM = ["arm", "mean", "ci_low", "ci_high", "n", *LOST]
 _OF_A_CONTRAST = [
     *("arm", "n", "n_untrained", "n_baseline_untrained", "paired", "identical"),
-    *(
-        "delta",
-        "low",
-        "high",
-        "alpha",
-        "look",
-        "p",
-        "p_adjusted",
-        "verdict",
-        "description",
-        "direction",
-    ),
-    *("margin", "family", "family_size", "population", "p_networks"),
+    *("delta", "low", "high", "alpha", "look", "p", "p_adjusted", "p_networks"),
+    *("verdict", "description", "direction", "margin", "family", "family_size", "population"),
 ]
 
 
@@ -183,65 +172,94 @@ def compare(paths: Paths, asked: Question | None = None, *, brief: bool = False)
     Raises:
         AblateError: No record reads, no run has finished, or there is no such arm or metric.
     """
-    read, other = as_last_asked(frames.read(paths))
-    _require_finished(read.runs, paths)
-    whole, swapped = completed(asked or Question(), read.runs)
-    short = []
-    if whole.target is not None:
-        read = frames.with_target(read, whole.target)
-        short = caveats.short_of_target(read.runs, whole.target)
-    asked_claims = len(whole.claims)
-    whole, open_ = judgeable(whole, read.runs)
-    metric = whole.metric or PRIMARY
-    _require_metric(read.runs, metric)
-    baseline, moved = _baseline(read.runs, whole.baseline)
-    claimed = [n for c in whole.claims for n in (c.metric, c.against_metric) if n is not None]
-    metrics = [metric, COST, *claimed] if brief else None
-    timed = caveats.shared_time(read.runs) if {metric, *claimed} & {*TIMES} else []
+    subject = _subject(paths, asked or Question())
+    read, question, metric = subject.frames, subject.question, subject.metric
     identical = tuple(caveats.identical_arms(read))
     story = looked_at([Path(path) for path in read.runs["path"]])
     runs = planned_only(read.runs, story)
     factorial = factors.factorial(runs, metric)
+    metrics = [metric, COST, *subject.claimed] if brief else None
+    dropped = max(subject.claims, story.claims) - len(question.claims)
     found = contrasts(
         runs,
         np.random.default_rng(0),  # the same report of the same runs
-        baseline=baseline,
+        baseline=subject.baseline,
         metrics=metrics,
         primary=metric,
-        margin=whole.margin,
-        claims=whole.claims,
-        unjudged=max(asked_claims, story.claims) - len(whole.claims) if whole.claims else 0,
+        margin=question.margin,
+        claims=question.claims,
+        unjudged=dropped if question.claims else 0,
         effects=len(factorial.effects),
         identical=identical,
         look=lambda what, alpha: look_at(story, read.runs, what.arm, what.against, alpha),
         brief=brief,
     )
-    told = [f"ledger: {sentence}" for sentence in story.sentences]
-    shown = None if metrics is None else list(dict.fromkeys(metrics))
+    told = (f"ledger: {sentence}" for sentence in story.sentences)
     return Comparison(
-        whole,
+        question,
         tuple(str(path) for path in paths),
         read,
         metric,
-        baseline,
-        arms(runs, shown),
+        subject.baseline,
+        arms(runs, None if metrics is None else list(dict.fromkeys(metrics))),
         found,
-        _effects(runs, factorial, found, metric, whole.margin),
+        _effects(runs, factorial, found, metric, question.margin),
         factorial.lacks,
-        (
-            *other,
-            *swapped,
-            *open_,
-            *moved,
-            *short,
-            *timed,
-            *caveats.notes(read),
-            *caveats.doubts(found),
-            *told,
-        ),
+        (*subject.notes, *caveats.notes(read), *caveats.doubts(found), *told),
         identical,
         story,
     )
+
+
+@dataclass(frozen=True)
+class _Subject:
+    """What is compared and what is asked of it, before anything is estimated.
+
+    Attributes:
+        frames: What was read.
+        question: What is asked, without the claims that cannot be judged.
+        metric: The primary metric.
+        baseline: The arm that others are compared with.
+        claims: How many claims there are, with those that cannot be judged.
+        notes: What had to be left out or put in place of what was asked, a sentence each.
+    """
+
+    frames: Frames
+    question: Question
+    metric: str
+    baseline: str
+    claims: int
+    notes: tuple[str, ...]
+
+    @property
+    def claimed(self) -> list[str]:
+        """The metrics that claims are about."""
+        both = ((claim.metric, claim.against_metric) for claim in self.question.claims)
+        return [name for names in both for name in names if name is not None]
+
+
+def _subject(paths: Paths, asked: Question) -> _Subject:
+    """Read runs, and settle what is asked of them.
+
+    Raises:
+        AblateError: As `compare`.
+    """
+    read, notes = as_last_asked(frames.read(paths))
+    _require_finished(read.runs, paths)
+    whole, swapped = completed(asked, read.runs)
+    short = []
+    if whole.target is not None:
+        read = frames.with_target(read, whole.target)
+        short = caveats.short_of_target(read.runs, whole.target)
+    question, unjudged = judgeable(whole, read.runs)
+    metric = question.metric or PRIMARY
+    _require_metric(read.runs, metric)
+    baseline, moved = _baseline(read.runs, question.baseline)
+    notes = [*notes, *swapped, *unjudged, *moved, *short]
+    subject = _Subject(read, question, metric, baseline, len(whole.claims), tuple(notes))
+    if not {metric, *subject.claimed} & {*TIMES}:
+        return subject
+    return replace(subject, notes=(*notes, *caveats.shared_time(read.runs)))
 
 
 def _effects(

@@ -1,11 +1,11 @@
 """How often a factor that does nothing is said to do something.
 
-    python scripts/simulations/factors.py [--sweeps N] [--out results/published/simulations]
+    PYTHONPATH=scripts python -m simulations.factors [--studies SWEEPS] [--out FOLDER]
 
-Draws factorial sweeps of two factors with normal errors, of which neither does anything on the
-whole. Seeds add to every run; where the second factor is `its own in each seed`, they add to what
-it does, too, as seeds of real networks do. A sweep errs if any effect of the second factor (its
-levels, its interactions) is called. `effects` calls it as a report does: seed by seed, with
+Draws factorial sweeps of two factors with normal errors; neither factor has an effect on average.
+Each seed shifts all of its runs; where the second factor is `its own in each seed`, it also shifts
+that factor's effect, as seeds of real networks do. A sweep errs if any effect of the second factor
+(its levels, its interactions) is called. `effects` calls it as a report does: seed by seed, with
 intervals that hold together for all effects and all arms. `alone` does so with the second factor's
 effects as the only family, the worst case. `anova` is an analysis of variance of runs with seeds as
 blocks, each term at 0.05, as reports had before. `any` is the share of sweeps in which some
@@ -14,10 +14,8 @@ description of the whole family errs. Writes factors.csv; shares in %, with stan
 
 from __future__ import annotations
 
-import argparse
 import math
 from itertools import product
-from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -28,6 +26,7 @@ from ablate.analyze.effects import by_seed
 from ablate.analyze.factors import Effect, Factorial, factorial
 from ablate.analyze.spread import Array
 from ablate.analyze.verdicts import ALPHA
+from simulations.publish import percent, publish
 
 SEED = 12
 DESIGNS = ((2, 2), (3, 2), (3, 4))  # levels of the factor that acts, and of the one that does not
@@ -49,7 +48,7 @@ def design(levels: tuple[int, int]) -> Factorial:
 def drawn(
     rng: np.random.Generator, levels: tuple[int, int], seeds: int, own: float, size: int
 ) -> Array:
-    """Draw errors of runs [a, b, sweeps, seeds], of which neither factor tells anything."""
+    """Draw errors of runs [a, b, sweeps, seeds] on which neither factor has an effect."""
     a, b = levels
     noise = rng.normal(size=(a, b, size, seeds))
     return noise + own * rng.normal(size=(1, b, size, seeds)) + rng.normal(size=(size, seeds))
@@ -88,7 +87,7 @@ def p_of_anova(errors: Array) -> Array:
 
 
 def shares(levels: tuple[int, int], seeds: int, own: float, sweeps: int) -> dict[str, float]:
-    """Count the sweeps that err, by each way to call; as shares."""
+    """Return the share of sweeps that err, by how effects are called."""
     rng = np.random.default_rng([SEED, *levels, seeds, round(10 * own)])
     asked = design(levels)
     null = [FACTORS[1] in effect.factors for effect in asked.effects]
@@ -115,23 +114,10 @@ def table(sweeps: int) -> pd.DataFrame:
         }
         found = {}
         for name, share in shares(levels, seeds, own, sweeps).items():
-            found[f"{name}, %"] = round(100 * share, 2)
-            found[f"{name}, se"] = round(100 * math.sqrt(share * (1 - share) / sweeps), 2)
+            found[f"{name}, %"], found[f"{name}, se"] = percent(share, sweeps)
         rows.append(about | found)
     return pd.DataFrame(rows).assign(sweeps=sweeps)
 
 
-def main() -> None:
-    """Simulate, print the table, and write it."""
-    parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
-    parser.add_argument("--sweeps", type=int, default=20_000)
-    parser.add_argument("--out", type=Path, default=Path("results/published/simulations"))
-    asked = parser.parse_args()
-    found = table(asked.sweeps)
-    print(found.to_string(index=False))
-    asked.out.mkdir(parents=True, exist_ok=True)
-    found.to_csv(asked.out / "factors.csv", index=False)
-
-
 if __name__ == "__main__":
-    main()
+    publish(__doc__, table, "factors.csv")

@@ -1,20 +1,17 @@
 """How often looks at a growing study find something where there is nothing.
 
-    python scripts/simulations/looks.py [--studies N] [--out results/published/simulations]
+    PYTHONPATH=scripts python -m simulations.looks [--studies N] [--out FOLDER]
 
 Draws studies whose arms do not differ: normal differences, a value for each seed. Each study is
 looked at again and again while its seeds end, and errs if at any look the interval of any of its
-claims leaves out 0. `nominal` gives each look's interval 95 % (over m claims 1 - 0.05 / m), as who
-just looks does; `spent` gives it the level of `ablate.analyze.spending`, as the report does. Writes
-looks.csv: the share of studies that err, in %, and its standard error.
+claims leaves out 0. With `nominal`, every look has a 95 % interval (with m claims 1 - 0.05 / m), as
+if it were the only one; with `spent`, it has the level of `ablate.analyze.spending`, as in the
+report. Writes looks.csv: the share of studies that err, in %, and its standard error.
 """
 
 from __future__ import annotations
 
-import argparse
-import math
 from collections.abc import Sequence
-from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -22,6 +19,7 @@ from scipy import special
 
 from ablate.analyze.spending import levels_of
 from ablate.analyze.spread import Array
+from simulations.publish import percent, publish
 
 SEED = 17
 ALPHA = 0.05
@@ -54,7 +52,7 @@ def p_values(studies: Array, looks: Sequence[int]) -> Array:
 
 
 def false(looks: Sequence[int], claims: int, studies: int) -> dict[str, float]:
-    """Count the studies that err at any look, in any claim; as shares."""
+    """Return the share of studies that err at some look on some claim, by how levels are chosen."""
     rng = np.random.default_rng([SEED, claims, len(looks), looks[-1]])
     alpha = ALPHA / claims
     spent = levels_of(tuple(n / looks[-1] for n in looks), alpha)
@@ -68,28 +66,15 @@ def false(looks: Sequence[int], claims: int, studies: int) -> dict[str, float]:
 
 
 def table(studies: int) -> pd.DataFrame:
-    """Simulate every plan of looks, for each number of claims."""
+    """Simulate every schedule of looks with every number of claims."""
     rows = []
     for name, looks in PLANS:
         for claims in CLAIMS:
             for how, share in false(looks, claims, studies).items():
-                error = math.sqrt(share * (1 - share) / studies)
-                found = {"false, %": round(100 * share, 2), "se": round(100 * error, 2)}
+                found = dict(zip(("false, %", "se"), percent(share, studies), strict=True))
                 rows.append({"looks": name, "claims": claims, "level": how} | found)
     return pd.DataFrame(rows).assign(studies=studies)
 
 
-def main() -> None:
-    """Simulate, print the table, and write it."""
-    parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
-    parser.add_argument("--studies", type=int, default=20_000)
-    parser.add_argument("--out", type=Path, default=Path("results/published/simulations"))
-    asked = parser.parse_args()
-    found = table(asked.studies)
-    print(found.to_string(index=False))
-    asked.out.mkdir(parents=True, exist_ok=True)
-    found.to_csv(asked.out / "looks.csv", index=False)
-
-
 if __name__ == "__main__":
-    main()
+    publish(__doc__, table, "looks.csv")

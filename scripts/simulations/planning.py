@@ -1,6 +1,6 @@
-"""Whether the seeds that a plan asks for are enough, and one less is not.
+"""Whether the seeds that a plan asks for are enough, and one fewer is not.
 
-    python scripts/simulations/planning.py [--studies N] [--out results/published/simulations]
+    PYTHONPATH=scripts python -m simulations.planning [--studies N] [--out FOLDER]
 
 Draws normal studies at a truth of 2δ (of equivalence at 0) with the n that `ablate plan` gives for
 a stated standard deviation, and with n - 1; judges one claim of each by the intervals and the
@@ -10,16 +10,13 @@ says of it, without drawing. Writes planning.csv; shares in %, with standard err
 
 from __future__ import annotations
 
-import argparse
-import math
-from pathlib import Path
-
 import numpy as np
 import pandas as pd
 
 from ablate.analyze import intervals, verdicts
 from ablate.analyze.prospects import Terms, seeds_needed, supported
 from ablate.analyze.verdicts import ALPHA
+from simulations.publish import percent, publish
 
 SEED = 7
 # Name, standard deviation in δ, claims, whether arms share seeds, whether they are equivalent
@@ -62,25 +59,12 @@ def table(studies: int) -> pd.DataFrame:
         n = int(seeds_needed(asked, spread))
         row: dict[str, object] = {"setting": name, "SD, δ": spread, "n": n}
         for seeds, place in ((n, "n"), (n - 1, "n - 1")):
-            found = share(asked, spread, seeds, studies)
+            found, error = percent(share(asked, spread, seeds, studies), studies)
             row[f"planned at {place}, %"] = round(100 * supported(asked, spread, seeds), 2)
-            row[f"found at {place}, %"] = round(100 * found, 2)
-            row[f"se at {place}"] = round(100 * math.sqrt(found * (1 - found) / studies), 2)
+            row[f"found at {place}, %"], row[f"se at {place}"] = found, error
         rows.append(row)
     return pd.DataFrame(rows).assign(studies=studies)
 
 
-def main() -> None:
-    """Simulate, print the table, and write it."""
-    parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
-    parser.add_argument("--studies", type=int, default=20_000)
-    parser.add_argument("--out", type=Path, default=Path("results/published/simulations"))
-    asked = parser.parse_args()
-    found = table(asked.studies)
-    print(found.to_string(index=False))
-    asked.out.mkdir(parents=True, exist_ok=True)
-    found.to_csv(asked.out / "planning.csv", index=False)
-
-
 if __name__ == "__main__":
-    main()
+    publish(__doc__, table, "planning.csv")

@@ -1,4 +1,4 @@
-"""How well the interval over new seeds and new images keeps its word.
+"""How often the interval over new seeds and new images holds the true difference.
 
 Each data set draws new seeds and new images. Two arms of n networks each answer I test images,
 right or wrong: a network is right where its own level, the image's ease and chance add up to more
@@ -6,12 +6,12 @@ than 0, with an ease of its own for each arm beside one that both share. Both ar
 law, so the true difference is 0. How much seeds differ is scaled so that they make the wanted
 share of the squared error, from a tenth to nearly all of it.
 
-Of each setting: the seeds' share; the root of the mean squared standard error over the spread of
-the differences (1 is right); how often the 95 % interval holds the true difference, with seeds
-shared by the arms and with seeds of their own; and how often one over seeds alone, by Student's t,
-would hold it.
+For each setting the table has the seeds' share; the root mean square of the standard error over the
+standard deviation of the differences (1 is right); how often the 95 % interval holds the true
+difference, with seeds that the arms share and with seeds of their own; and how often Student's
+interval, over seeds alone, would.
 
-    python scripts/simulations/seeds_and_images.py  # writes the table; some minutes
+    PYTHONPATH=scripts python -m simulations.seeds_and_images  # writes the table; some minutes
 """
 
 from __future__ import annotations
