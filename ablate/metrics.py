@@ -146,7 +146,7 @@ class Metric:
 
     @property
     def is_of_learning(self) -> bool:
-        """Whether its value rests on what the network learned, and says nothing where it did not.
+        """Whether it measures what the network learned, and so says nothing if it did not learn.
 
         What a run costs, how often a limit acted and what `ablate inspect` measures stand however
         the training went.

@@ -119,7 +119,7 @@ def test_arms_tell_the_share_that_did_not_train_and_what_became_of_each_run():
     bad = summaries.arms(runs, ["test/error"]).set_index("arm").loc["bad"]
     names = ["n", "n_finished", "n_diverged", "n_at_chance", "n_failed", "n_unfinished"]
     assert bad[names].tolist() == [5, 6, 2, 1, 1, 1]
-    # Of the ten, one failed and one is unfinished: they are no outcome.
+    # Of the ten runs one failed and one has not finished, so eight have an outcome.
     assert bad["untrained"] == 3 / 8
     exact = stats.binomtest(3, 8).proportion_ci(method="exact")
     ends = (bad["untrained_low"], bad["untrained_high"])

@@ -25,7 +25,7 @@ from tests.test_frames import write_run
 
 if not PUBLISHED.is_dir():
     pytest.skip("nothing is published in this copy", allow_module_level=True)
-# Reports that were published before one interval decided have these words.
+# Words of reports that were published before verdicts came from a single interval.
 EARLIER = ("equivalent", "inconclusive")
 TEXT = (PUBLISHED / INDEX).read_text(encoding="utf-8").replace("\\", "")
 README = (REPOSITORY / "README.md").read_text(encoding="utf-8")

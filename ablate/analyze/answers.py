@@ -19,7 +19,7 @@ from ablate.analyze.crossed import Bits
 
 
 class _Answered(NamedTuple):
-    """A run as far as its answers go; its images are named by the last three."""
+    """What identifies a run's answers; the last three fields identify the images."""
 
     path: str
     right: int

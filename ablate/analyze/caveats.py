@@ -76,7 +76,7 @@ def shared_time(runs: pd.DataFrame) -> list[str]:
 
 
 def doubts(found: pd.DataFrame) -> list[str]:
-    """Say of which contrasts the interval may miss more often than it says.
+    """Name the contrasts whose interval may miss more often than it says.
 
     Args:
         found: The contrasts frame.

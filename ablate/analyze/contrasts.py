@@ -153,7 +153,7 @@ def compared(found: pd.DataFrame) -> list[Compared]:
 
 
 def descriptions_of(metric: str) -> str:
-    """Name the family of what is described by a metric, since nobody claimed it."""
+    """Name the family of differences in a metric that are described, since nobody claimed them."""
     return f"descriptions of {metric}"
 
 
@@ -286,7 +286,7 @@ def _asked(
 
 
 def _are_identical(pair: Pair, groups: Sequence[Collection[str]]) -> bool:
-    """Tell whether a pair compares one metric of arms that agree to the last bit, over seeds."""
+    """Tell whether a pair compares the same metric of two arms that agree to the last bit."""
     what = pair.what
     alike = what.metric == what.against_metric and what.statistic == "mean"
     several = pair.paired and len(pair.x) > 1 and pair.all_trained
@@ -312,7 +312,7 @@ def _judged(table: pd.DataFrame, pairs: Sequence[Pair]) -> pd.DataFrame:
 
 
 def _said(row: Mapping[Any, Any], pair: Pair) -> tuple[str | None, str, str]:
-    """Find the verdict, if there is a claim, the description and the doubt of a contrast."""
+    """Return a contrast's verdict (None without a claim), description and doubt."""
     low, high, margin = row["low"], row["high"], row["margin"]
     smallest = None if math.isnan(margin) else margin
     if not pair.all_trained:
@@ -329,7 +329,7 @@ def _said(row: Mapping[Any, Any], pair: Pair) -> tuple[str | None, str, str]:
 
 
 def _by_order(pair: Pair) -> tuple[float, float]:
-    """Give an interval that holds every size on the side where the arm lies."""
+    """Return an interval that holds every difference on the side where the arm lies."""
     least, side = math.ulp(0.0), ranks.side(pair.x, pair.y, paired=pair.paired)
     return (least, math.inf) if side > 0 else (-math.inf, -least)
 

@@ -51,7 +51,7 @@ class OverImages:
     p: float
 
     def added(self, *, paired: bool) -> float:
-        """The component beside those of the seeds, ≥ 0; NaN of a single seed."""
+        """The component to add to those of the seeds, ≥ 0; NaN if there is a single seed."""
         return max(self.variance - (self.interaction if paired else self.apart), 0.0)
 
 
@@ -96,7 +96,7 @@ def _interaction(d: NDArray[np.int8]) -> float:
 
 
 def _p(x: Bits, y: Bits) -> float:
-    """Test exactly whether two networks err equally often; NaN of more than two."""
+    """Test exactly whether two networks err equally often; NaN for more than two."""
     if len(x) != 1 or len(y) != 1:
         return float("nan")
     fewer, more = sorted((int((x & ~y).sum()), int((y & ~x).sum())))

@@ -126,7 +126,7 @@ def _row(effect: Effect, members: Runs, alpha: float, margin: float | None) -> d
 
 
 def _share_seeds(cells: Sequence[Sequence[tuple[str, float]]]) -> bool:
-    """Tell whether cells share half of the seeds that the smallest has, and none stands twice."""
+    """Tell whether cells share half of the seeds of the smallest, none of them twice."""
     seeds = [{replicate for replicate, _ in cell} for cell in cells]
     unique = all(len(one) == len(cell) for one, cell in zip(seeds, cells, strict=True))
     return unique and 2 * len(set.intersection(*seeds)) >= min(map(len, seeds))
@@ -135,7 +135,7 @@ def _share_seeds(cells: Sequence[Sequence[tuple[str, float]]]) -> bool:
 def _of_seeds(
     cells: Sequence[Sequence[tuple[str, float]]], combinations: int
 ) -> tuple[Estimate, int, int]:
-    """Estimate an effect of its value in each seed; with how many seeds, and how many others."""
+    """Estimate an effect from its value in each seed; count the seeds used and those left out."""
     values = [dict(cell) for cell in cells]
     every = dict.fromkeys(replicate for cell in values for replicate in cell)
     whole = [r for r in every if all(np.isfinite(cell.get(r, nan)) for cell in values)]
@@ -146,7 +146,7 @@ def _of_seeds(
 def _of_cells(
     cells: Sequence[Sequence[tuple[str, float]]], combinations: int
 ) -> tuple[Estimate, int, int]:
-    """Estimate an effect of the means of its cells; with their fewest runs, and all left out."""
+    """Estimate an effect from the means of its cells; count the fewest runs, and those left out."""
     values = [np.array([value for _, value in cell if np.isfinite(value)]) for cell in cells]
     signs = np.repeat([1.0, -1.0], len(cells) // 2)
     estimate = intervals.weighted(values, signs / combinations)

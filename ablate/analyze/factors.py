@@ -29,15 +29,14 @@ Cell = tuple[Any, ...]  # a level of each factor
 
 @dataclass(frozen=True)
 class Effect:
-    """A level of a factor against its first; or how far another factor's level changes that.
+    """A level of a factor compared with its first, or how another factor's level changes that.
 
     Attributes:
         factors: One factor, or the two of an interaction.
         levels: A level of each.
         firsts: The first level of each.
-        plus: Cells that are added; as many, in the same order of the other factors, as are
-            subtracted.
-        minus: Cells that are subtracted.
+        plus: Cells that are added.
+        minus: Cells that are subtracted: as many, with the other factors in the same order.
     """
 
     factors: tuple[str, ...]
@@ -54,18 +53,18 @@ class Effect:
 
     @property
     def combinations(self) -> int:
-        """Over how many combinations of the other factors it is averaged."""
+        """The number of combinations of the other factors that it is averaged over."""
         return len(self.plus) // len(self.factors)
 
 
 @dataclass(frozen=True)
 class Factorial:
-    """What a factorial sweep is to be described by.
+    """The effects by which a report describes a factorial sweep.
 
     Attributes:
         factors: The knobs that vary among the finished runs; a cell has a level of each.
         effects: In the order in which they are shown; none where no factors are crossed.
-        lacks: Why there are none, or none of interactions.
+        lacks: Why there are no effects, or no interactions; None if there are.
     """
 
     factors: tuple[str, ...] = ()
@@ -84,10 +83,10 @@ def factors_of(runs: pd.DataFrame) -> list[str]:
 
 
 def crossed(runs: pd.DataFrame, factors: Sequence[str]) -> list[tuple[str, str]]:
-    """List the first pairs of factors that are crossed: two values of each meet in all four ways.
+    """List the first pairs of crossed factors: for two values of each, all four combinations ran.
 
-    Neither what varies together is, nor what varies one at a time, nor an option that lacks the
-    other knob (`init=xavier_normal` has no `init.std`).
+    Factors that vary together or one at a time are not crossed; nor is an option with a knob that
+    it lacks (`init=xavier_normal` has no `init.std`).
     """
     done = runs[runs["status"] == "finished"]
     few = [name for name in factors if 2 <= done[name].nunique() <= _MOST_LEVELS]
@@ -96,11 +95,11 @@ def crossed(runs: pd.DataFrame, factors: Sequence[str]) -> list[tuple[str, str]]
 
 
 def factorial(runs: pd.DataFrame, metric: str = PRIMARY) -> Factorial:
-    """List the effects that runs are to be described by.
+    """List the effects by which a report describes runs.
 
     Args:
         runs: The runs frame.
-        metric: The primary metric; a combination counts as run where some run of it trained.
+        metric: The primary metric; a combination counts if at least one of its runs trained.
     """
     names = factors_of(runs)
     if not crossed(runs, names):
@@ -159,7 +158,7 @@ def _effects(
     levels: Sequence[Sequence[Any]],
     cells: Sequence[Cell],
 ) -> list[Effect]:
-    """List the effects of a factor, or of two together, that some combination allows."""
+    """List the effects of a factor, or interactions of two, that the cells allow."""
     there = set(cells)
     firsts = tuple(levels[place][0] for place in places)
     found = []
@@ -183,7 +182,7 @@ def _at(cell: Cell, places: tuple[int, ...]) -> Cell:
 def _corners(
     corner: Cell, places: tuple[int, ...], firsts: Cell
 ) -> tuple[tuple[Cell, ...], tuple[Cell, ...]]:
-    """Give the cells that are added and subtracted where the other factors stand as in a cell."""
+    """Return the cells to add and to subtract, with the other factors as in a given cell."""
 
     def moved(*which: int) -> Cell:
         back = {places[i]: firsts[i] for i in which}

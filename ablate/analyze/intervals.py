@@ -115,7 +115,8 @@ def mean(x: Array) -> Estimate:
         x: Values [..., n].
 
     Returns:
-        Its one component is NaN below two values, and where they vary by no more than rounding.
+        One component, which is NaN if there are fewer than two values or they differ only by
+        rounding.
     """
     return Estimate(_mean(x), (_component(x, varies(x)),))
 
@@ -141,8 +142,8 @@ def unpaired(x: Array, y: Array) -> Estimate:
         y: Of the baseline [..., m].
 
     Returns:
-        A component an arm, NaN below two values of either, and where either varies by no more than
-        rounding: three seeds of a small test set easily agree to the image.
+        A component for each arm. Both are NaN if either arm has fewer than two values, or values
+        that differ only by rounding: three seeds of a small test set easily agree to the image.
     """
     return weighted((x, y), (1.0, -1.0))
 
@@ -155,7 +156,7 @@ def weighted(parts: Sequence[Array], weights: Sequence[float] | Array) -> Estima
         weights: A factor for each.
 
     Returns:
-        A component a set, NaN as in `unpaired`.
+        A component for each set, NaN as in `unpaired`.
     """
     known = np.all([varies(part) for part in parts], axis=0)
     found = list(zip(parts, weights, strict=True))

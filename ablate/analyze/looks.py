@@ -18,7 +18,7 @@ from ablate.study.story import Story
 
 @dataclass(frozen=True)
 class ClaimLook:
-    """How a claim is looked at.
+    """The level at which a claim is judged at one look.
 
     Attributes:
         level: Nominal two-sided level: the claim's interval has confidence 1 - level. Early in a
@@ -34,7 +34,7 @@ class ClaimLook:
 
 
 def planned_only(runs: pd.DataFrame, story: Story) -> pd.DataFrame:
-    """Keep the runs on which verdicts rest: those of the seeds that were planned.
+    """Keep the runs that verdicts are based on: those of the planned seeds.
 
     Args:
         runs: The runs frame.
@@ -89,7 +89,7 @@ def _keys(runs: pd.DataFrame, arm: str) -> dict[int, str]:
 def _time(
     shown: Collection[str], keys: list[dict[int, str]], planned: list[tuple[int, ...]]
 ) -> float:
-    """Tell how far a claim had come at a look that showed some runs."""
+    """Return the share of a claim's planned seeds that had ended at a look."""
     mine, theirs = (
         {seed for seed in seeds if of_arm.get(seed) in shown}
         for of_arm, seeds in zip(keys, planned, strict=True)

@@ -151,7 +151,7 @@ def _centre(arms: set[tuple[Place, ...]]) -> tuple[Place, ...] | None:
 
 
 def _full_of_one(flat: Sequence[Flat], arms: set[tuple[Place, ...]]) -> tuple[Place, ...] | None:
-    """Find the full recipe of a leave-one-out of one ingredient: the arm that does not rest."""
+    """Find the full recipe of a leave-one-out of one ingredient: the arm that has it."""
     designs = {one.get("design") for one in flat}
     return max(arms) if designs == {"leave_one_out"} and len(arms) == 2 else None
 

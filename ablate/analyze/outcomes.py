@@ -45,7 +45,7 @@ def is_at_chance(accuracy: float, images: int, share: float) -> bool:
 
 
 def trained(runs: pd.DataFrame, metric: str) -> NDArray[np.bool_]:
-    """Tell which runs of a frame have a value of a metric to average [runs]."""
+    """Tell which runs of a frame enter the mean of a metric [runs]."""
     finished = (runs["status"] == "finished").to_numpy()
     return finished & ~_at_chance(runs) if metric_of(metric).is_of_learning else finished
 
@@ -75,7 +75,7 @@ def values_of(runs: pd.DataFrame, metric: str) -> Array:
 
 
 def trained_alone(runs: pd.DataFrame) -> NDArray[np.bool_]:
-    """Tell of which runs it is known that nothing shared their time [runs]."""
+    """Tell which runs are known to have been trained alone [runs]."""
     if "trained_alone" not in runs:
         return np.zeros(len(runs), dtype=bool)
     return runs["trained_alone"].fillna(False).to_numpy(dtype=bool)
@@ -100,7 +100,7 @@ def share_interval(count: Array, total: Array, alpha: float = 0.05) -> tuple[Arr
 
 
 def _at_chance(runs: pd.DataFrame) -> NDArray[np.bool_]:
-    """Tell which runs stayed at chance; of a frame of an earlier version it is not known."""
+    """Tell which runs stayed at chance; none where a frame of an earlier version does not say."""
     if "at_chance" not in runs:
         return np.zeros(len(runs), dtype=bool)
     return runs["at_chance"].fillna(False).to_numpy(dtype=bool)

@@ -52,7 +52,7 @@ class Pair:
 
     @property
     def population(self) -> str:
-        """What the difference is told of: new seeds on this test set, or new images too."""
+        """What the difference generalizes to: new seeds on this test set, or new images too."""
         several = min(len(self.x), len(self.y)) > 1
         return SEEDS_AND_IMAGES if self.over_images is not None and several else SEEDS
 
@@ -107,7 +107,7 @@ def _depends_on_the_split(what: Compared) -> bool:
 
 
 class _OfRuns:
-    """What of runs goes beyond a number each: the images they got right, and their splits."""
+    """What is known of runs beyond a number each: the images they got right, and their splits."""
 
     def __init__(self, runs: pd.DataFrame) -> None:
         self._answers = Answers(runs)
@@ -124,7 +124,7 @@ class _OfRuns:
         return pair
 
     def _over_images(self, mine: Rows, theirs: Rows, paired: bool) -> OverImages | None:
-        """Compare the answers of two arms; error and accuracy have the same."""
+        """Compare the answers of two arms; they are the same for error and accuracy."""
         which = mine.tobytes(), theirs.tobytes()
         if which not in self._known:
             found = self._answers.of(mine.tolist(), theirs.tolist())

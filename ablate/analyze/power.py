@@ -75,7 +75,7 @@ def chances(
 
     within = between(half - smallest, smallest - half)
     up, down = 1 - below(smallest + half), below(-smallest - half)
-    # The interval leaves out 0, but neither δ on that side nor the other one:
+    # The interval excludes 0, but lies neither beyond δ nor within ±δ:
     up_open = between(half, smallest + half) - between(half, smallest - half)
     down_open = between(-smallest - half, -half) - between(half - smallest, -half)
     none = np.zeros_like(within)
@@ -192,7 +192,7 @@ def _fewest(enough: Callable[[Array], NDArray[np.bool_]], shape: tuple[int, ...]
 
 
 def _halves(truth: Estimate, alpha: Array | float) -> tuple[Array, Array]:
-    """Give widths that half the interval may have, and how probable each is; [..., k] both."""
+    """Return possible half widths of the interval and their probabilities, both [..., k]."""
     at = np.asarray(alpha) / 2
     parts, alike = truth.components, _are_alike(truth.components)
     count = 1 if alike else len(parts)
@@ -219,7 +219,7 @@ def _are_alike(parts: tuple[Component, ...]) -> bool:
 
 
 def _ratios(freedom: Array, count: int) -> tuple[Array, Array]:
-    """Give values of s²/σ² to integrate over, and their weights; [..., count] both."""
+    """Return values of s²/σ² to integrate over, and their weights, both [..., count]."""
     nodes, weights = np.polynomial.legendre.leggauss(count)
     half = np.asarray(freedom)[..., None] / 2
     low = np.sqrt(special.gammaincinv(half, _TAIL) / half)

@@ -1,4 +1,4 @@
-"""What the claims of a study can come to, before its runs are there."""
+"""What the claims of a study can come to, worked out before it runs."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ _LITTLE: Final = 0.5  # a probability of any verdict below which a study is not 
 
 @dataclass(frozen=True)
 class Terms:
-    """What decides how a claim may come out, but for the truth. Alike claims have equal ones.
+    """All that decides how a claim may come out, except the truth; equal for claims alike.
 
     Attributes:
         metric: Whose difference it is.
@@ -44,16 +44,16 @@ class Terms:
 
     @property
     def direction(self) -> str:
-        """A direction that stands for all that are alike."""
+        """The direction to work with: the mirror image of a claim has the same chances."""
         return EQUIVALENT if self.equivalent else "differs" if self.two_sided else "higher"
 
     def error(self, spread: float) -> Estimate:
-        """Describe the error of the estimate where seeds scatter so."""
+        """Describe the error of the estimate, given the standard deviation over seeds."""
         return power.of_seeds(spread, self.n, self.m)
 
     @property
     def reach(self) -> float:
-        """The difference that it detects; of equivalence the δ that it can show, in 80 %.
+        """The difference detected with 80 % power; for equivalence, the δ that can be shown.
 
         In standard deviations over seeds.
         """
@@ -61,19 +61,19 @@ class Terms:
 
     @property
     def is_out_of_reach(self) -> bool:
-        """Whether it takes differences, or a δ, that are rarely met."""
+        """Whether only an unusually large difference, or δ, could lead to a verdict."""
         return self.reach > _FAR
 
 
 @dataclass(frozen=True)
 class Prospect:
-    """How a claim may come out where seeds scatter so.
+    """How a claim may come out, given the standard deviation over seeds.
 
     Attributes:
         chances: True difference -> the probability of each verdict, by its name.
         reach: As of `Terms`, in the metric's unit.
-        seeds: The fewest that support the claim in 80 % at a truth of 2δ (equivalence: 0); NaN
-            without δ, or where none do.
+        seeds: The fewest that support the claim with 80 % power if the true difference is 2δ (for
+            equivalence, 0); NaN without δ, or if no number does.
     """
 
     chances: dict[float, dict[str, float]]
@@ -82,12 +82,12 @@ class Prospect:
 
     @property
     def is_hopeless(self) -> bool:
-        """Whether it is more likely than not to stay open, whichever of the truths holds."""
+        """Whether the claim most likely stays open, whichever of these differences is true."""
         return all(1 - each[verdicts.OPEN] < _LITTLE for each in self.chances.values())
 
 
 def terms_of(runs: pd.DataFrame, baseline: str, claims: Sequence[Claim]) -> list[Terms | None]:
-    """Tell of each claim how its arms are compared.
+    """Find out how each claim's arms will be compared.
 
     Args:
         runs: The planned runs, with the columns `arm` and `replicate`.
@@ -119,7 +119,7 @@ def claimed_pairs(runs: pd.DataFrame, baseline: str, claims: Sequence[Claim]) ->
 
 
 def spread_of(pair: Pair) -> tuple[float, int] | None:
-    """Work out the standard deviation that matters to a comparison, and from how many seeds it is.
+    """Work out the standard deviation that a comparison rests on, and how many seeds gave it.
 
     Returns:
         Of the differences of shared seeds, or pooled of both arms; None below two, or without any.

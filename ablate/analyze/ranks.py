@@ -1,4 +1,4 @@
-"""Exact tests of order alone, for arms of which some run did not train.
+"""Exact tests of order alone, for arms with runs that did not train.
 
 Such a run lies behind every run that trained, and how far is not asked: its value is ±inf.
 """
@@ -75,7 +75,7 @@ def rank_sum(x: Array, y: Array) -> float:
 
 
 def side(x: Array, y: Array, *, paired: bool) -> int:
-    """Tell on which side of the other an arm lies by order alone.
+    """Tell by order alone on which side of the other an arm lies.
 
     Args:
         x: Values of an arm [n].
@@ -91,7 +91,7 @@ def side(x: Array, y: Array, *, paired: bool) -> int:
 
 
 def _doubled_ranks(values: Array) -> np.ndarray[tuple[int], np.dtype[np.int64]]:
-    """Rank values from 1, ties by their mean, times two."""
+    """Return twice the ranks of values, from 1; ties share their mean rank."""
     below = (values[:, None] > values[None]).sum(1)
     alike = (values[:, None] == values[None]).sum(1)
     return np.asarray(2 * below + alike + 1, dtype=np.int64)

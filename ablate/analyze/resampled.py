@@ -64,7 +64,7 @@ def unpaired(x: Array, y: Array, splits: Splits) -> Estimate:
 
 
 def _by_split(values: Array, names: Sequence[object]) -> Array:
-    """Average the values of each split, [n] -> [1, splits], in the order they come first."""
+    """Average the values of each split, [n] -> [1, splits], in order of first appearance."""
     places = {name: place for place, name in enumerate(dict.fromkeys(names))}
     of = np.array([places[name] for name in names], dtype=np.int64)
     return (np.bincount(of, values) / np.bincount(of))[None]

@@ -79,7 +79,7 @@ def curves(history: pd.DataFrame, metric: str = "val/error") -> pd.DataFrame:
 
 
 def cells(runs: pd.DataFrame, factors: Sequence[str], metric: str = PRIMARY) -> pd.DataFrame:
-    """Summarize a metric over all runs that trained of each combination of knobs.
+    """Summarize a metric for each combination of knobs, over the runs that trained.
 
     Returns:
         One row a combination that was run: a column a factor, then as `curves`.

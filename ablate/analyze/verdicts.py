@@ -1,4 +1,4 @@
-"""Verdicts: where a claim's interval lies decides, and nothing else.
+"""Verdicts: where a claim's interval lies decides, and nothing else does.
 
 A claim is that an arm's metric lies lower, or higher, than the baseline's (or than another arm's),
 that it differs, or that it is equivalent. δ, where one is given, is the smallest difference that
@@ -96,7 +96,7 @@ def verdict(low: float, high: float, direction: str, margin: float | None = None
 
 
 def description(low: float, high: float, margin: float | None = None) -> str:
-    """Describe a difference of which nothing was claimed, by its interval.
+    """Describe a difference that nobody made a claim about, by its interval.
 
     Args:
         low: As of `verdict`.

@@ -30,7 +30,7 @@ _FEW = 10  # seeds, of which a standard deviation is too uncertain to plan by
 
 @dataclass(frozen=True)
 class Spread:
-    """How far seeds scatter.
+    """A standard deviation over seeds.
 
     Attributes:
         value: A standard deviation, in the metric's unit.
@@ -116,7 +116,7 @@ def _terms(plan: StudyPlan) -> list[Terms | None]:
 
 
 def _spreads(plan: StudyPlan, told: Sequence[str], told_from: int | None) -> list[Spread | None]:
-    """Find the standard deviation that each claim has: as told, else as recorded if that is asked.
+    """Find each claim's standard deviation: as given, or as recorded if that was asked for.
 
     Raises:
         AblateError: One cannot be read, or nothing is recorded.
@@ -152,7 +152,7 @@ def _told(plan: StudyPlan, told: Sequence[str], told_from: int | None) -> dict[s
 
 
 def _recorded(plan: StudyPlan) -> list[Spread | None]:
-    """Work out the standard deviations of the study's own runs, as far as they have ended.
+    """Work out the standard deviations from those of the study's own runs that have ended.
 
     Raises:
         AblateError: None has.
@@ -203,7 +203,7 @@ def _compared(terms: Terms) -> str:
 
 
 def _table(terms: Terms, found: Prospect) -> Table:
-    """Tabulate chances by true difference; verdicts that none of them makes likely are left out."""
+    """Tabulate chances by true difference, without verdicts that are unlikely at all of them."""
     shown = [
         name
         for name in verdicts.VERDICTS
@@ -249,7 +249,7 @@ def _seeds(terms: Terms, found: Prospect, spread: Spread) -> str:
 
 
 def _how_sure(terms: Terms, seeds: int, spread: float, k: int) -> list[str]:
-    """Say what follows if the standard deviation is another than the few seeds gave."""
+    """Say what follows if the true standard deviation differs from that of the few seeds."""
     low, high = power.limits_of_spread(spread, k)
     more = prospects.seeds_needed(terms, high)
     needed = "no number of seeds is enough" if math.isnan(more) else f"it takes {more:.0f}"
@@ -264,7 +264,7 @@ def _how_sure(terms: Terms, seeds: int, spread: float, k: int) -> list[str]:
 
 
 def _needs(terms: Terms) -> str:
-    """Say how little seeds must scatter; that needs no standard deviation."""
+    """Say how small the standard deviation must be, where none is given."""
     if terms.margin is None:
         return f"in 80 % it tells a difference of {terms.reach:.2g} standard deviations from 0"
     most = _size(terms, terms.margin / terms.reach)

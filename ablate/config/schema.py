@@ -74,7 +74,7 @@ def targets(config: Config) -> dict[str, str]:
 
 
 def has_own_layers(config: Config) -> bool:
-    """Tell whether something of the user's own stands in a configuration's network."""
+    """Tell whether a configuration's network has parts of the user's own."""
     own = targets(config)
     return any(slot in own for slot in ("model", "model.activation", "dropout", "norm"))
 

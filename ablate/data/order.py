@@ -1,4 +1,4 @@
-"""An order of images in which that of their file has no part.
+"""An order of images that does not depend on that of their file.
 
 Files are often sorted by class, and whatever looks at the first of them, or at one batch after
 another, would then see a few classes at a time. Here an image's place follows from a hash of its
@@ -32,7 +32,7 @@ def by_content(images_NCHW: Tensor, labels_N: Tensor) -> Tensor:
     places_P = torch.arange(rows_NP.shape[1], device=rows_NP.device)
     key = rng.stream(0, "data/order").to(rows_NP.device)
     weights_P = rng.fold(key, places_P)
-    # Integers wrap around, so neither device nor the order of additions changes a bit.
+    # Integer sums wrap around, so they are the same on every device, in any order of addition.
     at_once = max(_PIXELS // len(places_P), 1)
     sums = [(part * weights_P).sum(1) for part in torch.split(rows_NP, at_once)]
     return rng.fold(torch.cat(sums), labels_N).argsort(stable=True)

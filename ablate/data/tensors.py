@@ -38,7 +38,7 @@ class Split:
 
     @cached_property
     def order(self) -> Tensor:
-        """An order in which that of the file has no part (`order.by_content`), int64 [N]."""
+        """An order that does not depend on that of the file (`order.by_content`), int64 [N]."""
         return by_content(self.images, self.labels)
 
     def at(self, index_N: Tensor) -> Tensor:

@@ -221,7 +221,7 @@ def _with_own(parsed: list[Override], slot: str, checked: Checked) -> list[Overr
 
 
 def _forced(override: Override) -> Override:
-    """Let an override set what the configuration may not have."""
+    """Let an override set a key that the configuration may lack."""
     text = f"++{str(override.input_line).lstrip('+')}"
     return replace(override, type=OverrideType.FORCE_ADD, input_line=text)
 

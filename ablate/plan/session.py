@@ -90,7 +90,7 @@ def compose(hydra: Hydra, request: Request, overrides: Sequence[str]) -> DictCon
 
 
 def composing(hydra: Hydra, request: Request) -> Composed:
-    """Compose as `compose` does, but each choice of options once: each takes 60 ms.
+    """Compose as `compose` does, but each choice of options only once, since it takes 60 ms.
 
     Checking and resolving ask for the same compositions and share them, so leave them unchanged.
     """

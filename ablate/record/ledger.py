@@ -26,7 +26,7 @@ def sweep_lock(sweep: Path) -> FileLock:
 
 
 def with_line(record: Record, directory: Path) -> Record:
-    """Add to the record of a run that ends now which line of the ledger is the latest, if any."""
+    """Add the number and hash of the ledger's latest line to the record of a run that ends now."""
     line = latest_line(directory.parent)
     return record if line is None else record | {"ledger": line}
 

@@ -1,4 +1,4 @@
-"""The table of what factors do, each level beside the first, and together."""
+"""The table of the effects of factors: each level against the first, and interactions."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from ablate.study.claim import Compared
 
 
 def effects(comparison: Comparison) -> Table:
-    """Make the table of the effects of factors, a row each; there are some."""
+    """Make the table of the effects of factors, a row each; there must be at least one."""
     found, metric = comparison.effects, metric_of(comparison.metric)
     unit = metric.unit.difference
     heads = ("level", "against", f"Δ{', ' if unit else ''}{unit} [interval]", "difference")
@@ -46,7 +46,7 @@ def _row(one: dict[str, Any], metric: str) -> tuple[TableCell, ...]:
 
 
 def _named(one: dict[str, Any], which: str) -> str:
-    """Name a level, or the first one, of an effect: ``dropout.dense=0.5 × norm=batch``."""
+    """Name the levels of an effect: ``dropout.dense=0.5 × norm=batch``."""
     parts = [(one["factor"], one[which])]
     if isinstance(one["other"], str):
         parts.append((one["other"], one[f"other_{which}"]))
@@ -54,7 +54,7 @@ def _named(one: dict[str, Any], which: str) -> str:
 
 
 def _described(one: dict[str, Any], metric: str) -> str:
-    """Describe an effect as an arm is; of an interaction no side is better."""
+    """Describe an effect as an arm is described; no side of an interaction is better."""
     line = Line(
         *(one["effect"], math.nan, math.nan, math.nan, one["n"], {}, math.nan),
         delta=one["delta"],

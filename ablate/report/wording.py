@@ -20,7 +20,7 @@ _SELECTED = {"last": "those of the last epoch", "best": "those of the best valid
 
 
 def verdict(comparison: Comparison) -> str:
-    """Say in one sentence what came out, and in another over what it would hold."""
+    """Say what came out in one sentence, and what it generalizes to in another."""
     return " ".join([_came_out(comparison), *_population(comparison)])
 
 
@@ -53,7 +53,7 @@ _DIFFER = frozenset(verdicts.DESCRIPTIONS) - {verdicts.WITHIN, verdicts.UNKNOWN}
 
 
 def _is_told(line: Line) -> bool:
-    """Tell whether there is anything to judge an arm by: an interval, or an order."""
+    """Tell whether an arm can be judged: by an interval or by order."""
     return line.untrained > 0 or not math.isnan(line.delta_low)
 
 
@@ -341,7 +341,7 @@ def _of_the_test_set(comparison: Comparison, selects: Sequence[str]) -> list[str
 
 
 def _population(comparison: Comparison) -> list[str]:
-    """Say over what the intervals hold; of one seed an arm, what is known of the two networks."""
+    """Say what the intervals generalize to; with one seed an arm, compare the two networks."""
     lines = [line for _, line in comparison.claimed] or comparison.others
     networks = [line for line in lines if not math.isnan(line.p_networks)]
     if networks:
@@ -364,7 +364,7 @@ def _population(comparison: Comparison) -> list[str]:
 
 
 def _of_populations(comparison: Comparison) -> list[str]:
-    """Explain over what the intervals of differences hold."""
+    """Explain what the intervals of differences generalize to."""
     lines = [*comparison.others, *(line for _, line in comparison.claimed)]
     told = {line.population for line in lines if not math.isnan(line.delta_low)}
     found = []

@@ -1,4 +1,4 @@
-"""What was edited, cut off or lost of a sweep: its ledger, its study.json, its records."""
+"""What was edited, cut off or lost in a sweep: in its ledger, study.json or records."""
 
 from __future__ import annotations
 
@@ -64,7 +64,7 @@ def question_now(sweep: Path) -> dict[str, Any] | None:
 
 
 def _of_the_study(read: Ledger, sweep: Path) -> Iterator[str]:
-    """Tell where study.json asks what no line of the ledger does."""
+    """Tell if study.json asks something that no line of the ledger asks."""
     asked = [line["question"] for line in read.of_kind("claims") if "arms" in line["question"]]
     now = question_now(sweep)
     if asked and now is not None and now not in asked:
@@ -75,7 +75,7 @@ def _of_the_study(read: Ledger, sweep: Path) -> Iterator[str]:
 def _of_records(
     read: Ledger, sweep: Path, shown: Mapping[Path, record.Record], said: Seen
 ) -> Iterator[str]:
-    """Tell of records that are not as a look saw them."""
+    """Name records that have changed since a look saw them."""
     now = {one["key"]: one for one in shown.values()}
     told: dict[tuple[str, int], list[str]] = {}
     done = set[str]()

@@ -56,7 +56,7 @@ class Ledger:
 
     @property
     def given_up(self) -> frozenset[str]:
-        """Keys of runs that failed and are not to be trained again."""
+        """Keys of failed runs that will not be trained again."""
         return frozenset(key for line in self.of_kind("given up") for key in line["runs"])
 
     def of_kind(self, kind: str) -> list[dict[str, Any]]:
@@ -131,7 +131,7 @@ def _hashed(value: Any) -> str:
 
 
 def missing(ledger: Ledger, named: Mapping[str, record.LedgerLine]) -> list[str]:
-    """Tell of lines that something names, and that the ledger does not hold as they were.
+    """Name lines that are referred to, but that the ledger lacks or holds in another form.
 
     Args:
         ledger: The ledger.
@@ -165,7 +165,7 @@ def _names(who: Sequence[str]) -> str:
 
 
 def digests(found: record.Record) -> dict[str, Any]:
-    """Give what a look keeps of a record: how the run ended, and digests of what the record says.
+    """Return what a look keeps of a record: how the run ended, and digests of its content.
 
     Returns:
         ``status``; ``ended``, of all that training wrote; and ``measured``, of the measurements
@@ -182,7 +182,7 @@ def digests(found: record.Record) -> dict[str, Any]:
 
 
 def note_claims(folder: Path, question: Mapping[str, Any], planned: int | None) -> None:
-    """Note what is asked of runs that are about to be trained, if it was not asked last.
+    """Note what is asked of runs about to be trained, unless the last question was the same.
 
     Args:
         folder: The sweep's folder; created if missing.
@@ -205,7 +205,7 @@ def note_claims(folder: Path, question: Mapping[str, Any], planned: int | None) 
 
 
 def note_given_up(folder: Path, keys: Sequence[str]) -> None:
-    """Note that runs which failed are not to be trained again, unless it was noted before.
+    """Note that failed runs will not be trained again, unless that was noted before.
 
     Args:
         folder: The sweep's folder.

@@ -39,7 +39,7 @@ def of_study(study: Study, command: Sequence[str]) -> dict[str, Any]:
 
 
 def as_written(told: Mapping[str, Any]) -> dict[str, Any]:
-    """Take the question from the content of study.json."""
+    """Extract the question from what study.json holds."""
     arms = {
         name: {key: arm.get(key) for key in ("overrides", "seeds", "grid")}
         for name, arm in told["arms"].items()
@@ -56,7 +56,7 @@ def of_request(request: Request, runs: Sequence[Run]) -> dict[str, Any]:
 
     Args:
         request: The request.
-        runs: Its runs in one folder; of a sweeper that searches they are not known.
+        runs: Its runs in one folder; empty if a sweeper searches, since they are not yet known.
     """
     return {
         "metric": PRIMARY,
@@ -70,7 +70,7 @@ def of_request(request: Request, runs: Sequence[Run]) -> dict[str, Any]:
 
 
 def planned_seeds(asked: Asked) -> dict[str, tuple[int, ...]]:
-    """Read which seeds a study plans: arm -> seeds; nothing of a grid."""
+    """Read the seeds that a study plans: arm -> seeds; empty for a grid."""
     arms = asked.get("arms", {})
     return {name: tuple(arm["seeds"]) for name, arm in arms.items() if arm.get("seeds")}
 

@@ -64,13 +64,13 @@ class Story:
 
 
 def looked_at(folders: Sequence[Path]) -> Story:
-    """Note that the results of some runs are shown, and tell what the ledger says of them.
+    """Note in the ledger that results are being shown, and tell what it says about these runs.
 
     Args:
         folders: The folders of all runs that are shown, ended or not.
 
     Returns:
-        The story. Where the runs lie in several sweeps it tells of no plan, only what is wrong.
+        The story. If the runs come from several sweeps, it tells only what is wrong in each.
     """
     sweeps: dict[Path, dict[Path, record.Record]] = {}
     for folder in folders:
@@ -126,7 +126,7 @@ def _without(
 
 
 def give_up(folders: Sequence[Path]) -> int:
-    """Note that runs which failed are not to be trained again, so that verdicts need not wait.
+    """Note that failed runs will not be trained again, so that verdicts need not wait for them.
 
     Args:
         folders: Folders of runs.
