@@ -58,9 +58,12 @@ def run(overrides: Sequence[str] = (), *, check: bool = True) -> Record:
         raise AblateError(f"+study={request.study} is many runs, and ablate.run trains one")
     with _ONE_AT_A_TIME, streams.outliving():
         outcome = trained(request)
-        found = record.read(outcome.runs[0].directory)
+        lost = outcome.unrecorded(outcome.runs[0])
+        found = None if lost else record.read(outcome.runs[0].directory)
     if outcome.stop is not None and outcome.stop.why != "interrupted":
         raise AblateError(outcome.stop.message)
+    if lost:
+        raise RunError(f"{outcome.runs[0].directory}: {lost}")
     if found is None or outcome.stop is not None:
         raise KeyboardInterrupt
     if check and found["status"] in ("failed", "diverged"):

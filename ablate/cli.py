@@ -138,7 +138,7 @@ def plan(
 
 
 _SHOW_HELP = """
-Show the state of a sweep: finished, running, cut off, diverged, failed.
+Show the state of a sweep: finished, running, interrupted, diverged, failed.
 
 \b
     ablate show results                 every sweep, and why runs failed

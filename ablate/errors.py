@@ -46,6 +46,12 @@ class DiskFullError(AblateError):
     status = 1
 
 
+class DamagedError(AblateError):
+    """A file of a run is not as it was written; it concerns that run alone."""
+
+    status = 1
+
+
 _FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 

@@ -16,6 +16,7 @@ import warnings
 from hydra.core.singleton import Singleton
 
 from ablate import cli
+from ablate.launch.interruption import STOPS
 
 
 def called(*words: str) -> subprocess.CompletedProcess[str]:
@@ -29,7 +30,7 @@ def called(*words: str) -> subprocess.CompletedProcess[str]:
     """
     out, err = _Stream(), _Stream()
     of_hydra = copy.deepcopy(Singleton.get_state())  # its version among it, for other tests
-    terminated = signal.getsignal(signal.SIGTERM)
+    handlers = {number: signal.getsignal(number) for number in STOPS}
     arguments, sys.argv = sys.argv, ["ablate", *words]
     status = 0
     try:
@@ -43,7 +44,8 @@ def called(*words: str) -> subprocess.CompletedProcess[str]:
         status = end.code if isinstance(end.code, int) else int(end.code is not None)
     finally:
         sys.argv = arguments
-        signal.signal(signal.SIGTERM, terminated)
+        for number, handler in handlers.items():
+            signal.signal(number, handler)
         Singleton.set_state(of_hydra)
     return subprocess.CompletedProcess(["ablate", *words], status, out.text, err.text)
 

@@ -52,6 +52,7 @@ def numbers(found):
 def test_numbers_that_are_not_finite_become_null(tmp_path):
     record.write(tmp_path, {"a": float("nan"), "b": [float("inf"), 1.5], "c": {"d": -0.0}})
     strict = json.loads((tmp_path / "record.json").read_text(), parse_constant=pytest.fail)
+    del strict["checksum"]
     assert strict == {"a": None, "b": [None, 1.5], "c": {"d": 0.0}}
 
 

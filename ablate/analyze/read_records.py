@@ -109,7 +109,8 @@ def _row(folder: Path, found: record.Record, measures: Mapping[str, float]) -> d
     data = about.get("data", {})
     return {
         "path": str(folder),
-        **{name: found.get(name) for name in ("key", "study", "arm", "seed", "status", "reason")},
+        **{name: found.get(name) for name in ("key", "study", "arm", "seed", "reason")},
+        "status": record.status_now(folder, found["status"]),
         "at_chance": _at_chance(measures, data),
         "parameters": found.get("parameters"),
         "epochs_done": len(found["history"]),

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import os
-import signal
 import sys
 
 import hydra
@@ -12,13 +11,14 @@ from hydra.errors import HydraException
 from rich.console import Console
 
 from ablate import record
+from ablate.commands.printing import say
 from ablate.commands.requests import parser, request_of, tell, trained
 from ablate.commands.run_table import show_run
 from ablate.commands.sweep_table import report_sweep, show_sweep
 from ablate.config import files
 from ablate.errors import AblateError, listed
 from ablate.launch.hydra_adapter import train
-from ablate.launch.interruption import INTERRUPTED
+from ablate.launch.interruption import INTERRUPTED, stop_like_ctrl_c
 from ablate.launch.outcome import Outcome
 from ablate.plan.override_checks import check
 from ablate.plan.request import Request
@@ -44,8 +44,7 @@ def serve(arguments: list[str]) -> int:
     request = request_of(args)
     if args.cfg or args.info:
         return _show_configuration(request, args)
-    # From here on, a SIGTERM stops like Ctrl-C.
-    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    stop_like_ctrl_c()
     try:
         outcome = trained(request)
     except KeyboardInterrupt:
@@ -73,6 +72,8 @@ def _show(request: Request, outcome: Outcome, console: Console) -> None:
     runs = outcome.runs
     if not request.is_single:
         show_sweep(outcome, console)
+    elif lost := outcome.unrecorded(runs[0]):
+        say(console, f"failed: {lost}")
     elif (found := record.read(runs[0].directory)) is not None:
         show_run(runs[0], found, console)
     if runs[-1].config["report"] and not outcome.is_cut_short:

@@ -9,7 +9,7 @@ from rich.table import Table
 from ablate.commands.printing import in_unit, say, show_table
 from ablate.metrics import SPLITS, metric_of
 from ablate.plan.run import Run
-from ablate.record import Record
+from ablate.record import DIED, Record, status_now
 
 _SHOWN = ("loss", "accuracy", "error")
 
@@ -22,7 +22,7 @@ def show_run(run: Run, record: Record, console: Console) -> None:
         record: Its record.
         console: Where to print.
     """
-    status = record["status"]
+    status = status_now(run.directory, record["status"])
     if status == "finished":
         show_table(_table(record), console)
         for name, value in record["metrics"].items():
@@ -30,7 +30,7 @@ def show_run(run: Run, record: Record, console: Console) -> None:
                 knob = f"regularize.{name.removeprefix('acted/')}"
                 say(console, f"note: {knob} never acted: no step reached its limit")
     elif status in ("interrupted", "running"):
-        reason = record["reason"] or "it is still running elsewhere, or was killed"
+        reason = record["reason"] or ("elsewhere" if status == "running" else DIED)
         say(console, f"{status}: {reason}; the same command goes on from there")
     else:
         say(console, f"{status}: {record['reason']}")

@@ -64,9 +64,7 @@ def _state_page(path: Path) -> tuple[Group, int]:
             continue
         if found is None:  # set aside a moment ago, by a rerun
             continue
-        status: str = found["status"]
-        if status == "running" and not record.claimed_elsewhere(folder):
-            status = "cut off"
+        status = record.status_now(folder, found["status"])
         sweeps.setdefault(folder.parent, Counter())[status] += 1
         lost += record.has_lost_weights(folder, found)
         if status in ("failed", "diverged"):
@@ -79,7 +77,7 @@ def _state_page(path: Path) -> tuple[Group, int]:
     return page, 0 if kinds == ["finished"] else 1
 
 
-_KINDS = ("finished", "running", "cut off", "interrupted", "diverged", "failed", "unreadable")
+_KINDS = ("finished", "running", "interrupted", "diverged", "failed", "unreadable")
 
 
 def _identical(path: Path) -> list[tuple[str, ...]]:

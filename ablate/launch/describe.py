@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -13,9 +14,14 @@ if TYPE_CHECKING:
     from ablate.train.training import Training
 
 
-def first_record(run: Run) -> record.Record:
-    """Make the record of a run that has not started."""
-    return {
+def first_record(run: Run, tries: Sequence[record.Try] = ()) -> record.Record:
+    """Make the record of a run that has not started.
+
+    Args:
+        run: The run.
+        tries: Those before, which ended by accident.
+    """
+    made: record.Record = {
         "schema": record.SCHEMA,
         "key": run.key,
         "study": run.study,
@@ -32,16 +38,50 @@ def first_record(run: Run) -> record.Record:
         "timing": {"started": now(), "seconds": []},
         "environment": {},
     }
+    return made | {"tries": list(tries)} if tries else made
 
 
-def record_failure(run: Run, directory: Path, reason: str) -> bool:
-    """Record a run as failed, unless its record says that it has ended; tell whether it did."""
+def tries_of(directory: Path) -> list[record.Try]:
+    """Read which tries of a run that has not ended ended by accident."""
+    old = record.read(directory)
+    return [] if old is None else list(old.get("tries", ()))
+
+
+def note_accident(run: Run, directory: Path, reason: str) -> bool:
+    """Record that a try ended by accident; tell whether the run is to be tried again.
+
+    After its last try the run is recorded as failed, unless its record says that it has ended.
+
+    Raises:
+        OSError: The record cannot be written.
+    """
     old = record.read(directory) or first_record(run)
     if record.has_ended(old, run.config["rerun"]):
         return False
-    failed = old | {"status": "failed", "reason": reason}
-    record.write(directory, record.with_line(failed, directory))
+    this: record.Try = {"started": old["timing"]["started"], "ended": now(), "reason": reason}
+    tries = [*old.get("tries", ()), this]
+    if len(tries) > run.config["retries"]:
+        record_failure(run, directory, reason, tries)
+        return False
+    record.write(directory, old | {"status": "interrupted", "reason": reason, "tries": tries})
     return True
+
+
+def record_failure(
+    run: Run, directory: Path, reason: str, tries: Sequence[record.Try] = ()
+) -> None:
+    """Record a run as failed, unless its record says that it has ended.
+
+    Raises:
+        OSError: The record cannot be written.
+    """
+    old = record.read(directory) or first_record(run)
+    if record.has_ended(old, run.config["rerun"]):
+        return
+    failed: record.Record = old | {"status": "failed", "reason": reason}
+    if tries:
+        failed["tries"] = list(tries)
+    record.write(directory, record.with_line(failed, directory))
 
 
 def environment_of(run: Run, training: Training, slot: int) -> record.Environment:

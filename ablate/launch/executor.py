@@ -10,8 +10,9 @@ process of its own, or in the main thread. A process is asked to stop by SIGTERM
 
 from __future__ import annotations
 
-from collections.abc import Generator, Sequence
-from dataclasses import dataclass
+from collections.abc import Generator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
 from pkgutil import resolve_name
 from typing import Protocol
 
@@ -29,10 +30,14 @@ class StackEnd:
     Attributes:
         stack: The stack; its runs' records say how they ended.
         stop: Why the whole sweep must stop here, or None.
+        notes: What the user should know, a sentence each.
+        lost: Folder -> why its run could not even be recorded.
     """
 
     stack: RunStack
     stop: Stop | None = None
+    notes: tuple[str, ...] = ()
+    lost: Mapping[Path, str] = field(default_factory=dict)
 
 
 class Executor(Protocol):
@@ -52,7 +57,8 @@ class Executor(Protocol):
         Args:
             stacks: Stacks with a run that has not ended.
             stop: Says whether a stop was requested. Then running stacks save their states, to be
-                resumed later. Closing the iterator has the same effect.
+                resumed later. Closing the iterator has the same effect. Where it says `enough`, no
+                further stack is started, and those that are running are waited for.
         """
         ...
 

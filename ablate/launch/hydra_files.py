@@ -10,18 +10,24 @@ from typing import Any
 
 import yaml
 
+from ablate import record
+from ablate.errors import raise_if_full
 from ablate.plan.planning import Plan, Planned
 
 # libyaml's emitter is ten times as fast as the one in Python, and each run has three files.
 _Dumper: Any = getattr(yaml, "CSafeDumper", yaml.SafeDumper)
 
 
-def leave_hydra_files(plan: Plan) -> None:
+def leave_hydra_files(plan: Plan) -> list[str]:
     """Write `.hydra/` for every run that is about to be trained, before training starts.
 
+    Returns:
+        What was in the way and set aside, or could not be written, a sentence each.
+
     Raises:
-        OSError: The disk is full, or a file cannot be written.
+        DiskFullError: There is no space left.
     """
+    notes: list[str] = []
     first: dict[Path, Planned] = {}
     for cell in plan.cells:
         if not plan.has_ended(cell.run):
@@ -33,11 +39,17 @@ def leave_hydra_files(plan: Plan) -> None:
         shared = id(cell.hydra)  # the same object for all cells with the same options
         if shared not in templates:
             templates[shared] = _template(cell.hydra)
-        _leave(cell, _filled(templates[shared], cell))
+        folder = cell.run.directory / record.HYDRA
+        try:
+            notes += record.set_aside_wrong_kinds(cell.run.directory)
+            _leave(folder, cell, _filled(templates[shared], cell))
+        except OSError as error:
+            raise_if_full(error)
+            notes.append(f"{folder} cannot be written ({error.strerror})")
+    return notes
 
 
-def _leave(cell: Planned, hydra: str) -> None:
-    folder = cell.run.directory / ".hydra"
+def _leave(folder: Path, cell: Planned, hydra: str) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     for name, text in (
         ("config.yaml", "".join(_section(n, json.dumps(v)) for n, v in cell.contents.items())),

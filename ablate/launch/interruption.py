@@ -1,4 +1,8 @@
-"""Ctrl-C and SIGTERM: the first signal asks for a clean stop, a second one exits at once."""
+"""Ctrl-C, SIGTERM and SIGHUP ask for a clean stop; a second Ctrl-C or SIGTERM exits at once.
+
+A closing terminal may send SIGHUP more than once, and a logout SIGTERM with it: a SIGHUP never
+exits. A signal that was ignored at the start, as SIGHUP under nohup, stays ignored.
+"""
 
 from __future__ import annotations
 
@@ -9,18 +13,25 @@ from types import FrameType, TracebackType
 from typing import Any
 
 INTERRUPTED = 130  # exit status
+STOPS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
 class Interruption:
-    """A context in which a signal to stop is remembered in `asked`, and raises nothing."""
+    """A context in which a signal to stop is remembered, and raises nothing.
+
+    Attributes:
+        asked: Whether a stop was asked for.
+        enough: Whether no further stack is to be started; those that train may end.
+    """
 
     def __init__(self) -> None:
-        self.asked = False
+        self.asked = self.enough = False
+        self._is_urgent = False  # whether the next signal exits at once
         self._before: dict[int, Any] = {}
 
     def __enter__(self) -> Interruption:
         if threading.current_thread() is threading.main_thread():
-            for number in (signal.SIGINT, signal.SIGTERM):
+            for number in STOPS:
                 if signal.getsignal(number) is not signal.SIG_IGN:
                     self._before[number] = signal.signal(number, self._hear)
         return self
@@ -35,6 +46,15 @@ class Interruption:
             signal.signal(number, handler)
 
     def _hear(self, number: int, frame: FrameType | None) -> None:
-        if self.asked:
-            os._exit(INTERRUPTED)
+        if number != signal.SIGHUP:
+            if self._is_urgent:
+                os._exit(INTERRUPTED)
+            self._is_urgent = True
         self.asked = True
+
+
+def stop_like_ctrl_c() -> None:
+    """Let every signal to stop that is not ignored raise KeyboardInterrupt from here on."""
+    for number in STOPS:
+        if signal.getsignal(number) is not signal.SIG_IGN:
+            signal.signal(number, signal.default_int_handler)

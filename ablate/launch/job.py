@@ -3,299 +3,235 @@
 Only the runs that have not ended are trained. The stack keeps its planned width and slots (a
 stand-in takes the slot of a run that has ended), so a resumed sweep gives the same numbers. A stack
 that fails is halved until a single run fails; that run is recorded as failed, with the traceback in
-its run.log.
+its run.log. What is wrong with the files of a run concerns that run alone: damaged ones are set
+aside, and a run whose folder cannot be written is lost, while the others go on.
 """
 
 from __future__ import annotations
 
+import errno
 import gc
 import logging
-import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 
-import numpy as np
 import torch
-from numpy.typing import NDArray
 
-from ablate import data, record, streams
-from ablate.config import schema
-from ablate.errors import raise_if_full
-from ablate.launch.describe import environment_of, first_record, now, record_failure
+from ablate import record, streams
+from ablate.errors import AblateError, DamagedError, raise_if_full
+from ablate.launch.attempt import Attempt, Follow, NobodyLeftError, Work, cause, unfollowed
+from ablate.launch.describe import note_accident, record_failure
 from ablate.launch.interruption import Interruption
-from ablate.plan.run import Run
-from ablate.train.deterministic import deterministic
 from ablate.train.memory import keep_freed_memory
-from ablate.train.proof import acting, prove
-from ablate.train.training import Training
 
 log = logging.getLogger(__name__)
 
-_WRITE_EVERY = 1.0  # seconds between two writes of record.json, at least
 
-Follow = Callable[[Training, Sequence[Run]], "Follower"]
+class Job:
+    """Trains the runs of a stack that have not ended.
 
-
-class Follower:
-    """Called after every step of a training, inside its own context; this one does nothing."""
-
-    def __enter__(self) -> Follower:
-        return self
-
-    def __exit__(self, *exception: object) -> None:
-        return None
-
-    def step(self, ended: bool) -> None:
-        """Follow one step.
-
-        Args:
-            ended: Whether it ended an epoch.
-        """
-
-
-def unfollowed(training: Training, runs: Sequence[Run]) -> Follower:
-    """Make a follower that does nothing."""
-    return Follower()
-
-
-@dataclass(frozen=True)
-class Work:
-    """A stack to train.
+    Args:
+        work: The stack.
+        follow: Makes what follows its steps.
 
     Attributes:
-        runs: All runs of the stack.
-        directories: Their folders.
-        fused: Whether it is applied under vmap.
-        threads: Torch threads in this process; None leaves the number as it is.
-        wait: Whether to wait for runs that another process holds.
+        work: The stack.
+        follow: Makes what follows its steps.
+        stop: Says whether a stop was requested.
+        held: Keys of runs that were skipped because another process holds them.
+        notes: What the user should know, a sentence each.
+        lost: Folder -> why its run could not even be recorded.
     """
 
-    runs: tuple[Run, ...]
-    directories: tuple[Path, ...]
-    fused: bool
-    threads: int | None = None
-    wait: bool = False
+    def __init__(self, work: Work, follow: Follow = unfollowed) -> None:
+        self.work, self.follow, self.stop = work, follow, Interruption()
+        self.held: list[str] = []
+        self.notes: list[str] = []
+        self.lost: dict[Path, str] = {}
+        self._claims: dict[int, record.Claim] = {}
 
+    def train(self) -> None:
+        """Train.
 
-def train(work: Work, follow: Follow = unfollowed) -> list[str]:
-    """Train the runs of a stack that have not ended.
+        Raises:
+            KeyboardInterrupt: A stop was requested; unfinished runs are recorded as interrupted.
+            DiskFullError: There is no space left for the records.
+        """
+        keep_freed_memory()
+        if self.work.threads is not None:
+            torch.set_num_threads(self.work.threads)
+        with streams.outliving(), self.stop:
+            self._train([*range(len(self.work.runs))])
 
-    Returns:
-        Keys of runs that were skipped because another process holds them.
+    def _train(self, slots: list[int]) -> None:
+        """Claim runs and train them; if there are too few file handles for all, one half first."""
+        with ExitStack() as claims:
+            try:
+                claimed = self._kept(slots, lambda slot: self._claim(slot, claims), splits=True)
+                # A run may have ended while this process waited for its lock.
+                left = self._kept(claimed, self._prepare)
+                for members in self._by_step(left):
+                    self._attempt(members)
+                return
+            except _TooFewHandlesError:
+                self._claims.clear()
+        middle = len(slots) // 2
+        self._train(slots[:middle])
+        self._train(slots[middle:])
 
-    Raises:
-        KeyboardInterrupt: A stop was requested; unfinished runs are recorded as interrupted.
-        DiskFullError: There is no space left for the records.
-    """
-    keep_freed_memory()
-    if work.threads is not None:
-        torch.set_num_threads(work.threads)
-    elsewhere: list[str] = []
-    with streams.outliving(), ExitStack() as held, Interruption() as stop:
-        slots: list[int] = []
-        for slot, (run, directory) in enumerate(zip(work.runs, work.directories, strict=True)):
-            if _is_done(run, directory):
-                continue
-            directory.mkdir(parents=True, exist_ok=True)
-            if work.wait and record.claimed_elsewhere(directory):
-                log.warning("%s is trained by another process; waiting for it", directory)
-            if held.enter_context(record.claim(directory, wait=work.wait)):
-                slots.append(slot)
-            else:
-                elsewhere.append(run.key)
-        # A run may have ended while this process waited for its lock.
-        left = [s for s in slots if not _is_done(work.runs[s], work.directories[s])]
-        for slot in left:
-            record.set_aside_if_ended(work.directories[slot], work.runs[slot].config["rerun"])
-        for members in _by_step(work, left):
-            _attempt(work, members, stop, follow)
-    return elsewhere
+    def _kept(
+        self, slots: list[int], keeps: Callable[[int], bool], splits: bool = False
+    ) -> list[int]:
+        """Keep the slots for which something holds; a run whose files cannot be used is lost.
 
+        Raises:
+            _TooFewHandlesError: No file handles are left, and `splits` is set.
+        """
+        kept = []
+        for slot in slots:
+            try:
+                if keeps(slot):
+                    kept.append(slot)
+            except (OSError, AblateError) as error:
+                if splits and len(slots) > 1 and _lacks_handles(error):
+                    raise _TooFewHandlesError from error
+                self._lose(slot, error)
+        return kept
 
-def _is_done(run: Run, directory: Path) -> bool:
-    old = record.read(directory)
-    if old is None or not record.has_ended(old, run.config["rerun"]):
-        return False
-    record.settle_if_measured(directory, old)
-    return True
+    def _claim(self, slot: int, claims: ExitStack) -> bool:
+        """Claim a run that has not ended; tell whether this process holds it now."""
+        run, directory = self.work.runs[slot], self.work.directories[slot]
+        if self._is_done(slot):
+            return False
+        self.notes += record.set_aside_wrong_kinds(directory)
+        directory.mkdir(parents=True, exist_ok=True)
+        if self.work.wait and record.claimed_elsewhere(directory):
+            log.warning("%s is trained by another process; waiting for it", directory)
+        claim = claims.enter_context(record.claim(directory, wait=self.work.wait))
+        self._claims[slot] = claim
+        if not claim:
+            self.held.append(run.key)
+        return claim.held
 
+    def _prepare(self, slot: int) -> bool:
+        """Set aside what is damaged or is to be trained again; tell whether a run is to train."""
+        if self._is_done(slot):
+            return False
+        run, directory = self.work.runs[slot], self.work.directories[slot]
+        self.notes += record.mend(directory)
+        record.set_aside_if_ended(directory, run.config["rerun"])
+        return True
 
-def _by_step(work: Work, slots: list[int]) -> list[list[int]]:
-    """Group slots by the step that they resume from: a kill may fall between two saved states."""
-    if not work.fused:
-        return [[slot] for slot in slots]
-    steps: dict[int, list[int]] = {}
-    for slot in slots:
-        state = record.load_state(work.directories[slot])
-        steps.setdefault(0 if state is None else state["step"], []).append(slot)
-    return list(steps.values())
-
-
-def _attempt(
-    work: Work, slots: list[int], stop: Interruption, follow: Follow, halved: bool = False
-) -> None:
-    """Train some slots of a stack; on failure halve them, until the failing run is found."""
-    directories = [work.directories[slot] for slot in slots]
-    with _logs(directories):
+    def _is_done(self, slot: int) -> bool:
+        run, directory = self.work.runs[slot], self.work.directories[slot]
         try:
-            with torch.enable_grad():
-                _Attempt(work, slots, stop, halved).train(follow)
+            old = record.read(directory, checked=True)
+        except DamagedError:
+            return False
+        if old is None or not record.has_ended(old, run.config["rerun"]):
+            return False
+        record.settle_if_measured(directory, old)
+        return True
+
+    def _by_step(self, slots: list[int]) -> list[list[int]]:
+        """Group slots by the step that they resume from: a kill may fall between two states."""
+        if not self.work.fused:
+            return [[slot] for slot in slots]
+        steps: dict[int, list[int]] = {}
+        for slot in slots:
+            state = record.load_state(self.work.directories[slot])
+            steps.setdefault(0 if state is None else state["step"], []).append(slot)
+        return list(steps.values())
+
+    def _attempt(self, slots: list[int], halved: bool = False) -> None:
+        """Train some slots; on failure halve them, until the failing run is found."""
+        again = False
+        try:
+            with _logs([self.work.directories[slot] for slot in slots]):
+                again = self._tried(slots, halved)
+        except OSError as error:  # a run.log cannot be opened
+            again = self._failed(slots, error)
+        if not again:
             return
-        except OSError as error:
-            raise_if_full(error)
-            _record_failure(work, slots, error)
-        # A run may fail with any error; it is recorded, and the sweep goes on.
-        except Exception as error:
-            _record_failure(work, slots, error)
-    if len(slots) > 1:
-        if work.runs[0].config["device"] == "cuda":
+        if self.work.runs[0].config["device"] == "cuda":
             gc.collect()  # a traceback may hold memory that should be freed
             torch.cuda.empty_cache()
         middle = len(slots) // 2
-        for half in (slots[:middle], slots[middle:]):
-            for members in _by_step(work, half):
-                _attempt(work, members, stop, follow, halved=True)
+        for half in (slots[:middle], slots[middle:]) if middle else (slots,):
+            for members in self._by_step(half):
+                self._attempt(members, halved=middle > 0 or halved)
+
+    def _tried(self, slots: list[int], halved: bool) -> bool:
+        """Train some slots once; tell whether they are to be tried again."""
+        try:
+            with torch.enable_grad():
+                Attempt(self, slots, halved).train()
+        except NobodyLeftError:
+            return False
+        # A run may fail with any error; it is recorded, and the sweep goes on.
+        except Exception as error:
+            return self._failed(slots, error)
+        return False
+
+    def _failed(self, slots: list[int], error: Exception) -> bool:
+        """Deal with slots whose training failed; tell whether they are to be tried again."""
+        if isinstance(error, OSError):
+            raise_if_full(error)
+        reason = f"{type(error).__name__}: {error}"
+        if len(slots) > 1:
+            log.warning("a stack of %d runs failed (%s); trained in halves", len(slots), reason)
+            return True
+        log.info("the run failed: %s", reason, exc_info=error)
+        return self.fail(slots[0], reason, is_accident=_lacks_memory(error))
+
+    def is_lost(self, slot: int) -> bool:
+        """Tell whether another process has taken a run over; remember it as held."""
+        if not self._claims[slot].is_lost:
+            return False
+        self.held.append(self.work.runs[slot].key)
+        return True
+
+    def fail(self, slot: int, reason: str, is_accident: bool = False) -> bool:
+        """Record a run as failed; after an accident, tell whether it is to be tried again."""
+        run, directory = self.work.runs[slot], self.work.directories[slot]
+        try:
+            if is_accident and note_accident(run, directory, reason):
+                log.info("tried again, as retries=%d allows", run.config["retries"])
+                return True
+            record_failure(run, directory, reason)
+        except (OSError, AblateError) as error:
+            self._lose(slot, error)
+        return False
+
+    def _lose(self, slot: int, error: OSError | AblateError) -> None:
+        """Remember why a run cannot be recorded."""
+        if isinstance(error, OSError):
+            raise_if_full(error)
+        self.lost[self.work.directories[slot]] = cause(error, self.work.directories[slot])
 
 
-def _record_failure(work: Work, slots: list[int], error: Exception) -> None:
-    reason = f"{type(error).__name__}: {error}"
-    if len(slots) > 1:
-        log.warning("a stack of %d runs failed (%s); trained in halves", len(slots), reason)
-        return
-    run, directory = work.runs[slots[0]], work.directories[slots[0]]
-    log.info("the run failed: %s", reason, exc_info=error)
-    record_failure(run, directory, reason)
+class _TooFewHandlesError(Exception):
+    """This process has no file handles left for all runs of a stack at once."""
 
 
-class _Attempt:
-    """Some slots of a stack, trained together from the same step."""
+def _lacks_handles(error: OSError | AblateError) -> bool:
+    found = error if isinstance(error, OSError) else error.__cause__
+    return isinstance(found, OSError) and found.errno in (errno.EMFILE, errno.ENFILE)
 
-    def __init__(self, work: Work, slots: list[int], stop: Interruption, halved: bool) -> None:
-        self.work, self.slots, self.stop = work, slots, stop
-        self.runs = [work.runs[slot] for slot in slots]
-        self.directories = [work.directories[slot] for slot in slots]
-        self.every = schema.seconds(self.runs[0].config["checkpoint"]["every"])
-        self.records = [first_record(run) for run in self.runs]
-        # Stand-ins keep the other runs in their slots, and the width; a fused stack needs two.
-        planned = range(len(work.runs)) if work.fused and not halved else slots
-        self.standing = [slot if slot in slots else slots[0] for slot in planned]
-        if work.fused and len(self.standing) == 1:
-            self.standing *= 2
-        self.place = [self.standing.index(slot) for slot in slots]  # in the stack that is trained
 
-    def train(self, follow: Follow) -> None:
-        """Train to the end."""
-        began = time.perf_counter()
-        config = self.runs[0].config
-        with deterministic(bool(config["deterministic"])):
-            tensors = data.load(config, self.runs[0].digest)
-            configs = [self.work.runs[slot].config for slot in self.standing]
-            self.training = Training(configs, tensors, fused=self.work.fused)
-            self._restore()
-            self._describe()
-            with follow(self.training, self.runs) as follower:
-                self._advance(follower)
-            self._end(time.perf_counter() - began)
-
-    def _restore(self) -> None:
-        states = {
-            slot: record.load_state(directory)
-            for slot, directory in zip(self.slots, self.directories, strict=True)
-        }
-        if all(state is not None for state in states.values()):
-            self.training.restore([states[slot] or {} for slot in self.standing])
-            log.info("going on from step %d of %d", self.training.step, self.training.steps)
-
-    def _advance(self, follower: Follower) -> None:
-        training = self.training
-        saved = written = time.monotonic()
-        while not training.done:
-            ended = training.advance()
-            follower.step(ended)
-            now_ = time.monotonic()
-            if self.stop.asked:
-                self._interrupt()
-            if now_ - saved >= self.every:
-                self._save_states()
-                saved = now_
-            if ended and now_ - written >= _WRITE_EVERY:
-                self._write()
-                written = now_
-
-    def _save_states(self) -> None:
-        for place, directory in zip(self.place, self.directories, strict=True):
-            record.save_state(directory, self.training.state(place))
-
-    def _interrupt(self) -> None:
-        self._save_states()
-        step = self.training.step
-        for entry in self.records:
-            entry |= {"status": "interrupted", "reason": f"stopped at step {step}"}
-        self._write()
-        log.info("interrupted at step %d of %d", step, self.training.steps)
-        raise KeyboardInterrupt
-
-    def _end(self, seconds: float) -> None:
-        training, save = self.training, self.runs[0].config["save"]
-        states = [training.state(place) if save == "all" else None for place in self.place]
-        metrics = training.finish()
-        for entry, place, directory, state in zip(
-            self.records, self.place, self.directories, states, strict=True
-        ):
-            diverged = training.courses[place].diverged
-            entry |= (
-                {"status": "finished", "metrics": metrics[place]}
-                if diverged is None
-                else {
-                    "status": "diverged",
-                    "reason": f"the loss was not finite at step {diverged}",
-                }
-            )
-            self._fill(entry, place)
-            entry["timing"] |= {"total": seconds, "finished": now()}
-            weights = None if save == "none" else training.stack.state_dict(place)
-            whole = record.with_line(entry, directory)
-            record.finish(directory, whole, weights, state, self._correct(place))
-        log.info("%s after %.1f s", ", ".join(e["status"] for e in self.records), seconds)
-
-    def _correct(self, place: int) -> NDArray[np.bool_] | None:
-        """Give the test images that a run got right; one that diverged has no answers."""
-        right_RN = self.training.right_RN
-        if right_RN is None or self.training.courses[place].diverged is not None:
-            return None
-        return right_RN[place].numpy()
-
-    def _describe(self) -> None:
-        """Prove that every knob that is on acts, and record what acts."""
-        training, stack = self.training, self.training.stack
-        prove(training.configs[0], stack.layers(0), training.update.objective, training.data)
-        for slot, place, entry in zip(self.slots, self.place, self.records, strict=True):
-            run = self.work.runs[slot]
-            entry |= {
-                "active": acting(run.config, stack.layers(place)),
-                "parameters": stack.sizes,
-                "environment": environment_of(run, training, place),
-            }
-        self._write()
-
-    def _write(self) -> None:
-        for entry, place, directory in zip(self.records, self.place, self.directories, strict=True):
-            self._fill(entry, place)
-            record.write(directory, entry)
-
-    def _fill(self, entry: record.Record, place: int) -> None:
-        entry["history"] = self.training.courses[place].history
-        count = len(self.slots)  # each run is given an equal share of its stack's time
-        entry["timing"]["seconds"] = [second / count for second in self.training.seconds]
+def _lacks_memory(error: Exception) -> bool:
+    """Tell whether there was no memory, on a GPU or for torch on a CPU."""
+    if isinstance(error, MemoryError | torch.OutOfMemoryError):
+        return True
+    return isinstance(error, RuntimeError) and "DefaultCPUAllocator: can't allocate" in str(error)
 
 
 @contextmanager
 def _logs(directories: Sequence[Path]) -> Iterator[None]:
     """Write everything that is logged here, by this project or the user's code, to each run.log."""
     root, level = logging.getLogger(), logging.getLogger("ablate").level
-    handlers = [logging.FileHandler(d / "run.log", encoding="utf-8") for d in directories]
+    handlers = [logging.FileHandler(d / record.LOG, encoding="utf-8") for d in directories]
     for handler in handlers:
         handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s"))
         root.addHandler(handler)

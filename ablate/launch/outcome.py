@@ -4,16 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Literal
 
-from ablate.errors import AblateError, DiskFullError, raise_if_full
+from ablate.errors import AblateError, DiskFullError, RunError, raise_if_full
 from ablate.launch.interruption import INTERRUPTED
 from ablate.plan.run import Run
-from ablate.record import Standing
+from ablate.record import ENDED, Standing
 
-Why = Literal["interrupted", "disk full", "first failure", "untuned"]
+Why = Literal["interrupted", "disk full", "first failure", "too many failures", "untuned"]
 
 
 @dataclass(frozen=True)
@@ -30,7 +30,18 @@ class Stop:
 
 
 ASKED = Stop("interrupted", "interrupted: the same command goes on from here")
+_FAILURES = ("first failure", "too many failures")
 FIRST_FAILURE = Stop("first failure", "stopped at the first failure (fail_fast=true)")
+
+
+def too_many_failures(count: int, planned: int, allowed: float) -> Stop:
+    """Say that more runs failed than `max_failed` allows."""
+    many = "run" if planned == 1 else "runs"
+    return Stop(
+        "too many failures",
+        f"{count} of {planned} planned {many} failed, more than max_failed={allowed:g} allows: no"
+        " further one was started; rerun=failed trains them again",
+    )
 
 
 def stop_of(error: BaseException) -> Stop | None:
@@ -54,12 +65,18 @@ def stop_of(error: BaseException) -> Stop | None:
 
 @contextmanager
 def stops() -> Iterator[list[Stop]]:
-    """Catch errors that stop a whole sweep, and collect their reasons; others pass through."""
+    """Catch errors that stop a whole sweep, and collect their reasons.
+
+    Raises:
+        AblateError: It is one that the caught block raises, or stands for an error of the system.
+    """
     caught: list[Stop] = []
     try:
         yield caught
     except (KeyboardInterrupt, AblateError, OSError) as error:
         stop = stop_of(error)
+        if stop is None and isinstance(error, OSError):
+            raise RunError(f"files of the sweep cannot be read or written: {error}") from error
         if stop is None:
             raise
         caught.append(stop)
@@ -74,16 +91,25 @@ class Outcome:
         standings: Folder -> how its run stands; None if the run was never started.
         stop: Why the whole request stopped early, or None.
         faults: Measurements after training that failed, a sentence each.
+        lost: Folder -> why its run could not even be recorded.
     """
 
     runs: tuple[Run, ...]
     standings: Mapping[Path, Standing | None]
     stop: Stop | None = None
     faults: tuple[str, ...] = ()
+    lost: Mapping[Path, str] = field(default_factory=dict)
 
     def standing(self, run: Run) -> Standing | None:
-        """Tell how a run stands."""
-        return self.standings[run.directory]
+        """Tell how a run stands: one that could not be recorded, and has not ended, failed."""
+        found, reason = self.standings[run.directory], self.unrecorded(run)
+        return found if reason is None else Standing("failed", reason)
+
+    def unrecorded(self, run: Run) -> str | None:
+        """Say why a run could not be recorded; None if it was, or had ended before."""
+        found = self.standings[run.directory]
+        ended = found is not None and found.status in ENDED
+        return None if ended else self.lost.get(run.directory)
 
     def after(self, earlier: Outcome) -> Outcome:
         """Add the outcome of an earlier plan of the same request."""
@@ -91,13 +117,14 @@ class Outcome:
             self,
             runs=(*earlier.runs, *self.runs),
             standings={**earlier.standings, **self.standings},
+            lost={**earlier.lost, **self.lost},
             stop=self.stop or earlier.stop,
         )
 
     @property
     def is_cut_short(self) -> bool:
         """Whether runs may be missing for a reason other than a failed run."""
-        return self.stop is not None and self.stop.why != "first failure"
+        return self.stop is not None and self.stop.why not in _FAILURES
 
     @property
     def status(self) -> int:

@@ -11,7 +11,7 @@ from collections.abc import Generator, Sequence
 from typing import Any
 
 from ablate.errors import AblateError
-from ablate.launch.describe import record_failure
+from ablate.launch.describe import note_accident, record_failure
 from ablate.launch.executor import StackEnd
 from ablate.launch.inline import WorkEnd, finish, wait_for, work_of
 from ablate.launch.interruption import Interruption
@@ -67,38 +67,61 @@ class Slurm:
     ) -> Generator[StackEnd, None, None]:
         """Submit all stacks; yield each as its job ends. Those held elsewhere come last."""
         slurm = stacks[0].runs[0].config["slurm"]
-        jobs = [
-            (executor(stack).submit(finish, work_of(stack, slurm["cpus"])), stack)
-            for stack in stacks
-        ]
-        held: list[RunStack] = []
+        jobs = [(_submitted(stack), stack) for stack in stacks]
+        held: list[tuple[RunStack, WorkEnd]] = []
         try:
             while jobs and not stop.asked:
+                if stop.enough:
+                    jobs = _without_waiting(jobs)
                 ended = [pair for pair in jobs if pair[0].done()]
                 for job, stack in ended:
                     jobs.remove((job, stack))
                     end = _result(job, stack)
-                    if end.held:
-                        held.append(stack)
+                    if end is None:
+                        jobs.append((_submitted(stack), stack))
+                    elif end.held and end.stop is None:
+                        held.append((stack, end))
                     else:
-                        yield StackEnd(stack, end.stop)
+                        yield end.of(stack)
                 if not ended:
                     time.sleep(_POLL[slurm["cluster"]])
         finally:
             for job, _ in jobs:
                 job.cancel()
         if not stop.asked:
-            yield from wait_for(self._how, held)
+            yield from wait_for(self._how, held, stop)
 
 
-def _result(job: Any, stack: RunStack) -> WorkEnd:
-    """Read a job's result; if the job died, record its runs as failed."""
+def _submitted(stack: RunStack) -> Any:
+    cpus = stack.runs[0].config["slurm"]["cpus"]
+    return executor(stack).submit(finish, work_of(stack, cpus))
+
+
+def _without_waiting(jobs: list[tuple[Any, RunStack]]) -> list[tuple[Any, RunStack]]:
+    """Cancel jobs that wait in the queue; return the others."""
+    waiting = [pair for pair in jobs if str(pair[0].state).upper() == "PENDING"]
+    for job, _ in waiting:
+        job.cancel()
+    return [pair for pair in jobs if pair not in waiting]
+
+
+def _result(job: Any, stack: RunStack) -> WorkEnd | None:
+    """Read a job's result; None if the job was lost and is to be tried again."""
     try:
         end: WorkEnd = job.result()
         return end
     # submitit raises several kinds of error for a job that failed, timed out or vanished.
     except Exception as error:
-        reason = f"its job {job.job_id} ended without a result: {str(error).splitlines()[0]}"
-        for run in stack.runs:
-            record_failure(run, run.directory, reason)
-        return WorkEnd()
+        first = next(iter(str(error).splitlines()), type(error).__name__)
+        reason = f"its job {job.job_id} ended without a result: {first}"
+        is_accident = type(error).__name__ != "FailedJobError"  # which reports an error of code
+    again, lost = False, {}
+    for run in stack.runs:
+        try:
+            if is_accident:
+                again |= note_accident(run, run.directory, reason)
+            else:
+                record_failure(run, run.directory, reason)
+        except (OSError, AblateError) as error:
+            lost[run.directory] = f"{reason}, and its record: {error}"
+    return None if again else WorkEnd(lost=lost)

@@ -3,7 +3,7 @@
 Each place in the pool is a loky executor (installed with joblib) with one process. So if a process
 is killed, we know which stack it was training: that stack is recorded as failed, the other stacks
 are not affected, and the place gets a new process. (A stack of several runs is first halved, until
-a single run is found that gets its process killed.)
+a single run is found that gets its process killed; that one is tried `retries` times more.)
 """
 
 from __future__ import annotations
@@ -15,20 +15,22 @@ import queue
 import signal
 import threading
 from collections.abc import Generator, Sequence
+from contextlib import suppress
 from dataclasses import replace
 
 from joblib.externals.loky.process_executor import ProcessPoolExecutor, TerminatedWorkerError
 
-from ablate import environment, streams
-from ablate.launch.describe import record_failure
+from ablate import environment, record, streams
+from ablate.errors import AblateError
+from ablate.launch.describe import note_accident
 from ablate.launch.executor import StackEnd
 from ablate.launch.inline import WorkEnd, finish, wait_for, work_of
 from ablate.launch.interruption import Interruption
 from ablate.launch.outcome import ASKED
 from ablate.plan.execution import Execution
-from ablate.plan.run import Run
 from ablate.plan.stacks import RunStack
 
+_KILLED = "its process was killed (SIGKILL; was there enough memory?)"
 _POLL = 0.1  # seconds between two checks for a requested stop
 _PR_SET_PDEATHSIG = 1  # linux/prctl.h
 
@@ -54,10 +56,12 @@ class Workers:
             todo.put(stack)
         ended: queue.SimpleQueue[tuple[RunStack, WorkEnd | BaseException]] = queue.SimpleQueue()
         places = [_Place(number, self._how, todo, ended) for number in range(self._how.workers)]
-        held: list[RunStack] = []
+        held: list[tuple[RunStack, WorkEnd]] = []
         left = len(stacks)
         try:
             while left and not stop.asked:
+                if stop.enough:
+                    left -= _emptied(todo)
                 try:
                     stack, end = ended.get(timeout=_POLL)
                 except queue.Empty:
@@ -65,15 +69,25 @@ class Workers:
                 left -= 1
                 if isinstance(end, BaseException):
                     raise end
-                if end.held:
-                    held.append(stack)
+                if end.held and end.stop is None:
+                    held.append((stack, end))
                 else:
-                    yield StackEnd(stack, end.stop)
+                    yield end.of(stack)
         finally:
             for place in places:
                 place.close()
         if not stop.asked:
-            yield from wait_for(self._how, held)
+            yield from wait_for(self._how, held, stop)
+
+
+def _emptied(todo: queue.SimpleQueue[RunStack]) -> int:
+    """Take back stacks that were not started; return how many."""
+    count = 0
+    with suppress(queue.Empty):
+        while True:
+            todo.get_nowait()
+            count += 1
+    return count
 
 
 class _Place(threading.Thread):
@@ -125,16 +139,23 @@ class _Place(threading.Thread):
                 return WorkEnd(stop=ASKED)
         self.executor = self._executor()
         if len(stack.runs) == 1:
-            _record_as_killed(stack.runs[0])
-            return WorkEnd()
-        held: tuple[str, ...] = ()
+            return self._tried(stack)
         middle = len(stack.runs) // 2
-        for half in (stack.runs[:middle], stack.runs[middle:]):
-            end = self._train(replace(stack, runs=half))
-            if end.stop is not None:
-                return end
-            held += end.held
-        return WorkEnd(held)
+        first = self._train(replace(stack, runs=stack.runs[:middle]))
+        if first.stop is not None:
+            return first
+        return first.then(self._train(replace(stack, runs=stack.runs[middle:])))
+
+    def _tried(self, stack: RunStack) -> WorkEnd:
+        """Record that the process of a run was killed; perhaps try it again."""
+        run = stack.runs[0]
+        try:
+            again = note_accident(run, run.directory, _KILLED)
+            with (run.directory / record.LOG).open("a", encoding="utf-8") as file:
+                file.write(f"{_KILLED}{'; tried again' if again else ''}\n")
+        except (OSError, AblateError) as error:
+            return WorkEnd(lost={run.directory: f"{_KILLED}, and its record: {error}"})
+        return self._train(stack) if again and not self.closing else WorkEnd()
 
     def close(self) -> None:
         """Ask the process to stop, once it has saved its states; wait for it."""
@@ -146,14 +167,6 @@ class _Place(threading.Thread):
         self.executor.shutdown(wait=True, kill_workers=False)
 
 
-def _record_as_killed(run: Run) -> None:
-    reason = "its process was killed (SIGKILL; was there enough memory?)"
-    if not record_failure(run, run.directory, reason):
-        return
-    with (run.directory / "run.log").open("a", encoding="utf-8") as file:
-        file.write(f"{reason}\n")
-
-
 def _signal(pid: int) -> None:
     try:
         os.kill(pid, signal.SIGTERM)
@@ -163,7 +176,8 @@ def _signal(pid: int) -> None:
 
 def begin(parent: int) -> None:
     """Set up a worker; on Linux the kernel sends it a SIGTERM if its parent dies."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent passes a stop on
+    for number in (signal.SIGINT, signal.SIGHUP):  # a terminal sends them to parent and worker
+        signal.signal(number, signal.SIG_IGN)  # and the parent passes a stop on
     streams.outlive()
     if platform.system() == "Linux":
         ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)

@@ -21,7 +21,7 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 
 from ablate import record
 from ablate.data.fetch import DownloadError
-from ablate.errors import AblateError
+from ablate.errors import AblateError, DamagedError
 from ablate.plan import designs
 from ablate.plan.compose import Composer, Contents
 from ablate.plan.execution import Execution, execution, stacks_of
@@ -68,6 +68,8 @@ class Plan:
         sound: The overrides of the request, ready for Hydra.
         stacks: Runs that train together, including those that have ended; empty if all have.
         execution: Who trains the stacks, or None if there are none.
+        damaged: What is wrong with records that are damaged, a sentence each; their runs are to be
+            trained again.
     """
 
     request: Request
@@ -76,6 +78,7 @@ class Plan:
     sound: Overrides = ()
     stacks: tuple[RunStack, ...] = ()
     execution: Execution | None = None
+    damaged: tuple[str, ...] = ()
 
     @property
     def runs(self) -> list[Run]:
@@ -129,10 +132,24 @@ def planned(
         cells: The runs.
         sound: The request's overrides, ready for Hydra.
         whole: As in `plan`.
+
+    Raises:
+        AblateError: Records cannot be read, or another version of ablate wrote them; it names all.
     """
-    directories = dict.fromkeys(cell.run.directory for cell in cells)
-    there = {d: found for d in directories if (found := record.standing(d)) is not None}
-    made = Plan(request, tuple(cells), there, sound)
+    there: dict[Path, Standing] = {}
+    damaged, unreadable = list[str](), list[str]()
+    for directory in dict.fromkeys(cell.run.directory for cell in cells):
+        try:
+            found = record.standing(directory)
+        except DamagedError as error:
+            damaged += error.faults
+        except AblateError as error:
+            unreadable += error.faults
+        else:
+            there |= {} if found is None else {directory: found}
+    if unreadable:
+        raise AblateError(*unreadable)
+    made = Plan(request, tuple(cells), there, sound, damaged=tuple(damaged))
     nothing_left = all(made.has_ended(run) for run in made.runs)
     return made if nothing_left and not whole else _with_stacks(made)
 

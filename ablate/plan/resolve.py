@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence, Set
 from typing import Any
 
-from ablate import data, environment
+from ablate import data, environment, record
 from ablate.config import files, schema
 from ablate.config.effect import SOLVERS
 from ablate.config.types import ListOf, Real, Text
@@ -44,12 +44,12 @@ def resolve(contents: Contents, explicit: Set[str], earlier: Sequence[str] = ())
     found += checks.wrong_lengths(config, sound)
     found += checks.idle(config, explicit)
     found += checks.contradictions(config, explicit, sound)
-    found += checks.unwritable(config)
+    unwritable = checks.unwritable(config)
     if config["device"] == "cuda":
         found += environment.lacks_cuda()
     facts = _facts(config, sound, explicit, found)
     if found:
-        raise AblateError(*found)
+        raise AblateError(*found, *unwritable)
     assert facts is not None, "a data set that does not read is a fault"
     config = _canonical(config, facts)
     shape, classes = data_checks.shape_of(config, facts), len(facts.classes)
@@ -59,9 +59,16 @@ def resolve(contents: Contents, explicit: Set[str], earlier: Sequence[str] = ())
     trial = own_code.try_out(config, shape, classes)
     data_checks.check_newton(config, shape, classes)
     identity = key(config, facts.digest, own_code.digests(config))
-    return Run(
-        config, facts.digest, identity, shape, classes, sizes, trial.alone, plain=trial.plain
-    )
+    run = Run(config, facts.digest, identity, shape, classes, sizes, trial.alone, plain=trial.plain)
+    if unwritable and not _has_ended(run):
+        raise AblateError(*unwritable)
+    return run
+
+
+def _has_ended(run: Run) -> bool:
+    """Tell whether a run has ended, so that it can be shown where nothing can be written."""
+    found = record.standing(run.directory)
+    return found is not None and found.has_ended(run.config["rerun"])
 
 
 def _facts(

@@ -7,12 +7,17 @@ record.1.json   the old record, if `rerun` trained the run again; its weights ar
 run.log         what happened, with any traceback
 .hydra/         the configuration that Hydra composed
 .lock           held by the process that trains the run; the kernel frees it if the process dies
+.lease          in its place where locks do not work, with host, process and a heartbeat (`locks`)
+
+The record, the checkpoint and the array carry checksums (`checksum`). What is damaged is set aside,
+as record.1.json or under the next free number, and its run is trained again (`damage`).
 
 Above the runs' folders lies the ledger of their sweep, ledger.jsonl (see `ablate.study.ledger`).
 
 The content of record.json is declared in `content` and published as ../record.schema.json.
 """
 
+from ablate.record.aside import set_aside_wrong_kinds
 from ablate.record.checkpoint import (
     finish,
     has_lost_weights,
@@ -23,6 +28,7 @@ from ablate.record.checkpoint import (
     settle,
     settle_if_measured,
 )
+from ablate.record.claims import Claim, claim, claimed_elsewhere, status_now
 from ablate.record.content import (
     ENDED,
     SCHEMA,
@@ -32,20 +38,19 @@ from ablate.record.content import (
     LedgerLine,
     Record,
     Status,
+    Try,
 )
 from ablate.record.correct import read_correct
+from ablate.record.damage import mend
+from ablate.record.finding import find, none_below
 from ablate.record.ledger import LEDGER, latest_line, with_line
+from ablate.record.locks import flock_works
+from ablate.record.names import CHECKPOINT, CORRECT, HYDRA, LOG, RECORD, STATE
 from ablate.record.run_folder import (
-    CHECKPOINT,
-    CORRECT,
-    RECORD,
-    STATE,
+    DIED,
     Standing,
-    claim,
-    claimed_elsewhere,
-    find,
     has_ended,
-    none_below,
+    is_as_written,
     read,
     read_whole,
     standing,
@@ -56,27 +61,35 @@ from ablate.record.writing import replacing, write_json
 __all__ = [
     "CHECKPOINT",
     "CORRECT",
+    "DIED",
     "ENDED",
+    "HYDRA",
     "LEDGER",
+    "LOG",
     "RECORD",
     "SCHEMA",
     "STATE",
     "STATUSES",
+    "Claim",
     "Environment",
     "Epoch",
     "LedgerLine",
     "Record",
     "Standing",
     "Status",
+    "Try",
     "claim",
     "claimed_elsewhere",
     "find",
     "finish",
+    "flock_works",
     "has_ended",
     "has_lost_weights",
+    "is_as_written",
     "latest_line",
     "load_state",
     "load_weights",
+    "mend",
     "none_below",
     "read",
     "read_correct",
@@ -84,9 +97,11 @@ __all__ = [
     "replacing",
     "save_state",
     "set_aside_if_ended",
+    "set_aside_wrong_kinds",
     "settle",
     "settle_if_measured",
     "standing",
+    "status_now",
     "with_line",
     "write",
     "write_json",

@@ -4,26 +4,21 @@ from __future__ import annotations
 
 import io
 import pickle
-from collections.abc import Mapping, Sequence
+import zipfile
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
 
 from ablate.errors import AblateError
+from ablate.record import checksum
+from ablate.record.aside import set_aside
 from ablate.record.content import Record
 from ablate.record.correct import write_correct
-from ablate.record.run_folder import (
-    CHECKPOINT,
-    CORRECT,
-    RECORD,
-    STATE,
-    WEIGHTS,
-    has_ended,
-    read,
-    write,
-)
+from ablate.record.names import CHECKPOINT, CORRECT, RECORD, STATE, WEIGHTS
+from ablate.record.run_folder import has_ended, read, write
 from ablate.record.writing import replacing
 
 
@@ -38,26 +33,68 @@ def _save(path: Path, content: Mapping[str, Any]) -> None:
 
     whole = io.BytesIO()
     torch.save(content, whole)
+    archive = whole.getbuffer()
+    checksum.make_room(archive)
     with replacing(path) as file:
-        file.write(whole.getbuffer())
+        file.write(archive)
+        file.write(checksum.tail_of(archive))
 
 
 def load_state(directory: Path) -> dict[str, Any] | None:
     """Read the state to resume training from, or None if there is none.
 
-    An unreadable file (cut off by a full disk, say) counts as none: training starts again.
+    A damaged file (cut off by a full disk, say) counts as none: training starts again.
     """
-    import torch
-
-    path = directory / CHECKPOINT
-    if not path.is_file():
-        return None
     try:
-        content = torch.load(path, map_location="cpu", weights_only=True)
-    except (OSError, RuntimeError, EOFError, pickle.UnpicklingError):
+        content = _load(directory / CHECKPOINT)
+    except _DAMAGE:
         return None
     state = content.get("resume") if isinstance(content, dict) else None
     return state if isinstance(state, dict) else None
+
+
+# On a damaged or foreign file, torch may raise any of these.
+_DAMAGE: Final = (
+    *(OSError, RuntimeError, EOFError, KeyError, ValueError, TypeError, IndexError),
+    *(AttributeError, OverflowError, pickle.UnpicklingError, zipfile.BadZipFile),
+)
+
+
+def _load(path: Path) -> Any:
+    """Read what torch saved in a file, tensors and plain values alone.
+
+    Raises:
+        OSError: There is no file.
+        ValueError: It is damaged; or any other error of `_DAMAGE`.
+    """
+    import torch
+
+    content = path.read_bytes()
+    if not _is_sound(content):
+        raise ValueError("its checksum does not fit")
+    return torch.load(io.BytesIO(content), map_location="cpu", weights_only=True)
+
+
+def _is_sound(content: bytes) -> bool:
+    found = checksum.soundness(content)
+    if found != "unsealed":
+        return found == "sound"
+    # Written by an earlier version: the checksums of the archive's members tell, which torch skips.
+    if not content.endswith(b"\0\0"):
+        return False
+    with zipfile.ZipFile(io.BytesIO(content)) as archive:
+        return archive.testzip() is None
+
+
+def is_damaged(directory: Path) -> bool:
+    """Tell whether a run's checkpoint is there, and not as it was written."""
+    try:
+        _load(directory / CHECKPOINT)
+    except FileNotFoundError:
+        return False
+    except _DAMAGE:
+        return True
+    return False
 
 
 def finish(
@@ -112,31 +149,17 @@ def set_aside_if_ended(directory: Path, rerun: str) -> None:
     old = read(directory)
     if old is None:
         if load_state(directory) is None:
-            _set_aside(directory, (CHECKPOINT, STATE, CORRECT))
+            set_aside(directory, (CHECKPOINT, STATE, CORRECT))
         return
     if not has_ended(old, rerun="none"):
         return
     if old["status"] == rerun == "failed":
-        _set_aside(directory, (RECORD,))
+        set_aside(directory, (RECORD,))
         return
     settle_if_measured(directory, old)
-    _set_aside(
+    set_aside(
         directory, (CHECKPOINT, STATE, CORRECT, RECORD)
     )  # the record last, when its files are safe
-
-
-def _set_aside(directory: Path, names: Sequence[str]) -> None:
-    """Rename files of a run, all to the same number, overwriting none."""
-    there = [directory / name for name in names if (directory / name).exists()]
-    number = 1
-    while any(_numbered(file, number).exists() for file in (*there, directory / RECORD)):
-        number += 1
-    for file in there:
-        file.rename(_numbered(file, number))
-
-
-def _numbered(file: Path, number: int) -> Path:
-    return file.with_name(f"{file.stem}.{number}{file.suffix}")
 
 
 def has_lost_weights(directory: Path, record: Record) -> bool:
@@ -160,9 +183,8 @@ def load_weights(directory: Path) -> dict[str, Any]:
     if not path.is_file():
         raise AblateError(_why_there_are_none(directory))
     try:
-        weights = torch.load(path, map_location="cpu", weights_only=True)
-    # On a damaged or foreign file, torch may raise any of these.
-    except (OSError, RuntimeError, EOFError, KeyError, ValueError, pickle.UnpicklingError) as error:
+        weights = _load(path)
+    except _DAMAGE as error:
         raise AblateError(
             f"{path} is damaged, or holds more than tensors ({type(error).__name__}): rerun=all"
             " trains the run again"

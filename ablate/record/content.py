@@ -117,13 +117,25 @@ class LedgerLine(TypedDict):
     hash: str
 
 
+class Try(TypedDict):
+    """A try to train a run that ended by accident: its process was killed, or it had no memory.
+
+    `started` and `ended` are in UTC.
+    """
+
+    started: str
+    ended: str
+    reason: str
+
+
 class Record(TypedDict):
     """A run: what it is, how it ended, and its results. Errors and accuracies are fractions.
 
     `config` is resolved and nested; `active` says which regularizers acted, and how strongly;
     `evaluate` (by split) and `inspect` hold measurements of the trained network. A metric that
     could not be measured is null. `ledger` is the line of the sweep's ledger that was the latest
-    when the run ended.
+    when the run ended. `tries` are those before, which ended by accident. `checksum` is the SHA-256
+    of the text before it, with a closing brace.
     """
 
     schema: int
@@ -143,6 +155,8 @@ class Record(TypedDict):
     timing: Timing
     environment: Environment
     ledger: NotRequired[LedgerLine]
+    tries: NotRequired[list[Try]]
+    checksum: NotRequired[str]
 
 
 # -- the schema ------------------------------------------------------------------------------------

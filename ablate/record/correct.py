@@ -13,7 +13,8 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from ablate.record.run_folder import CORRECT
+from ablate.record import checksum
+from ablate.record.names import CORRECT
 from ablate.record.writing import replacing
 
 
@@ -31,6 +32,7 @@ def write_correct(directory: Path, correct: NDArray[np.bool_] | None) -> None:
     np.save(whole, np.packbits(correct), allow_pickle=False)
     with replacing(directory / CORRECT) as file:
         file.write(whole.getbuffer())
+        file.write(checksum.tail_of(whole.getbuffer()))
 
 
 def read_correct(directory: Path, images: int, count: int) -> NDArray[np.uint8] | None:
@@ -46,8 +48,13 @@ def read_correct(directory: Path, images: int, count: int) -> NDArray[np.uint8] 
         it is not what the record was written with.
     """
     try:
-        packed = np.load(directory / CORRECT, allow_pickle=False)
-    except (OSError, ValueError, EOFError):
+        content = (directory / CORRECT).read_bytes()
+        whole = io.BytesIO(checksum.body_of(content))
+        packed = np.load(whole, allow_pickle=False)
+    # numpy parses the header, and may raise any of these on a damaged one.
+    except (OSError, ValueError, EOFError, TypeError, SyntaxError, MemoryError, OverflowError):
+        return None
+    if checksum.soundness(content) == "damaged" or whole.read(1):
         return None
     if packed.dtype != np.uint8 or packed.shape != (-(-images // 8),):
         return None

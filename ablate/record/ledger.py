@@ -7,22 +7,36 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
+from contextlib import contextmanager
 from functools import lru_cache
 from pathlib import Path
 from typing import IO, Any, Final
 
-from filelock import FileLock
+from filelock import BaseFileLock
 
+from ablate.record import locks
+from ablate.record.aside import set_aside_wrong_kinds
 from ablate.record.content import LedgerLine, Record
+from ablate.record.names import LEASE, LOCK
 
 LEDGER: Final = "ledger.jsonl"
-_LOCK = ".lock"  # in the sweep's folder; that of a run lies in the run's
 _BLOCK = 1 << 16  # bytes that are read at once
 
 
-def sweep_lock(sweep: Path) -> FileLock:
-    """Make the lock under which the files in a sweep's own folder are changed."""
-    return FileLock(sweep / _LOCK)
+@contextmanager
+def sweep_lock(sweep: Path) -> Iterator[None]:
+    """Hold the lock under which the files in a sweep's own folder are changed.
+
+    Raises:
+        OSError: The folder is not there, or cannot be written to.
+    """
+    set_aside_wrong_kinds(sweep, (LOCK, LEASE))
+    lock: BaseFileLock = locks.lock_of(sweep)
+    locks.acquired(lock, wait=True)
+    try:
+        yield
+    finally:
+        lock.release()
 
 
 def with_line(record: Record, directory: Path) -> Record:

@@ -1,80 +1,121 @@
-"""A run's folder: reads and writes its record, and lets only one process at a time train it."""
+"""The record in a run's folder: read, checked and written."""
 
 from __future__ import annotations
 
+import errno
 import json
-from collections.abc import Iterator
-from contextlib import contextmanager
+import stat
 from dataclasses import dataclass
-from difflib import get_close_matches
 from pathlib import Path
 from typing import Any, Final
 
-from filelock import FileLock, Timeout
-
-from ablate.errors import AblateError, listed
+from ablate.errors import AblateError, DamagedError, listed
+from ablate.record.checksum import text_digest
+from ablate.record.claims import status_now
 from ablate.record.content import ENDED, SCHEMA, STATUSES, Record, Status
-from ablate.record.writing import write_json
-
-RECORD: Final = "record.json"
-CHECKPOINT: Final = "checkpoint.pt"
-STATE: Final = "state.pt"
-CORRECT: Final = "correct.npy"
-WEIGHTS: Final = ".weights.pt"  # complete, but not yet in the checkpoint's place
-_LOCK = ".lock"
+from ablate.record.names import RECORD
+from ablate.record.writing import laid_out, replacing
 
 _PARTS = {
     **dict.fromkeys(("config", "active", "metrics", "evaluate", "timing", "environment"), dict),
     "history": list,
     "seed": int,
 }
-
-
-# -- record.json -----------------------------------------------------------------------------------
+_CHECKSUM: Final = "checksum"
+_LAST: Final = f',\n "{_CHECKSUM}": '  # begins the last line of a record
+_NONE: Final = (errno.ENOENT, errno.ENOTDIR)
+ANEW: Final = "`ablate run` keeps the file aside and trains the run again"
 
 
 def write(directory: Path, record: Record) -> None:
-    """Replace a record atomically; non-finite numbers become null."""
-    write_json(directory / RECORD, record)
+    """Replace a record atomically, with a checksum; non-finite numbers become null."""
+    text = _without_checksum(record)
+    whole = f'{text[:-2]}{_LAST}"{text_digest(text)}"\n}}'
+    with replacing(directory / RECORD) as file:
+        file.write(whole.encode())
 
 
-def read(directory: Path) -> Record | None:
+def _without_checksum(found: Any) -> str:
+    return laid_out({name: value for name, value in found.items() if name != _CHECKSUM})
+
+
+def read(directory: Path, *, checked: bool = False) -> Record | None:
     """Read a record, or None if there is none.
 
+    Args:
+        directory: The run's folder.
+        checked: Whether a record that is not as it was written counts as damaged. Earlier versions
+            wrote none of the checksums that tell.
+
     Raises:
-        AblateError: The file is not a record; the message names it.
+        DamagedError: The file is no record, or no longer; the message names it.
+        AblateError: It cannot be read, or another version of ablate wrote it.
     """
     path = directory / RECORD
-    try:
-        found: Any = json.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
+    text = _text(path)
+    if text is None:
         return None
-    except (OSError, ValueError) as error:
-        raise AblateError(
-            f"{path} does not read as a record: {error}; delete its folder to train the run anew"
-        ) from error
+    try:
+        found: Any = json.loads(text)
+    except (ValueError, RecursionError) as error:
+        raise DamagedError(f"{path} does not read as a record: {error}; {ANEW}") from error
     if not isinstance(found, dict) or not {"schema", "key", "status"} <= set(found):
-        raise AblateError(f"{path} is no record of ablate: it lacks schema, key or status")
+        raise DamagedError(f"{path} is no record of ablate: it lacks schema, key or status; {ANEW}")
+    if checked and not _is_as_written(text, found):
+        raise DamagedError(f"{path} is not as it was written: damaged, or edited; {ANEW}")
     if found["schema"] != SCHEMA:
         raise AblateError(
             f"{path} has schema {found['schema']}, this version of ablate reads {SCHEMA}"
         )
     if found["status"] not in STATUSES:
-        raise AblateError(
+        raise DamagedError(
             f"{path} is no record of ablate: its status is {found['status']!r}, not one of"
-            f" {listed(STATUSES)}"
+            f" {listed(STATUSES)}; {ANEW}"
         )
     record: Record = found  # type: ignore[assignment]
     return record
 
 
-def read_whole(directory: Path) -> Record | None:
+def _text(path: Path) -> str | None:
+    """Read a file as text; None without one."""
+    try:
+        if not stat.S_ISREG(path.stat().st_mode):  # to open a named pipe would wait for a writer
+            raise DamagedError(f"{path} is no file; {ANEW}")
+        return path.read_text(encoding="utf-8")
+    except UnicodeDecodeError as error:
+        raise DamagedError(f"{path} does not read as a record: {error}; {ANEW}") from error
+    except OSError as error:
+        if error.errno in _NONE:
+            return None
+        raise AblateError(f"{path} cannot be read ({error.strerror})") from error
+
+
+def _is_as_written(text: str, found: Any) -> bool:
+    """Tell whether a record fits its checksum; to lay it out in another way is no change."""
+    told = found.get(_CHECKSUM)
+    if told is None:
+        return True
+    body = f"{text.rpartition(_LAST)[0]}\n}}"
+    return bool(told == text_digest(body) or told == text_digest(_without_checksum(found)))
+
+
+def is_as_written(directory: Path) -> bool:
+    """Tell whether a record that reads is as it was written."""
+    text = _text(directory / RECORD)
+    return text is None or _is_as_written(text, json.loads(text))
+
+
+def read_whole(directory: Path, *, checked: bool = False) -> Record | None:
     """Read a record with all the parts that evaluation and analysis need; None if there is none.
+
+    Args:
+        directory: The run's folder.
+        checked: As in `read`.
 
     Raises:
         AblateError: The file is not a record, or lacks a part; the message names it.
     """
-    found = read(directory)
+    found = read(directory, checked=checked)
     if found is None:
         return None
     lacking = [name for name, kind in _PARTS.items() if type(found.get(name)) is not kind]
@@ -83,6 +124,9 @@ def read_whole(directory: Path) -> Record | None:
             f"{directory / RECORD} is no whole record of ablate: it lacks {', '.join(lacking)}"
         )
     return found
+
+
+DIED: Final = "its process was killed, or its machine went down"
 
 
 @dataclass(frozen=True)
@@ -103,72 +147,19 @@ class Standing:
 
 
 def standing(directory: Path) -> Standing | None:
-    """Read how a run stands, or None if it has no record."""
-    found = read(directory)
-    return None if found is None else Standing(found["status"], found.get("reason"))
+    """Read how a run stands, or None if it has no record.
+
+    Raises:
+        DamagedError: Its record is not as it was written.
+        AblateError: Its record cannot be read, or another version of ablate wrote it.
+    """
+    found = read(directory, checked=True)
+    if found is None:
+        return None
+    now = status_now(directory, found["status"])
+    return Standing(now, found.get("reason") or (DIED if now == "interrupted" else None))
 
 
 def has_ended(record: Record, rerun: str) -> bool:
     """Tell whether a recorded run has ended and `rerun` does not ask for it again."""
     return Standing(record["status"]).has_ended(rerun)
-
-
-def none_below(path: Path) -> str:
-    """Say that there is no record below a path, and which folder may have been meant."""
-    if path.exists():
-        return f"{path} holds no record: name the folder of a run or a sweep"
-    near_by = [*path.parent.glob(f"*/*/{RECORD}"), *Path("results").glob(f"*/*/{RECORD}")]
-    sweeps = {file.parents[1].name: file.parents[1] for file in near_by}
-    near = [str(sweeps[name]) for name in get_close_matches(path.name, sweeps, 1)]
-    some = near or sorted(map(str, sweeps.values()))[:3]
-    hint = f"; did you mean {listed(some)}?" if some else ""
-    return f"{path} is not there: name the folder of a run or a sweep{hint}"
-
-
-def find(path: Path) -> list[Path]:
-    """List the folders of all runs below a path (or the path itself), in order.
-
-    Raises:
-        AblateError: It cannot be a path, since a name in it is too long, say.
-    """
-    try:
-        return sorted(file.parent for file in Path(path).rglob(RECORD))
-    except OSError as error:
-        raise AblateError(f"{path} cannot be read ({error.strerror})") from error
-
-
-# -- the claim -------------------------------------------------------------------------------------
-
-
-@contextmanager
-def claim(directory: Path, wait: bool = True) -> Iterator[bool]:
-    """Hold a run for this process, and delete drafts that a killed holder left.
-
-    Args:
-        directory: The run's folder.
-        wait: Whether to wait while another process holds it.
-
-    Yields:
-        Whether this process now holds the run; with `wait`, always true.
-    """
-    lock = FileLock(directory / _LOCK)
-    try:
-        lock.acquire(timeout=-1 if wait else 0)
-    except Timeout:
-        yield False
-        return
-    try:
-        for name in (RECORD, CHECKPOINT, STATE, WEIGHTS, CORRECT):
-            for draft in directory.glob(f".{name}.*.part"):  # of a process that was killed
-                draft.unlink()
-        yield True
-    finally:
-        lock.release()
-
-
-def claimed_elsewhere(directory: Path) -> bool:
-    """Tell whether another process holds a run right now."""
-    if not (directory / _LOCK).exists():
-        return False
-    with claim(directory, wait=False) as held:
-        return not held

@@ -41,12 +41,21 @@ def write_json(path: Path, value: Any) -> None:
     Raises:
         TypeError: JSON cannot hold a value; the old file stays.
     """
-    try:
-        text = _laid_out(value)
-    except ValueError:
-        text = _laid_out(_finite(value))
+    text = laid_out(value)
     with replacing(path) as file:
         file.write(text.encode())
+
+
+def laid_out(value: Any) -> str:
+    """Lay out a value as the text of a JSON file; non-finite numbers become null.
+
+    Raises:
+        TypeError: JSON cannot hold a value.
+    """
+    try:
+        return _laid_out(value)
+    except ValueError:
+        return _laid_out(_finite(value))
 
 
 _DEEPEST = 2  # the last level whose entries have lines of their own

@@ -7,7 +7,7 @@ from typing import Final
 from ablate.config import effect, files
 from ablate.config.knob import Knob
 from ablate.config.knobs.network import TARGET
-from ablate.config.types import MANY, Choice, Flag, Text, Whole
+from ablate.config.types import MANY, Choice, Flag, Real, Text, Whole
 
 # Their files name the data sets: `ablate.data.registry`, which reads them, lies above this package.
 DATASETS = files.groups()["data"]
@@ -155,7 +155,8 @@ EXECUTION: Final = (
     Knob(
         "checkpoint.every",
         Text(r"\d+(\.\d+)?\s*(s|m|h)?", "a time such as 30s, 5m or 1h"),
-        "at most how often the resume state is written",
+        "how often the resume state is written, from the start of training on; a shorter run writes"
+        " none",
         role="execution",
     ),
     Knob(
@@ -169,6 +170,23 @@ EXECUTION: Final = (
         Flag(),
         "end a sweep at its first failed or diverged run",
         role="execution",
+    ),
+    Knob(
+        "retries",
+        Whole(0, MANY),
+        "how often a run is tried again whose process or node was lost, or that had no memory even"
+        " alone; never after an error of your own code",
+        role="execution",
+        unit="tries",
+    ),
+    Knob(
+        "max_failed",
+        Real(0, 1, open_high=True),
+        "start no further run when more than this share of the planned ones failed; a run that"
+        " diverged did not fail",
+        role="execution",
+        unit="fraction of runs",
+        null="no limit",
     ),
     Knob(
         "report",

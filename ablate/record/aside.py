@@ -1,0 +1,68 @@
+"""Sets files aside: renamed to a number of their own, such as record.1.json, and kept."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from contextlib import suppress
+from pathlib import Path
+
+from ablate.record.names import FILES, FOLDERS, RECORD
+
+
+def set_aside(directory: Path, names: Sequence[str]) -> None:
+    """Rename files of a run, all to the same number, overwriting none."""
+    there = [directory / name for name in names if os.path.lexists(directory / name)]
+    number = 1
+    while any(os.path.lexists(numbered(f, number)) for f in (*there, directory / RECORD)):
+        number += 1
+    for file in there:
+        file.rename(numbered(file, number))
+
+
+def numbered(file: Path, number: int) -> Path:
+    """Name a file that is set aside."""
+    return file.with_name(f"{file.stem}.{number}{file.suffix}")
+
+
+def set_aside_wrong_kinds(folder: Path, names: Sequence[str] = (*FILES, *FOLDERS)) -> list[str]:
+    """Set aside what cannot be what its name says: a folder named record.json, say.
+
+    Args:
+        folder: A run's folder, or a sweep's; it need not be there.
+        names: Which names to look for.
+
+    Returns:
+        What was set aside, a sentence each.
+
+    Raises:
+        OSError: The folder cannot be read or written.
+    """
+    if os.path.lexists(folder) and not folder.is_dir():
+        _rename(folder)
+        return [f"{folder} was no folder: it is kept under another name"]
+    try:
+        entries = list(os.scandir(folder))
+    except FileNotFoundError:
+        return []
+    wrong = []
+    for entry in entries:
+        if entry.name in names:
+            is_right = entry.is_dir() if entry.name in FOLDERS else entry.is_file()
+            if not is_right:
+                wrong.append(Path(entry.path))
+    for path in wrong:
+        _rename(path)
+    what = {True: "folder", False: "file"}
+    return [
+        f"{path} was no {what[path.name in FOLDERS]}: it is kept under another name"
+        for path in sorted(wrong)
+    ]
+
+
+def _rename(path: Path) -> None:
+    number = 1
+    while os.path.lexists(numbered(path, number)):
+        number += 1
+    with suppress(FileNotFoundError):  # another process was faster
+        path.rename(numbered(path, number))
