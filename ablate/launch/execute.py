@@ -54,8 +54,11 @@ def outcome_of(plan: Plan, stop: Stop | None, lost: Mapping[Path, str] | None = 
 
 
 def _standing(plan: Plan, run: Run) -> Standing | None:
-    if plan.has_ended(run):
-        return plan.there[run.directory]
+    return plan.there[run.directory] if plan.has_ended(run) else standing_of(run)
+
+
+def standing_of(run: Run) -> Standing | None:
+    """Read how a run stands; one whose record does not read failed."""
     try:
         return record.standing(run.directory)
     except AblateError as error:

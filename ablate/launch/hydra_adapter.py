@@ -22,7 +22,7 @@ from omegaconf import DictConfig, OmegaConf, open_dict
 
 from ablate import record
 from ablate.errors import AblateError
-from ablate.launch.execute import execute, outcome_of
+from ablate.launch.execute import execute, outcome_of, standing_of
 from ablate.launch.outcome import ASKED, Outcome, Stop
 from ablate.plan.compose import Composer, bare
 from ablate.plan.override_checks import explicit_name
@@ -67,7 +67,7 @@ def hand_over(plan: Plan) -> Outcome:
             raise AblateError(f"Hydra does not start: {first_lines(error, 1)}") from error
     if not request.searches:
         return outcome_of(plan, stop)
-    standings = {run.directory: record.standing(run.directory) for run in _SEARCHED}
+    standings = {run.directory: standing_of(run) for run in _SEARCHED}
     return Outcome(tuple(_SEARCHED), standings, stop)
 
 
@@ -99,7 +99,7 @@ def train(cfg: DictConfig) -> float | None:
 
 def validation_error(directory: Path) -> float | None:
     """Read a run's final validation error, or None if it has none."""
-    found = record.read(directory)
+    found = record.read_if_sound(directory)
     error: float | None = None if found is None else found["metrics"].get("val/error")
     return error
 

@@ -17,6 +17,8 @@ from ablate.plan.planning import Plan, Planned
 # libyaml's emitter is ten times as fast as the one in Python, and each run has three files.
 _Dumper: Any = getattr(yaml, "CSafeDumper", yaml.SafeDumper)
 
+_NAMES = ("config.yaml", "hydra.yaml", "overrides.yaml")
+
 
 def leave_hydra_files(plan: Plan) -> list[str]:
     """Write `.hydra/` for every run that is about to be trained, before training starts.
@@ -42,6 +44,7 @@ def leave_hydra_files(plan: Plan) -> list[str]:
         folder = cell.run.directory / record.HYDRA
         try:
             notes += record.set_aside_wrong_kinds(cell.run.directory)
+            notes += record.set_aside_wrong_kinds(folder, _NAMES)
             _leave(folder, cell, _filled(templates[shared], cell))
         except OSError as error:
             raise_if_full(error)
@@ -51,11 +54,9 @@ def leave_hydra_files(plan: Plan) -> list[str]:
 
 def _leave(folder: Path, cell: Planned, hydra: str) -> None:
     folder.mkdir(parents=True, exist_ok=True)
-    for name, text in (
-        ("config.yaml", "".join(_section(n, json.dumps(v)) for n, v in cell.contents.items())),
-        ("hydra.yaml", hydra),
-        ("overrides.yaml", _yaml(list(cell.overrides))),
-    ):
+    config = "".join(_section(n, json.dumps(v)) for n, v in cell.contents.items())
+    texts = (config, hydra, _yaml(list(cell.overrides)))
+    for name, text in zip(_NAMES, texts, strict=True):
         (folder / name).write_text(text, encoding="utf-8")
 
 

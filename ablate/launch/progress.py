@@ -10,7 +10,6 @@ from collections.abc import Sequence
 from tqdm import tqdm
 
 from ablate import record
-from ablate.errors import AblateError
 from ablate.launch.attempt import Follower
 from ablate.plan.run import Run
 from ablate.plan.stacks import RunStack
@@ -128,20 +127,13 @@ class SweepProgress:
     def ended(self, stack: RunStack) -> None:
         """Print how a stack ended."""
         self._number += 1
-        records = [found for run in stack.runs if (found := _read(run))]
+        records = [found for run in stack.runs if (found := record.read_if_sound(run.directory))]
         ends = Counter(found["status"] for found in records)
         ending = ", ".join(f"{count} {status}" for status, count in sorted(ends.items()))
         line = f"stack {self._number}/{self._count}: {ending}{_errors(records)}"
         # tqdm clears its bar before the line and redraws it after, so the two do not mix.
         tqdm.write(line, file=sys.stderr)
         self._bar.update(len(stack.runs))
-
-
-def _read(run: Run) -> record.Record | None:
-    try:
-        return record.read(run.directory)
-    except AblateError:  # the outcome tells
-        return None
 
 
 def _errors(records: Sequence[record.Record]) -> str:

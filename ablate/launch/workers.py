@@ -22,6 +22,7 @@ from joblib.externals.loky.process_executor import ProcessPoolExecutor, Terminat
 
 from ablate import environment, record, streams
 from ablate.errors import AblateError
+from ablate.launch.attempt import Work
 from ablate.launch.describe import note_accident
 from ablate.launch.executor import StackEnd
 from ablate.launch.inline import WorkEnd, finish, wait_for, work_of
@@ -131,7 +132,7 @@ class _Place(threading.Thread):
 
     def _train(self, stack: RunStack) -> WorkEnd:
         try:
-            done = self.executor.submit(finish, work_of(stack, self.how.threads))
+            done = self.executor.submit(work_for, os.getpid(), work_of(stack, self.how.threads))
             end: WorkEnd = done.result()
             return end
         except TerminatedWorkerError:
@@ -172,6 +173,17 @@ def _signal(pid: int) -> None:
         os.kill(pid, signal.SIGTERM)
     except ProcessLookupError:
         return
+
+
+def work_for(parent: int, work: Work) -> WorkEnd:
+    """Train a stack in a worker; if its parent has died meanwhile, end the worker.
+
+    It would wait for work for ever, and with it loky's semaphores in /dev/shm would stay.
+    """
+    end = finish(work)
+    if os.getppid() != parent:
+        os._exit(1)
+    return end
 
 
 def begin(parent: int) -> None:

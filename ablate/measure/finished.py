@@ -53,9 +53,8 @@ def measure_run(run: Run, wanted: Wanted) -> None:
 
     folder = run.directory
     with writing(folder), record.claim(folder):
-        entry = check(
-            folder, record.read(folder)
-        )  # read again, now that no other process can write it
+        # Read again, now that no other process can write it.
+        entry = check(folder, record.read(folder, checked=True))
         lacking = lacks(entry, wanted)
         if "evaluate" in lacking and (how := wanted.evaluate) is not None:
             found = evaluation.measure(open_run(folder, entry, how.device), how)

@@ -47,10 +47,8 @@ def set_aside_wrong_kinds(folder: Path, names: Sequence[str] = (*FILES, *FOLDERS
         return []
     wrong = []
     for entry in entries:
-        if entry.name in names:
-            is_right = entry.is_dir() if entry.name in FOLDERS else entry.is_file()
-            if not is_right:
-                wrong.append(Path(entry.path))
+        if entry.name in names and not _is_of_its_kind(entry):
+            wrong.append(Path(entry.path))
     for path in wrong:
         _rename(path)
     what = {True: "folder", False: "file"}
@@ -58,6 +56,13 @@ def set_aside_wrong_kinds(folder: Path, names: Sequence[str] = (*FILES, *FOLDERS
         f"{path} was no {what[path.name in FOLDERS]}: it is kept under another name"
         for path in sorted(wrong)
     ]
+
+
+def _is_of_its_kind(entry: os.DirEntry[str]) -> bool:
+    try:
+        return entry.is_dir() if entry.name in FOLDERS else entry.is_file()
+    except OSError:  # a link to itself
+        return False
 
 
 def _rename(path: Path) -> None:

@@ -9,6 +9,8 @@ from __future__ import annotations
 
 import io
 from pathlib import Path
+from tokenize import TokenError
+from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,6 +18,12 @@ from numpy.typing import NDArray
 from ablate.record import checksum
 from ablate.record.names import CORRECT
 from ablate.record.writing import replacing
+
+# numpy has Python parse the header, which may raise any of these on a damaged one.
+_DAMAGE: Final = (
+    *(OSError, ValueError, EOFError, TypeError, SyntaxError, MemoryError, OverflowError),
+    TokenError,
+)
 
 
 def write_correct(directory: Path, correct: NDArray[np.bool_] | None) -> None:
@@ -49,12 +57,16 @@ def read_correct(directory: Path, images: int, count: int) -> NDArray[np.uint8] 
     """
     try:
         content = (directory / CORRECT).read_bytes()
-        whole = io.BytesIO(checksum.body_of(content))
-        packed = np.load(whole, allow_pickle=False)
-    # numpy parses the header, and may raise any of these on a damaged one.
-    except (OSError, ValueError, EOFError, TypeError, SyntaxError, MemoryError, OverflowError):
+    except OSError:
         return None
-    if checksum.soundness(content) == "damaged" or whole.read(1):
+    if checksum.soundness(content) == "damaged":
+        return None
+    whole = io.BytesIO(checksum.body_of(content))
+    try:
+        packed = np.load(whole, allow_pickle=False)
+    except _DAMAGE:
+        return None
+    if whole.read(1):  # a checksum that is none any more
         return None
     if packed.dtype != np.uint8 or packed.shape != (-(-images // 8),):
         return None

@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import json
+import stat
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import lru_cache
@@ -54,6 +55,8 @@ def latest_line(sweep: Path) -> LedgerLine | None:
     file = sweep / LEDGER
     try:
         found = file.stat()
+        if not stat.S_ISREG(found.st_mode):
+            return None
         return _last_of(file.absolute(), found.st_ino, found.st_size, found.st_mtime_ns)
     except OSError:  # there is none; or it does not read, which the report tells
         return None

@@ -62,7 +62,10 @@ def flock_works(folder: Path) -> bool:
         return False
     device = folder.stat().st_dev
     if device not in _works:
-        _works[device] = _excludes(folder)
+        try:
+            _works[device] = _excludes(folder)
+        except OSError:  # nothing can be written here, as whoever takes the lock will find
+            return True
     return _works[device]
 
 

@@ -76,6 +76,14 @@ def read(directory: Path, *, checked: bool = False) -> Record | None:
     return record
 
 
+def read_if_sound(directory: Path) -> Record | None:
+    """Read a record; None without one, or if it does not read."""
+    try:
+        return read(directory)
+    except AblateError:
+        return None
+
+
 def _text(path: Path) -> str | None:
     """Read a file as text; None without one."""
     try:

@@ -36,6 +36,7 @@ from ablate.study.cells import (
     of_tuning,
 )
 from ablate.study.file import read_study
+from ablate.study.grids import unless_shown_only
 from ablate.study.study import Measurement, Study
 from ablate.study.timing import not_alone
 
@@ -100,7 +101,8 @@ def run_study(comparison: StudyPlan) -> Outcome:
     """Note what is claimed; tune, train the reported runs, then measure them."""
     with stops() as caught:
         asked = questions.of_study(comparison.study, comparison.request.overrides)
-        ledger.note_claims(_sweep(comparison), asked, len(comparison.reported.runs))
+        with unless_shown_only(comparison.reported):
+            ledger.note_claims(_sweep(comparison), asked, len(comparison.reported.runs))
     if caught:
         return outcome_of(comparison.reported, caught[0])
     if comparison.tuning is None:
@@ -172,14 +174,15 @@ def _planned(found: Study, request: Request, cells: Sequence[Cell], whole: bool 
 
 
 def _write(comparison: StudyPlan, choices: Mapping[str, Choice], unmeasured: Sequence[str]) -> None:
-    study_json.write(
-        _sweep(comparison),
-        comparison.study,
-        choices,
-        command=comparison.request.overrides,
-        runs=[run.key for run in comparison.reported.runs],
-        unmeasured=unmeasured,
-    )
+    with unless_shown_only(comparison.reported):
+        study_json.write(
+            _sweep(comparison),
+            comparison.study,
+            choices,
+            command=comparison.request.overrides,
+            runs=[run.key for run in comparison.reported.runs],
+            unmeasured=unmeasured,
+        )
 
 
 def _sweep(comparison: StudyPlan) -> Path:

@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import Any, Final
 
 from ablate import record
-from ablate.errors import AblateError
 from ablate.study import ledger, questions, study_json, sweep_json
 from ablate.study.ledger import Ledger
 
@@ -37,15 +36,8 @@ def faults_of(
         *ledger.missing(read, named),
         *_of_the_study(read, sweep),
         *_of_records(read, sweep, shown, said),
+        *_unsound(read, shown),
     ]
-
-
-def read_if_whole(folder: Path) -> record.Record | None:
-    """Read a run's record; None without one, or if it does not read, which the report tells."""
-    try:
-        return record.read(folder)
-    except AblateError:
-        return None
 
 
 def joined(clauses: Sequence[str]) -> str:
@@ -83,13 +75,26 @@ def _of_records(
         for key, then in line["seen"].items():
             if key in done:
                 continue
-            found = now[key] if key in now else read_if_whole(sweep / key)
+            found = now[key] if key in now else record.read_if_sound(sweep / key)
             if what := _differs(then, found, said.get(key), line["number"]):
                 done.add(key)
                 name = f"run {key}" if found is None else _name(found)
                 told.setdefault((what, line["number"]), []).append(name)
     for (what, number), names in told.items():
         yield _SAID[what].format(runs=_some(names), line=number)
+
+
+def _unsound(read: Ledger, shown: Mapping[Path, record.Record]) -> Iterator[str]:
+    """Name records that do not fit their checksums, and that no look saw before."""
+    seen = {key for line in read.of_kind("look") for key in line["seen"]}
+    names = [
+        _name(found)
+        for folder, found in shown.items()
+        if found["key"] not in seen and not record.is_as_written(folder)
+    ]
+    if names:
+        what = "is not as it was" if len(names) == 1 else "are not as they were"
+        yield f"the record of {_some(names)} {what} written: edited, or damaged on the disk"
 
 
 _SAID: Final = {

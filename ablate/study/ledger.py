@@ -79,8 +79,11 @@ def read(folder: Path) -> Ledger:
     Args:
         folder: The sweep's folder.
     """
+    file = folder / LEDGER
+    if os.path.lexists(file) and not file.is_file():
+        return Ledger(faults=("the ledger cannot be read (it is no file)",), there=True)
     try:
-        *whole, rest = (folder / LEDGER).read_bytes().split(b"\n")
+        *whole, rest = file.read_bytes().split(b"\n")
     except FileNotFoundError:
         return Ledger()
     except OSError as error:
@@ -199,9 +202,18 @@ def note_claims(folder: Path, question: Mapping[str, Any], planned: int | None) 
         before = ledger.of_kind("claims")
         if before and before[-1].get("question") == asked:
             return
-        standings = (record.standing(place) for place in record.find(folder))
-        ended = sum(one is not None and one.status in record.ENDED for one in standings)
-        _append(folder, ledger, "claims", {"ended": ended, "planned": planned, "question": asked})
+        _append(
+            folder,
+            ledger,
+            "claims",
+            {"ended": _ended(folder), "planned": planned, "question": asked},
+        )
+
+
+def _ended(folder: Path) -> int:
+    """Count the runs of a sweep that have ended; a record that does not read tells nothing."""
+    found = (record.read_if_sound(place) for place in record.find(folder))
+    return sum(one is not None and one["status"] in record.ENDED for one in found)
 
 
 def note_given_up(folder: Path, keys: Sequence[str]) -> None:
@@ -218,9 +230,9 @@ def note_given_up(folder: Path, keys: Sequence[str]) -> None:
         ledger = read(folder)
         new = sorted(set(keys) - ledger.given_up)
         if new:
-            standings = (record.standing(place) for place in record.find(folder))
-            ended = sum(one is not None and one.status in record.ENDED for one in standings)
-            _append(folder, ledger, "given up", {"ended": ended, "planned": None, "runs": new})
+            _append(
+                folder, ledger, "given up", {"ended": _ended(folder), "planned": None, "runs": new}
+            )
             if sweep_json.pointer(folder) is None:
                 sweep_json.write(folder)
 

@@ -16,7 +16,7 @@ from typing import Final
 from ablate import record
 from ablate.errors import AblateError
 from ablate.study import ledger, questions, sweep_json
-from ablate.study.edits import Seen, faults_of, joined, question_now, read_if_whole
+from ablate.study.edits import Seen, faults_of, joined, question_now
 from ablate.study.ledger import Ledger
 
 NOT_NOTED: Final = "this look could not be noted: the folder of the runs cannot be written to"
@@ -74,7 +74,7 @@ def looked_at(folders: Sequence[Path]) -> Story:
     """
     sweeps: dict[Path, dict[Path, record.Record]] = {}
     for folder in folders:
-        if (found := read_if_whole(folder)) is not None:
+        if (found := record.read_if_sound(folder)) is not None:
             sweeps.setdefault(folder.parent, {})[folder] = found
     stories = {sweep: _of_one(sweep, shown) for sweep, shown in sweeps.items()}
     if len(stories) == 1:
@@ -139,7 +139,7 @@ def give_up(folders: Sequence[Path]) -> int:
     """
     failed: dict[Path, list[str]] = {}
     for folder in folders:
-        found = read_if_whole(folder)
+        found = record.read_if_sound(folder)
         if found is not None and found["status"] == "failed":
             failed.setdefault(folder.parent, []).append(found["key"])
     for sweep, keys in failed.items():

@@ -8,6 +8,7 @@ names, and can still be read.
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -118,10 +119,10 @@ def write(
 
 def _keep_foreign(file: Path) -> None:
     """Move aside a file of this name that no study wrote."""
-    try:
-        found = json.loads(file.read_text(encoding="utf-8"))
-    except FileNotFoundError:
+    if not os.path.lexists(file):
         return
+    try:  # to open a named pipe would wait for a writer
+        found = json.loads(file.read_text(encoding="utf-8")) if file.is_file() else None
     except ValueError:
         found = None
     if not (isinstance(found, dict) and {"name", "question", "arms"} <= set(found)):

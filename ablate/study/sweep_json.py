@@ -10,6 +10,7 @@ A folder that was there before the ledger was gets the last of these alone.
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
 from typing import Any, Final
 
@@ -38,7 +39,7 @@ def write(folder: Path, **told: Any) -> None:
     """
     file = folder / SWEEP
     found = json_in(file)
-    if file.exists() and (found is None or "ledger" not in found):
+    if os.path.lexists(file) and (found is None or "ledger" not in found):
         written.set_aside(file)
     record.write_json(file, told | {"ledger": record.latest_line(folder)})
 
@@ -62,6 +63,8 @@ def point(folder: Path, line: record.LedgerLine) -> None:
 
 def json_in(file: Path) -> dict[str, Any] | None:
     """Read a JSON file that holds a mapping; None without one."""
+    if not file.is_file():  # to open a named pipe would wait for a writer
+        return None
     try:
         found = json.loads(file.read_text(encoding="utf-8"))
     except (OSError, ValueError):

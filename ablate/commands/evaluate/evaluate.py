@@ -147,7 +147,7 @@ def _checked(
     faults: list[str] = []
     for folder in folders:
         try:
-            found = check(folder, record.read_whole(folder))
+            found = check(folder, record.read_whole(folder, checked=True))
             records[folder] = {name: part for name, part in found.items() if name in _NEEDED}
         except AblateError as error:
             faults += error.faults
@@ -162,7 +162,7 @@ def _one(folder: Path, wanted: EvaluateSettings, say: Say) -> tuple[Found, dict[
         if not held:
             raise AblateError(f"{folder} is trained or evaluated by another process right now")
         entry = check(
-            folder, record.read_whole(folder)
+            folder, record.read_whole(folder, checked=True)
         )  # read again, now that no other process can write it
         written.require_folder(_place(folder, wanted.split))
         saved = open_run(folder, entry, wanted.device)
