@@ -10,6 +10,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from threading import Thread
 
 import pytest
 from filelock import SoftFileLease
@@ -127,14 +128,17 @@ def test_a_lock_is_seen_where_nothing_can_be_written(tmp_path, monkeypatch):
 def test_a_run_whose_lease_is_lost_is_left_to_who_took_it_over(without_locks, monkeypatch):
     real, taken = Training.advance, []
 
+    def take(lease):
+        with SoftFileLease(lease, lease_duration=0.6):
+            time.sleep(1.2)
+
     def taken_over(self):
         if not taken:
             (lease,) = Path("results").rglob(".lease")
             lease.unlink()
-            taken.append(SoftFileLease(lease, lease_duration=0.6))
-            taken[0].acquire()
+            taken.append(Thread(target=take, args=[lease]))
+            taken[0].start()
             time.sleep(1.0)  # this process is suspended
-            taken[0].release()
         return real(self)
 
     monkeypatch.setattr(Training, "advance", taken_over)
@@ -144,23 +148,25 @@ def test_a_run_whose_lease_is_lost_is_left_to_who_took_it_over(without_locks, mo
     log = (folder / "run.log").read_text()
     assert log.count("finished after") == 1
     assert len(taken) == 1
+    taken[0].join()
 
 
 def test_where_locks_do_not_work_a_sweep_says_so_and_gives_the_same_numbers(
     without_locks, monkeypatch, capsys
 ):
-    sweep = (*TINY, "seed=0,1")
+    sweep, here = (*TINY, "seed=0,1"), Path.cwd()
     trained(Request((*sweep, "out=leased"), multirun=True))
     told = capsys.readouterr().err
     assert told.count("file locks do not work in leased/digits-mlp") == 1
     monkeypatch.undo()
-    trained(Request((*sweep, f"out={Path.cwd()}"), multirun=True))
+    trained(Request((*sweep, f"out={here}/locked"), multirun=True))
     numbers = [
         {found["key"]: found["metrics"] for d in record.find(root) if (found := record.read(d))}
-        for root in (Path("leased"), Path("digits-mlp"))
+        for root in (here / "leased", here / "locked")
     ]
     assert numbers[0] == numbers[1]
-    assert list(Path("leased").rglob(".lease")) == []
+    assert len(numbers[0]) == 2
+    assert list((here / "leased").rglob(".lease")) == []
 
 
 # Another host: its own name, no locks, and a lease that is over soon.

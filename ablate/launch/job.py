@@ -230,16 +230,15 @@ def _lacks_memory(error: Exception) -> bool:
 @contextmanager
 def _logs(directories: Sequence[Path]) -> Iterator[None]:
     """Write everything that is logged here, by this project or the user's code, to each run.log."""
-    root, level = logging.getLogger(), logging.getLogger("ablate").level
-    handlers = [logging.FileHandler(d / record.LOG, encoding="utf-8") for d in directories]
-    for handler in handlers:
-        handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s"))
-        root.addHandler(handler)
-    logging.getLogger("ablate").setLevel(logging.INFO)
-    try:
+    root, ours = logging.getLogger(), logging.getLogger("ablate")
+    level = ours.level
+    with ExitStack() as opened:
+        for directory in directories:
+            handler = logging.FileHandler(directory / record.LOG, encoding="utf-8")
+            opened.callback(handler.close)
+            handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s"))
+            root.addHandler(handler)
+            opened.callback(root.removeHandler, handler)
+        ours.setLevel(logging.INFO)
+        opened.callback(ours.setLevel, level)
         yield
-    finally:
-        logging.getLogger("ablate").setLevel(level)
-        for handler in handlers:
-            root.removeHandler(handler)
-            handler.close()

@@ -95,6 +95,8 @@ def _text(path: Path) -> str | None:
     except OSError as error:
         if error.errno in _NONE:
             return None
+        if error.errno == errno.ELOOP:
+            raise DamagedError(f"{path} is a link to itself; {ANEW}") from error
         raise AblateError(f"{path} cannot be read ({error.strerror})") from error
 
 
