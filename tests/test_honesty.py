@@ -65,7 +65,7 @@ def test_what_was_lost_has_columns_of_its_own_and_a_note(troubled):
 
 def test_failed_and_diverged_runs_are_listed_with_their_reasons(troubled):
     failures = pd.read_csv(troubled / "tables" / "failures.csv")
-    assert sorted(failures["status"]) == ["diverged", "failed", "running"]
+    assert sorted(failures["status"]) == ["diverged", "failed", "interrupted"]
     assert failures.set_index("status").loc["diverged", "reason"] == NASTY
     assert (troubled / "figures" / "outcomes.svg").is_file()
 

@@ -49,7 +49,7 @@ class Job:
         self.held: list[str] = []
         self.notes: list[str] = []
         self.lost: dict[Path, str] = {}
-        self._claims: dict[int, record.Claim] = {}
+        self._claims: dict[int, record.RunClaim] = {}
 
     def train(self) -> None:
         """Train.
@@ -65,7 +65,7 @@ class Job:
             self._train([*range(len(self.work.runs))])
 
     def _train(self, slots: list[int]) -> None:
-        """Claim runs and train them; if there are too few file handles for all, one half first."""
+        """RunClaim runs and train them; if there are too few file handles for all, one half first."""
         with ExitStack() as claims:
             try:
                 claimed = self._kept(slots, lambda slot: self._claim(slot, claims), splits=True)
@@ -100,7 +100,7 @@ class Job:
         return kept
 
     def _claim(self, slot: int, claims: ExitStack) -> bool:
-        """Claim a run that has not ended; tell whether this process holds it now."""
+        """RunClaim a run that has not ended; tell whether this process holds it now."""
         run, directory = self.work.runs[slot], self.work.directories[slot]
         if self._is_done(slot):
             return False

@@ -28,7 +28,7 @@ from ablate.record.checkpoint import (
     settle,
     settle_if_measured,
 )
-from ablate.record.claims import Claim, claim, claimed_elsewhere, status_now
+from ablate.record.claims import RunClaim, claim, claimed_elsewhere, status_now
 from ablate.record.content import (
     ENDED,
     SCHEMA,
@@ -71,11 +71,11 @@ __all__ = [
     "SCHEMA",
     "STATE",
     "STATUSES",
-    "Claim",
     "Environment",
     "Epoch",
     "LedgerLine",
     "Record",
+    "RunClaim",
     "Standing",
     "Status",
     "Try",

@@ -15,7 +15,7 @@ from ablate.record.names import CHECKPOINT, CORRECT, RECORD, STATE, WEIGHTS
 
 
 @dataclass(frozen=True)
-class Claim:
+class RunClaim:
     """A claim on a run; true if this process holds it.
 
     Attributes:
@@ -35,7 +35,7 @@ class Claim:
 
 
 @contextmanager
-def claim(directory: Path, wait: bool = True) -> Iterator[Claim]:
+def claim(directory: Path, wait: bool = True) -> Iterator[RunClaim]:
     """Hold a run for this process, and delete drafts that a killed holder left.
 
     Args:
@@ -50,13 +50,13 @@ def claim(directory: Path, wait: bool = True) -> Iterator[Claim]:
     """
     lock = locks.lock_of(directory)
     if not locks.acquired(lock, wait):
-        yield Claim(False, lock)
+        yield RunClaim(False, lock)
         return
     try:
         for name in (RECORD, CHECKPOINT, STATE, WEIGHTS, CORRECT):
             for draft in directory.glob(f".{name}.*.part"):  # of a process that was killed
                 draft.unlink()
-        yield Claim(True, lock)
+        yield RunClaim(True, lock)
     finally:
         lock.release()
 
