@@ -92,8 +92,8 @@ def doubts(found: pd.DataFrame) -> list[str]:
             )
     if arms := _of(found, shape.FEW):
         told.append(
-            f"fewer than {shape.FEWEST} seeds, of {arms}: intervals take seeds to be normal, and so"
-            " few cannot show that they are not"
+            f"fewer than {shape.FEWEST} seeds, of {arms}: intervals assume that seeds scatter"
+            " normally, and so few cannot show whether they do"
         )
     return told
 
