@@ -93,8 +93,8 @@ def doubts(found: pd.DataFrame) -> list[str]:
     if arms := _of(found, shape.FEW):
         told.append(
             f"fewer than {shape.FEWEST} seeds, of {arms}: intervals assume that seeds scatter"
-            " normally, and so few cannot show whether they do (with a long tail, they miss in 10 to"
-            " 18 % of simulated studies)"
+            " normally, and so few cannot show whether they do (with a long tail, they miss in 10"
+            " to 18 % of simulated studies)"
         )
     return told
 
