@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import functools
+import random
 from dataclasses import dataclass, replace
+from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import torch
 
+from ablate import record
 from ablate.config import effect, files, schema
 from ablate.data import load
 from ablate.data.tensors import Split
@@ -203,9 +207,24 @@ def ended(training):
     ]
 
 
+@dataclass(frozen=True)
+class Trained:
+    """What runs leave, and what files held of them on the way, somewhere past half of it."""
+
+    left: list[Left]
+    states: list[dict[str, Any] | None]
+
+
 @functools.cache
-def trained(name, fused, precision="fp32"):
-    return ended(begun(runs(name, precision), fused=fused))
+def trained(name, fused):
+    training, states = begun(runs(name), fused=fused), []
+    for _ in range(random.Random(name).randrange(training.steps // 2, training.steps)):
+        training.advance()
+    with TemporaryDirectory() as folder:
+        for r in range(len(training.configs)):
+            record.save_state(Path(folder), training.state(r))
+            states.append(record.load_state(Path(folder)))
+    return Trained(ended(training), states)
 
 
 def same(one, other):

@@ -5,8 +5,6 @@ What is compared is everything that a run leaves: its weights and buffers, its h
 
 from __future__ import annotations
 
-import random
-
 import pytest
 import torch
 from sklearn.linear_model import LogisticRegression
@@ -22,17 +20,20 @@ WILD = 1e38  # a learning rate that no network survives
 
 # -- the theorem -----------------------------------------------------------------------------------
 
+# By technique, whose trainings are kept: at the scope of a function, parallel workers would each
+# train them all.
 every = pytest.mark.parametrize(
     "name",
     # A technique on dense layers is quick; those that bring a network of their own are not.
     [pytest.param(n, marks=pytest.mark.slow) if "model" in c else n for n, c in TECHNIQUES.items()],
+    scope="module",
 )
 both = pytest.mark.parametrize("fused", [False, True], ids=["looped", "fused"])
 
 
 @every
 def test_a_looped_run_has_the_bits_that_it_has_alone(name):
-    whole = trained(name, False)
+    whole = trained(name, False).left
     for run, left in zip(runs(name), whole, strict=True):
         assert same(ended(begun([run], fused=False))[0], left)
     # Sound, but not a comparison of nothing: the runs themselves differ.
@@ -41,50 +42,37 @@ def test_a_looped_run_has_the_bits_that_it_has_alone(name):
 
 @every
 def test_fused_and_looped_agree_in_float32(name):
-    assert max(map(distance, trained(name, True), trained(name, False))) < 1e-5
+    assert max(map(distance, trained(name, True).left, trained(name, False).left)) < 1e-5
 
 
 @pytest.mark.parametrize(
     "name",
     [pytest.param(n, marks=pytest.mark.long) if "model" in c else n for n, c in TECHNIQUES.items()],
+    scope="module",
 )
 def test_fused_and_looped_agree_in_float64(name):
-    fused, looped = trained(name, True, "fp64"), trained(name, False, "fp64")
+    fused, looped = (ended(begun(runs(name, "fp64"), fused=how)) for how in (True, False))
     assert max(map(distance, fused, looped)) < 1e-9
 
 
+@both
 @every
-def test_a_fused_run_has_the_same_bits_in_every_slot(name):
-    configs, whole = runs(name), trained(name, True)
-    order = [*range(1, len(configs)), 0]
-    moved = ended(begun([configs[i] for i in order], fused=True))
-    assert all(same(left, whole[i]) for left, i in zip(moved, order, strict=True))
+def test_a_training_that_goes_on_from_a_file_has_the_bits_of_an_undisturbed_one(name, fused):
+    second = begun(runs(name), fused=fused)
+    second.restore(trained(name, fused).states)
+    assert all(map(same, ended(second), trained(name, fused).left))
 
 
 @both
 @every
-def test_a_training_that_goes_on_from_a_file_has_the_bits_of_an_undisturbed_one(
-    name, fused, tmp_path
-):
-    configs, first = runs(name), begun(runs(name), fused=fused)
-    for _ in range(random.Random(name).randrange(first.steps // 2, first.steps)):
-        first.advance()
-    for r in range(len(configs)):
-        (tmp_path / str(r)).mkdir()
-        record.save_state(tmp_path / str(r), first.state(r))
-    second = begun(configs, fused=fused)
-    second.restore([record.load_state(tmp_path / str(r)) for r in range(len(configs))])
-    assert all(map(same, ended(second), trained(name, fused)))
-
-
-@both
-@every
-def test_a_run_that_diverges_leaves_its_mates_bit_identical(name, fused):
+def test_a_run_has_the_same_bits_in_every_slot_and_beside_one_that_diverges(name, fused):
     configs = runs(name)
     wild = configs[0] | {"optimizer": configs[0]["optimizer"] | {"lr": WILD}}
-    left = ended(begun([configs[0], wild, *configs[1:]], fused=fused))
-    assert left.pop(1).metrics == {}
-    assert all(map(same, left, trained(name, fused)))
+    order = [*range(1, len(configs)), 0]
+    moved = ended(begun([configs[1], wild, *(configs[i] for i in order[1:])], fused=fused))
+    assert moved.pop(1).metrics == {}
+    whole = trained(name, fused).left
+    assert all(same(left, whole[i]) for left, i in zip(moved, order, strict=True))
 
 
 @both

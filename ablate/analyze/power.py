@@ -14,6 +14,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
+from functools import cache
 from typing import Final
 
 import numpy as np
@@ -218,9 +219,16 @@ def _are_alike(parts: tuple[Component, ...]) -> bool:
     )
 
 
+@cache
+def _rule(count: int) -> tuple[Array, Array]:
+    """Return the nodes in [-1, 1] and the weights of Gauss and Legendre's rule, both [count]."""
+    nodes, weights = np.polynomial.legendre.leggauss(count)
+    return nodes, weights
+
+
 def _ratios(freedom: Array, count: int) -> tuple[Array, Array]:
     """Return values of s²/σ² to integrate over, and their weights, both [..., count]."""
-    nodes, weights = np.polynomial.legendre.leggauss(count)
+    nodes, weights = _rule(count)
     half = np.asarray(freedom)[..., None] / 2
     low = np.sqrt(special.gammaincinv(half, _TAIL) / half)
     high = np.sqrt(special.gammainccinv(half, _TAIL) / half)

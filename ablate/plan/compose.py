@@ -6,6 +6,7 @@ test checks that the result equals Hydra's own.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Sequence
 from functools import lru_cache
 from typing import Any
@@ -59,6 +60,7 @@ class Composer:
             cfg = self._compose(list(groups))
             part = OmegaConf.to_container(cfg.hydra, enum_to_str=True)
             assert isinstance(part, dict), "Hydra's own part is a mapping"
+            part["runtime"]["cwd"] = os.getcwd()  # compositions outlast a change of directory
             self._bases[groups] = (bare(cfg), {str(k): v for k, v in part.items()})
         return self._bases[groups]
 
@@ -87,11 +89,11 @@ def resolved(contents: Contents) -> Contents:
 
 def bare(cfg: DictConfig) -> Contents:
     """Convert a configuration to plain dictionaries, without its `hydra` part."""
-    plain = OmegaConf.to_container(
-        OmegaConf.masked_copy(cfg, [str(k) for k in cfg if k != "hydra"])
-    )
-    assert isinstance(plain, dict), "a configuration is a mapping"
-    return {str(k): v for k, v in plain.items()}
+    return {
+        str(name): OmegaConf.to_container(value) if OmegaConf.is_config(value) else value
+        for name, value in cfg.items_ex(resolve=False)
+        if name != "hydra"
+    }
 
 
 @lru_cache(maxsize=65536)

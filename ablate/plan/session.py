@@ -2,21 +2,26 @@
 
 from __future__ import annotations
 
+import copy
 import importlib
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from functools import cache, lru_cache
+from functools import cache
 from itertools import takewhile
 from pathlib import Path
 
+from hydra._internal.config_loader_impl import ConfigLoaderImpl
+from hydra._internal.config_repository import ConfigRepository
 from hydra._internal.hydra import Hydra
 from hydra._internal.utils import create_config_search_path
-from hydra.core.config_search_path import SearchPathQuery
+from hydra.core.config_search_path import ConfigSearchPath, SearchPathQuery
+from hydra.core.config_store import ConfigStore
 from hydra.core.global_hydra import GlobalHydra
 from hydra.core.plugins import Plugins
 from hydra.core.utils import setup_globals
 from hydra.errors import HydraException
+from hydra.plugins.config_source import ConfigResult
 from hydra.types import RunMode
 from omegaconf import DictConfig
 from omegaconf.errors import OmegaConfBaseException
@@ -29,6 +34,9 @@ from ablate.plan.request import Request
 Composed = Callable[[Sequence[str]], DictConfig]
 
 _KEPT = 256  # compositions
+_SHIPPED: dict[tuple[str, bool], dict[tuple[str, ...], DictConfig]] = {}  # they do not change
+_READ: dict[str, ConfigResult | None] = {}
+_HYDRAS_OWN = {"hydra", "_dummy_empty_config_.yaml"}  # in its store of configurations
 
 
 @contextmanager
@@ -45,11 +53,45 @@ def hydra_session(request: Request) -> Iterator[Hydra]:
     before = GlobalHydra.instance().hydra
     GlobalHydra.instance().clear()
     try:
-        yield Hydra.create_main_hydra2("run", path)
+        hydra = Hydra.create_main_hydra2("run", path)
+        assert isinstance(hydra.config_loader, ConfigLoaderImpl), "what Hydra makes"
+        hydra.config_loader.repository = _Sources(path, _are_shipped(request))
+        yield hydra
     finally:
         GlobalHydra.instance().clear()
         if before is not None:
             GlobalHydra.instance().initialize(before)
+
+
+class _Sources(ConfigRepository):
+    """Hydra's sources of configurations, cheap to copy; shipped files are read once.
+
+    Hydra copies the sources for each composition, since it may put others into the list; deeply,
+    that would copy all that plugins have registered.
+    """
+
+    def __init__(self, path: ConfigSearchPath, shipped: bool) -> None:
+        super().__init__(path)
+        self._read: dict[str, ConfigResult | None] = _READ if shipped else {}
+
+    def __deepcopy__(self, memo: object) -> ConfigRepository:
+        copied = copy.copy(self)
+        copied.sources = list(self.sources)
+        return copied
+
+    def initialize_sources(self, config_search_path: ConfigSearchPath) -> None:
+        super().initialize_sources(config_search_path)
+        self._read = {}  # there may be other files of the same name
+
+    def load_config(self, config_path: str) -> ConfigResult | None:
+        if config_path not in self._read:
+            self._read[config_path] = super().load_config(config_path)
+        return copy.deepcopy(self._read[config_path])  # compositions change what they merge
+
+
+def _are_shipped(request: Request) -> bool:
+    """Tell whether all that a request can compose is in files that come with us and Hydra."""
+    return request.config_dir is None and ConfigStore.instance().repo.keys() <= _HYDRAS_OWN
 
 
 @cache
@@ -93,13 +135,23 @@ def composing(hydra: Hydra, request: Request) -> Composed:
     """Compose as `compose` does, but each choice of options only once, since it takes 60 ms.
 
     Checking and resolving ask for the same compositions and share them, so leave them unchanged.
+    What comes of the shipped files alone is kept for later requests, too.
     """
+    passing: dict[tuple[str, ...], DictConfig] = {}
+    where = (request.config_name, request.multirun)
+    lasting = _SHIPPED.setdefault(where, {}) if _are_shipped(request) else passing
 
-    @lru_cache(maxsize=_KEPT)
-    def known(overrides: tuple[str, ...]) -> DictConfig:
-        return compose(hydra, request, overrides)
+    def known(overrides: Sequence[str]) -> DictConfig:
+        choice = tuple(overrides)
+        # Settings of Hydra's own may read the environment, or name other directories.
+        kept = passing if any("hydra." in override for override in choice) else lasting
+        if choice not in kept:
+            if len(kept) == _KEPT:
+                del kept[next(iter(kept))]
+            kept[choice] = compose(hydra, request, choice)
+        return kept[choice]
 
-    return lambda overrides: known(tuple(overrides))
+    return known
 
 
 def first_lines(error: BaseException, count: int = 3) -> str:
