@@ -28,6 +28,9 @@ def parser(name: str) -> argparse.ArgumentParser:
     """Make Hydra's parser of flags and overrides, with the name of our command."""
     made: argparse.ArgumentParser = get_args_parser()
     made.prog = name
+    made.add_argument(
+        "--trust", action="store_true", help="files named here may run code of theirs"
+    )
 
     def refuse(message: str) -> NoReturn:
         raise AblateError(f"{message}; `{name} --help` tells what it takes")
@@ -43,6 +46,7 @@ def request_of(args: argparse.Namespace) -> Request:
         args.config_name or "config",
         args.config_dir or args.config_path,
         bool(args.multirun),
+        trust=bool(args.trust),
     )
 
 

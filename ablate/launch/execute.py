@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from contextlib import closing, nullcontext
 
 from ablate import record
+from ablate.config.trust import note_trained
 from ablate.launch.executor import executor
 from ablate.launch.hydra_files import leave_hydra_files
 from ablate.launch.interruption import Interruption
@@ -44,6 +45,7 @@ def _train(plan: Plan, todo: Sequence[RunStack]) -> Stop | None:
     from ablate.launch.progress import Progress, SweepProgress
 
     assert plan.execution is not None, "a plan with stacks has an execution"
+    note_trained(run.config for s in todo for run in s.runs if not plan.has_ended(run))
     leave_hydra_files(plan)
     single = plan.request.is_single
     chosen = Inline(plan.execution, Progress) if single else executor(plan.execution)

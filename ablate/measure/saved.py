@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from ablate import data, environment, record, rng
 from ablate.config import schema
+from ablate.config.trust import require_record
 from ablate.data.tensors import DTYPES, Split, Tensors
 from ablate.errors import AblateError
 from ablate.nets.build import build
@@ -108,18 +109,23 @@ class Saved:
         return rng.seeded(int(rng.stream(self.seed("dropout"), "evaluate")))
 
 
-def open_run(directory: Path, found: record.Record, device: str) -> Saved:
+def open_run(
+    directory: Path, found: record.Record, device: str, like: Mapping[str, Any] | None = None
+) -> Saved:
     """Open a finished run; to be called while it is claimed.
 
     Args:
         directory: The run's folder.
         found: Its record.
         device: ``cpu`` or ``cuda``.
+        like: A configuration that was checked; the record may name what that does.
 
     Raises:
+        UntrustedError: The record names something to run, and is not known to be the user's.
         AblateError: Its weights or its data are not there or are no longer what they were.
     """
     config = found["config"]
+    require_record(directory, config, like=like)
     weights = record.load_weights(directory)
     source = data.read(config["data"])
     trained_on = found["environment"]["data"]["digest"]

@@ -24,6 +24,7 @@ from yaml import YAMLError
 
 from ablate.config import files
 from ablate.errors import AblateError
+from ablate.plan import trust_checks
 from ablate.plan.request import Request
 
 Composed = Callable[[Sequence[str]], DictConfig]
@@ -94,6 +95,7 @@ def composing(hydra: Hydra, request: Request) -> Composed:
 
     Checking and resolving ask for the same compositions and share them, so leave them unchanged.
     """
+    trust_checks.require_search_path(hydra, request)
 
     @lru_cache(maxsize=_KEPT)
     def known(overrides: tuple[str, ...]) -> DictConfig:
