@@ -367,12 +367,13 @@ def main() -> None:
 
 
 def _say(error: AblateError) -> int:
-    count = len(error.faults)
+    faults = [streams.visible(fault) for fault in error.faults]
+    count = len(faults)
     if count == 1:
-        print(f"ablate: {error.faults[0]}", file=sys.stderr)
+        print(f"ablate: {faults[0]}", file=sys.stderr)
     else:
         print(f"ablate: {count} things are wrong with this request:", file=sys.stderr)
-        print("\n".join(f"  - {fault}" for fault in error.faults), file=sys.stderr)
+        print("\n".join(f"  - {fault}" for fault in faults), file=sys.stderr)
     if isinstance(error, UntrustedError):
         print(f"    {shlex.join(['ablate', *sys.argv[1:], '--trust'])}", file=sys.stderr)
     if error.status == 2:

@@ -28,6 +28,7 @@ from typing import Any, Final
 
 from ablate.config import files
 from ablate.errors import AblateError, listed
+from ablate.streams import visible
 
 _TRUSTED: Final = "trusted.jsonl"  # folders, one a line
 _TRAINED: Final = "trained.txt"  # digests of what was trained, one a line
@@ -128,7 +129,7 @@ def remember(folders: Iterable[Folder]) -> None:
     except (OSError, RuntimeError) as error:
         where = f"(for this time only: it cannot be noted: {error})"
     for folder in new:
-        print(f"ablate: trusted from now on: {folder} {where}", file=sys.stderr)
+        print(visible(f"ablate: trusted from now on: {folder} {where}"), file=sys.stderr)
 
 
 def refusal(file: object, what: str, folders: Sequence[Folder]) -> str:

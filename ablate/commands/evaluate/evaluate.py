@@ -28,6 +28,8 @@ from ablate.measure.evaluate_settings import EvaluateSettings
 from ablate.measure.evaluation import Found, Say, measure
 from ablate.measure.recording import add_evaluation, writing
 from ablate.measure.saved import Saved, check, open_run
+from ablate.report import escape
+from ablate.streams import visible
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -205,7 +207,7 @@ def _place(folder: Path, split: str) -> Path:
 def _write(place: Path, tables: Mapping[str, pd.DataFrame], figures: Mapping[str, Figure]) -> None:
     def write(folder: Path) -> None:
         for name, frame in tables.items():
-            frame.to_csv(folder / f"{name}.csv", index=False)
+            escape.spreadsheet(frame).to_csv(folder / f"{name}.csv", index=False)
         for name, figure in figures.items():
             drawing.save(figure, folder, name)
 
@@ -251,4 +253,4 @@ class _Progress:
         if not self._single:
             # tqdm clears its bar before the line and redraws it after, so the two do not mix.
             error = found.entries["plain"]["error"]
-            tqdm.write(f"{folder}: error {100 * error:.2f} %", file=sys.stderr)
+            tqdm.write(visible(f"{folder}: error {100 * error:.2f} %"), file=sys.stderr)

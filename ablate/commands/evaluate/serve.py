@@ -13,6 +13,7 @@ from ablate.commands.interrupted import until_interrupted
 from ablate.config.knobs.looking import EVALUATE
 from ablate.config.settings import of_values, of_words
 from ablate.measure.evaluate_settings import EvaluateSettings, resolved
+from ablate.streams import visible
 
 if TYPE_CHECKING:
     from ablate.commands.evaluate.evaluate import Evaluation
@@ -52,5 +53,5 @@ def _serve(path: str, wanted: EvaluateSettings, trust: bool) -> int:
     found = evaluate_path(Path(path), wanted, trust)
     show(found, Console())
     for fault in found.faults:
-        print(f"ablate: not evaluated: {fault}", file=sys.stderr)
+        print(visible(f"ablate: not evaluated: {fault}"), file=sys.stderr)
     return 1 if found.faults else 0
