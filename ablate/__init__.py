@@ -222,6 +222,7 @@ def load_model(path: str | Path, *, trust: bool = False) -> nn.Module:
     from ablate import record
     from ablate.config.trust import UntrustedError, folder_of, remember, require_record
     from ablate.data.tensors import DTYPES
+    from ablate.measure.saved import fill
     from ablate.nets.build import build
     from ablate.nets.own_dropout import with_torch_dropout
 
@@ -240,5 +241,5 @@ def load_model(path: str | Path, *, trust: bool = False) -> nn.Module:
     channels, height, width = found["environment"]["data"]["shape"]
     classes = len(found["environment"]["data"]["classes"])
     module = build(config, (channels, height, width), classes)
-    module.to(DTYPES[config["precision"]]).load_state_dict(weights)
+    fill(module.to(DTYPES[config["precision"]]), weights, Path(path))
     return with_torch_dropout(module).eval()

@@ -140,6 +140,17 @@ def open_run(
         module = build(config, tensors.shape, tensors.classes)
     _check_own_code(directory, found)
     module.to(device, DTYPES[config["precision"]])
+    fill(module, weights, directory)
+    settle_layout(config, tensors, [module])
+    return Saved(directory, found, module.eval(), tensors, source.classes)
+
+
+def fill(module: nn.Module, weights: Mapping[str, Tensor], directory: Path) -> None:
+    """Put a run's weights into its network.
+
+    Raises:
+        AblateError: They do not fit.
+    """
     try:
         module.load_state_dict(weights)
     except RuntimeError as error:
@@ -148,8 +159,6 @@ def open_run(
             f"{directory}: its weights do not fit the network that its record describes, one of the"
             f" two has changed since it was trained ({first[:_LETTERS]})"
         ) from error
-    settle_layout(config, tensors, [module])
-    return Saved(directory, found, module.eval(), tensors, source.classes)
 
 
 def check(directory: Path, found: record.Record | None) -> record.Record:
@@ -163,7 +172,10 @@ def check(directory: Path, found: record.Record | None) -> record.Record:
     if found["status"] != "finished":
         raise AblateError(f"{directory} is not finished but {found['status']}: nothing to evaluate")
     if found["config"]["save"] == "none":
-        raise AblateError(f"{directory} keeps no weights: it was trained with save=none")
+        raise AblateError(
+            f"{directory} keeps no weights: it was trained with save=none; leave that out, and"
+            " rerun=all trains it again"
+        )
     return found
 
 

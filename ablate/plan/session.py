@@ -95,7 +95,7 @@ def composing(hydra: Hydra, request: Request) -> Composed:
 
     Checking and resolving ask for the same compositions and share them, so leave them unchanged.
     """
-    trust_checks.require_search_path(hydra, request)
+    trust_checks.require_before_composing(hydra, request)
 
     @lru_cache(maxsize=_KEPT)
     def known(overrides: tuple[str, ...]) -> DictConfig:

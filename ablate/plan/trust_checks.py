@@ -74,22 +74,34 @@ def untrusted(request: Request) -> list[Source]:
     ]
 
 
-def require_search_path(hydra: Hydra, request: Request) -> None:
-    """Check what Hydra would search for configurations; it imports a package to look into it.
+def require_before_composing(hydra: Hydra, request: Request) -> None:
+    """Check what may run something as soon as Hydra composes: it imports packages to search them.
 
     Raises:
-        UntrustedError: A file, or a folder that is named, is not trusted.
+        UntrustedError: A study sets something of Hydra's, a configuration or the request has it
+            search a place, and that is not trusted.
     """
     sources = {source.path: source for source in untrusted(request)}
-    asked = [
-        source for folder in _searched(request.overrides) if (source := sources.get(Path(folder)))
-    ]
-    what = "would be searched for configurations (hydra.searchpath)"
-    if not asked and request.config_dir is not None and _search_path(hydra, request):
-        asked = [s for s in [sources.get(Path(request.config_dir))] if s is not None]
-        what = f"sets hydra.searchpath in {request.config_name}"
-    if asked:
-        _settle({source: [what] for source in asked}, request)
+    told: dict[Source, list[str]] = {}
+    if settings := _settings(request):
+        what = f"sets {', '.join(settings)}, which can run anything"
+        told |= {sources[file]: [what] for file in request.files if file in sources}
+    for folder in _searched(request.overrides):
+        if (source := sources.get(Path(folder))) is not None:
+            told[source] = ["would be searched for configurations (hydra.searchpath)"]
+    own = None if request.config_dir is None else sources.get(Path(request.config_dir))
+    if own is not None and _search_path(hydra, request):
+        told[own] = [f"sets hydra.searchpath in {request.config_name}"]
+    if told:
+        _settle(told, request)
+
+
+def _settings(request: Request) -> list[str]:
+    """List what of Hydra's own part the cells of a request set, beside what is typed."""
+    typed = _set_by(request.overrides)
+    every = dict.fromkeys(o for cell in request.cells or () for o in cell.overrides)
+    found = _set_by(override for override in every if _is_hydras(override))
+    return [name for name, values in found.items() if values - typed.get(name, set())]
 
 
 def require_trusted(
@@ -117,8 +129,6 @@ def require_trusted(
             continue
         found = trust.named(contents)
         names |= {n: target for n, target in found.items() if target not in typed.get(n, ())}
-        asked = _set_by(o for o in cell.overrides if _is_hydras(o))
-        settings |= dict.fromkeys(n for n in asked if asked[n] - typed.get(n, set()))
         own = tuple(o for o in request.overrides if o.startswith("hydra/"))
         settings |= dict.fromkeys(f"hydra.{name}" for name in _foreign(part, own))
     what = [f"names {trust.told(names)} to be run"] if names else []
