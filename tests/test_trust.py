@@ -156,7 +156,8 @@ def test_showing_and_comparing_a_strangers_runs_imports_nothing(
     trained: Path, here: Path, harmless: Callable[[], bool]
 ) -> None:
     for number, what in enumerate(HOSTILE):
-        edited(trained, here / str(number), **HOSTILE[what])
+        file = edited(trained, here / str(number), **HOSTILE[what]) / "record.json"
+        file.write_text(file.read_text().replace(trained.name, f"{number:016x}"))  # another run
     show_state(here, Console())
     assert len(compare([here]).runs) == len(HOSTILE)
     assert len(ablate.load(here)) == len(HOSTILE)
@@ -242,6 +243,34 @@ def test_a_copy_of_ones_record_does_not_run_a_module_that_lies_beside_it(
     with pytest.raises(AblateError, match=r"there is no module 'mine'"):
         ablate.load_model(Path("results/digits-Net") / found["key"])
     assert harmless()
+
+
+@pytest.mark.parametrize("place", ["theirs", "site-packages"])
+def test_a_folder_beside_a_record_does_not_stand_in_for_what_is_installed(
+    place: str, here: Path, monkeypatch: pytest.MonkeyPatch, harmless: Callable[[], bool]
+) -> None:
+    config = {"model": {"name": "custom", "_target_": "statsmodels.Net"}}
+    trust.note_trained([config])
+    trust.require_record(here, config)
+    theirs = here / place
+    (theirs / "statsmodels").mkdir(parents=True)
+    monkeypatch.chdir(theirs)
+    monkeypatch.delitem(sys.modules, "statsmodels", raising=False)
+    trust.require_record(theirs, config)  # an empty folder is no module
+    shutil.copy(here / "evil.py", theirs / "statsmodels/__init__.py")
+    with pytest.raises(UntrustedError, match="from here it would be"):
+        trust.require_record(theirs, config)
+    assert harmless()
+
+
+def test_the_working_directory_is_searched_only_for_what_lies_there(
+    here: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sys, "path", [p for p in sys.path if p != str(here)])
+    locate("torch.nn.ReLU", "knob", MODULE)
+    assert str(here) not in sys.path
+    locate("mine.Net", "knob", MODULE)
+    assert sys.path[0] == str(here)
 
 
 def test_what_is_remembered_is_the_users_alone(here: Path) -> None:

@@ -9,10 +9,13 @@ from __future__ import annotations
 import hashlib
 import importlib
 import inspect
+import os
 import sys
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import partial
+from importlib.machinery import PathFinder
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, Final, get_type_hints
 
@@ -68,12 +71,10 @@ def locate(target: str, knob: str, kind: Kind | None = None) -> Any:
         AblateError: There is no such module or name, the module does not import, or what it names
             is of another kind.
     """
-    here = str(Path.cwd())
-    if here not in sys.path:
-        sys.path.insert(0, here)
     module_name, _, name = target.rpartition(".")
     if not module_name:
         raise AblateError(f"{knob}={target} is not legal: it takes package.module.Class")
+    _let_find(module_name.partition(".")[0])
     module: Any
     try:
         module = importlib.import_module(module_name)
@@ -99,6 +100,42 @@ def locate(target: str, knob: str, kind: Kind | None = None) -> Any:
     if kind is not None and (why := _unfit(found, kind)):
         raise AblateError(f"{knob}={target} {why}")
     return found
+
+
+def origins(top: str) -> list[str]:
+    """List the file that a module would be imported from, or the folders of a namespace.
+
+    Nothing is imported. The program itself, and what is built into Python, come from nowhere.
+
+    Args:
+        top: The first name of a target.
+    """
+    if (module := sys.modules.get(top)) is not None:
+        file = getattr(module, "__file__", None)
+        found = [file] if file else [*getattr(module, "__path__", [])]
+        return [] if top == "__main__" else [os.path.abspath(path) for path in found]
+    here = os.getcwd()
+    try:
+        path = sys.path if {here, ""} & {*sys.path} else [here, *sys.path]
+        spec = PathFinder.find_spec(top, path) or find_spec(top)
+    except (ImportError, ValueError, OSError):
+        return []
+    if spec is None:
+        return []
+    found = [spec.origin] if spec.origin else [*(spec.submodule_search_locations or ())]
+    return [os.path.abspath(path) for path in found] if spec.has_location or not spec.origin else []
+
+
+def _let_find(top: str) -> None:
+    """Put the working directory on the path if a module is found there.
+
+    Only then: whatever else lies there may have the name of a package that others import later.
+    """
+    here = os.getcwd()
+    inside = os.path.join(here, top)
+    places = {path for origin in origins(top) for path in (origin, os.path.dirname(origin))}
+    if here not in sys.path and places & {here, inside}:
+        sys.path.insert(0, here)
 
 
 def _class(path: str) -> type | None:

@@ -17,16 +17,17 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import site
 import sys
+import sysconfig
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
-from functools import lru_cache
-from importlib.machinery import PathFinder
-from importlib.util import find_spec
+from functools import cache, lru_cache
 from pathlib import Path
 from typing import Any, Final
 
 from ablate.config import files
+from ablate.config.targets import origins
 from ablate.errors import AblateError, listed
 from ablate.streams import visible
 
@@ -197,9 +198,8 @@ def require_record(
     if any(line.startswith(f"{parts} ") for line in known):
         if not any(places.values()):  # the import will say that there is no such module
             return
-        what += " (you trained it with what lies elsewhere; from here it would be " + (
-            f"{listed([str(place) for place in places.values()])})"
-        )
+        here = listed([place or "nowhere" for place in places.values()])
+        what += f" (you trained it with what lies elsewhere; from here it would be {here})"
     raise UntrustedError(refusal(file, what, [folder_of(above or folder, below=True)]))
 
 
@@ -245,31 +245,22 @@ def _place(target: str) -> str | None:
     A record of the user's own may be copied to lie beside another module of that name, which must
     not be run. All that is installed is one place, since environments are built anew.
     """
-    top = target.partition(".")[0]
-    origins = [os.path.realpath(path) for path in _origins(top)]
-    if not origins:
+    found = [os.path.realpath(path) for path in origins(target.partition(".")[0])]
+    if not found:
         return None
-    if top in sys.stdlib_module_names or {*_LIBRARIES} & {*Path(origins[0]).parts}:
-        return "installed"
-    return os.pathsep.join(origins)
+    return "installed" if all(map(_is_installed, found)) else os.pathsep.join(found)
 
 
-def _origins(top: str) -> list[str]:
-    """List the file that a module would be imported from, or the folders of a namespace."""
-    if top == "__main__":
-        return [top]  # it runs already
-    if (module := sys.modules.get(top)) is not None:
-        file = getattr(module, "__file__", None)
-        return [file] if file else [*getattr(module, "__path__", [top])]
-    here = os.getcwd()
-    path = sys.path if {here, ""} & {*sys.path} else [here, *sys.path]
-    try:
-        spec = PathFinder.find_spec(top, path) or find_spec(top)
-    except (ImportError, ValueError, OSError):
-        return []
-    if spec is None:
-        return []
-    return [spec.origin] if spec.origin else [*(spec.submodule_search_locations or ())]
+def _is_installed(file: str) -> bool:
+    return any(file.startswith(os.path.join(folder, "")) for folder in _installed())
+
+
+@cache
+def _installed() -> tuple[str, ...]:
+    """List the folders of this Python's own modules and packages."""
+    folders = [*sysconfig.get_paths().values(), *site.getsitepackages(), site.getusersitepackages()]
+    kept = {os.path.realpath(f) for f in folders if {*_LIBRARIES} & {*Path(f).parts}}
+    return (*kept, *(os.path.realpath(sysconfig.get_path(n)) for n in ("stdlib", "platstdlib")))
 
 
 @lru_cache(maxsize=4)
