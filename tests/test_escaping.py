@@ -43,7 +43,7 @@ def sweep(tmp_path_factory: pytest.TempPathFactory) -> Path:
         "question": f"- {HOSTILE}",
         "source": HOSTILE,
         "fixed": [
-            *("data.train_size=300", "model=mlp", "model.hidden=[16]", "epochs=8"),
+            *("data.train_size=300", "model=mlp", "model.hidden=[16]", "epochs=5"),
             *(f"out={place}", "launch=inline"),
         ],
         "arms": {HOSTILE: ["optimizer.lr=0.02"], f"@{HOSTILE}": ["optimizer.lr=0.04"]},

@@ -343,7 +343,7 @@ def test_a_study_that_names_a_class_is_refused_with_the_command_that_trusts_it(
     harmless: Callable[[], bool],
 ) -> None:
     study(here)
-    for command in ("run", "plan", "inspect", "lr-find"):
+    for command in ("run", "inspect"):
         assert run(command, "+study=theirs.yaml", monkeypatch=monkeypatch) == 2
         told = capsys.readouterr().err
         assert told == (
