@@ -34,6 +34,7 @@ from ablate.streams import visible
 _TRUSTED: Final = "trusted.jsonl"  # folders, one a line
 _TRAINED: Final = "trained.txt"  # digests of what was trained, one a line
 _LIBRARIES: Final = ("site-packages", "dist-packages")  # where packages are installed
+_NESTED: Final = (dict, list, tuple)
 _MOST: Final = 3  # names in a message
 
 _now: set[Folder] = set()  # trusted in this process, where the file cannot be written
@@ -87,17 +88,19 @@ def user_folder() -> Path:
 
 
 def named(value: Any, path: str = "") -> dict[str, str]:
-    """List what a configuration names to be run, at any depth: dotted name -> import path."""
+    """List what a configuration names to be run, at any depth: dotted name -> import path.
+
+    Args:
+        value: Plain dictionaries and lists; a plan has thousands, so nothing else is looked into.
+        path: What the names begin with.
+    """
     found: dict[str, str] = {}
-    if isinstance(value, Mapping):
-        for key, inner in value.items():
-            name = f"{path}.{key}" if path else str(key)
-            if key == "_target_" and inner is not None:
-                found[name] = str(inner)
-            found |= named(inner, name)
-    elif isinstance(value, list | tuple):
-        for number, inner in enumerate(value):
-            found |= named(inner, f"{path}.{number}")
+    pairs = value.items() if isinstance(value, dict) else enumerate(value)
+    for key, inner in pairs:
+        if key == "_target_" and inner is not None:
+            found[f"{path}{key}"] = str(inner)
+        if isinstance(inner, _NESTED):
+            found |= named(inner, f"{path}{key}.")
     return found
 
 

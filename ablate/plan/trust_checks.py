@@ -174,7 +174,7 @@ def _set_by(overrides: Iterable[str]) -> dict[str, set[str]]:
             continue
         name = override.key_or_group
         for value in values:
-            inside = trust.named(value, name)
+            inside = trust.named({name: value})
             for key, target in inside.items() or [(name, str(value))]:
                 found.setdefault(key, set()).add(target)
     return found
