@@ -26,13 +26,14 @@ _ONE_AT_A_TIME = Lock()  # Hydra keeps its state in the process
 __all__ = ["AblateError", "evaluate", "inspect", "load", "load_model", "lr_find", "run"]
 
 
-def run(overrides: Sequence[str] = (), *, check: bool = True) -> Record:
+def run(overrides: Sequence[str] = (), *, check: bool = True, trust: bool = False) -> Record:
     """Train one run, as `ablate run` does, or return it if it has been trained.
 
     Args:
         overrides: As on the command line.
         check: Whether a run that failed or diverged is an error. With False its record is returned;
             its ``status`` and ``reason`` say what happened.
+        trust: As `--trust`: whether files that the overrides name may run code from now on.
 
     Returns:
         The run's record, as in its record.json.
@@ -53,7 +54,7 @@ def run(overrides: Sequence[str] = (), *, check: bool = True) -> Record:
 
     if isinstance(overrides, str):
         raise AblateError(f"overrides are a list: ablate.run([{overrides!r}])")
-    request = Request(tuple(overrides))
+    request = Request(tuple(overrides), trust=trust)
     if not request.is_single:
         raise AblateError(f"+study={request.study} is many runs, and ablate.run trains one")
     with _ONE_AT_A_TIME, streams.outliving():
@@ -75,11 +76,13 @@ def run(overrides: Sequence[str] = (), *, check: bool = True) -> Record:
     return found
 
 
-def evaluate(path: str | Path, **settings: Any) -> Evaluation:
+def evaluate(path: str | Path, *, trust: bool = False, **settings: Any) -> Evaluation:
     """Evaluate a saved run again, or all runs below a path, as `ablate evaluate` does.
 
     Args:
         path: A run's folder, a sweep's, or any above.
+        trust: Whether records below the path may name your own classes from now on, though they
+            were not trained by you on this machine.
         settings: As on the command line: ``views=8``, ``samples=None``, ``delete=False``,
             ``split="val"``, ``**{"augment.flip": 0.5}``, ...
 
@@ -100,11 +103,15 @@ def evaluate(path: str | Path, **settings: Any) -> Evaluation:
     from ablate.commands.evaluate import serve
 
     with streams.outliving():
-        return serve.evaluate(path, settings)
+        return serve.evaluate(path, settings, trust)
 
 
 def lr_find(
-    overrides: Sequence[str] = (), *, arms: Sequence[str] = (), multirun: bool = False
+    overrides: Sequence[str] = (),
+    *,
+    arms: Sequence[str] = (),
+    multirun: bool = False,
+    trust: bool = False,
 ) -> RangeTest:
     """Test which learning rates train, as `ablate lr-find` does.
 
@@ -112,6 +119,7 @@ def lr_find(
         overrides: As on the command line, settings such as ``mode=grid`` among them.
         arms: Further overrides, the text of an arm each.
         multirun: Whether overrides may name several values, as with `-m`.
+        trust: As `--trust`.
 
     Returns:
         Frames and a figure; the same is written to ``out/name/lr_find/``.
@@ -129,11 +137,15 @@ def lr_find(
     from ablate.commands.lr_find import serve
 
     with _ONE_AT_A_TIME, streams.outliving():
-        return serve.lr_find(Words(overrides, arms, multirun))
+        return serve.lr_find(Words(overrides, arms, multirun, trust=trust))
 
 
 def inspect(
-    overrides: Sequence[str] = (), *, arms: Sequence[str] = (), multirun: bool = False
+    overrides: Sequence[str] = (),
+    *,
+    arms: Sequence[str] = (),
+    multirun: bool = False,
+    trust: bool = False,
 ) -> Inspection:
     """Look at activations and gradients, layer by layer, as `ablate inspect` does.
 
@@ -141,6 +153,7 @@ def inspect(
         overrides: As on the command line, settings such as ``every=50`` among them.
         arms: Further overrides, the text of an arm each.
         multirun: Whether overrides may name several values, as with `-m`.
+        trust: As `--trust`.
 
     Returns:
         Frames and figures; the same is written to the run's ``inspect/``, or the sweep's.
@@ -160,7 +173,7 @@ def inspect(
     from ablate.commands.inspect import serve
 
     with _ONE_AT_A_TIME, streams.outliving():
-        return serve.inspect(Words(overrides, arms, multirun))
+        return serve.inspect(Words(overrides, arms, multirun, trust=trust))
 
 
 def load(path: str | Path, *, all_knobs: bool = False) -> pd.DataFrame:
@@ -187,11 +200,13 @@ def load(path: str | Path, *, all_knobs: bool = False) -> pd.DataFrame:
     return frames.load(path, all_knobs=all_knobs)
 
 
-def load_model(path: str | Path) -> nn.Module:
+def load_model(path: str | Path, *, trust: bool = False) -> nn.Module:
     """Load a finished run's network with its selected weights, in evaluation mode, on the CPU.
 
     Args:
         path: The run's folder.
+        trust: Whether its record may name your own classes from now on, though it was not trained
+            by you on this machine.
 
     Returns:
         A plain module: normalized images [B, C, H, W] -> logits [B, K]. The record holds the
@@ -199,7 +214,8 @@ def load_model(path: str | Path) -> nn.Module:
         stored pixels (0 to 255).
 
     Raises:
-        AblateError: There is no finished run, or it kept no weights.
+        AblateError: There is no finished run, it kept no weights or they are gone; or its record
+            names a class, and is not known to be yours.
 
     Example:
         >>> import ablate
@@ -207,18 +223,26 @@ def load_model(path: str | Path) -> nn.Module:
         >>> model(images).argmax(-1)  # doctest: +SKIP
     """
     from ablate import record
+    from ablate.config.trust import UntrustedError, folder_of, remember, require_record
     from ablate.data.tensors import DTYPES
+    from ablate.measure.saved import fill
     from ablate.nets.build import build
     from ablate.nets.own_dropout import with_torch_dropout
 
-    found = record.read(Path(path))
+    found = record.read_whole(Path(path))
     if found is None or found["status"] not in ("finished", "diverged"):
         have = "no record" if found is None else f"a run that is {found['status']}"
         raise AblateError(f"{path} holds {have}: name the folder of a finished run")
-    weights = record.load_weights(Path(path))
     config: Mapping[str, Any] = found["config"]
+    try:
+        require_record(Path(path), config)
+    except UntrustedError:
+        if not trust:
+            raise
+        remember([folder_of(path, below=True)])
+    weights = record.load_weights(Path(path))
     channels, height, width = found["environment"]["data"]["shape"]
     classes = len(found["environment"]["data"]["classes"])
     module = build(config, (channels, height, width), classes)
-    module.to(DTYPES[config["precision"]]).load_state_dict(weights)
+    fill(module.to(DTYPES[config["precision"]]), weights, Path(path))
     return with_torch_dropout(module).eval()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 import sys
 import traceback
 from typing import Annotated
@@ -11,6 +12,7 @@ import typer
 from ablate import streams
 from ablate.config.knobs.looking import EVALUATE, INSPECT, LR_FIND
 from ablate.config.settings import described
+from ablate.config.trust import UntrustedError
 from ablate.errors import AblateError
 
 app = typer.Typer(
@@ -84,6 +86,12 @@ every knob; `ablate run --cfg job` prints them all with their values. Hydra's ot
 
 A run is recorded in out/name/key/. The same command again skips what is finished and goes on with
 what was cut off; `rerun=failed`, `diverged` or `all` trains again what ended so.
+
+A class that you name here (model._target_=...) is yours. One that is named by a study's file or a
+configuration runs only if the folder of that file is trusted:
+
+\b
+    ablate run +study=theirs.yaml --trust           once: it is remembered for the folder
 """
 
 
@@ -274,11 +282,15 @@ several runs also in path/evaluate/. Exit status 1: some of several runs could n
 def evaluate(
     path: Annotated[str, typer.Argument(help="the folder of a run, a sweep, or any above")],
     settings: Annotated[list[str] | None, typer.Argument(help="name=value, any number")] = None,
+    trust: Annotated[
+        bool,
+        typer.Option("--trust", help="records below PATH may name code of theirs, from now on"),
+    ] = False,
 ) -> None:
     """Evaluate saved runs again."""
     from ablate.commands.evaluate.serve import serve
 
-    raise typer.Exit(serve(path, settings or []))
+    raise typer.Exit(serve(path, settings or [], trust))
 
 
 _Arms = Annotated[
@@ -355,12 +367,15 @@ def main() -> None:
 
 
 def _say(error: AblateError) -> int:
-    count = len(error.faults)
+    faults = [streams.visible(fault) for fault in error.faults]
+    count = len(faults)
     if count == 1:
-        print(f"ablate: {error.faults[0]}", file=sys.stderr)
+        print(f"ablate: {faults[0]}", file=sys.stderr)
     else:
         print(f"ablate: {count} things are wrong with this request:", file=sys.stderr)
-        print("\n".join(f"  - {fault}" for fault in error.faults), file=sys.stderr)
+        print("\n".join(f"  - {fault}" for fault in faults), file=sys.stderr)
+    if isinstance(error, UntrustedError):
+        print(f"    {shlex.join(['ablate', *sys.argv[1:], '--trust'])}", file=sys.stderr)
     if error.status == 2:
         print("Nothing was started.", file=sys.stderr)
     return error.status

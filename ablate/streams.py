@@ -10,6 +10,7 @@ from __future__ import annotations
 import errno
 import os
 import sys
+import unicodedata
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from typing import Any
@@ -58,6 +59,19 @@ def encodable(text: str, encoding: str | None) -> str:
         plain = "".join(_form(character, encoding) for character in text)
         return plain.encode(encoding, "backslashreplace").decode(encoding)
     return text
+
+
+def visible(text: str) -> str:
+    """Write � for control characters, but for line breaks and tabs.
+
+    A name from a file could otherwise move the cursor, clear the terminal, or turn words round.
+    """
+    if text.isprintable():
+        return text
+    return "".join(
+        "�" if unicodedata.category(c) in ("Cc", "Cf", "Cs") and c not in "\n\t" else c
+        for c in text
+    )
 
 
 def _form(character: str, encoding: str) -> str:

@@ -37,6 +37,7 @@ import pandas as pd
 from ablate.analyze import naming
 from ablate.analyze.read_records import Gathered, Paths, first_of_each, gather
 from ablate.config import schema
+from ablate.streams import visible
 
 _WORDS = ("path", "key", "study", "arm", "replicate", "status", "reason")
 _ABOUT = ("data_digest", "commit", "hardware")
@@ -123,7 +124,7 @@ def history(path: Paths) -> pd.DataFrame:
 
 def _warn(found: Frames) -> None:
     for fault in found.unreadable:
-        warnings.warn(f"left out: {fault}", stacklevel=3)
+        warnings.warn(visible(f"left out: {fault}"), stacklevel=3)
 
 
 def only(frames: Frames, keys: Collection[str]) -> Frames:

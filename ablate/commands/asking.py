@@ -17,6 +17,7 @@ from ablate.commands.interrupted import until_interrupted
 from ablate.commands.requests import parser, planned, request_of, trained
 from ablate.config import files, schema
 from ablate.config.settings import Settings, of_words
+from ablate.config.trust import UntrustedError
 from ablate.errors import AblateError, DiskFullError
 from ablate.plan.execution import stacks_of
 from ablate.plan.request import Request, name_of
@@ -34,6 +35,7 @@ class Words:
         multirun: Whether overrides may sweep.
         config_name: Primary configuration.
         config_dir: The user's own directory of configurations, or None.
+        trust: Whether its folder, and that of a study, are trusted from now on.
     """
 
     overrides: Sequence[str] = ()
@@ -41,6 +43,7 @@ class Words:
     multirun: bool = False
     config_name: str = "config"
     config_dir: str | None = None
+    trust: bool = False
 
 
 @dataclass(frozen=True)
@@ -79,7 +82,12 @@ def served(
     """
     request = request_of(parser(command).parse_intermixed_args(arguments))
     words = Words(
-        request.overrides, arms, request.multirun, request.config_name, request.config_dir
+        request.overrides,
+        arms,
+        request.multirun,
+        request.config_name,
+        request.config_dir,
+        request.trust,
     )
     return until_interrupted(lambda: serve(words))
 
@@ -100,7 +108,13 @@ def ask(settings: Settings, words: Words, contradictions: Callable[[Asked], list
     given = of_words(settings, words.overrides, beside=[*schema.BY_NAME, *files.groups()])
     faults = list(given.faults)
     requests = [
-        Request(_beside(given.rest, more), words.config_name, words.config_dir, words.multirun)
+        Request(
+            _beside(given.rest, more),
+            words.config_name,
+            words.config_dir,
+            words.multirun,
+            trust=words.trust,
+        )
         for more in _split(words.arms, faults)
     ]
     runs = _planned(requests, faults)
@@ -149,6 +163,8 @@ def _planned(requests: Sequence[Request], faults: list[str]) -> list[Run]:
     for request in requests:
         try:
             found = [run for plan in planned(request) for run in plan.runs]
+        except UntrustedError:
+            raise
         except AblateError as error:
             faults += error.faults
             continue

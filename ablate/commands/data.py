@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from rich.console import Console
-from rich.markup import escape
 from rich.table import Table
 
 from ablate import data
+from ablate.commands.printing import cell
 from ablate.data import fetch
 from ablate.data.fact_cache import facts_of
 from ablate.data.registry import DATASETS
@@ -45,7 +45,7 @@ def fetch_and_verify(name: str, root: str | None) -> int:
         )
     facts = facts_of(source)
     split = data.sizes(name, facts.counts)
-    table = Table(title=escape(f"{name} in {home}"), title_justify="left", show_header=False)
+    table = Table(title=cell(f"{name} in {home}"), title_justify="left", show_header=False)
     table.add_row("images", " × ".join(str(n) for n in source.shape))
     table.add_row("classes", str(len(source.classes)))
     table.add_row("split", f"{split.train:,} train, {split.val:,} val, {split.test:,} test")

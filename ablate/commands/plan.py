@@ -6,12 +6,11 @@ from collections import Counter
 from collections.abc import Sequence
 
 from rich.console import Console
-from rich.markup import escape
 from rich.table import Table
 
 from ablate import environment
 from ablate.analyze import naming
-from ablate.commands.printing import folders, show_table
+from ablate.commands.printing import cell, folders, say, show_table
 from ablate.commands.requests import parser, planned, planned_study, request_of
 from ablate.config import schema
 from ablate.errors import AblateError
@@ -70,10 +69,10 @@ def show_plan(
     ended = {run.key: _state(plans, run) for run in runs}
     counts = Counter(ended.values())
     arms = _arms(runs)
-    table = Table("arm", "seeds", title=escape(f"{len(ended)} runs in {folders(runs)}"))
+    table = Table("arm", "seeds", title=cell(f"{len(ended)} runs in {folders(runs)}"))
     table.title_justify = "left"
     for arm, members in arms.items():
-        table.add_row(escape(arm), ranges(sorted({run.config["seed"] for run in members})))
+        table.add_row(cell(arm), ranges(sorted({run.config["seed"] for run in members})))
     show_table(table, console)
     plan = Table("stacks", "runs each", "applied", "graph", "why", title=how, title_justify="left")
     same = _varied_graph(stacks)
@@ -84,13 +83,13 @@ def show_plan(
         groups.setdefault((applied, graph or "the same", stack.why), []).append(len(stack.runs))
     for (applied, graph, why), sizes in groups.items():
         each = str(sizes[0]) if len(set(sizes)) == 1 else f"{min(sizes)} to {max(sizes)}"
-        plan.add_row(str(len(sizes)), each, applied, escape(graph), escape(why))
+        plan.add_row(str(len(sizes)), each, applied, cell(graph), cell(why))
     show_table(plan, console)
     if told := _memory(stacks):
         console.print(told, highlight=False)
     for reason in dict.fromkeys(run.plain for run in runs if run.plain):
         told = f"note: your own network gets its images channels first in memory: {reason}"
-        console.print(told, highlight=False, markup=False)
+        say(console, told, wrap=True)
     state = ", ".join(f"{count} {status}" for status, count in sorted(counts.items()))
     console.print(f"now: {state}", highlight=False)
     twins = [key for key, count in Counter(run.key for run in runs).items() if count > 1]

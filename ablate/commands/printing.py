@@ -4,20 +4,28 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
+from rich import markup
 from rich.console import Console
 from rich.measure import Measurement
 from rich.table import Table
 
 from ablate.metrics import Unit
 from ablate.plan.run import Run
+from ablate.report import escape
 from ablate.report.formatting import NONE, written
+from ablate.streams import visible
 
 _WIDE = 10_000  # columns of a terminal that cuts nothing
 
 
-def say(console: Console, text: str) -> None:
-    """Print text without markup or line breaks: a user's name may look like markup."""
-    console.print(text, markup=False, highlight=False, soft_wrap=True)
+def say(console: Console, text: str, style: str = "", *, wrap: bool = False) -> None:
+    """Print text as it is, by default without breaking lines: a name may look like markup."""
+    console.print(visible(text), style=style, markup=False, highlight=False, soft_wrap=not wrap)
+
+
+def cell(text: object) -> str:
+    """Write text as it is into a table: a name may look like markup, or hold control characters."""
+    return markup.escape(escape.plain(text))
 
 
 def show_table(table: Table, console: Console) -> None:

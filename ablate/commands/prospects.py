@@ -9,13 +9,12 @@ from pathlib import Path
 
 import pandas as pd
 from rich.console import Console
-from rich.markup import escape
 from rich.table import Table
 
 from ablate import record
 from ablate.analyze import frames, naming, power, prospects, verdicts
 from ablate.analyze.prospects import Prospect, Terms
-from ablate.commands.printing import show_table
+from ablate.commands.printing import say, show_table
 from ablate.config import schema
 from ablate.errors import AblateError, nearest
 from ablate.metrics import metric_of
@@ -179,7 +178,7 @@ def _show(
     """Print what alike claims can come to."""
     console.print()
     for number, claim in claims.items():
-        console.print(f"claim {number}: {escape(claim.words)}", style="bold", highlight=False)
+        say(console, f"claim {number}: {claim.words}", "bold", wrap=True)
     _say(console, _compared(terms))
     if spread is None:
         _say(console, _needs(terms))
@@ -273,7 +272,7 @@ def _needs(terms: Terms) -> str:
 
 
 def _say(console: Console, text: str) -> None:
-    console.print(text, markup=False, highlight=False)
+    say(console, text, wrap=True)
 
 
 def _size(terms: Terms, value: float) -> str:

@@ -35,6 +35,7 @@ def serve(
         raise AblateError(f"--metric {metric}: {why}")
     from rich.console import Console
 
+    from ablate.commands.printing import say
     from ablate.report.question import Question
     from ablate.report.terminal import show_comparison
     from ablate.report.write import write_report
@@ -45,4 +46,4 @@ def serve(
     folder, comparison = write_report(paths, Question(baseline=baseline, metric=metric), out)
     console = Console()
     show_comparison(comparison, console)
-    console.print(f"report: {folder}/report.html", markup=False, highlight=False, soft_wrap=True)
+    say(console, f"report: {folder}/report.html")

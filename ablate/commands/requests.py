@@ -18,6 +18,7 @@ from ablate.launch.outcome import Outcome, stops
 from ablate.plan.planning import Plan, plan
 from ablate.plan.request import Request, name_of
 from ablate.plan.run import Run
+from ablate.streams import visible
 from ablate.study.comparison import StudyPlan, plan_study, run_study
 from ablate.study.grids import note_request
 
@@ -28,6 +29,9 @@ def parser(name: str) -> argparse.ArgumentParser:
     """Make Hydra's parser of flags and overrides, with the name of our command."""
     made: argparse.ArgumentParser = get_args_parser()
     made.prog = name
+    made.add_argument(
+        "--trust", action="store_true", help="files named here may run code of theirs"
+    )
 
     def refuse(message: str) -> NoReturn:
         raise AblateError(f"{message}; `{name} --help` tells what it takes")
@@ -43,6 +47,7 @@ def request_of(args: argparse.Namespace) -> Request:
         args.config_name or "config",
         args.config_dir or args.config_path,
         bool(args.multirun),
+        trust=bool(args.trust),
     )
 
 
@@ -116,7 +121,7 @@ def _note_few_seeds(study: StudyPlan) -> None:
     from ablate.commands.prospects import too_few  # statistics take a second to import
 
     for note in too_few(study):
-        print(f"ablate: note: {note}", file=sys.stderr)
+        print(visible(f"ablate: note: {note}"), file=sys.stderr)
 
 
 def _note_repeats(request: Request) -> None:
@@ -125,10 +130,11 @@ def _note_repeats(request: Request) -> None:
     last = dict(zip(names, request.overrides, strict=True))
     for name, count in Counter(names).items():
         if count > 1:
-            print(f"ablate: {name} is set {count} times; {last[name]} holds", file=sys.stderr)
+            told = f"ablate: {name} is set {count} times; {last[name]} holds"
+            print(visible(told), file=sys.stderr)
 
 
 def tell(outcome: Outcome) -> None:
     """Print to standard error why a request stopped early, if it did."""
     if outcome.stop is not None:
-        print(f"ablate: {outcome.stop.message}", file=sys.stderr)
+        print(visible(f"ablate: {outcome.stop.message}"), file=sys.stderr)

@@ -23,6 +23,7 @@ from ablate.launch.outcome import Outcome
 from ablate.plan.override_checks import check
 from ablate.plan.request import Request
 from ablate.plan.session import composing, find_plugins, first_lines, hydra_session
+from ablate.plan.trust_checks import require_before_composing
 
 
 def serve(arguments: list[str]) -> int:
@@ -35,7 +36,9 @@ def serve(arguments: list[str]) -> int:
     if args.shell_completion:
         _require_shell(args.overrides)
     if args.hydra_help or args.shell_completion:
-        _hand_to_hydra(arguments)
+        with hydra_session(request_of(args)) as session:
+            require_before_composing(session, request_of(args))
+        _hand_to_hydra([word for word in arguments if word != "--trust"])
         return 0
     if args.experimental_rerun:
         raise AblateError(

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 from rich.console import Console
-from rich.markup import escape
 from rich.table import Table
 
-from ablate.commands.printing import in_unit, say, show_table
+from ablate.commands.printing import cell, in_unit, say, show_table
 from ablate.metrics import SPLITS, metric_of
 from ablate.plan.run import Run
 from ablate.record import DIED, Record, status_now
@@ -43,7 +42,7 @@ def _table(record: Record) -> Table:
     seconds = sum(record["timing"]["seconds"])
     cost = f"{record['parameters']:,} parameters · {seconds:.1f} s of training"
     table = Table(
-        title=escape(f"{config['name']}, seed {record['seed']}, {len(record['history'])} epochs"),
+        title=cell(f"{config['name']}, seed {record['seed']}, {len(record['history'])} epochs"),
         caption=cost,
         title_justify="left",
         caption_justify="left",

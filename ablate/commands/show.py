@@ -9,11 +9,10 @@ from pathlib import Path
 
 from rich.console import Console, Group
 from rich.live import Live
-from rich.markup import escape
 from rich.table import Table
 
 from ablate import record, streams
-from ablate.commands.printing import folding, say
+from ablate.commands.printing import cell, folding, say
 from ablate.commands.sweep_table import Failure, failures
 from ablate.errors import AblateError
 
@@ -70,9 +69,9 @@ def _state_page(path: Path) -> tuple[Group, int]:
         if status in ("failed", "diverged"):
             wrong.append((status, str(folder), str(found.get("reason"))))
     kinds = [k for k in _KINDS if any(counts[k] for counts in sweeps.values())]
-    table = Table("sweep", *kinds, title=escape(str(path)), title_justify="left")
+    table = Table("sweep", *kinds, title=cell(str(path)), title_justify="left")
     for sweep, counts in sweeps.items():
-        table.add_row(escape(str(sweep)), *(str(counts[kind]) for kind in kinds))
+        table.add_row(cell(str(sweep)), *(str(counts[kind]) for kind in kinds))
     page = Group(folding(table), *failures(wrong), *_without_weights(lost))
     return page, 0 if kinds == ["finished"] else 1
 

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from rich.console import Console
-from rich.markup import escape
 from rich.table import Table
 
+from ablate.commands.printing import cell
 from ablate.study import study
 from ablate.study.file import read_study
 from ablate.study.study import Study
@@ -21,7 +21,7 @@ def show_studies(console: Console, scale: str = "quick") -> None:
     table = Table("study", "question and source", "arms", "runs", box=None, padding=(0, 2, 1, 0))
     for name in study.shipped():
         found = read_study(name, scale)
-        asked = f"{escape(found.question)}\n[dim]{escape(found.source)}[/dim]"
+        asked = f"{cell(found.question)}\n[dim]{cell(found.source)}[/dim]"
         table.add_row(f"[bold]{name}[/bold]", asked, str(len(found.arms)), _runs(found))
     console.print(table)
     console.print(

@@ -6,10 +6,9 @@ import shlex
 from collections.abc import Sequence
 
 from rich.console import Console, Group
-from rich.markup import escape
 from rich.table import Table
 
-from ablate.commands.printing import folders, folding, say
+from ablate.commands.printing import cell, folders, folding, say
 from ablate.errors import AblateError
 from ablate.launch.outcome import Outcome
 from ablate.plan.run import Run
@@ -30,7 +29,7 @@ def show_sweep(outcome: Outcome, console: Console) -> None:
     ended = [run for run in begun if _status(outcome, run) == "finished"]
     count = len({run.key for run in told})
     many = "run" if count == 1 else "runs"
-    console.print(f"{folders(told)}: {count} {many}", markup=False, highlight=False)
+    say(console, f"{folders(told)}: {count} {many}", wrap=True)
     if ended:
         from ablate.report.compare import compare  # statistics take a second to import
         from ablate.report.terminal import show_comparison
@@ -93,7 +92,7 @@ def failures(wrong: Sequence[Failure]) -> list[Table | str]:
         return []
     table = Table("status", "run", "reason", title="not finished", title_justify="left")
     for status, place, reason in wrong[:_MOST]:
-        table.add_row(status, escape(place), escape(reason))
+        table.add_row(status, cell(place), cell(reason))
     if len(wrong) > _MOST:
         table.add_row("...", f"and {len(wrong) - _MOST} more", "")
     kinds = {status for status, _, _ in wrong} & {"failed", "diverged"}

@@ -19,10 +19,15 @@ from typing import Any
 
 import numpy as np
 
-from ablate.config.targets import locate
+from ablate.config.targets import Kind, locate
 from ablate.data.dataset import Dataset
 from ablate.data.source import Array, Part, Source
 from ablate.errors import AblateError
+
+DATA_SET = Kind(
+    "data set (it has __len__ and __getitem__)",
+    lambda cls: hasattr(cls, "__len__") and hasattr(cls, "__getitem__"),
+)
 
 
 def read(cls: Any, arguments: Mapping[str, Any], root: Path) -> Source:
@@ -128,7 +133,7 @@ def _pixels(image: Any) -> Array:
 
 def _read(root: Path, settings: Mapping[str, Any]) -> Source:
     arguments = {name: value for name, value in settings.items() if name != "_target_"}
-    return read(locate(settings["_target_"], "data._target_"), arguments, root)
+    return read(locate(settings["_target_"], "data._target_", DATA_SET), arguments, root)
 
 
 CUSTOM = Dataset(

@@ -7,6 +7,7 @@ from contextlib import closing, nullcontext
 from pathlib import Path
 
 from ablate import record
+from ablate.config.trust import note_trained
 from ablate.errors import AblateError
 from ablate.launch.executor import executor
 from ablate.launch.hydra_files import leave_hydra_files
@@ -80,6 +81,7 @@ def _train(plan: Plan, todo: Sequence[RunStack], lost: dict[Path, str]) -> Stop 
     failures = _Failures(plan)
     if failures.stop is not None:
         return failures.stop
+    note_trained(run.config for s in todo for run in s.runs if not plan.has_ended(run))
     told = dict.fromkeys([*plan.damaged, *leave_hydra_files(plan), *_without_locks(todo)])
     for text in told:
         note(text)

@@ -13,6 +13,7 @@ from ablate import record
 from ablate.launch.attempt import Follower
 from ablate.plan.run import Run
 from ablate.plan.stacks import RunStack
+from ablate.streams import visible
 from ablate.train.training import Training
 
 _REFRESH = 0.2  # seconds between two reads of the loss, each of which waits for the device
@@ -28,7 +29,8 @@ class Progress(Follower):
 
     def __init__(self, training: Training, runs: Sequence[Run]) -> None:
         config = runs[0].config
-        self._training, self._title = training, f"{config['name']} seed {config['seed']}"
+        self._training = training
+        self._title = visible(f"{config['name']} seed {config['seed']}")
         self._images = training.batch * len(training.configs)
         self._looked = time.monotonic()
         # Disabled if standard error is not a terminal; then `_line` prints instead.
@@ -110,7 +112,7 @@ class SweepProgress:
         self._bar = tqdm(
             total=total,
             initial=total - left,
-            desc=str(stacks[0].runs[0].config["name"]),
+            desc=visible(str(stacks[0].runs[0].config["name"])),
             unit=" runs",
             dynamic_ncols=True,
             disable=None,

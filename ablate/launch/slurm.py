@@ -6,6 +6,7 @@ the launcher dies, the same command takes up the sweep again.
 
 from __future__ import annotations
 
+import secrets
 import time
 from collections.abc import Generator, Sequence
 from typing import Any
@@ -21,8 +22,13 @@ from ablate.plan.stacks import RunStack
 _POLL = {"slurm": 5.0, "local": 0.2}  # seconds between two looks at the queue
 
 
-def executor(stack: RunStack) -> Any:
+def executor(stack: RunStack, launch: str = "") -> Any:
     """Make submitit's executor for a stack, with the resources that its knobs ask for.
+
+    Args:
+        stack: The stack.
+        launch: A name for this launch that nobody could guess. Jobs answer by pickles, which can
+            run anything: they are read from a folder of that name, which nobody else prepared.
 
     Raises:
         AblateError: submitit is not installed.
@@ -35,7 +41,8 @@ def executor(stack: RunStack) -> Any:
         ) from error
     config = stack.runs[0].config
     slurm = config["slurm"]
-    made = submitit.AutoExecutor(folder=stack.runs[0].sweep / ".slurm", cluster=slurm["cluster"])
+    folder = stack.runs[0].sweep / ".slurm" / launch
+    made = submitit.AutoExecutor(folder=folder, cluster=slurm["cluster"])
     parameters: dict[str, Any] = {
         "name": str(config["name"]),
         "timeout_min": slurm["minutes"],
@@ -60,14 +67,14 @@ class Slurm:
     name = "slurm"
 
     def __init__(self, how: Execution) -> None:
-        self._how = how
+        self._how, self._launch = how, secrets.token_hex(8)
 
     def execute(
         self, stacks: Sequence[RunStack], stop: Interruption
     ) -> Generator[StackEnd, None, None]:
         """Submit all stacks; yield each as its job ends. Those held elsewhere come last."""
         slurm = stacks[0].runs[0].config["slurm"]
-        jobs = [(_submitted(stack), stack) for stack in stacks]
+        jobs = [(self._submitted(stack), stack) for stack in stacks]
         held: list[tuple[RunStack, WorkEnd]] = []
         try:
             while jobs and not stop.asked:
@@ -78,7 +85,7 @@ class Slurm:
                     jobs.remove((job, stack))
                     end = _result(job, stack)
                     if end is None:
-                        jobs.append((_submitted(stack), stack))
+                        jobs.append((self._submitted(stack), stack))
                     elif end.held and end.stop is None:
                         held.append((stack, end))
                     else:
@@ -91,10 +98,9 @@ class Slurm:
         if not stop.asked:
             yield from wait_for(self._how, held, stop)
 
-
-def _submitted(stack: RunStack) -> Any:
-    cpus = stack.runs[0].config["slurm"]["cpus"]
-    return executor(stack).submit(finish, work_of(stack, cpus))
+    def _submitted(self, stack: RunStack) -> Any:
+        cpus = stack.runs[0].config["slurm"]["cpus"]
+        return executor(stack, self._launch).submit(finish, work_of(stack, cpus))
 
 
 def _without_waiting(jobs: list[tuple[Any, RunStack]]) -> list[tuple[Any, RunStack]]:

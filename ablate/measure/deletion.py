@@ -29,7 +29,7 @@ import torch
 from torch import Tensor, nn
 
 from ablate import rng
-from ablate.config.targets import locate
+from ablate.config.targets import FUNCTION, locate
 from ablate.data.tensors import Split
 from ablate.measure.saved import Saved
 from ablate.nets.layers import Function
@@ -114,7 +114,7 @@ def hidden_layers_of(config: Mapping[str, Any], module: nn.Module, x_BCHW: Tenso
     activation = config["model"].get("activation")
     own = None
     if isinstance(activation, Mapping) and activation.get("_target_"):
-        own = locate(activation["_target_"], "model.activation._target_")
+        own = locate(activation["_target_"], "model.activation._target_", FUNCTION)
     return HiddenLayers(module, x_BCHW, own if inspect.isclass(own) else None)
 
 

@@ -57,7 +57,8 @@ def measure_run(run: Run, wanted: Wanted) -> None:
         entry = check(folder, record.read(folder, checked=True))
         lacking = lacks(entry, wanted)
         if "evaluate" in lacking and (how := wanted.evaluate) is not None:
-            found = evaluation.measure(open_run(folder, entry, how.device), how)
+            saved = open_run(folder, entry, how.device, like=run.config)
+            found = evaluation.measure(saved, how)
             entry = add_evaluation(folder, entry, how.split, found.entries)
         if "inspect" in lacking and (look := wanted.inspect) is not None:
             seen = inspection.at_both_ends(run, look["images"], look["train"])

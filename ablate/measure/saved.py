@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from ablate import data, environment, record, rng
 from ablate.config import schema
+from ablate.config.trust import require_record
 from ablate.data.tensors import DTYPES, Split, Tensors
 from ablate.errors import AblateError
 from ablate.nets.build import build
@@ -108,18 +109,23 @@ class Saved:
         return rng.seeded(int(rng.stream(self.seed("dropout"), "evaluate")))
 
 
-def open_run(directory: Path, found: record.Record, device: str) -> Saved:
+def open_run(
+    directory: Path, found: record.Record, device: str, like: Mapping[str, Any] | None = None
+) -> Saved:
     """Open a finished run; to be called while it is claimed.
 
     Args:
         directory: The run's folder.
         found: Its record.
         device: ``cpu`` or ``cuda``.
+        like: A configuration that was checked; the record may name what that does.
 
     Raises:
+        UntrustedError: The record names something to run, and is not known to be the user's.
         AblateError: Its weights or its data are not there or are no longer what they were.
     """
     config = found["config"]
+    require_record(directory, config, like=like)
     weights = record.load_weights(directory)
     source = data.read(config["data"])
     trained_on = found["environment"]["data"]["digest"]
@@ -134,6 +140,17 @@ def open_run(directory: Path, found: record.Record, device: str) -> Saved:
         module = build(config, tensors.shape, tensors.classes)
     _check_own_code(directory, found)
     module.to(device, DTYPES[config["precision"]])
+    fill(module, weights, directory)
+    settle_layout(config, tensors, [module])
+    return Saved(directory, found, module.eval(), tensors, source.classes)
+
+
+def fill(module: nn.Module, weights: Mapping[str, Tensor], directory: Path) -> None:
+    """Put a run's weights into its network.
+
+    Raises:
+        AblateError: They do not fit.
+    """
     try:
         module.load_state_dict(weights)
     except RuntimeError as error:
@@ -142,8 +159,6 @@ def open_run(directory: Path, found: record.Record, device: str) -> Saved:
             f"{directory}: its weights do not fit the network that its record describes, one of the"
             f" two has changed since it was trained ({first[:_LETTERS]})"
         ) from error
-    settle_layout(config, tensors, [module])
-    return Saved(directory, found, module.eval(), tensors, source.classes)
 
 
 def check(directory: Path, found: record.Record | None) -> record.Record:
@@ -157,7 +172,10 @@ def check(directory: Path, found: record.Record | None) -> record.Record:
     if found["status"] != "finished":
         raise AblateError(f"{directory} is not finished but {found['status']}: nothing to evaluate")
     if found["config"]["save"] == "none":
-        raise AblateError(f"{directory} keeps no weights: it was trained with save=none")
+        raise AblateError(
+            f"{directory} keeps no weights: it was trained with save=none; leave that out, and"
+            " rerun=all trains it again"
+        )
     return found
 
 

@@ -9,7 +9,7 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from ablate.config.targets import locate
+from ablate.config.targets import FUNCTION, locate
 from ablate.nets import own
 from ablate.nets.convolution import Conv2d
 from ablate.nets.dropout import DropConnectConv2d, DropConnectLinear, Dropout
@@ -124,7 +124,7 @@ def activation_layer(activation: str | Mapping[str, Any]) -> nn.Module:
         return ACTIVATIONS[activation]()
     target, knob = activation["_target_"], "model.activation._target_"
     extra = {name: value for name, value in activation.items() if name != "_target_"}
-    if inspect.isclass(found := locate(target, knob)):
+    if inspect.isclass(found := locate(target, knob, FUNCTION)):
         return own.part(target, knob, **extra)
     return Function(found, extra)
 

@@ -13,15 +13,19 @@ import dis
 import inspect
 import re
 from collections.abc import Callable, Mapping
+from functools import partial
 from typing import Any
 
 import torch
 from torch import nn
 
 from ablate import rng
-from ablate.config.targets import locate
+from ablate.config.targets import ARGUMENT, PARTIAL, Kind, locate
 from ablate.errors import AblateError, nearest
 from ablate.nets.own_dropout import with_own_dropout
+
+MODULE = Kind("torch.nn.Module", lambda cls: issubclass(cls, nn.Module))
+_SPECIAL = ("_target_", "_partial_", "_args_", "_convert_", "_recursive_")  # Hydra's words
 
 
 def arguments(model: Mapping[str, Any]) -> dict[str, Any]:
@@ -44,7 +48,7 @@ def build(
         AblateError: The target does not import, does not build, or is no `nn.Module`.
     """
     target = model["_target_"]
-    cls = _located(target, "model._target_")
+    cls = locate(target, "model._target_", MODULE)
     known = {"in_channels": shape[0], "image_size": shape[1], "num_classes": classes}
 
     def make() -> Any:
@@ -70,7 +74,7 @@ def classes_hint(model: Mapping[str, Any], classes: int) -> str:
     Returns:
         The end of a sentence; nothing where ``num_classes`` is filled in, or nothing looks like it.
     """
-    parameters = inspect.signature(locate(model["_target_"], "model._target_")).parameters
+    parameters = inspect.signature(locate(model["_target_"], "model._target_", MODULE)).parameters
     if "num_classes" in parameters:
         return ""
     names = [n for n in parameters if re.search("class|label|categor|out", n) and n not in model]
@@ -83,20 +87,29 @@ def classes_hint(model: Mapping[str, Any], classes: int) -> str:
 
 
 def _instantiated(value: Any, knob: str) -> Any:
-    """Make what an argument names by `_target_`, at any depth."""
-    if not (isinstance(value, dict | list) and "_target_" in repr(value)):
+    """Make what an argument names by `_target_`, at any depth, as Hydra's `instantiate` does."""
+    if isinstance(value, list):
+        return [_instantiated(inner, knob) for inner in value]
+    if not isinstance(value, dict):
         return value
-    from hydra.utils import instantiate  # a second, which few runs have use for
-
+    target = value.get("_target_")
+    inside = (
+        value
+        if value.get("_recursive_") is False and target
+        else {name: _instantiated(inner, f"{knob}.{name}") for name, inner in value.items()}
+    )
+    if target is None:
+        return inside
+    later = bool(value.get("_partial_"))
+    make = locate(str(target), f"{knob}._target_", PARTIAL if later else ARGUMENT)
+    positional = inside.get("_args_", [])
+    named = {name: inner for name, inner in inside.items() if name not in _SPECIAL}
     try:
-        return (
-            instantiate(value, _convert_="all")
-            if isinstance(value, dict)
-            else [_instantiated(inner, knob) for inner in value]
-        )
+        return partial(make, *positional, **named) if later else make(*positional, **named)
     # It may raise anything, as the user's constructor itself.
     except Exception as error:
-        raise AblateError(f"{knob} is not made: {str(error).splitlines()[0]}") from error
+        said = (str(error).splitlines() or [type(error).__name__])[0]
+        raise AblateError(f"{knob} is not made: {said}") from error
 
 
 def _require_used(cls: Any, given: Mapping[str, Any], target: str) -> None:
@@ -148,15 +161,8 @@ def part(target: str, knob: str, *arguments: Any, **extra: Any) -> nn.Module:
     Raises:
         AblateError: The target does not import, does not build, or is no `nn.Module`.
     """
-    cls = _located(target, knob)
+    cls = locate(target, knob, MODULE)
     return _made(lambda: cls(*arguments, **extra), target, knob)
-
-
-def _located(target: str, knob: str) -> Any:
-    cls = locate(target, knob)
-    if inspect.isclass(cls) and not issubclass(cls, nn.Module):
-        raise AblateError(f"{knob}={target} is no torch.nn.Module: one is needed")
-    return cls
 
 
 def _made(make: Callable[[], Any], target: str, knob: str, hint: str = "") -> nn.Module:

@@ -31,6 +31,7 @@ from ablate.plan.resolve import resolve
 from ablate.plan.run import Run
 from ablate.plan.session import Composed, composing, hydra_session
 from ablate.plan.stacks import RunStack
+from ablate.plan.trust_checks import Source, require_trusted, untrusted
 from ablate.record import Standing
 
 _MANY = 2000  # runs that take seconds to plan
@@ -118,6 +119,8 @@ def plan(request: Request, *, whole: bool = False) -> Plan:
         composed = composing(hydra, request)
         sound, wanted, count = _wanted(hydra, request, composed)
         composer = Composer(composed)
+        if sources := untrusted(request):
+            wanted = _trusted(list(wanted), composer, request, sources)
         cells = _resolved(_followed(wanted, count), composer, request)
     return planned(request, cells, sound=sound, whole=whole)
 
@@ -215,6 +218,18 @@ def _resolved(wanted: Iterator[_Wanted], composer: Composer, request: Request) -
             )
         )
     return found
+
+
+def _trusted(
+    wanted: Sequence[_Wanted], composer: Composer, request: Request, sources: Sequence[Source]
+) -> Iterator[_Wanted]:
+    """Check that the user trusts what the cells would run, before any of it is imported.
+
+    Raises:
+        UntrustedError: A file names it, and its folder is not trusted.
+    """
+    require_trusted([one.cell for one in wanted], composer, request, sources)
+    return iter(wanted)
 
 
 def _followed(wanted: Iterator[_Wanted], count: int) -> Iterator[_Wanted]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 from ablate.config import files
 
@@ -37,6 +38,9 @@ class Request:
         config_dir: The user's own directory of configurations, or None.
         multirun: Whether overrides may sweep.
         cells: The runs, if they are listed one by one instead of as a grid.
+        files: Where the text of the cells comes from: a study's file.
+        trust: Whether the folders of these files, and of the user's configurations, are trusted
+            from now on.
     """
 
     overrides: Overrides = ()
@@ -44,6 +48,8 @@ class Request:
     config_dir: str | None = None
     multirun: bool = False
     cells: tuple[Cell, ...] | None = None
+    files: tuple[Path, ...] = ()
+    trust: bool = False
 
     @property
     def searches(self) -> bool:

@@ -29,6 +29,7 @@ from yaml import YAMLError
 
 from ablate.config import files
 from ablate.errors import AblateError
+from ablate.plan import trust_checks
 from ablate.plan.request import Request
 
 Composed = Callable[[Sequence[str]], DictConfig]
@@ -137,6 +138,7 @@ def composing(hydra: Hydra, request: Request) -> Composed:
     Checking and resolving ask for the same compositions and share them, so leave them unchanged.
     What comes of the shipped files alone is kept for later requests, too.
     """
+    trust_checks.require_before_composing(hydra, request)
     passing: dict[tuple[str, ...], DictConfig] = {}
     where = (request.config_name, request.multirun)
     lasting = _SHIPPED.setdefault(where, {}) if _are_shipped(request) else passing

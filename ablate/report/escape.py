@@ -9,10 +9,19 @@ from __future__ import annotations
 import re
 import unicodedata
 from functools import lru_cache
-from typing import Final
+from typing import TYPE_CHECKING, Any, Final
+
+from ablate.streams import visible
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 # A colon and a point only where they would make a link or an emoji of a word.
 _MARKDOWN: Final = re.compile(r"([\\`*_\[\]<>#|~&$@!]|:(?=[\w/+-])|(?<=www)\.)", re.I)
+# At the beginning, what would make a list or a rule of a paragraph.
+_FIRST: Final = re.compile(r"^(\d*)([-+=.)])(?=[\s=-]|$)")
+_FORMULA: Final = re.compile("\\s*[=+\\-@\uff1d\uff0b\uff0d\uff20]|[\t\r\n]")  # wide ones, too
+_NUMBER: Final = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)(e[+-]?\d+)?\s*%?", re.I)
 _LATEX: Final = {
     **{sign: f"\\{sign}" for sign in "&%$#_{}"},
     "\\": r"\textbackslash{}",
@@ -59,15 +68,38 @@ _ACCENTS: Final = {
 
 def plain(text: object) -> str:
     """Write text in one line, a control character or half a surrogate pair as �."""
-    spaced = " ".join(str(text).split())
-    if spaced.isprintable():
-        return spaced
-    return "".join("�" if unicodedata.category(c) in ("Cc", "Cf", "Cs") else c for c in spaced)
+    return visible(" ".join(str(text).split()))
 
 
 def markdown(text: object) -> str:
-    """Escape text for Markdown, table cells included."""
-    return _MARKDOWN.sub(r"\\\1", plain(text))
+    """Escape text for Markdown, table cells and the beginning of a line included."""
+    return _FIRST.sub(r"\1\\\2", _MARKDOWN.sub(r"\\\1", plain(text)))
+
+
+def figure(text: object) -> str:
+    """Escape text for matplotlib, where dollars would enclose a formula."""
+    return plain(text).replace("$", r"\$")
+
+
+def spreadsheet(frame: pd.DataFrame) -> pd.DataFrame:
+    """Escape a frame for CSV: text that a spreadsheet would take for a formula gets an apostrophe.
+
+    Numbers stay as they are, those that are written as text (``-1.5``) too.
+    """
+    from pandas.api.types import is_numeric_dtype  # what only escapes text does without
+
+    safe = frame.rename(columns=_cell)
+    for place, kind in enumerate(frame.dtypes):
+        if not is_numeric_dtype(kind):
+            safe.isetitem(place, [_cell(value) for value in frame.iloc[:, place]])
+    return safe
+
+
+def _cell(value: Any) -> Any:
+    if not isinstance(value, str):
+        return value
+    text = visible(value)
+    return f"'{text}" if _FORMULA.match(text) and not _NUMBER.fullmatch(text) else text
 
 
 @lru_cache(maxsize=4096)  # most cells of a large table say the same

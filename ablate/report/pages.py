@@ -110,7 +110,7 @@ def _inline(figure: Figure) -> str:
 
 def _data_uri(figure: Figure) -> str:
     """Give what a figure shows as a link that needs no network."""
-    text = figure.data.to_csv(index=False)
+    text = escape.spreadsheet(figure.data).to_csv(index=False)
     return f"data:text/csv;charset=utf-8;base64,{base64.b64encode(text.encode()).decode()}"
 
 

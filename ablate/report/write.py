@@ -15,7 +15,7 @@ from pathlib import Path
 from ablate import record, written
 from ablate.analyze.frames import write_frames
 from ablate.errors import AblateError, raise_if_full
-from ablate.report import pages, tables
+from ablate.report import escape, pages, tables
 from ablate.report.compare import Comparison, Paths, compare
 from ablate.report.explore import explore
 from ablate.report.figures import draw
@@ -79,7 +79,8 @@ def _write(report: Report, folder: Path) -> None:
     for name in ("tables", "figures"):
         (folder / name).mkdir()
     for table in report.tables.values():
-        table.data.to_csv(folder / "tables" / f"{table.name}.csv", index=False)
+        data = escape.spreadsheet(table.data)
+        data.to_csv(folder / "tables" / f"{table.name}.csv", index=False)
         (folder / "tables" / f"{table.name}.tex").write_text(latex(table), encoding="utf-8")
     for figure in report.figures:
         (folder / "figures" / f"{figure.name}.svg").write_text(figure.svg, encoding="utf-8")

@@ -84,6 +84,7 @@ def plan_study(request: Request, *, whole: bool = False) -> StudyPlan:
     own = tuple(o for o in request.overrides if not o.startswith("+study="))
     request = replace(request, overrides=own, multirun=True)
     found = read_study(name, scale)
+    request = replace(request, files=(found.file,))
     _require_free(found, own)
     _require_few(found, request)
     tuning = None

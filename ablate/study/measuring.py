@@ -23,6 +23,7 @@ from ablate.launch.workers import begin
 from ablate.measure.finished import Wanted, measure_run
 from ablate.plan.execution import cores
 from ablate.plan.run import Run
+from ablate.streams import visible
 from ablate.study import measurement
 from ablate.study.study import Measurement
 
@@ -56,7 +57,7 @@ def measure_all(left: Sequence[Run], count: int, measure: Measurement) -> list[s
             how = "could not be measured" if told else "measured"
             line = f"{how} {number}/{len(left)}: {run.arm}, seed {run.config['seed']}"
             # tqdm clears its bar before the line and redraws it after, so the two do not mix.
-            tqdm.write(f"{line}{''.join(f'; {fault}' for fault in told)}", file=sys.stderr)
+            tqdm.write(visible("; ".join([line, *told])), file=sys.stderr)
             bar.update()
             faults += told
     return faults

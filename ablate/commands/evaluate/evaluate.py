@@ -21,12 +21,15 @@ from tqdm import tqdm
 from ablate import drawing, record, written
 from ablate.analyze import frames
 from ablate.commands.evaluate import pictures
+from ablate.config.trust import UntrustedError, folder_of, remember, require_record
 from ablate.errors import AblateError, DiskFullError
 from ablate.measure.applicability import touch_nothing
 from ablate.measure.evaluate_settings import EvaluateSettings
 from ablate.measure.evaluation import Found, Say, measure
 from ablate.measure.recording import add_evaluation, writing
 from ablate.measure.saved import Saved, check, open_run
+from ablate.report import escape
+from ablate.streams import visible
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -61,19 +64,22 @@ class Evaluation:
     single: bool = False
 
 
-def evaluate(path: Path, wanted: EvaluateSettings) -> Evaluation:
+def evaluate(path: Path, wanted: EvaluateSettings, trust: bool = False) -> Evaluation:
     """Evaluate a run, or all runs below a path.
 
     Args:
         path: A run's folder, a sweep's, or any folder above.
         wanted: What to evaluate.
+        trust: Whether what lies below the path is trusted from now on.
 
     Raises:
+        UntrustedError: All that could be evaluated names something to run, and is not known to be
+            the user's own.
         AblateError: No run can be evaluated, or a setting has no effect on any run.
         DiskFullError: There is no space left for the results.
     """
     single = (path / record.RECORD).is_file()
-    records, faults = _checked([path] if single else record.find(path), path)
+    records, faults = _checked([path] if single else record.find(path), path, trust)
     if idle := touch_nothing(wanted, records.values()):
         raise AblateError(*idle)
     written.require_folder(_place(path, wanted.split))
@@ -136,7 +142,7 @@ def _together(
 
 
 def _checked(
-    folders: Iterable[Path], path: Path
+    folders: Iterable[Path], path: Path, trust: bool
 ) -> tuple[dict[Path, Mapping[str, Any]], list[str]]:
     """Read the needed parts of each record; return them, and what is wrong with other records.
 
@@ -145,12 +151,25 @@ def _checked(
     """
     records: dict[Path, Mapping[str, Any]] = {}
     faults: list[str] = []
+    refused: list[str] = []
     for folder in folders:
         try:
             found = check(folder, record.read_whole(folder, checked=True))
+            try:
+                require_record(folder, found["config"], above=path)
+            except UntrustedError as error:
+                if not trust:
+                    refused += error.faults
+                    continue
+                remember([folder_of(path, below=True)])
             records[folder] = {name: part for name, part in found.items() if name in _NEEDED}
         except AblateError as error:
             faults += error.faults
+    if refused:
+        more = f" (and {len(refused) - 1} more runs like it)" if len(refused) > 1 else ""
+        if not records and not faults:
+            raise UntrustedError(f"{refused[0]}{more}")
+        faults.append(f"{refused[0]}{more}")
     if not records:
         raise AblateError(*(faults or [record.none_below(path)]))
     return records, faults
@@ -188,7 +207,7 @@ def _place(folder: Path, split: str) -> Path:
 def _write(place: Path, tables: Mapping[str, pd.DataFrame], figures: Mapping[str, Figure]) -> None:
     def write(folder: Path) -> None:
         for name, frame in tables.items():
-            frame.to_csv(folder / f"{name}.csv", index=False)
+            escape.spreadsheet(frame).to_csv(folder / f"{name}.csv", index=False)
         for name, figure in figures.items():
             drawing.save(figure, folder, name)
 
@@ -234,4 +253,4 @@ class _Progress:
         if not self._single:
             # tqdm clears its bar before the line and redraws it after, so the two do not mix.
             error = found.entries["plain"]["error"]
-            tqdm.write(f"{folder}: error {100 * error:.2f} %", file=sys.stderr)
+            tqdm.write(visible(f"{folder}: error {100 * error:.2f} %"), file=sys.stderr)

@@ -8,10 +8,9 @@ from typing import TYPE_CHECKING, Any
 
 from rich import box
 from rich.console import Console
-from rich.markup import escape
 from rich.table import Table
 
-from ablate.commands.printing import in_unit, say, show_table
+from ablate.commands.printing import cell, in_unit, say, show_table
 from ablate.metrics import FRACTION, LOSS, metric_of
 
 if TYPE_CHECKING:
@@ -52,7 +51,7 @@ def show(found: Evaluation, console: Console) -> None:
 def _show_run(found: Evaluation, console: Console) -> None:
     row = {str(name): value for name, value in found.runs.iloc[0].items()}
     title = f"{row['arm']}, seed {row['seed']}: {len(found.frames['predictions'])} images"
-    table = Table("", title=escape(title), title_justify="left")
+    table = Table("", title=cell(title), title_justify="left")
     for head in ("error", "loss", "ECE", "Brier score"):
         table.add_column(head, justify="right")
     for prefix, name in _ROWS.items():
@@ -64,7 +63,7 @@ def _show_run(found: Evaluation, console: Console) -> None:
         table.add_row(tempered, error, *_cells(row, "calibration/after", ("loss", "ece", "brier")))
     show_table(table, console)
     for line in (*_sub_networks(row), *_curves(found.frames)):
-        console.print(line, markup=False, highlight=False)
+        say(console, line, wrap=True)
 
 
 def _cells(row: Mapping[str, Any], prefix: str, names: tuple[str, ...] = _MEASURES) -> list[str]:
@@ -128,12 +127,12 @@ def _show_arms(found: Evaluation, console: Console) -> None:
     for number, (arm, part) in enumerate(arms.items(), start=1):
         cells = [str(len(part)), *(_cell(name, part[name].mean()) for name in heads)]
         cells += [_cell("", half.get(arm, nan))] if half else []
-        table.add_row(str(number) if numbered else escape(arm), *cells)
+        table.add_row(str(number) if numbered else cell(arm), *cells)
     show_table(table, console)
-    console.print(_LEGEND, style="dim", markup=False, highlight=False)
+    say(console, _LEGEND, "dim", wrap=True)
     if numbered:
         for number, arm in enumerate(arms, start=1):
-            console.print(f"arm {number}: {arm}", markup=False, highlight=False)
+            say(console, f"arm {number}: {arm}", wrap=True)
 
 
 _LEGEND = """means over runs; views, sub-nets: error % of their average; with T: ECE % at the

@@ -11,6 +11,7 @@ import pandas as pd
 
 from ablate import drawing
 from ablate.measure.perturbations import UNITS
+from ablate.report import escape
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -96,7 +97,7 @@ def _correlation(frame: pd.DataFrame) -> Figure:
         mean = part.groupby("layer")["correlation"].mean()
         values = [mean.get(layer, np.nan) for layer in layers]
         axes.plot(values, range(len(layers)), label=arm, **{**look, "linestyle": ""})
-    axes.set_yticks(range(len(layers)), layers)
+    axes.set_yticks(range(len(layers)), [*map(escape.figure, layers)])
     axes.invert_yaxis()
     axes.set(xlim=(0, None), xlabel="mean |correlation| of a layer's units", title="Co-adaptation")
     _legend(figure, axes)
@@ -117,7 +118,7 @@ def _curves(axes: Axes, frame: pd.DataFrame, x: str) -> None:
 
 def _styled(frame: pd.DataFrame) -> Iterator[tuple[str, pd.DataFrame, dict[str, Any]]]:
     for number, (arm, part) in enumerate(frame.groupby("arm", sort=False)):
-        yield str(arm), part, drawing.line(number)
+        yield escape.figure(arm), part, drawing.line(number)
 
 
 def _legend(figure: Figure, axes: Axes) -> None:
@@ -195,8 +196,9 @@ def _confusion(frame: pd.DataFrame, classes: Sequence[str]) -> Figure:
                 at = axes.text(column, row, str(count), color=colour, fontsize="x-small")
                 at.set(ha="center", va="center")
     if len(classes) <= _LABELLED:
-        axes.set_xticks(range(len(classes)), classes, rotation=90, fontsize="small")
-        axes.set_yticks(range(len(classes)), classes, fontsize="small")
+        names = [escape.figure(name) for name in classes]
+        axes.set_xticks(range(len(names)), names, rotation=90, fontsize="small")
+        axes.set_yticks(range(len(names)), names, fontsize="small")
     axes.set(xlabel="given", ylabel="true", title="Confusion, in images")
     return figure
 
@@ -220,7 +222,8 @@ def _worst(frame: pd.DataFrame, images: np.ndarray[Any, Any]) -> Figure:
 
 def _brief(name: object) -> str:
     """Shorten a class's name to fit above an image."""
-    return str(name) if len(str(name)) <= _LETTERS else f"{str(name)[:_LETTERS]}…"
+    text = escape.plain(name)
+    return escape.figure(text if len(text) <= _LETTERS else f"{text[:_LETTERS]}…")
 
 
 def _shown(pixels: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:

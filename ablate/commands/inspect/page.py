@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 from rich.console import Console
-from rich.markup import escape
 from rich.table import Table
 
 from ablate import drawing, written
@@ -19,7 +18,7 @@ from ablate.analyze.frames import write_frames
 from ablate.commands.asking import Asked
 from ablate.commands.inspect import pictures
 from ablate.commands.inspect.pictures import MOMENTS
-from ablate.commands.printing import say, show_table
+from ablate.commands.printing import cell, say, show_table
 from ablate.measure.inspection import Inspected, Seen
 from ablate.measure.signals import flat
 
@@ -149,7 +148,7 @@ def _layers(seen: Seen) -> Table:
         table.add_column(head, justify="right", no_wrap=True)
     for row in seen.found.layers:
         table.add_row(
-            escape(row["layer"]),
+            cell(row["layer"]),
             "×".join(map(str, row["shape"])),
             _count(row["parameters"]),
             _count(row["multiply_adds"]),
@@ -167,7 +166,7 @@ def _weights(seen: Seen) -> Table:
     for row in seen.found.weights:
         if row["matrix"]:
             table.add_row(
-                escape(row["layer"]),
+                cell(row["layer"]),
                 _count(row["numbers"]),
                 *(_number(row[name]) for name in ("weight_sd", "grad_norm", "grad_sd")),
                 _number(row.get("update_ratio")),
@@ -179,14 +178,14 @@ def _compared(looks: Sequence[Seen], part: str) -> Table:
     table = _table(whole=True)
     layers: dict[str, list[str]] = {}
     for number, seen in enumerate(looks):
-        table.add_column(escape(seen.name), justify="right", overflow="fold")
+        table.add_column(cell(seen.name), justify="right", overflow="fold")
         for row in pictures.shown(seen, part):
             cells = layers.setdefault(pictures.short(row["layer"]), ["–"] * len(looks))
             cells[number] = _number(row["sd" if part == "layers" else "grad_norm"])
             if row.get("saturated") is not None:
                 cells[number] += f" {_percent(row['saturated']):>4}"
     for layer, cells in layers.items():
-        table.add_row(escape(layer), *cells)
+        table.add_row(cell(layer), *cells)
     return table
 
 

@@ -11,6 +11,7 @@ from ablate import drawing
 from ablate.drawing import BLUE
 from ablate.measure.inspection import Seen
 from ablate.measure.signals import BINS
+from ablate.report import escape
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -91,9 +92,13 @@ def _overview(ends: Sequence[Seen]) -> Figure:
                 values = np.array([r[statistic] for r in shown(seen, part)], dtype=float)
                 at = np.arange(1, len(values) + 1)
                 look = drawing.line(names.index(seen.name))
-                axis.plot(at, np.where(values > 0, values, np.nan), label=seen.name, **look)
+                axis.plot(
+                    at, np.where(values > 0, values, np.nan), label=escape.figure(seen.name), **look
+                )
             axis.set_yscale("log")
-            _name_layers(axis, [[short(r["layer"]) for r in shown(s, part)] for s in looks])
+            _name_layers(
+                axis, [[escape.figure(short(r["layer"])) for r in shown(s, part)] for s in looks]
+            )
     for moment, axis in zip(moments, axes[0], strict=True):
         axis.set_title(MOMENTS[moment], fontsize=10)
     axes[0, 0].legend(frameon=False, fontsize=8)
@@ -134,7 +139,7 @@ def _histogram(axis: Any, row: Row) -> None:
     low, high, sd = row["low"], row["high"], row.get("sd", row.get("grad_sd"))
     full = row.get("saturated")
     more = "" if full is None else f", {100 * full:.0f} % saturated"
-    axis.set_title(f"{short(row['layer'])}\nsd {sd:.2g}{more}", fontsize=6)
+    axis.set_title(f"{escape.figure(short(row['layer']))}\nsd {sd:.2g}{more}", fontsize=6)
     axis.set_yticks([])
     axis.tick_params(labelsize=6, length=2)
     axis.spines[["top", "right", "left"]].set_visible(False)
@@ -175,13 +180,13 @@ def _course(whole: Sequence[Seen]) -> Figure:
                 colour = colormaps["viridis"](0.9 * depth / max(len(layers) - 1, 1))
                 look = drawing.line(depth) | {"color": colour, "markersize": 3}
                 if points:
-                    axis.plot(*zip(*points, strict=True), label=short(layer), **look)
+                    axis.plot(*zip(*points, strict=True), label=escape.figure(short(layer)), **look)
             axis.set_yscale("log")
             if name == names[0]:
                 axis.set_ylabel(label)
             if name == names[-1]:
                 beside = {"loc": "center left", "bbox_to_anchor": (1.0, 0.5)}
                 axis.legend(frameon=False, fontsize=7, **beside)
-        column[0].set_title(name, fontsize=10)
+        column[0].set_title(escape.figure(name), fontsize=10)
         column[-1].set_xlabel("step")
     return made

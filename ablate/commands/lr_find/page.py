@@ -12,15 +12,15 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 from rich.console import Console
-from rich.markup import escape
 from rich.table import Table
 
 from ablate import drawing, written
 from ablate.commands.asking import Asked
 from ablate.commands.lr_find import text_plot
-from ablate.commands.printing import say, show_table
+from ablate.commands.printing import cell, say, show_table
 from ablate.measure.lr_range import Curve
 from ablate.measure.lr_tested import REPLACED
+from ablate.report import escape
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -64,7 +64,7 @@ def write(asked: Asked, curves: Sequence[Curve]) -> RangeTest:
     made = draw(curves, str(asked.settings["mode"]))
 
     def write_files(folder: Path) -> None:
-        frame.to_csv(folder / "lr_find.csv", index=False)
+        escape.spreadsheet(frame).to_csv(folder / "lr_find.csv", index=False)
         (folder / "lr_find.json").write_text(text, encoding="utf-8")
         drawing.save(made, folder, "lr_find")
 
@@ -123,7 +123,7 @@ def show(asked: Asked, curves: Sequence[Curve], folder: Path, console: Console) 
     for number, curve in enumerate(curves):
         mark = text_plot.MARKS[number] if number < _MOST else ""
         rates = (curve.steepest, curve.over_ten, curve.lowest, curve.diverged)
-        table.add_row(mark, escape(curve.name), *map(_rate, rates))
+        table.add_row(mark, cell(curve.name), *map(_rate, rates))
     show_table(table, console)
     console.print(f"{'smoothed' if sweep else 'final'} training loss (nats) against learning rate")
     _, high = _heights(curves)
@@ -193,7 +193,7 @@ def _draw_curve(axis: Any, curve: Curve, look: dict[str, Any], mode: str) -> Non
     if mode == "sweep":
         axis.plot(curve.lr, curve.loss, color=colour, linewidth=0.6, alpha=0.35)
         look = look | {"markevery": max(len(curve.lr) // 8, 1)}
-    axis.plot(curve.lr, curve.smoothed, label=curve.name, **look)
+    axis.plot(curve.lr, curve.smoothed, label=escape.figure(curve.name), **look)
     gone = curve.lr[np.isnan(curve.smoothed)]
     above = axis.get_xaxis_transform()  # x in rates, y as a share of the axis
     axis.plot(gone, np.full(len(gone), 0.98), "x", color=colour, transform=above, clip_on=False)
