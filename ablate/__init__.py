@@ -61,8 +61,11 @@ def run(overrides: Sequence[str] = (), *, check: bool = True) -> Record:
         found = record.read(outcome.runs[0].directory)
     if outcome.stop is not None and outcome.stop.why != "interrupted":
         raise AblateError(outcome.stop.message)
-    if found is None or outcome.stop is not None:
+    if outcome.stop is not None:
         raise KeyboardInterrupt
+    if found is None:
+        place = outcome.runs[0].directory
+        raise AblateError(f"{place} holds no record any more: was it moved or deleted meanwhile?")
     if check and found["status"] in ("failed", "diverged"):
         place = outcome.runs[0].directory
         raise RunError(

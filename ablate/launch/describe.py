@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 def first_record(run: Run) -> record.Record:
     """Make the record of a run that has not started."""
-    return {
+    found: record.Record = {
         "schema": record.SCHEMA,
         "key": run.key,
         "study": run.study,
@@ -32,6 +32,9 @@ def first_record(run: Run) -> record.Record:
         "timing": {"started": now(), "seconds": []},
         "environment": {},
     }
+    if run.code is not None:
+        found["code"] = run.code
+    return found
 
 
 def record_failure(run: Run, directory: Path, reason: str) -> bool:

@@ -25,6 +25,7 @@ from ablate.config import schema
 from ablate.errors import raise_if_full
 from ablate.launch.describe import environment_of, first_record, now, record_failure
 from ablate.launch.interruption import Interruption
+from ablate.plan.code import require_as_planned
 from ablate.plan.run import Run
 from ablate.train.deterministic import deterministic
 from ablate.train.memory import keep_freed_memory
@@ -189,6 +190,8 @@ class _Attempt:
         """Train to the end."""
         began = time.perf_counter()
         config = self.runs[0].config
+        for run in self.runs:
+            require_as_planned(run.config, run.code)
         with deterministic(bool(config["deterministic"])):
             tensors = data.load(config, self.runs[0].digest)
             configs = [self.work.runs[slot].config for slot in self.standing]

@@ -117,13 +117,24 @@ class LedgerLine(TypedDict):
     hash: str
 
 
+class Code(TypedDict):
+    """What of the user's own a run runs on.
+
+    `files` are sources that its classes import, and files that knobs name (weights, say): SHA-256
+    of each. `packages` are the installed packages that the sources import: version of each.
+    """
+
+    files: dict[str, str]
+    packages: dict[str, str]
+
+
 class Record(TypedDict):
     """A run: what it is, how it ended, and its results. Errors and accuracies are fractions.
 
     `config` is resolved and nested; `active` says which regularizers acted, and how strongly;
     `evaluate` (by split) and `inspect` hold measurements of the trained network. A metric that
     could not be measured is null. `ledger` is the line of the sweep's ledger that was the latest
-    when the run ended.
+    when the run ended. `code` is there if the run uses anything of the user's own.
     """
 
     schema: int
@@ -142,6 +153,7 @@ class Record(TypedDict):
     parameters: int | None
     timing: Timing
     environment: Environment
+    code: NotRequired[Code]
     ledger: NotRequired[LedgerLine]
 
 

@@ -1,0 +1,222 @@
+"""What of the user's own a run runs on: sources, named files, installed packages; digested.
+
+It is a part of the run's key, so that a run whose class, helper module or weights file was edited
+is trained again. A run that uses nothing of the user's own has none of it. A data set of the user's
+counts by its images instead.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+from ablate import record
+from ablate.config import schema
+from ablate.errors import AblateError
+from ablate.plan import imports, notebook
+
+
+def forget() -> None:
+    """Forget what this process has read: files may have come, gone or changed since."""
+    imports.forget()
+    _sources.cache_clear()
+    _KNOWN.clear()
+
+
+def code_of(config: Mapping[str, Any]) -> record.Code | None:
+    """Digest what of the user's own a run runs on; None if there is nothing.
+
+    Files go by names that are the same wherever they lie: sources by ``package/module.py``, what a
+    notebook defines by ``__main__.name``, files that a knob names as it names them.
+
+    Args:
+        config: A resolved configuration.
+    """
+    slots = [slot for slot in schema.targets(config) if slot != "data"]
+    if not slots:
+        return None
+    targets, named = _named(config, slots)
+    found = _sources(targets)
+    files = {label: _digest(path) for label, path in found.files.items()}
+    files |= {label: imports.digest_of(text.encode()) for label, text in found.cells.items()}
+    files |= {text: _digest(path) for text, path in named.items()}
+    return {"files": dict(sorted(files.items())), "packages": dict(sorted(found.packages.items()))}
+
+
+def contents(config: Mapping[str, Any]) -> dict[str, bytes]:
+    """Read the sources of the user's own that a run runs on, by name; its data set's, too.
+
+    Files that a knob names are left out: weights are large, and their digest tells them apart.
+    """
+    slots = list(schema.targets(config))
+    found = _sources(_named(config, slots)[0])
+    cells = {label: text.encode() for label, text in found.cells.items()}
+    return {label: path.read_bytes() for label, path in found.files.items()} | cells
+
+
+def require_loaded(config: Mapping[str, Any]) -> None:
+    """Check that what this process has imported is what now stands in the files.
+
+    In a notebook, a module that is edited stays as it was imported.
+
+    Raises:
+        AblateError: A module was edited since this process first trained with it.
+    """
+    slots = [slot for slot in schema.targets(config) if slot != "data"]
+    if not slots:
+        return
+    found, stale = _sources(_named(config, slots)[0]), []
+    for label, name in found.modules.items():
+        spec = getattr(sys.modules.get(name), "__spec__", None)
+        if spec is None:  # not imported yet, or a script
+            continue
+        digest = _digest(found.files[label])
+        loaded, before = _LOADED.setdefault(name, (spec, digest))
+        if loaded is not spec:  # importlib.reload gives a new one
+            _LOADED[name] = (spec, digest)
+        elif before != digest:
+            stale.append((label, name))
+    if stale:
+        raise AblateError(
+            *(
+                f"{label} was edited, but this process still runs it as it was imported: restart it"
+                f" (a notebook's kernel), or importlib.reload({name})"
+                for label, name in stale
+            )
+        )
+
+
+def require_as_planned(config: Mapping[str, Any], planned: record.Code | None) -> None:
+    """Check that a run is about to train on what its key was worked out from.
+
+    Raises:
+        AblateError: A file was edited, or a package changed, after the run was planned.
+    """
+    if planned is None:
+        return
+    if changes := differences(planned, code_of(config)):
+        raise AblateError(
+            f"{'; '.join(changes)}: that was after this run was planned, so it would be recorded"
+            " under a wrong key; give the command again"
+        )
+
+
+def differences(before: record.Code | None, now: record.Code | None) -> list[str]:
+    """Say what of the user's own differs: files that were edited, versions of packages, ...
+
+    Args:
+        before: As `code_of` gives it.
+        now: The same, later or elsewhere.
+    """
+    old, new = before or _NOTHING, now or _NOTHING
+    files = [
+        f"{name} {_change(name, old['files'], new['files'])}"
+        for name in dict.fromkeys([*old["files"], *new["files"]])
+        if old["files"].get(name) != new["files"].get(name)
+    ]
+    packages = [
+        f"{name} {old['packages'].get(name, 'none')} → {new['packages'].get(name, 'none')}"
+        for name in dict.fromkeys([*old["packages"], *new["packages"]])
+        if old["packages"].get(name) != new["packages"].get(name)
+    ]
+    return files + packages
+
+
+def _change(name: str, old: Mapping[str, str], new: Mapping[str, str]) -> str:
+    if name in old and name in new:
+        return "was edited"
+    return "is new" if name in new else "is no longer used"
+
+
+_NOTHING: record.Code = {"files": {}, "packages": {}}
+
+# Module -> its spec when it was first trained with, and the digest of its file at that time.
+_LOADED: dict[str, tuple[Any, str]] = {}
+
+
+# -- what a configuration names --------------------------------------------------------------------
+
+
+def _named(config: Mapping[str, Any], slots: list[str]) -> tuple[tuple[str, ...], dict[str, Path]]:
+    """List the targets in some slots of a configuration, and the files that it names there."""
+    own = schema.targets(config)
+    targets, files = [own[slot] for slot in slots], dict[str, Path]()
+    for slot in slots:
+        for name, text in _texts(schema.arguments(config, slot)):
+            if name == "_target_":
+                targets.append(text)
+            elif (path := _file(text)) is not None:
+                files[text] = path
+    return tuple(dict.fromkeys(targets)), files
+
+
+def _texts(value: Any, name: str = "") -> Iterator[tuple[str, str]]:
+    """List the texts in a value at any depth, each with the name that it has there."""
+    if isinstance(value, Mapping):
+        for key, inner in value.items():
+            yield from _texts(inner, str(key))
+    elif isinstance(value, list | tuple):
+        for inner in value:
+            yield from _texts(inner, name)
+    elif isinstance(value, str):
+        yield name, value
+
+
+def _file(text: str) -> Path | None:
+    """Find the file that a text names, if it names one."""
+    try:
+        path = Path(text).expanduser()
+        return path if text and path.is_file() else None
+    except (OSError, RuntimeError, ValueError):  # too long; no such user; a zero in it
+        return None
+
+
+# -- sources ---------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class _Sources:
+    """What targets run on.
+
+    Attributes:
+        files: Name -> the file.
+        cells: Name -> source, of what a notebook defines.
+        packages: Installed packages, with their versions.
+        modules: Name of a file -> the module that it is.
+    """
+
+    files: Mapping[str, Path]
+    cells: Mapping[str, str]
+    packages: Mapping[str, str]
+    modules: Mapping[str, str]
+
+
+@lru_cache(maxsize=1024)
+def _sources(targets: tuple[str, ...]) -> _Sources:
+    walk, cells = imports.Walk(), dict[str, str]()
+    for target in targets:
+        if notebook.is_in_a_notebook(target):
+            found, modules = notebook.sources(target.split(".")[1])
+            cells |= found
+            walk.add(*modules)
+        else:
+            walk.add(target)
+    return _Sources(walk.files, cells, walk.packages, walk.modules)
+
+
+_KNOWN: dict[Path, tuple[tuple[int, ...], str]] = {}  # file -> its state, its digest
+
+
+def _digest(path: Path) -> str:
+    """Digest a file; once, as long as its state stays the same."""
+    found = os.stat(path)
+    state = (found.st_ino, found.st_size, found.st_mtime_ns, found.st_ctime_ns)
+    known = _KNOWN.get(path)
+    if known is None or known[0] != state:
+        known = _KNOWN[path] = (state, imports.digest_of_file(path))
+    return known[1]
