@@ -11,12 +11,13 @@ from rich.table import Table
 
 from ablate import environment
 from ablate.analyze import naming
-from ablate.commands.printing import folders, show_table
+from ablate.commands.printing import folders, say, show_table
 from ablate.commands.requests import parser, planned, planned_study, request_of
 from ablate.config import schema
 from ablate.errors import AblateError
 from ablate.plan.execution import Execution, execution
 from ablate.plan.planning import Plan
+from ablate.plan.reuse import not_reused
 from ablate.plan.run import Run
 from ablate.plan.stacks import RunStack, footprint_of
 from ablate.report.formatting import knob, ranges
@@ -93,6 +94,9 @@ def show_plan(
         console.print(told, highlight=False, markup=False)
     state = ", ".join(f"{count} {status}" for status, count in sorted(counts.items()))
     console.print(f"now: {state}", highlight=False)
+    for why, keys in not_reused(plans).items():
+        many = f"{len(keys)} earlier runs are" if len(keys) > 1 else f"the earlier run {keys[0]} is"
+        say(console, f"note: {many} not used again: {why}")
     twins = [key for key, count in Counter(run.key for run in runs).items() if count > 1]
     if twins:
         console.print(

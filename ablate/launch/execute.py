@@ -10,6 +10,7 @@ from ablate.launch.executor import executor
 from ablate.launch.hydra_files import leave_hydra_files
 from ablate.launch.interruption import Interruption
 from ablate.launch.outcome import ASKED, FIRST_FAILURE, Outcome, Stop, failed, stops
+from ablate.launch.snapshot import keep_code
 from ablate.plan.planning import Plan
 from ablate.plan.stacks import RunStack
 
@@ -44,6 +45,7 @@ def _train(plan: Plan, todo: Sequence[RunStack]) -> Stop | None:
     from ablate.launch.progress import Progress, SweepProgress
 
     assert plan.execution is not None, "a plan with stacks has an execution"
+    keep_code([run for stack in todo for run in stack.runs])
     leave_hydra_files(plan)
     single = plan.request.is_single
     chosen = Inline(plan.execution, Progress) if single else executor(plan.execution)

@@ -48,15 +48,19 @@ def code_of(config: Mapping[str, Any]) -> record.Code | None:
     return {"files": dict(sorted(files.items())), "packages": dict(sorted(found.packages.items()))}
 
 
-def contents(config: Mapping[str, Any]) -> dict[str, bytes]:
-    """Read the sources of the user's own that a run runs on, by name; its data set's, too.
+def sources(config: Mapping[str, Any]) -> dict[str, Path | str]:
+    """Find the sources of the user's own that a run runs on, by name; its data set's, too.
 
     Files that a knob names are left out: weights are large, and their digest tells them apart.
+
+    Returns:
+        Name -> the file; or the source itself, of what a notebook defines.
     """
     slots = list(schema.targets(config))
+    if not slots:
+        return {}
     found = _sources(_named(config, slots)[0])
-    cells = {label: text.encode() for label, text in found.cells.items()}
-    return {label: path.read_bytes() for label, path in found.files.items()} | cells
+    return {**found.files, **found.cells}
 
 
 def require_loaded(config: Mapping[str, Any]) -> None:

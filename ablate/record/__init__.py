@@ -8,7 +8,8 @@ run.log         what happened, with any traceback
 .hydra/         the configuration that Hydra composed
 .lock           held by the process that trains the run; the kernel frees it if the process dies
 
-Above the runs' folders lies the ledger of their sweep, ledger.jsonl (see `ablate.study.ledger`).
+Above the runs' folders lie the ledger of their sweep, ledger.jsonl (see `ablate.study.ledger`), and
+code/, what they were trained on (see `snapshot`).
 
 The content of record.json is declared in `content` and published as ../record.schema.json.
 """
