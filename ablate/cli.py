@@ -296,7 +296,7 @@ now in machine, versions, threads, data and your own code. Runs are computed as 
 looped, with as many threads. On a GPU a stack's width can change bits, and each is trained alone.
 
 Exit status: 0 all the same to the last bit; 1 one differs, or could not be trained; 2 nothing was
-started; 130 interrupted, and the same command goes on.
+started; 130 interrupted.
 """
 
 

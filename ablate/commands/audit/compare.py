@@ -127,4 +127,7 @@ def _environment(old: record.Record, new: record.Record) -> Iterable[str]:
 
 
 def _said(values: Mapping[str, Any], name: str) -> str:
-    return schema.shown(values[name]) if values.get(name) is not None else "not known"
+    value = values.get(name)
+    if value is None:
+        return "not known"
+    return value if isinstance(value, str) else schema.shown(value)

@@ -32,8 +32,7 @@ def serve(path: str, runs: int, out: str | None) -> int:
     """
     place = Path(OUT if out is None else out)
     _require_apart(place, Path(path))
-    told = "interrupted; the same command goes on from here"
-    return until_interrupted(lambda: _serve(Path(path), runs, place), told)
+    return until_interrupted(lambda: _serve(Path(path), runs, place))
 
 
 def _require_apart(out: Path, path: Path) -> None:
