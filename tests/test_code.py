@@ -16,9 +16,10 @@ import ablate
 from ablate import record
 from ablate.errors import AblateError
 from ablate.measure.saved import _check_own_code
-from ablate.plan import code, imports
+from ablate.plan import code, imports, own_code
 from ablate.plan.planning import plan
 from ablate.plan.request import Request
+from ablate.plan.run import key
 
 QUICK = ("data.train_size=64", "epochs=1", "device=cpu")
 NET = """
@@ -310,7 +311,7 @@ def test_an_edited_helper_two_imports_away_trains_anew_and_the_old_one_is_found_
     assert ablate.run(ask) == first
 
 
-def test_evaluation_refuses_a_run_whose_helper_was_edited_and_takes_those_without_a_list():
+def test_evaluation_refuses_an_edited_helper_but_no_other_version_of_a_package():
     put({"mynets.py": NET.format(imports="import helper"), "helper.py": "x = 1"})
     found = ablate.run(["model._target_=mynets.Net", *QUICK])
     folder = Path("results/digits-Net") / found["key"]
@@ -320,6 +321,18 @@ def test_evaluation_refuses_a_run_whose_helper_was_edited_and_takes_those_withou
     put({"helper.py": "x = 2"})
     with pytest.raises(AblateError, match=r"helper\.py was edited since it was trained"):
         _check_own_code(folder, found)
+
+
+def test_evaluation_knows_a_record_of_the_time_when_the_file_of_a_class_alone_counted():
+    put({"mynets.py": NET.format(imports="import helper"), "helper.py": "x = 1"})
+    (run,) = plan(Request(("model._target_=mynets.Net", *QUICK))).runs
+    importlib.import_module("mynets")  # as building the network does
+    old_key = key(run.config, run.digest, own_code.digests(run.config))
+    found = {"key": old_key, "config": run.config, "environment": {"data": {"digest": run.digest}}}
+    _check_own_code(Path("results"), found)
+    put({"mynets.py": NET.format(imports="") + "# edited"})
+    with pytest.raises(AblateError, match=r"code of model\._target_=mynets\.Net has changed since"):
+        _check_own_code(Path("results"), found)
 
 
 def test_a_record_that_is_gone_is_no_interruption(monkeypatch):

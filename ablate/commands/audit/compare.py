@@ -15,8 +15,8 @@ from ablate.plan.code import differences
 
 
 @dataclass(frozen=True)
-class Compared:
-    """A recorded run beside itself, trained again.
+class Repetition:
+    """How a recorded run compares with itself, trained again.
 
     Attributes:
         epochs: Number of epochs that both have.
@@ -42,7 +42,7 @@ class Compared:
         return not (self.history or self.metrics or self.weights)
 
 
-def compare(before: Path, now: Path) -> Compared:
+def compare(before: Path, now: Path) -> Repetition:
     """Compare two folders of the same run.
 
     Args:
@@ -67,7 +67,7 @@ def compare(before: Path, now: Path) -> Compared:
         weights = None
         lacking.append(f"weights: {error.faults[0]}")
     names = dict.fromkeys(name for epoch in epochs for name in epoch)
-    return Compared(
+    return Repetition(
         len(pairs),
         next((number for number, epoch in enumerate(epochs, start=1) if epoch), None),
         {name: max(epoch.get(name, 0.0) for epoch in epochs) for name in names},

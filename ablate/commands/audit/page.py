@@ -7,13 +7,13 @@ from collections.abc import Mapping
 from rich.console import Console
 
 from ablate.commands.audit.again import Recorded
-from ablate.commands.audit.compare import Compared
+from ablate.commands.audit.compare import Repetition
 from ablate.commands.printing import say
 
 _MOST = 4  # numbers in a line
 
 
-def show(one: Recorded, compared: Compared, console: Console) -> None:
+def show(one: Recorded, compared: Repetition, console: Console) -> None:
     """Print how a run compares with itself, trained again."""
     say(console, f"{one.folder} ({one.arm}, seed {one.found['seed']}): {verdict(compared)}")
     for what in compared.lacking:
@@ -22,7 +22,7 @@ def show(one: Recorded, compared: Compared, console: Console) -> None:
         say(console, f"  then → now: {'; '.join(compared.environment)}")
 
 
-def verdict(compared: Compared) -> str:
+def verdict(compared: Repetition) -> str:
     """Say in one sentence whether a run is the same, or from where and by how much it differs."""
     if compared.same:
         weights = "" if compared.weights is None else " and weights"
