@@ -59,16 +59,16 @@ def _serve(path: Path, count: int, out: Path) -> int:
     console = Console()
     recorded, of = chosen(path, count)
     say(console, f"{path}: {len(recorded)} of {of} finished runs are trained again, in {out}")
-    status, by_key = 0, {}
+    status, places = 0, dict[Path, Path]()
     for members, again, outcome in train_again(recorded, out):
         if outcome.is_cut_short and outcome.stop is not None:
             if outcome.stop.why == "interrupted":
                 raise KeyboardInterrupt
             raise AblateError(outcome.stop.message)
-        by_key |= {one.folder: run.directory for one, run in zip(members, again, strict=True)}
+        places |= {one.folder: run.directory for one, run in zip(members, again, strict=True)}
     for one in recorded:
         try:
-            compared = compare(one.folder, by_key[one.folder])
+            compared = compare(one.folder, places[one.folder])
         except AblateError as error:
             print(f"ablate: {error.faults[0]}", file=sys.stderr)
             status = 1
