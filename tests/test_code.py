@@ -274,12 +274,19 @@ def test_a_module_that_was_edited_after_it_was_imported_is_not_trained_as_it_was
     assert key_of() != first
 
 
-def test_a_run_whose_code_was_edited_after_it_was_planned_does_not_train():
-    put({"mynets.py": NET.format(imports=""), "w.pt": "1"})
+def test_a_run_whose_code_was_edited_after_it_was_planned_does_not_train(monkeypatch):
+    put({"mynets.py": NET.format(imports="import helper"), "helper.py": "x = 1", "w.pt": "1"})
     (run,) = plan(Request(("model._target_=mynets.Net", "model.weights=w.pt", *QUICK))).runs
+    put({"helper.py": "x = 2"})
+    code.require_as_planned(run.config, run.code)  # this process has imported it as planned
+    monkeypatch.setattr(code, "_CHECKED", set())  # another has not, a worker or a cluster's
+    late = "that was after this run was planned"
+    with pytest.raises(AblateError, match=rf"^helper\.py was edited: {late}"):
+        code.require_as_planned(run.config, run.code)
+    put({"helper.py": "x = 1"})
     code.require_as_planned(run.config, run.code)
     put({"w.pt": "of another size"})
-    with pytest.raises(AblateError, match=r"^w\.pt was edited: that was after this run was plann"):
+    with pytest.raises(AblateError, match=rf"^w\.pt was edited: {late}"):
         code.require_as_planned(run.config, run.code)
 
 

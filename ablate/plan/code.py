@@ -7,6 +7,7 @@ counts by its images instead.
 
 from __future__ import annotations
 
+import json
 import os
 import sys
 from collections.abc import Iterator, Mapping
@@ -37,10 +38,9 @@ def code_of(config: Mapping[str, Any]) -> record.Code | None:
     Args:
         config: A resolved configuration.
     """
-    slots = [slot for slot in schema.targets(config) if slot != "data"]
-    if not slots:
+    targets, named = _named(config)
+    if not targets:
         return None
-    targets, named = _named(config, slots)
     found = _sources(targets)
     files = {label: _digest(path) for label, path in found.files.items()}
     files |= {label: imports.digest_of(text.encode()) for label, text in found.cells.items()}
@@ -56,34 +56,36 @@ def sources(config: Mapping[str, Any]) -> dict[str, Path | str]:
     Returns:
         Name -> the file; or the source itself, of what a notebook defines.
     """
-    slots = list(schema.targets(config))
-    if not slots:
+    targets = (*_named(config)[0], *filter(None, [schema.targets(config).get("data")]))
+    if not targets:
         return {}
-    found = _sources(_named(config, slots)[0])
+    found = _sources(targets)
     return {**found.files, **found.cells}
 
 
-def require_loaded(config: Mapping[str, Any]) -> None:
+def require_loaded(config: Mapping[str, Any], planned: record.Code | None) -> None:
     """Check that what this process has imported is what now stands in the files.
 
     In a notebook, a module that is edited stays as it was imported.
 
+    Args:
+        config: A resolved configuration; what it names is imported.
+        planned: As `code_of` gives it.
+
     Raises:
         AblateError: A module was edited since this process first trained with it.
     """
-    slots = [slot for slot in schema.targets(config) if slot != "data"]
-    if not slots:
+    if planned is None:
         return
-    found, stale = _sources(_named(config, slots)[0]), []
+    found, stale = _sources(_named(config)[0]), []
     for label, name in found.modules.items():
         spec = getattr(sys.modules.get(name), "__spec__", None)
         if spec is None:  # not imported yet, or a script
             continue
-        digest = _digest(found.files[label])
-        loaded, before = _LOADED.setdefault(name, (spec, digest))
+        loaded, before = _LOADED.setdefault(name, (spec, planned["files"][label]))
         if loaded is not spec:  # importlib.reload gives a new one
-            _LOADED[name] = (spec, digest)
-        elif before != digest:
+            _LOADED[name] = (spec, planned["files"][label])
+        elif before != planned["files"][label]:
             stale.append((label, name))
     if stale:
         raise AblateError(
@@ -93,21 +95,32 @@ def require_loaded(config: Mapping[str, Any]) -> None:
                 for label, name in stale
             )
         )
+    _CHECKED.add(json.dumps(planned))
 
 
 def require_as_planned(config: Mapping[str, Any], planned: record.Code | None) -> None:
     """Check that a run is about to train on what its key was worked out from.
+
+    Sources are compared before a process imports them, and may be edited while it trains. Files
+    that knobs name are compared for each run, since each reads them.
 
     Raises:
         AblateError: A file was edited, or a package changed, after the run was planned.
     """
     if planned is None:
         return
-    if changes := differences(planned, code_of(config)):
+    written = json.dumps(planned)
+    if written in _CHECKED:
+        named = {text: _digest(path) for text, path in _named(config)[1].items()}
+        now: record.Code | None = {**planned, "files": {**planned["files"], **named}}
+    else:
+        now = code_of(config)
+    if changes := differences(planned, now):
         raise AblateError(
             f"{'; '.join(changes)}: that was after this run was planned, so it would be recorded"
             " under a wrong key; give the command again"
         )
+    _CHECKED.add(written)
 
 
 def differences(before: record.Code | None, now: record.Code | None) -> list[str]:
@@ -142,15 +155,18 @@ _NOTHING: record.Code = {"files": {}, "packages": {}}
 # Module -> its spec when it was first trained with, and the digest of its file at that time.
 _LOADED: dict[str, tuple[Any, str]] = {}
 
+# What this process has imported, as it was planned.
+_CHECKED = set[str]()
+
 
 # -- what a configuration names --------------------------------------------------------------------
 
 
-def _named(config: Mapping[str, Any], slots: list[str]) -> tuple[tuple[str, ...], dict[str, Path]]:
-    """List the targets in some slots of a configuration, and the files that it names there."""
-    own = schema.targets(config)
-    targets, files = [own[slot] for slot in slots], dict[str, Path]()
-    for slot in slots:
+def _named(config: Mapping[str, Any]) -> tuple[tuple[str, ...], dict[str, Path]]:
+    """List the targets that a configuration names, its data set apart, and the files."""
+    own = {slot: target for slot, target in schema.targets(config).items() if slot != "data"}
+    targets, files = list(own.values()), dict[str, Path]()
+    for slot in own:
         for name, text in _texts(schema.arguments(config, slot)):
             if name == "_target_":
                 targets.append(text)

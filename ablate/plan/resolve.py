@@ -58,7 +58,7 @@ def resolve(contents: Contents, explicit: Set[str], earlier: Sequence[str] = ())
         raise AblateError(*found)
     runs_on = code.code_of(config)
     trial = own_code.try_out(config, shape, classes, runs_on)
-    code.require_loaded(config)
+    code.require_loaded(config, runs_on)
     data_checks.check_newton(config, shape, classes)
     return Run(
         config,
