@@ -152,8 +152,17 @@ def test_the_source_of_a_data_set_is_kept_though_its_images_make_the_key():
 
 def test_a_snapshot_that_does_not_read_is_left_out():
     kept()
-    put({"results/digits-Net/code/a.json": "{", "results/digits-Net/code/b.json": '{"files": 1}'})
+    (whole,) = snapshots(SWEEP).values()
+    wrong = [{"files": 1}, whole | {"commit": {}}, whole | {"files": []}, []]
+    put({f"results/digits-Net/code/{n}.json": json.dumps(one) for n, one in enumerate(wrong)})
+    put({"results/digits-Net/code/torn.json": "{"})
     assert len(snapshots(SWEEP)) == 1
+
+
+@pytest.mark.parametrize("wrong", [3, [], {}, {"files": 1}, {"files": {"a": {}}, "packages": None}])
+def test_what_a_record_from_elsewhere_says_of_code_is_read_as_text(wrong):
+    found = record.code_in({"code": wrong})
+    assert found in (None, {"files": {}, "packages": {}}, {"files": {"a": "{}"}, "packages": {}})
 
 
 # -- what is told of it ----------------------------------------------------------------------------

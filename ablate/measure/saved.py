@@ -164,7 +164,7 @@ def check(directory: Path, found: record.Record | None) -> record.Record:
 def _check_own_code(directory: Path, found: record.Record) -> None:
     """Compare what of the user's own the run was trained on with what is there now."""
     config, digest = found["config"], found["environment"]["data"]["digest"]
-    if (trained := found.get("code")) is not None:
+    if (trained := record.code_in(found)) is not None:
         code.forget()
         now = code.code_of(config) or trained
         # Another version of a package may still evaluate it.

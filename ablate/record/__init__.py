@@ -34,6 +34,7 @@ from ablate.record.content import (
     LedgerLine,
     Record,
     Status,
+    code_in,
 )
 from ablate.record.correct import read_correct
 from ablate.record.ledger import LEDGER, latest_line, with_line
@@ -73,6 +74,7 @@ __all__ = [
     "Status",
     "claim",
     "claimed_elsewhere",
+    "code_in",
     "find",
     "finish",
     "has_ended",

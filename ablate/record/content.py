@@ -157,6 +157,19 @@ class Record(TypedDict):
     ledger: NotRequired[LedgerLine]
 
 
+def code_in(found: Mapping[str, Any]) -> Code | None:
+    """Read what of the user's own a record says that its run ran on; None if it says nothing."""
+    code = found.get("code")
+    if not isinstance(code, dict):
+        return None
+    return {"files": _texts(code.get("files")), "packages": _texts(code.get("packages"))}
+
+
+def _texts(value: Any) -> dict[str, str]:
+    pairs = value.items() if isinstance(value, dict) else ()
+    return {str(name): str(text) for name, text in pairs}
+
+
 # -- the schema ------------------------------------------------------------------------------------
 
 _PLAIN = {str: "string", int: "integer", float: "number", bool: "boolean", type(None): "null"}

@@ -72,12 +72,16 @@ def snapshots(sweep: Path) -> dict[Path, Snapshot]:
 
 
 def _read(file: Path) -> Snapshot | None:
+    """Read a snapshot; None if it is none, as in a folder from elsewhere."""
     try:
         found: Any = json.loads(file.read_text(encoding="utf-8"))
     except (OSError, ValueError):
         return None
-    is_one = isinstance(found, dict) and Snapshot.__required_keys__ <= set(found)
-    return found if is_one and isinstance(found["files"], dict) else None
+    if not isinstance(found, dict) or not Snapshot.__required_keys__ <= set(found):
+        return None
+    texts = (found["commit"], found["diff"], found["diff_left_out"])
+    is_one = all(text is None or isinstance(text, str) for text in texts)
+    return found if is_one and isinstance(found["files"], dict) else None  # type: ignore[return-value]
 
 
 def _put(file: Path, content: bytes) -> None:

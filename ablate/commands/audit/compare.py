@@ -123,7 +123,8 @@ def _environment(old: record.Record, new: record.Record) -> Iterable[str]:
     for name in dict.fromkeys([*was, *is_]):
         if was.get(name) != is_.get(name) and name != "stack.slot":
             yield f"{name.removeprefix('versions.')} {_said(was, name)} → {_said(is_, name)}"
-    yield from differences(old.get("code"), new.get("code")) if "code" in old else ()
+    if (code := record.code_in(old)) is not None:
+        yield from differences(code, record.code_in(new))
 
 
 def _said(values: Mapping[str, Any], name: str) -> str:
