@@ -133,6 +133,13 @@ def test_within_a_process_it_is_taken_again_only_if_code_changed(monkeypatch):
     assert len(snapshots(run.sweep)) == 1
 
 
+def test_code_that_cannot_be_kept_is_told_and_stops_no_run():
+    put({"results/digits-Net/code": "a file of the user's"})
+    (note,) = keep_code(plan(Request(OWN)).runs)
+    assert note.startswith("the code is not kept in ")
+    assert note.endswith("digits-Net/code: Not a directory")
+
+
 def test_a_sweep_of_nothing_of_the_users_keeps_the_commit_and_the_diff():
     head = commit()
     put({"helper.py": "x = 2\n"})

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Sequence
 from contextlib import closing, nullcontext
 
@@ -45,7 +46,8 @@ def _train(plan: Plan, todo: Sequence[RunStack]) -> Stop | None:
     from ablate.launch.progress import Progress, SweepProgress
 
     assert plan.execution is not None, "a plan with stacks has an execution"
-    keep_code([run for stack in todo for run in stack.runs])
+    for note in keep_code([run for stack in todo for run in stack.runs]):
+        print(f"ablate: note: {note}", file=sys.stderr)
     leave_hydra_files(plan)
     single = plan.request.is_single
     chosen = Inline(plan.execution, Progress) if single else executor(plan.execution)

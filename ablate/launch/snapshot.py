@@ -6,10 +6,11 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from ablate import environment, record
+from ablate.errors import raise_if_full
 from ablate.plan import code
 from ablate.plan.imports import digest_of
 from ablate.plan.run import Run
-from ablate.record.snapshot import Snapshot, keep_snapshot
+from ablate.record.snapshot import FOLDER, Snapshot, keep_snapshot
 
 _MOST = 2**23  # bytes of a diff; longer ones are generated files, or data
 
@@ -17,15 +18,19 @@ _MOST = 2**23  # bytes of a diff; longer ones are generated files, or data
 _TAKEN: dict[Path, tuple[record.Code, Path]] = {}
 
 
-def keep_code(runs: Sequence[Run]) -> None:
+def keep_code(runs: Sequence[Run]) -> list[str]:
     """Keep the code that runs are about to be trained on, in the folder of each sweep, once.
 
     Args:
         runs: The runs.
 
+    Returns:
+        What could not be kept, a sentence each: that stops no run.
+
     Raises:
-        OSError: The disk is full, or a folder cannot be written to.
+        DiskFullError: There is no space left.
     """
+    notes = []
     sweeps: dict[Path, list[Run]] = {}
     for run in runs:
         sweeps.setdefault(run.sweep.absolute(), []).append(run)
@@ -36,7 +41,12 @@ def keep_code(runs: Sequence[Run]) -> None:
             continue
         if taken is not None:  # this process has lived on while files changed
             environment.tree.cache_clear()
-        _TAKEN[sweep] = (used, _kept(sweep, members, used))
+        try:
+            _TAKEN[sweep] = (used, _kept(sweep, members, used))
+        except OSError as error:
+            raise_if_full(error)
+            notes.append(f"the code is not kept in {sweep / FOLDER}: {error.strerror or error}")
+    return notes
 
 
 def _used(runs: Sequence[Run]) -> record.Code:
