@@ -65,8 +65,11 @@ def run(overrides: Sequence[str] = (), *, check: bool = True, trust: bool = Fals
         raise AblateError(outcome.stop.message)
     if lost:
         raise RunError(f"{outcome.runs[0].directory}: {lost}")
-    if found is None or outcome.stop is not None:
+    if outcome.stop is not None:
         raise KeyboardInterrupt
+    if found is None:
+        place = outcome.runs[0].directory
+        raise AblateError(f"{place} holds no record any more: was it moved or deleted meanwhile?")
     if check and found["status"] in ("failed", "diverged"):
         place = outcome.runs[0].directory
         raise RunError(

@@ -35,6 +35,7 @@ my network, and would I see it again with other seeds?
     ablate show results                            what was finished, what failed and why
     ablate report results/digits-cnn               what came of it: tables, figures, verdict
     ablate evaluate results/digits-cnn             saved runs again: views, calibration, ...
+    ablate audit results/digits-cnn                some runs again: are they the same bit by bit?
     ablate data mnist                              fetch a data set beforehand
     ablate lr-find optimizer=sgd                   which learning rates train at all
     ablate inspect model=deep_mlp                  activations and gradients, layer by layer
@@ -291,6 +292,38 @@ def evaluate(
     from ablate.commands.evaluate.serve import serve
 
     raise typer.Exit(serve(path, settings or [], trust))
+
+
+_AUDIT_HELP = """
+Train recorded runs again, in a folder of their own, and compare them bit by bit.
+
+\b
+    ablate audit results/digits-cnn                three runs, of different arms
+    ablate audit results/digits-cnn --runs 10
+    ablate audit results/digits-cnn/0a1b2c3d4e5f6071
+
+Compared are all numbers of each epoch, the metrics, and the weights. A run is the same, or the
+first epoch that differs is named, with the largest differences; and what differs between then and
+now in machine, versions, threads, data and your own code. Runs are computed as they were: fused or
+looped, with as many threads. On a GPU a stack's width can change bits, and each is trained alone.
+
+Exit status: 0 all the same to the last bit; 1 one differs, or could not be trained; 2 nothing was
+started; 130 interrupted.
+"""
+
+
+@app.command(help=_AUDIT_HELP)
+def audit(
+    path: Annotated[str, typer.Argument(help="the folder of a run, a sweep, or any above")],
+    runs: Annotated[int, typer.Option(min=1, help="how many runs are trained again")] = 3,
+    out: Annotated[
+        str | None, typer.Option(help="where to train them [default: audit/ here]")
+    ] = None,
+) -> None:
+    """Train recorded runs again, and compare."""
+    from ablate.commands.audit.serve import serve
+
+    raise typer.Exit(serve(path, runs, out))
 
 
 _Arms = Annotated[

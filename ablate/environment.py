@@ -156,15 +156,14 @@ def describe(device: str) -> Environment:
     """
     import torch
 
-    commit, dirty = _commit()
     return {
         "versions": {"python": platform.python_version(), **_versions()},
         "platform": platform.platform(),
         "device": torch.cuda.get_device_name() if device == "cuda" else _processor(),
         "threads": torch.get_num_threads(),
         "tf32": torch.backends.cuda.matmul.allow_tf32 or torch.backends.cudnn.allow_tf32,
-        "commit": commit,
-        "dirty": dirty,
+        "commit": tree().commit,
+        "dirty": tree().dirty,
     }
 
 
@@ -189,17 +188,36 @@ def _processor() -> str:
     return names[0] if names else platform.processor() or platform.machine()
 
 
+@dataclass(frozen=True)
+class Tree:
+    """The git repository that the working directory is in.
+
+    Attributes:
+        commit: Its commit, or None without a repository.
+        dirty: Whether anything is not committed, new files too; None without a repository.
+        changed: Whether a committed file was changed.
+    """
+
+    commit: str | None = None
+    dirty: bool | None = None
+    changed: bool = False
+
+
 @cache
-def _commit() -> tuple[str | None, bool | None]:
-    head = _git("rev-parse", "HEAD")
-    return (None, None) if head is None else (head, bool(_git("status", "--porcelain")))
+def tree() -> Tree:
+    """Ask git about the working directory, once per process."""
+    head = git("rev-parse", "HEAD")
+    if head is None:
+        return Tree()
+    status = (git("status", "--porcelain") or b"").splitlines()
+    changed = any(not line.startswith(b"??") for line in status)
+    return Tree(head.decode().strip(), bool(status), changed)
 
 
-def _git(*arguments: str) -> str | None:
+def git(*arguments: str) -> bytes | None:
+    """Ask git; None without an answer."""
     try:
-        done = subprocess.run(
-            ["git", *arguments], capture_output=True, text=True, timeout=10, check=True
-        )
+        done = subprocess.run(["git", *arguments], capture_output=True, timeout=10, check=True)
     except (OSError, subprocess.SubprocessError):
         return None
-    return done.stdout.strip()
+    return done.stdout

@@ -24,9 +24,9 @@ def notes(frames: Frames) -> list[str]:
 
     Returns:
         A sentence each, the gravest first; none where there is nothing to say. Of: files that do
-        not read, identical arms, several data sets or versions of the code, failed, diverged,
-        unfinished and missing runs, unequal n, arms of one seed, seeds that stand twice in an arm,
-        copies, several kinds of hardware.
+        not read, identical arms, several versions of the user's own code, several data sets or
+        commits, failed, diverged, unfinished and missing runs, unequal n, arms of one seed, seeds
+        that stand twice in an arm, copies, several kinds of hardware.
     """
     runs = frames.runs
     found = []
@@ -37,6 +37,7 @@ def notes(frames: Frames) -> list[str]:
         " apart may touch nothing"
         for group in identical_arms(frames)
     ]
+    found += _codes(frames)
     found += _mixtures(runs)
     found += _splits(runs)
     found += _gaps(runs)
@@ -156,6 +157,24 @@ def _grouped(pairs: Iterable[tuple[str, str]], order: list[str]) -> list[tuple[s
             group[arm] = joined
     found = {tuple(arm for arm in order if arm in members) for members in group.values()}
     return sorted((g for g in found if len(g) > 1), key=lambda g: order.index(g[0]))
+
+
+def _codes(frames: Frames) -> list[str]:
+    """Say which files and packages of the user's own differ between runs that all use them."""
+    rows = zip(frames.runs["key"], frames.runs["arm"], strict=True)
+    versions: dict[str, dict[str, dict[str, None]]] = {}  # name -> version -> arms
+    for key, arm in rows:
+        for name, version in frames.code.get(str(key), {}).items():
+            versions.setdefault(name, {}).setdefault(version, {})[str(arm)] = None
+    split: dict[str, list[str]] = {}  # how versions divide the arms -> names
+    for name, arms in versions.items():
+        if len(arms) > 1:
+            split.setdefault(" / ".join(map(_listed, arms.values())), []).append(name)
+    return [
+        f"runs were trained on different versions of {_listed(names)} (arms by version: {arms}):"
+        " differences may come from that; the same command trains what is out of date anew"
+        for arms, names in split.items()
+    ]
 
 
 def _mixtures(runs: pd.DataFrame) -> list[str]:

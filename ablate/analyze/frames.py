@@ -26,7 +26,7 @@ from __future__ import annotations
 import warnings
 from array import array
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from math import nan
 from pathlib import Path
 from typing import Any
@@ -53,12 +53,14 @@ class Frames:
         history: One row an epoch of a run.
         unreadable: What is wrong with each file that is no record; it names the file.
         copies: Folders whose run is told from another folder.
+        code: Key -> what of the user's own the run ran on: file or package -> digest or version.
     """
 
     runs: pd.DataFrame
     history: pd.DataFrame
     unreadable: tuple[str, ...] = ()
     copies: tuple[str, ...] = ()
+    code: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
 
 
 def read(paths: Paths, *, all_knobs: bool = False, target: float | None = None) -> Frames:
@@ -193,7 +195,9 @@ def _frames(gathered: Gathered, all_knobs: bool, copies: tuple[str, ...]) -> Fra
         [_first_columns(rows), _knobs(flat, all_knobs), _measures(gathered.measures), _about(rows)],
         axis=1,
     )
-    return Frames(runs, _history(rows, gathered.epochs), tuple(gathered.unreadable), copies)
+    code = {row["key"]: row["code"] for row in rows if row["code"]}
+    history = _history(rows, gathered.epochs)
+    return Frames(runs, history, tuple(gathered.unreadable), copies, code)
 
 
 def _arms(rows: Sequence[Mapping[str, Any]], flat: Sequence[naming.Flat]) -> list[str]:

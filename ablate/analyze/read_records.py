@@ -119,11 +119,17 @@ def _row(folder: Path, found: record.Record, measures: Mapping[str, float]) -> d
         "data_digest": data.get("digest"),
         "commit": about.get("commit"),
         "dirty": about.get("dirty"),
+        "code": _code(record.code_in(found)),
         "hardware": about.get("device"),
         "machine": (about.get("platform"), about.get("device")),
         "stack_width": about.get("stack", {}).get("width"),
         "span": (found["timing"].get("started"), found["timing"].get("finished")),
     }
+
+
+def _code(found: record.Code | None) -> dict[str, str]:
+    """Join the files and packages of the user's own that a run ran on, with their versions."""
+    return {} if found is None else {**found["files"], **found["packages"]}
 
 
 def _at_chance(measures: Mapping[str, float], data: Mapping[str, Any]) -> bool | None:

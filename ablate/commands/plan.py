@@ -16,6 +16,7 @@ from ablate.config import schema
 from ablate.errors import AblateError
 from ablate.plan.execution import Execution, execution
 from ablate.plan.planning import Plan
+from ablate.plan.reuse import not_reused
 from ablate.plan.run import Run
 from ablate.plan.stacks import RunStack, footprint_of
 from ablate.report.formatting import knob, ranges
@@ -92,6 +93,9 @@ def show_plan(
         say(console, told, wrap=True)
     state = ", ".join(f"{count} {status}" for status, count in sorted(counts.items()))
     console.print(f"now: {state}", highlight=False)
+    for why, keys in not_reused(plans).items():
+        many = f"{len(keys)} earlier runs are" if len(keys) > 1 else f"the earlier run {keys[0]} is"
+        say(console, f"note: {many} not used again: {why}")
     twins = [key for key, count in Counter(run.key for run in runs).items() if count > 1]
     if twins:
         console.print(

@@ -18,6 +18,7 @@ from ablate.config import schema
 from ablate.errors import AblateError, raise_if_full
 from ablate.launch.describe import environment_of, first_record, now, tries_of
 from ablate.launch.interruption import Interruption
+from ablate.plan.code import require_as_planned
 from ablate.plan.run import Run
 from ablate.train.deterministic import deterministic
 from ablate.train.proof import acting, prove
@@ -157,6 +158,8 @@ class Attempt:
         """Train to the end."""
         began = time.perf_counter()
         work, first = self.owner.work, self.members[0].run
+        for slot in self.standing:
+            require_as_planned(self.work.runs[slot].config, self.work.runs[slot].code)
         with deterministic(bool(first.config["deterministic"])):
             tensors = data.load(first.config, first.digest)
             configs = [work.runs[slot].config for slot in self.standing]

@@ -38,6 +38,8 @@ def first_record(run: Run, tries: Sequence[record.Try] = ()) -> record.Record:
         "timing": {"started": now(), "seconds": []},
         "environment": {},
     }
+    if run.code is not None:
+        made["code"] = run.code
     return made | {"tries": list(tries)} if tries else made
 
 

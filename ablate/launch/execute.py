@@ -21,6 +21,7 @@ from ablate.launch.outcome import (
     stops,
     too_many_failures,
 )
+from ablate.launch.snapshot import keep_code
 from ablate.plan.planning import Plan
 from ablate.plan.run import Run
 from ablate.plan.stacks import RunStack
@@ -82,7 +83,8 @@ def _train(plan: Plan, todo: Sequence[RunStack], lost: dict[Path, str]) -> Stop 
     if failures.stop is not None:
         return failures.stop
     note_trained(run.config for s in todo for run in s.runs if not plan.has_ended(run))
-    told = dict.fromkeys([*plan.damaged, *leave_hydra_files(plan), *_without_locks(todo)])
+    kept = keep_code([run for stack in todo for run in stack.runs])
+    told = dict.fromkeys([*plan.damaged, *kept, *leave_hydra_files(plan), *_without_locks(todo)])
     for text in told:
         note(text)
     single = plan.request.is_single

@@ -17,7 +17,7 @@ from ablate.config.trust import require_record
 from ablate.data.tensors import DTYPES, Split, Tensors
 from ablate.errors import AblateError
 from ablate.nets.build import build
-from ablate.plan import own_code
+from ablate.plan import code, own_code
 from ablate.plan.run import key
 from ablate.train.batches import seed_of
 from ablate.train.building import settle_layout
@@ -180,13 +180,21 @@ def check(directory: Path, found: record.Record | None) -> record.Record:
 
 
 def _check_own_code(directory: Path, found: record.Record) -> None:
-    """Compare the code of what is the user's own with that which the run's key was made of."""
+    """Compare what of the user's own the run was trained on with what is there now."""
     config, digest = found["config"], found["environment"]["data"]["digest"]
-    code = own_code.digests(config)
-    if code and key(config, digest, code) != found["key"]:
+    if (trained := record.code_in(found)) is not None:
+        code.forget()
+        now = code.code_of(config) or trained
+        # Another version of a package may still evaluate it.
+        changed = code.differences(trained, {**now, "packages": trained["packages"]})
+    else:  # it was recorded when the files of classes alone were known
+        old = own_code.digests(config)
         targets = schema.targets(config)
-        named = ", ".join(f"{slot}._target_={targets[slot]}" for slot in code)
+        named = ", ".join(f"{slot}._target_={targets[slot]}" for slot in old)
+        is_same = not old or key(config, digest, old) == found["key"]
+        changed = [] if is_same else [f"the code of {named} has changed"]
+    if changed:
         raise AblateError(
-            f"{directory}: the code of {named} has changed since it was trained; put the old file"
-            " back, or train again"
+            f"{directory}: {'; '.join(changed)} since it was trained; put the old file back, or"
+            " train again"
         )

@@ -34,7 +34,7 @@ _NEEDED = (
 
 
 def digests(config: Mapping[str, Any]) -> dict[str, str]:
-    """Digest the files that define what is the user's own; a data set has a digest of its own."""
+    """Digest the files of the user's classes alone, as keys of records without `code` did."""
     own = schema.targets(config)
     found = {slot: source_digest(target) for slot, target in own.items() if slot != "data"}
     if "model" in own:  # its arguments may name more
@@ -57,13 +57,19 @@ class Trial:
     plain: str | None = None
 
 
-def try_out(config: Mapping[str, Any], shape: tuple[int, int, int], classes: int) -> Trial:
-    """Try everything of the user's own once on a few images.
+def try_out(
+    config: Mapping[str, Any],
+    shape: tuple[int, int, int],
+    classes: int,
+    code: Mapping[str, Any] | None = None,
+) -> Trial:
+    """Try everything of the user's own once on a few images; again when its code has changed.
 
     Args:
         config: A resolved configuration.
         shape: Channels, height and width of an image.
         classes: Number of classes K.
+        code: What of the user's own it runs on, as `ablate.plan.code` digests it.
 
     Raises:
         AblateError: Something does not build, does not fit, does nothing, or does not work on the
@@ -74,12 +80,17 @@ def try_out(config: Mapping[str, Any], shape: tuple[int, int, int], classes: int
         return Trial()
     wanted = json.dumps({name: config[name] for name in _NEEDED}, sort_keys=True)
     device = environment.resolved_device(config["device"])
-    return _tried(wanted, slots, shape, classes, device)
+    return _tried(wanted, slots, shape, classes, device, json.dumps(code))
 
 
 @cache
 def _tried(
-    wanted: str, slots: tuple[str, ...], shape: tuple[int, int, int], classes: int, device: str
+    wanted: str,
+    slots: tuple[str, ...],
+    shape: tuple[int, int, int],
+    classes: int,
+    device: str,
+    code: str,
 ) -> Trial:
     from ablate.nets.build import build
     from ablate.rng import seeded

@@ -22,7 +22,7 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 from ablate import record
 from ablate.data.fetch import DownloadError
 from ablate.errors import AblateError, DamagedError
-from ablate.plan import designs
+from ablate.plan import code, designs
 from ablate.plan.compose import Composer, Contents
 from ablate.plan.execution import Execution, execution, stacks_of
 from ablate.plan.override_checks import Checked, check
@@ -115,6 +115,7 @@ def plan(request: Request, *, whole: bool = False) -> Plan:
         AblateError: Something is wrong with the request; it lists every fault.
         DownloadError: A data set is missing and could not be downloaded.
     """
+    code.forget()
     with hydra_session(request) as hydra:
         composed = composing(hydra, request)
         sound, wanted, count = _wanted(hydra, request, composed)

@@ -18,7 +18,7 @@ from ablate.config.types import ListOf, Real, Text
 from ablate.data.fetch import DownloadError
 from ablate.errors import AblateError
 from ablate.nets.gains import gain_of
-from ablate.plan import checks, data_checks, memory, own_code
+from ablate.plan import checks, code, data_checks, memory, own_code
 from ablate.plan.compose import Contents, resolved
 from ablate.plan.run import Run, images_of, key, sweep_name
 
@@ -56,10 +56,21 @@ def resolve(contents: Contents, explicit: Set[str], earlier: Sequence[str] = ())
     sizes = data_checks.sizes(config, facts)
     if found := memory.too_large(config, images_of(config, shape, classes, sizes)):
         raise AblateError(*found)
-    trial = own_code.try_out(config, shape, classes)
+    runs_on = code.code_of(config)
+    trial = own_code.try_out(config, shape, classes, runs_on)
+    code.require_loaded(config, runs_on)
     data_checks.check_newton(config, shape, classes)
-    identity = key(config, facts.digest, own_code.digests(config))
-    run = Run(config, facts.digest, identity, shape, classes, sizes, trial.alone, plain=trial.plain)
+    run = Run(
+        config,
+        facts.digest,
+        key(config, facts.digest, runs_on),
+        shape,
+        classes,
+        sizes,
+        trial.alone,
+        plain=trial.plain,
+        code=runs_on,
+    )
     if unwritable and not _has_ended(run):
         raise AblateError(*unwritable)
     return run

@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from ablate import environment
+from ablate import environment, record
 from ablate.config import schema
 from ablate.data import Sizes
 from ablate.train.footprint import Images
@@ -30,6 +30,7 @@ class Run:
         study: The study that it belongs to, or None.
         arm: Its arm there, or None.
         plain: Why the network gets its images channels first in memory, or None.
+        code: What of the user's own it runs on, or None.
     """
 
     config: Mapping[str, Any]
@@ -42,6 +43,7 @@ class Run:
     study: str | None = None
     arm: str | None = None
     plain: str | None = None
+    code: record.Code | None = None
 
     @property
     def images(self) -> Images:
@@ -76,16 +78,16 @@ def images_of(
     return Images(shape, classes, sizes, pixel=4 if config["data"]["name"] == "custom" else 1)
 
 
-def key(config: Mapping[str, Any], digest: str, code: Mapping[str, str] | None = None) -> str:
+def key(config: Mapping[str, Any], digest: str, code: Mapping[str, Any] | None = None) -> str:
     """Work out a run's identity.
 
-    It covers every result knob that is not at its off value, the data, and the code of what is the
-    user's own. Leaving out what is off keeps old keys valid when a knob is added.
+    It covers every result knob that is not at its off value, the data, and what of the user's own
+    it runs on. Leaving out what is off keeps old keys valid when a knob is added.
 
     Args:
         config: A resolved configuration.
         digest: The data's digest.
-        code: Digests of the files that define what is the user's own, by its slot.
+        code: What of the user's own it runs on, as `ablate.plan.code` digests it.
 
     Returns:
         16 hex digits of SHA-256.

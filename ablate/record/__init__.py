@@ -12,7 +12,8 @@ run.log         what happened, with any traceback
 The record, the checkpoint and the array carry checksums (`checksum`). What is damaged is set aside,
 as record.1.json or under the next free number, and its run is trained again (`damage`).
 
-Above the runs' folders lies the ledger of their sweep, ledger.jsonl (see `ablate.study.ledger`).
+Above the runs' folders lie the ledger of their sweep, ledger.jsonl (see `ablate.study.ledger`), and
+code/, what they were trained on (see `snapshot`).
 
 The content of record.json is declared in `content` and published as ../record.schema.json.
 """
@@ -33,12 +34,14 @@ from ablate.record.content import (
     ENDED,
     SCHEMA,
     STATUSES,
+    Code,
     Environment,
     Epoch,
     LedgerLine,
     Record,
     Status,
     Try,
+    code_in,
 )
 from ablate.record.correct import read_correct
 from ablate.record.damage import mend
@@ -71,6 +74,7 @@ __all__ = [
     "SCHEMA",
     "STATE",
     "STATUSES",
+    "Code",
     "Environment",
     "Epoch",
     "LedgerLine",
@@ -81,6 +85,7 @@ __all__ = [
     "Try",
     "claim",
     "claimed_elsewhere",
+    "code_in",
     "find",
     "finish",
     "flock_works",

@@ -128,14 +128,26 @@ class Try(TypedDict):
     reason: str
 
 
+class Code(TypedDict):
+    """What of the user's own a run runs on.
+
+    `files` are sources that its classes import, and files that knobs name (weights, say): SHA-256
+    of each. `packages` are the installed packages that the sources import: version of each.
+    """
+
+    files: dict[str, str]
+    packages: dict[str, str]
+
+
 class Record(TypedDict):
     """A run: what it is, how it ended, and its results. Errors and accuracies are fractions.
 
     `config` is resolved and nested; `active` says which regularizers acted, and how strongly;
     `evaluate` (by split) and `inspect` hold measurements of the trained network. A metric that
     could not be measured is null. `ledger` is the line of the sweep's ledger that was the latest
-    when the run ended. `tries` are those before, which ended by accident. `checksum` is the SHA-256
-    of the text before it, with a closing brace.
+    when the run ended. `code` is there if the run uses anything of the user's own. `tries` are
+    those before, which ended by accident. `checksum` is the SHA-256 of the text before it, with a
+    closing brace.
     """
 
     schema: int
@@ -154,9 +166,23 @@ class Record(TypedDict):
     parameters: int | None
     timing: Timing
     environment: Environment
+    code: NotRequired[Code]
     ledger: NotRequired[LedgerLine]
     tries: NotRequired[list[Try]]
     checksum: NotRequired[str]
+
+
+def code_in(found: Mapping[str, Any]) -> Code | None:
+    """Read what of the user's own a record says that its run ran on; None if it says nothing."""
+    code = found.get("code")
+    if not isinstance(code, dict):
+        return None
+    return {"files": _texts(code.get("files")), "packages": _texts(code.get("packages"))}
+
+
+def _texts(value: Any) -> dict[str, str]:
+    pairs = value.items() if isinstance(value, dict) else ()
+    return {str(name): str(text) for name, text in pairs}
 
 
 # -- the schema ------------------------------------------------------------------------------------

@@ -12,6 +12,7 @@ import pandas as pd
 from ablate import record
 from ablate.analyze.factors import factors_of
 from ablate.config import schema
+from ablate.record.snapshot import FILES, Snapshot, snapshots
 from ablate.report.command_lines import commands
 from ablate.report.compare import Comparison
 from ablate.report.formatting import knob, level, ranges
@@ -91,7 +92,34 @@ def _environment(runs: pd.DataFrame, records: Iterable[Mapping[str, Any]]) -> li
             told[name] = values
     if runs["dirty"].fillna(False).any():
         told.setdefault("commit of the working directory", {})["with uncommitted changes"] = None
+    if codes := _snapshots(runs):
+        told["kept code"] = dict.fromkeys(codes)
     return [(name, "; ".join(values)) for name, values in told.items()]
+
+
+def _snapshots(runs: pd.DataFrame) -> list[str]:
+    """Name the snapshots of the code that some of the runs were trained on."""
+    commits: dict[Path, set[str | None]] = {}
+    for path, commit in zip(runs["path"], runs["commit"], strict=True):
+        commits.setdefault(Path(path).parent, set()).add(None if pd.isna(commit) else str(commit))
+    return [
+        _told(file, one)
+        for sweep, known in commits.items()
+        for file, one in snapshots(sweep).items()
+        if one["commit"] in known
+    ]
+
+
+def _told(file: Path, one: Snapshot) -> str:
+    parts = ["no commit" if one["commit"] is None else f"commit {one['commit'][:12]}"]
+    if one["diff"] is not None:
+        parts.append(f"changes since in {FILES}/{one['diff'][:12]}")
+    if one["diff_left_out"] is not None:
+        parts.append(f"changes since are left out: {one['diff_left_out']}")
+    if one["files"]:
+        more = f" and {len(one['files']) - _MOST} more" if len(one["files"]) > _MOST else ""
+        parts.append(f"your files {', '.join(list(one['files'])[:_MOST])}{more}")
+    return f"{file.parents[1].name}/code/{file.name} ({', '.join(parts)})"
 
 
 def _differs(runs: pd.DataFrame, configs: list[Mapping[str, Any]]) -> str:

@@ -1,0 +1,1 @@
+"""`ablate audit`: trains recorded runs again, and compares them bit by bit."""
