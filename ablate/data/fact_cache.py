@@ -14,16 +14,20 @@ import json
 import os
 from collections.abc import Mapping
 from contextlib import suppress
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
+from ablate.data import image_cache
 from ablate.data.file_state import FileState
-from ablate.data.reading import Selection, reading, selection, user_cache
+from ablate.data.places import user_cache
+from ablate.data.reading import Selection, reading, selection
+from ablate.data.reading import forget as forget_read
 from ablate.data.source import Source
 
 _MOST = 200  # entries to keep; the oldest are dropped
+_NAMED = 20  # files of an entry whose own states are kept, to name those that change
 
 
 @dataclass(frozen=True)
@@ -76,6 +80,17 @@ def _facts(wanted: Selection) -> Facts:
     return facts
 
 
+def planned_state(wanted: Selection) -> FileState | None:
+    """Look up the state that files had when a selection was last planned; None if not known."""
+    if wanted.dataset.kept:
+        found = image_cache.noted(wanted.short)
+        return None if found is None else found.state
+    now = wanted.state()
+    entry = None if now is None else _entries().get(_name(wanted, now))
+    files = entry.get("files") if isinstance(entry, dict) else None
+    return replace(now, files=files) if now is not None and isinstance(files, dict) else None
+
+
 def drop(config: Mapping[str, Any]) -> None:
     """Drop the facts about a data set, which have turned out to be wrong.
 
@@ -86,14 +101,14 @@ def drop(config: Mapping[str, Any]) -> None:
     state, entries = wanted.state(), _entries()
     _facts.cache_clear()
     if reading(wanted).state != state:
-        reading.cache_clear()  # it was read before the files changed
+        forget_read(wanted)  # it was read before the files changed
     if state is not None and entries.pop(_name(wanted, state), None) is not None:
         _write(entries)
 
 
 def forget() -> None:
     """Forget everything that this process has read: files may have changed since."""
-    reading.cache_clear()
+    forget_read()
     _facts.cache_clear()
 
 
@@ -120,6 +135,8 @@ def _keep(name: str, state: FileState, facts: Facts) -> None:
     outdated = entries.pop(name, None) is not None
     if state.settled:
         entries[name] = {"place": state.place, "state": state.digest, "facts": asdict(facts)}
+        if len(state.files) <= _NAMED:
+            entries[name]["files"] = dict(state.files)
     if state.settled or outdated:
         _write(entries)
 

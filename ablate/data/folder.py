@@ -13,44 +13,37 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
 from ablate.data.dataset import Dataset
-from ablate.data.source import Array, Part, Source
+from ablate.data.decode_many import Encoded, decode_all
+from ablate.data.image_cache import Room
+from ablate.data.source import Source
 from ablate.errors import AblateError
-
-if TYPE_CHECKING:
-    from PIL import Image
 
 EXTENSIONS = (
     *(".jpg", ".jpeg", ".png", ".ppm", ".bmp", ".pgm"),
     *(".tif", ".tiff", ".webp", ".gif"),
 )
-_GREY = {"1", "L", "LA", "I", "I;16", "I;16B", "I;16L", "I;16N"}
 _HOLDOUTS = {"val", "valid", "validation", "test", "testing"}
-_WHITE_16 = 2**16 - 1
-_TOLD = 5  # broken images in one message
 _WANTED = "data=folder takes a directory that holds one directory of images a class"
 
 
-def _read(root: Path, settings: Mapping[str, Any]) -> Source:
+def _read(root: Path, settings: Mapping[str, Any], room: Room) -> Source:
     """Decode every image.
 
     Raises:
         AblateError: An image does not decode; the first few such are named.
     """
     files, classes = _labelled(root)
-    paths = [path for part in files.values() for path, _ in part]
-    images = iter(_images(paths, settings["image_size"], _all_grey(paths)))
-    parts = {
-        name: Part(
-            np.stack([next(images) for _ in part]), np.array([label for _, label in part], np.int64)
-        )
-        for name, part in files.items()
-    }
-    return Source(parts, classes)
+    encoded = Encoded(
+        {name: [os.fspath(path) for path, _ in part] for name, part in files.items()},
+        {name: np.array([label for _, label in part], np.int64) for name, part in files.items()},
+        classes,
+    )
+    return decode_all(encoded, room, {"size": settings["image_size"]}).source
 
 
 def _files(root: Path) -> list[Path]:
@@ -131,62 +124,11 @@ def _image_files(directory: Path) -> list[Path]:
     return sorted(found)
 
 
-def _all_grey(paths: list[Path]) -> bool:
-    from PIL import Image  # only to decode: planning, which knows the folder, starts without
-
-    for path in paths:
-        try:
-            with Image.open(path) as image:
-                if image.mode not in _GREY:
-                    return False
-        # Told when it is decoded, with its reason.
-        except Exception:
-            continue
-    return True
-
-
-def _images(paths: list[Path], size: int, grey: bool) -> list[Array]:
-    images: list[Array] = []
-    faults: list[str] = []
-    for path in paths:
-        try:
-            images.append(_image(path, size, grey))
-        # Pillow's decoders raise many kinds of error for a broken file.
-        except Exception as error:
-            faults.append(f"{path} does not decode as an image ({error}); mend it or take it away")
-        if len(faults) == _TOLD:
-            break
-    if faults:
-        raise AblateError(*faults)
-    return images
-
-
-def _image(path: Path, size: int, grey: bool) -> Array:
-    from PIL import Image, ImageOps
-
-    with Image.open(path) as opened:
-        image = _eight_bits(ImageOps.exif_transpose(opened)).convert("L" if grey else "RGB")
-    image = ImageOps.fit(image, (size, size), Image.Resampling.BILINEAR)
-    pixels = np.asarray(image, np.uint8)
-    return pixels[None] if grey else np.moveaxis(pixels, -1, 0)
-
-
-def _eight_bits(image: Image.Image) -> Image.Image:
-    """Bring what `convert` would clip or warn about to a mode that it converts faithfully."""
-    from PIL import Image
-
-    if image.mode == "P" and image.has_transparency_data:
-        return image.convert("RGBA")
-    if image.mode == "F":
-        raise ValueError("its pixels are floating point, of no known range; 8 or 16 bits are read")
-    if not image.mode.startswith("I"):
-        return image
-    values = np.asarray(image).astype(np.int64)
-    if values.min() < 0 or values.max() > _WHITE_16:
-        raise ValueError("its pixels have more than 16 bits; 8 or 16 bits are read")
-    return Image.fromarray((values >> 8).astype(np.uint8))
-
-
 FOLDER = Dataset(
-    "folder", _read, _files, settings=("image_size",), unpublished="it is your own data set"
+    "folder",
+    _read,
+    _files,
+    settings=("image_size",),
+    unpublished="it is your own data set",
+    kept=True,
 )

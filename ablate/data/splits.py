@@ -173,5 +173,4 @@ def split(source: Source, wanted: Sizes, seed: int | None = None) -> dict[str, P
 
 
 def _take(part: Part, order: Array, count: int) -> tuple[Part, Array]:
-    chosen = np.sort(order[:count])
-    return Part(part.images[chosen], part.labels[chosen]), order[count:]
+    return part.take(np.sort(order[:count])), order[count:]

@@ -79,7 +79,7 @@ class Images:
     def of(cls, data: Tensors) -> Images:
         """Describe a data set on its device."""
         sizes = Sizes(len(data.train), len(data.val), len(data.test))
-        return cls(data.shape, data.classes, sizes, data.train.images.element_size())
+        return cls(data.shape, data.classes, sizes, data.train.stored.element_size())
 
     @property
     def stored(self) -> int:
