@@ -14,7 +14,6 @@ import sys
 import threading
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -403,7 +402,7 @@ def _decoded(
             return _Chunk(faults, b"".join(hashes), coloured=True)
         hashes.append(fingerprint(raw) if isinstance(raw, bytes) else bytes(16))
         try:
-            pixels = np.moveaxis(decode(raw, **settings, name=name), 0, -1)
+            pixels = decode(raw, **settings, name=name).transpose(1, 2, 0)
             if images is not None:
                 _require_size(name, pixels, images)
                 images[number] = pixels
@@ -431,15 +430,16 @@ def contents(places: Sequence[Place]) -> Iterator[tuple[str, str | bytes]]:
     for place in places:
         if isinstance(place, str):
             try:
-                raw: str | bytes = Path(place).read_bytes()
+                with open(place, "rb") as file:  # Path is slow, a hundred thousand times
+                    raw: str | bytes = file.read()
             except (OSError, MemoryError):  # `decode` tells it, with the reason
                 raw = place
             yield _shown(place), raw
             continue
-        file, column, number, row = place
-        if (file, column, number) != group:
-            group, rows = (file, column, number), _row_group(file, column, number)
-        yield f"{_shown(file)}, image {row} of row group {number}", rows[row].as_py() or b""
+        table, column, number, row = place
+        if (table, column, number) != group:
+            group, rows = (table, column, number), _row_group(table, column, number)
+        yield f"{_shown(table)}, image {row} of row group {number}", rows[row].as_py() or b""
 
 
 def _row_group(file: str, column: str, number: int) -> Any:

@@ -192,11 +192,13 @@ def _pixels(
     if image.mode == "LAB":
         raise _UnfitError("Lab colours", f"has its colours in Lab: save it as RGB; {_SKIP}")
     flat = _on_ground(_eight_bits(_upright(image, heard), levels), background)
-    flat = flat.convert("L" if channels == 1 else "RGB")
-    if size is not None:
+    # Copies of small images would take longer than what else is done to them.
+    if flat.mode != (mode := "L" if channels == 1 else "RGB"):
+        flat = flat.convert(mode)
+    if size is not None and flat.size != (size, size):
         flat = ImageOps.fit(flat, (size, size), Image.Resampling.BILINEAR)
     pixels = np.asarray(flat, np.uint8)
-    return pixels[None] if channels == 1 else np.moveaxis(pixels, -1, 0)
+    return pixels[None] if channels == 1 else pixels.transpose(2, 0, 1)
 
 
 def _refuse_frames(image: Image.Image) -> None:
@@ -214,6 +216,8 @@ def _upright(image: Image.Image, heard: Sequence[warnings.WarningMessage]) -> Im
     """Turn an image as its EXIF block says."""
     from PIL.Image import Transpose
 
+    if image.format == "JPEG" and not image.info.keys() & {"exif", "xmp"}:
+        return image
     before = len(heard)
     try:
         orientation = image.getexif().get(_ORIENTATION)
