@@ -11,7 +11,7 @@ from torchvision.datasets import ImageFolder
 from torchvision.datasets.folder import IMG_EXTENSIONS
 
 from ablate import data
-from ablate.data import folder
+from ablate.data import discovery
 from ablate.errors import AblateError
 from tests.files import draw, listing, write_folder, write_image
 
@@ -62,7 +62,7 @@ def test_a_split_of_the_users_own_is_kept(parts, tmp_path):
 
 
 def test_every_ending_that_torchvision_reads_is_read():
-    assert set(IMG_EXTENSIONS) <= set(folder.EXTENSIONS)
+    assert set(IMG_EXTENSIONS) <= set(discovery.EXTENSIONS)
 
 
 @pytest.mark.parametrize("ending", ["png", "bmp", "ppm", "tif", "tiff", "PNG", "TiFF", "gif"])

@@ -38,6 +38,7 @@ class Dataset:
         files: Lists the files to read, given the root. A missing file is listed with the path that
             it would be downloaded to. None if the files cannot be known.
         settings: Knobs of the group `data` that decide what is read.
+        listed: Lists the files to read, given the settings too, where these decide which they are.
         published: Lists the files that can be downloaded and verified; None if there are none.
         unpublished: Why nothing can be downloaded.
         val_share: Share of the training images to hold out for validation, if the files contain
@@ -51,6 +52,7 @@ class Dataset:
     published: Callable[[], Sequence[File]] | None = None
     unpublished: str = ""
     val_share: Fraction = Fraction(1, 10)
+    listed: Callable[[Path, Mapping[str, Any]], Sequence[Path]] | None = None
 
     def missing(self, root: Path) -> list[Path]:
         """List the files that must be downloaded before the data set can be read."""

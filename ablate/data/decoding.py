@@ -26,6 +26,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from ablate.data.discovery import shown
 from ablate.data.source import Array
 from ablate.errors import AblateError
 
@@ -105,7 +106,7 @@ def decode(
     Raises:
         DecodingError: It does not decode, or would come out wrong; told with the reason.
     """
-    called = name or (_named(file) if not isinstance(file, bytes) else "an image")
+    called = name or (shown(file) if not isinstance(file, bytes) else "an image")
     with warnings.catch_warnings(record=True) as heard:
         warnings.simplefilter("always")  # Pillow's, which name no file: told below where they count
         try:
@@ -131,11 +132,6 @@ def glance(file: str | os.PathLike[str] | bytes) -> Glance | None:
         # Pillow's decoders raise many kinds of error for a broken file.
         except Exception:
             return None
-
-
-def _named(file: str | os.PathLike[str]) -> str:
-    """Write a path as text; bytes in it that are no UTF-8 are escaped."""
-    return os.fsencode(file).decode("utf-8", "backslashreplace")
 
 
 # -- opening ---------------------------------------------------------------------------------------

@@ -1,192 +1,206 @@
 """`folder`: the user's own images, in a directory with one directory a class.
 
-    root/cats/a.jpg  root/dogs/b.png ...          split 60/20/20
+    root/cats/a.jpg  root/dogs/b.png ...          split 60/20/20, by content
     root/train/cats/a.jpg  root/test/cats/...     as given; root/val too, where there is one
 
-Any format that torchvision's ImageFolder reads, at any depth; hidden files are left out. Each image
-is turned as its EXIF says and brought to `data.image_size`: its shorter side is resized, its middle
-is kept. All grey is read as one channel, anything else as RGB, without transparency.
+`discovery` says how folders are understood, `decoding` what becomes of an image. All grey is read
+as one channel, anything else as RGB. Equal images are told, and where the split is drawn they stay
+together.
 """
 
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
+from ablate.data import duplicates, pixels
+from ablate.data.content_split import fingerprint
 from ablate.data.dataset import Dataset
+from ablate.data.decoding import DecodingError, decode, glance
+from ablate.data.discovery import Found, counted, discover, shown
 from ablate.data.source import Array, Part, Source
 from ablate.errors import AblateError
 
-if TYPE_CHECKING:
-    from PIL import Image
-
-EXTENSIONS = (
-    *(".jpg", ".jpeg", ".png", ".ppm", ".bmp", ".pgm"),
-    *(".tif", ".tiff", ".webp", ".gif"),
-)
-_GREY = {"1", "L", "LA", "I", "I;16", "I;16B", "I;16L", "I;16N"}
-_HOLDOUTS = {"val", "valid", "validation", "test", "testing"}
-_WHITE_16 = 2**16 - 1
 _TOLD = 5  # broken images in one message
-_WANTED = "data=folder takes a directory that holds one directory of images a class"
+_SETTINGS = ("image_size", "background", "levels", "splits", "on_bad")
+
+
+@dataclass(frozen=True)
+class Labelled:
+    """An image file: its part, path and label."""
+
+    part: str
+    path: Path
+    label: int
+
+
+@dataclass(frozen=True)
+class Decoded:
+    """An image of a file, uint8 [C, H, W], and a hash of the file, 16 bytes."""
+
+    image: Array
+    content: bytes
 
 
 def _read(root: Path, settings: Mapping[str, Any]) -> Source:
     """Decode every image.
 
     Raises:
-        AblateError: An image does not decode; the first few such are named.
+        AblateError: An image does not decode, and is not to be left out; the first few are named.
     """
-    files, classes = _labelled(root)
-    paths = [path for part in files.values() for path, _ in part]
-    images = iter(_images(paths, settings["image_size"], _all_grey(paths)))
-    parts = {
-        name: Part(
-            np.stack([next(images) for _ in part]), np.array([label for _, label in part], np.int64)
-        )
-        for name, part in files.items()
+    levels = settings.get("levels")
+    pixels.check_levels(levels)
+    found = _found(root, settings)
+    files = [Labelled(part, *file) for part, some in found.parts.items() for file in some]
+    grey = _all_grey([file.path for file in files])
+    how = {
+        "size": settings["image_size"],
+        "channels": 1 if grey else 3,
+        "background": settings.get("background"),
+        "levels": levels,
     }
-    return Source(parts, classes)
+    images = _images([file.path for file in files], how, settings.get("on_bad") or "error")
+    bad = [image for image in images if isinstance(image, DecodingError)]
+    kept = [(f, i) for f, i in zip(files, images, strict=True) if isinstance(i, Decoded)]
+    _refuse_sizes(kept, root)
+    parts = _parts(found, kept, root)
+    paths = {part: [f.path for f, _ in kept if f.part == part] for part in parts}
+    parts, told = duplicates.joined(parts, paths, root)
+    pixels.refuse_wrong_range(parts, paths, levels, root)
+    notes = [*found.notes, *_left_out(bad, root), *told, *pixels.constant(parts["train"].images)]
+    return Source(parts, found.classes, tuple(notes))
+
+
+def _found(root: Path, settings: Mapping[str, Any]) -> Found:
+    return discover(root, settings.get("splits") or "auto", settings.get("on_bad") or "error")
 
 
 def _files(root: Path) -> list[Path]:
     """List all images.
 
     Raises:
-        AblateError: They do not lie as the module's docstring says.
+        AblateError: They do not lie as `discovery` says.
     """
-    files, _ = _labelled(root)
-    return [path for part in files.values() for path, _ in part]
+    return _listed(root, {})
 
 
-def _labelled(root: Path) -> tuple[dict[str, list[tuple[Path, int]]], tuple[str, ...]]:
-    if not root.is_dir():
-        raise AblateError(
-            f"data.root={root} is {'a file' if root.exists() else 'not there'}: {_WANTED}"
-        )
-    roots = _roots(root)
-    classes = tuple(path.name for path in _directories(roots["train"]))
-    labels = {name: label for label, name in enumerate(classes)}
-    parts: dict[str, list[tuple[Path, int]]] = {}
-    for part, directory in roots.items():
-        parts[part] = []
-        for path in _directories(directory):
-            if path.name not in labels:
-                raise AblateError(f"{path}: there is no such class among {roots['train']}")
-            parts[part] += [(image, labels[path.name]) for image in _image_files(path)]
-    _refuse_the_unusable(roots, parts, classes)
-    return parts, classes
+def _listed(root: Path, settings: Mapping[str, Any]) -> list[Path]:
+    """List all images, and what else would change how they are read."""
+    found = _found(root, settings)
+    beside = [path for paths in found.left_out.values() for path in paths if path.exists()]
+    return [path for part in found.parts.values() for path, _ in part] + beside
 
 
-def _roots(root: Path) -> dict[str, Path]:
-    """Find the directory of classes of each part; of train alone where the files fix no split."""
-    below = {path.name for path in _directories(root)}
-    if "train" not in below or not below & _HOLDOUTS:
-        return {"train": root}
-    if not {"train", "test"} <= below <= {"train", "val", "test"}:
-        raise AblateError(
-            f"data.root={root} holds the directories {', '.join(sorted(below))}: a split"
-            " of your own is train and test, with val or without, and nothing beside them"
-        )
-    return {name: root / name for name in sorted(below)}
+def _all_grey(paths: Sequence[Path]) -> bool:
+    """Tell whether all images are grey; those that do not open are told when they are decoded."""
+    return all(seen is None or seen.grey for seen in map(glance, paths))
 
 
-def _refuse_the_unusable(
-    roots: dict[str, Path], parts: dict[str, list[tuple[Path, int]]], classes: tuple[str, ...]
-) -> None:
-    for part, files in parts.items():
-        if not files:
-            raise AblateError(
-                f"data.root: {roots[part]} holds no images below class directories: {_WANTED}"
-                f" ({', '.join(EXTENSIONS)})"
-            )
-    if len(classes) < 2:
-        raise AblateError(
-            f"data.root: {roots['train']} holds the single class '{classes[0]}': {_WANTED}"
-        )
-    missing = set(range(len(classes))) - {label for _, label in parts["train"]}
-    if missing:
-        raise AblateError(f"{roots['train'] / classes[min(missing)]} holds no image: {_WANTED}")
+def _images(
+    paths: Sequence[Path], how: Mapping[str, Any], on_bad: str
+) -> list[Decoded | DecodingError]:
+    """Decode images, and tell what is wrong with those that do not decode.
 
-
-def _directories(root: Path) -> list[Path]:
-    return sorted(p for p in root.iterdir() if p.is_dir() and not p.name.startswith("."))
-
-
-def _image_files(directory: Path) -> list[Path]:
-    found: list[Path] = []
-    seen: set[str] = set()
-    for folder, below, names in os.walk(directory, followlinks=True):
-        if os.path.realpath(folder) in seen:  # a link that leads round in a circle
-            below.clear()
-            continue
-        seen.add(os.path.realpath(folder))
-        below[:] = [name for name in below if not name.startswith(".")]
-        paths = [Path(folder, name) for name in names if not name.startswith(".")]
-        found += [path for path in paths if path.suffix.lower() in EXTENSIONS and path.is_file()]
-    return sorted(found)
-
-
-def _all_grey(paths: list[Path]) -> bool:
-    from PIL import Image  # only to decode: planning, which knows the folder, starts without
-
+    Raises:
+        AblateError: Some do not, and `on_bad` is error.
+    """
+    images: list[Decoded | DecodingError] = []
+    faults: list[DecodingError] = []
     for path in paths:
-        try:
-            with Image.open(path) as image:
-                if image.mode not in _GREY:
-                    return False
-        # Told when it is decoded, with its reason.
-        except Exception:
-            continue
-    return True
-
-
-def _images(paths: list[Path], size: int, grey: bool) -> list[Array]:
-    images: list[Array] = []
-    faults: list[str] = []
-    for path in paths:
-        try:
-            images.append(_image(path, size, grey))
-        # Pillow's decoders raise many kinds of error for a broken file.
-        except Exception as error:
-            faults.append(f"{path} does not decode as an image ({error}); mend it or take it away")
-        if len(faults) == _TOLD:
-            break
+        image = attempted(path, how)
+        images.append(image)
+        if isinstance(image, DecodingError) and on_bad == "error":
+            faults.append(image)
+            if len(faults) == _TOLD:
+                break
     if faults:
-        raise AblateError(*faults)
+        raise AblateError(*(str(fault) for fault in faults))
     return images
 
 
-def _image(path: Path, size: int, grey: bool) -> Array:
-    from PIL import Image, ImageOps
+def attempted(path: Path, how: Mapping[str, Any]) -> Decoded | DecodingError:
+    """Decode one file, or tell what is wrong with it.
 
-    with Image.open(path) as opened:
-        image = _eight_bits(ImageOps.exif_transpose(opened)).convert("L" if grey else "RGB")
-    image = ImageOps.fit(image, (size, size), Image.Resampling.BILINEAR)
-    pixels = np.asarray(image, np.uint8)
-    return pixels[None] if grey else np.moveaxis(pixels, -1, 0)
+    Args:
+        path: The file.
+        how: The keywords of `decode`.
+    """
+    try:
+        content = path.read_bytes()
+        return Decoded(decode(content, **how, name=shown(path)), fingerprint(content))
+    except DecodingError as error:
+        return error
+    except (OSError, MemoryError):  # `decode` tells it, with the reason
+        try:
+            return Decoded(decode(path, **how), b"")
+        except DecodingError as error:
+            return error
 
 
-def _eight_bits(image: Image.Image) -> Image.Image:
-    """Bring what `convert` would clip or warn about to a mode that it converts faithfully."""
-    from PIL import Image
+def _left_out(bad: Sequence[DecodingError], root: Path) -> list[str]:
+    """Count what does not decode by its reason."""
+    by_kind: dict[str, list[Path]] = {}
+    for error in bad:
+        by_kind.setdefault(error.kind, []).append(Path(error.file))
+    return [f"left out, since it does not decode: {counted(by_kind, root)}"] if bad else []
 
-    if image.mode == "P" and image.has_transparency_data:
-        return image.convert("RGBA")
-    if image.mode == "F":
-        raise ValueError("its pixels are floating point, of no known range; 8 or 16 bits are read")
-    if not image.mode.startswith("I"):
-        return image
-    values = np.asarray(image).astype(np.int64)
-    if values.min() < 0 or values.max() > _WHITE_16:
-        raise ValueError("its pixels have more than 16 bits; 8 or 16 bits are read")
-    return Image.fromarray((values >> 8).astype(np.uint8))
+
+def _refuse_sizes(kept: Sequence[tuple[Labelled, Decoded]], root: Path) -> None:
+    """Refuse images of several sizes, which only `data.image_size=null` leaves."""
+    sizes = Counter(image.image.shape[1:] for _, image in kept)
+    if len(sizes) < 2:
+        return
+    first = {image.image.shape[1:]: file.path for file, image in reversed(kept)}
+    some = ", ".join(
+        f"{count:,} of {width} × {height} ({shown(os.path.relpath(first[height, width], root))})"
+        for (height, width), count in sizes.most_common(3)
+    )
+    raise AblateError(
+        f"data.image_size=null keeps the size that images have, and they have {len(sizes)} sizes:"
+        f" {some}; data.image_size=32, say, brings them to one"
+    )
+
+
+def _parts(found: Found, kept: Sequence[tuple[Labelled, Decoded]], root: Path) -> dict[str, Part]:
+    parts: dict[str, Part] = {}
+    for part in found.parts:
+        some = [(file, image) for file, image in kept if file.part == part]
+        trained = {file.label for file, _ in some}
+        bare = [name for label, name in enumerate(found.classes) if label not in trained]
+        if not some or (bare and part == "train"):
+            what = f"of {', '.join(bare)}" if some else f"in {shown(found.roots[part])}"
+            raise AblateError(f"data.root={shown(root)}: no image {what} decodes")
+        parts[part] = Part(
+            _stacked([image.image for _, image in some]),
+            np.array([file.label for file, _ in some], np.int64),
+            np.frombuffer(b"".join(image.content for _, image in some), np.uint8).reshape(-1, 16),
+        )
+    return parts
+
+
+def _stacked(images: Sequence[Array]) -> Array:
+    try:
+        return np.stack(images)
+    except MemoryError as error:
+        channels, height, width = images[0].shape
+        raise AblateError(
+            f"{len(images):,} images of {channels} × {height} × {width} take"
+            f" {len(images) * images[0].nbytes / 2**30:,.1f} GiB, and there is not so much memory:"
+            " take a smaller data.image_size"
+        ) from error
 
 
 FOLDER = Dataset(
-    "folder", _read, _files, settings=("image_size",), unpublished="it is your own data set"
+    "folder",
+    _read,
+    _files,
+    settings=_SETTINGS,
+    unpublished="it is your own data set",
+    listed=_listed,
 )

@@ -24,10 +24,13 @@ class Part:
     Attributes:
         images: uint8 [N, C, H, W] (a user's own set may hold float32 instead).
         labels: int64 [N], from 0 to the number of classes - 1.
+        content: uint8 [N, 16], a hash of what each image's file holds, the same for images that are
+            equal; None where images come from no files of their own.
     """
 
     images: Array
     labels: Array
+    content: Array | None = None
 
 
 @dataclass(frozen=True)
@@ -37,10 +40,12 @@ class Source:
     Attributes:
         parts: ``train``, and ``val`` and ``test`` where the files fix them.
         classes: Names of the classes, in the order of their labels.
+        notes: What the user should know of how they were read, a sentence each.
     """
 
     parts: Mapping[str, Part]
     classes: tuple[str, ...]
+    notes: tuple[str, ...] = ()
 
     @property
     def shape(self) -> tuple[int, int, int]:
