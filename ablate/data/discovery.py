@@ -225,7 +225,8 @@ def role(name: str) -> str | None:
 def _recognized(tree: _Folder, left_out: _LeftOut) -> tuple[dict[str, _Folder], list[str]]:
     """Recognize the folder of classes of each part; train alone where there is no split."""
     level = _unwrapped(tree, stop_at_splits=True)
-    notes = [f"the classes lie in {shown(level.path)}"] if level is not tree else []
+    at = _below(level, tree)
+    notes = [f"the classes lie in {at}"] if level is not tree else []
     speaking = [f for f in level.below if role(f.name) in _PARTS]
     if not speaking:
         _refuse_splits_below(level)
@@ -239,10 +240,14 @@ def _recognized(tree: _Folder, left_out: _LeftOut) -> tuple[dict[str, _Folder], 
             _leave(left_out, _UNLABELLED, folder.path)
             others.remove(folder)
     roots = _as_splits(level, speaking, others)
-    told = ", ".join(f"{part} is {shown(folder.path)}" for part, folder in roots.items())
+    told = ", ".join(f"{part} is {_below(folder, tree)}" for part, folder in roots.items())
     if set(roots) == {"train"}:
         return roots, [f"{told}; there is no test folder, so the split is drawn"]
     return roots, [f"splits: {told}"]
+
+
+def _below(folder: _Folder, tree: _Folder) -> str:
+    return shown(os.path.relpath(folder.path, tree.path))
 
 
 def _unwrapped(folder: _Folder, *, stop_at_splits: bool = False) -> _Folder:
