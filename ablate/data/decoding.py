@@ -72,10 +72,12 @@ class Glance:
     Attributes:
         grey: Whether it has no colour. (A palette counts as colour.)
         deep: Whether its pixels have more than 8 bits.
+        size: Width and height, before it is turned as its EXIF block says.
     """
 
     grey: bool
     deep: bool
+    size: tuple[int, int]
 
 
 def decode(
@@ -128,7 +130,7 @@ def glance(file: str | os.PathLike[str] | bytes) -> Glance | None:
         warnings.simplefilter("ignore")
         try:
             with _opened(file, None) as image:
-                return Glance(image.mode in _GREY, image.mode[0] in "IF")
+                return Glance(image.mode in _GREY, image.mode[0] in "IF", image.size)
         # Pillow's decoders raise many kinds of error for a broken file.
         except Exception:
             return None

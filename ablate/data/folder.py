@@ -77,6 +77,13 @@ def _read(root: Path, settings: Mapping[str, Any]) -> Source:
     return Source(parts, found.classes, tuple(notes))
 
 
+def image_sizes(root: Path, settings: Mapping[str, Any]) -> list[tuple[int, int]]:
+    """List width and height of each image as it lies in its file, of those that open."""
+    found = _found(root, settings)
+    seen = (glance(path) for files in found.parts.values() for path, _ in files)
+    return [one.size for one in seen if one is not None]
+
+
 def _found(root: Path, settings: Mapping[str, Any]) -> Found:
     return discover(root, settings.get("splits") or "auto", settings.get("on_bad") or "error")
 
