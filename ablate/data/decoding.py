@@ -212,14 +212,14 @@ def _upright(image: Image.Image, heard: Sequence[warnings.WarningMessage]) -> Im
     """Turn an image as its EXIF block says."""
     from PIL.Image import Transpose
 
-    before = len(heard)
     try:
         orientation = image.getexif().get(_ORIENTATION)
     # A block with odd offsets or types fails in many ways.
     except Exception as error:
         raise _UnfitError(*_odd_exif(error)) from error
-    if orientation is None and len(heard) > before:
-        raise _UnfitError(*_odd_exif(heard[-1].message))
+    about = [h.message for h in heard if "exif" in str(h.message).lower()]
+    if orientation is None and about:
+        raise _UnfitError(*_odd_exif(about[-1]))
     turns = {
         2: Transpose.FLIP_LEFT_RIGHT,
         3: Transpose.ROTATE_180,

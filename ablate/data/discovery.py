@@ -392,6 +392,7 @@ def _labelled(
                     f" would be trained for it{nearest(below.name, names)}"
                 )
             parts[part] += [(image, labels[below.name]) for image in images]
+    notes = [*notes, *_absent(parts, names)]
     why = f"left out: {counted(left_out, root)}" if left_out else ""
     _refuse_the_unusable(roots, parts, names, f" ({why})" if why else "")
     return Found(
@@ -401,6 +402,19 @@ def _labelled(
         left_out,
         (*notes, why) if why else tuple(notes),
     )
+
+
+def _absent(parts: Mapping[str, Sequence[tuple[Path, int]]], names: Sequence[str]) -> list[str]:
+    """Tell which classes a given val or test split lacks."""
+    notes = []
+    for part, files in parts.items():
+        held = {label for _, label in files}
+        lacking = [shown(name) for label, name in enumerate(names) if label not in held]
+        if lacking and files and part != "train":
+            more = ", ..." if len(lacking) > _SHOWN else ""
+            some = ", ".join(lacking[:_SHOWN])
+            notes.append(f"{part} has no image of {len(lacking):,} classes ({some}{more})")
+    return notes
 
 
 def _images_of(folder: _Folder) -> list[Path]:
