@@ -20,7 +20,14 @@ from ablate import data
 from ablate.data import fact_cache
 from ablate.data.registry import DATASETS
 from ablate.errors import AblateError
-from tests.files import write_cifar10, write_cifar100, write_folder, write_mnist, write_svhn
+from tests.files import (
+    write_cifar10,
+    write_cifar100,
+    write_folder,
+    write_image,
+    write_mnist,
+    write_svhn,
+)
 
 WRITERS: dict[str, Callable[..., Any]] = {
     "mnist": write_mnist,
@@ -254,9 +261,9 @@ def test_a_folder_that_no_longer_suits_is_refused_as_when_it_is_read(
     write_folder(tmp_path / "photos", parts=("train", "test"))
     config = aged({"name": "folder", "root": str(tmp_path / "photos"), "image_size": 8})
     data.facts(config)
-    (tmp_path / "photos" / "notes").mkdir()
+    write_image(tmp_path / "photos" / "notes" / "0.png", np.zeros((3, 8, 8), np.uint8))
     later()
-    with pytest.raises(AblateError, match="nothing beside them"):
+    with pytest.raises(AblateError, match="there is nothing else"):
         data.facts(config)
 
 

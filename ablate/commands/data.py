@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+from pathlib import Path
+
 from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
@@ -11,6 +14,11 @@ from ablate.data import fetch
 from ablate.data.fact_cache import facts_of
 from ablate.data.registry import DATASETS
 from ablate.errors import AblateError, listed, nearest
+
+
+def is_folder(name: str) -> bool:
+    """Tell whether a name is that of a folder rather than of a data set."""
+    return name not in DATASETS and (os.sep in name or Path(name).expanduser().is_dir())
 
 
 def fetch_and_verify(name: str, root: str | None) -> int:

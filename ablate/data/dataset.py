@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
+from typing import Any
 
 from ablate.data.source import Source
 
@@ -38,6 +39,7 @@ class Dataset:
         files: Lists the files to read, given the root. A missing file is listed with the path that
             it would be downloaded to. None if the files cannot be known.
         settings: Knobs of the group `data` that decide what is read.
+        listed: Lists the files to read, given the settings too, where these decide which they are.
         published: Lists the files that can be downloaded and verified; None if there are none.
         unpublished: Why nothing can be downloaded.
         val_share: Share of the training images to hold out for validation, if the files contain
@@ -53,6 +55,7 @@ class Dataset:
     unpublished: str = ""
     val_share: Fraction = Fraction(1, 10)
     kept: bool = False
+    listed: Callable[[Path, Mapping[str, Any]], Sequence[Path]] | None = None
 
     def missing(self, root: Path) -> list[Path]:
         """List the files that must be downloaded before the data set can be read."""

@@ -20,6 +20,7 @@ import numpy as np
 
 from ablate import environment
 from ablate.data.decoding import DecodingError, decode, glance
+from ablate.data.discovery import shown
 from ablate.data.image_cache import Room
 from ablate.data.source import Array, Digest, Part, Source, fingerprint
 from ablate.errors import AblateError
@@ -32,6 +33,7 @@ _FEW = 500  # are decoded before another process has started
 _MANY = 2000  # take long enough to be announced
 _TOLD = 5  # faults in one message
 _GLANCES = 64  # images that are looked at to guess whether all are grey
+_ANOTHER_SIZE = "another size"  # a kind of fault
 
 
 @dataclass(frozen=True)
@@ -83,11 +85,19 @@ class Decoded:
 
     Attributes:
         source: Those that decode.
+        places: Part -> where they lay.
+        sums: Part -> uint64 [N], sums over the pixels of each, which equal images have in common.
         faults: Those that do not, where they are to be left out.
     """
 
     source: Source
+    places: Mapping[str, Sequence[Place]]
+    sums: Mapping[str, Array]
     faults: tuple[Fault, ...] = ()
+
+
+class SizesError(AblateError):
+    """Images have several sizes, and are not brought to one."""
 
 
 class _ColouredError(Exception):
@@ -108,7 +118,8 @@ def decode_all(
 
     Raises:
         AblateError: An image does not decode and is not to be left out; the first few are told. Or
-            images differ in size, or there is no room for them.
+            there is no room for them.
+        SizesError: Images have several sizes.
     """
     grey = _seem_grey(encoded)
     try:
@@ -146,6 +157,9 @@ class _Decoding:
         self._content = {
             name: np.zeros((len(places), 16), np.uint8) for name, places in encoded.places.items()
         }
+        self._sums = {
+            name: np.zeros(len(places), np.uint64) for name, places in encoded.places.items()
+        }
 
     def run(self) -> Decoded:
         shape = self._shape()
@@ -165,11 +179,16 @@ class _Decoding:
             raise _ColouredError
         if not self._faults:
             ordered = {name: parts[name] for name in self._encoded.places}
-            return Decoded(Source(ordered, self._encoded.classes, digest=digest.finished()))
+            source = Source(ordered, self._encoded.classes, digest=digest.finished())
+            return Decoded(source, self._encoded.places, self._sums)
         faults = sorted(self._faults, key=lambda f: (f.part, f.number))
-        if not self._skip:
-            raise AblateError(*(fault.message for fault in faults[:_TOLD]))
-        return Decoded(self._rest(arrays, faults), tuple(faults))
+        told = [fault.message for fault in faults if fault.kind != _ANOTHER_SIZE]
+        if told and not self._skip:
+            raise AblateError(*told[:_TOLD])
+        if len(told) < len(faults):
+            other = [fault.message for fault in faults if fault.kind == _ANOTHER_SIZE]
+            raise SizesError(*other[:_TOLD])
+        return self._rest(arrays, faults)
 
     def _shape(self) -> tuple[int, int, int]:
         """Decode images until one does: all have its size."""
@@ -228,7 +247,9 @@ class _Decoding:
 
     @property
     def _stops(self) -> bool:
-        return self._coloured or (not self._skip and len(self._faults) >= _TOLD)
+        if self._coloured or (not self._skip and len(self._faults) >= _TOLD):
+            return True
+        return any(fault.kind == _ANOTHER_SIZE for fault in self._faults)
 
     def _prefix(self, order: Sequence[tuple[str, int, int]]) -> int:
         """Count the images from the first on that are in their places."""
@@ -251,6 +272,8 @@ class _Decoding:
         self._coloured |= found.coloured
         content = np.frombuffer(found.content, np.uint8).reshape(-1, 16)
         self._content[name][start : start + len(content)] = content
+        sums = np.frombuffer(found.sums, np.uint64)
+        self._sums[name][start : start + len(sums)] = sums
         self._done[name, start] = stop - start
 
     def job(self, arrays: Mapping[str, Array]) -> dict[str, Any]:
@@ -267,7 +290,7 @@ class _Decoding:
         name, start, stop = chunk
         return {"part": name, "start": start, "places": self._encoded.places[name][start:stop]}
 
-    def _rest(self, arrays: Mapping[str, Array], faults: Sequence[Fault]) -> Source:
+    def _rest(self, arrays: Mapping[str, Array], faults: Sequence[Fault]) -> Decoded:
         """Leave out what does not decode."""
         left, parts = self._encoded, {}
         for name in self._encoded.places:
@@ -277,10 +300,13 @@ class _Decoding:
             if bad:
                 good = np.delete(np.arange(len(images)), bad)
                 images = self._room.only(name, images, good)
-                self._content[name] = self._content[name][good]
+                self._content[name], self._sums[name] = (
+                    self._content[name][good],
+                    self._sums[name][good],
+                )
             pixels = np.moveaxis(images, -1, 1)
             parts[name] = Part(pixels, left.labels[name], self._content[name])
-        return Source(parts, left.classes)
+        return Decoded(Source(parts, left.classes), left.places, self._sums, tuple(faults))
 
 
 class _Helper(threading.Thread):
@@ -329,8 +355,8 @@ class _Helper(threading.Thread):
         except (OSError, ValueError):
             return False
         faults = [Fault(*fault) for fault in answer["faults"]]
-        content = bytes.fromhex(answer["content"])
-        self._decoding.note(chunk, _Chunk(faults, content, answer["coloured"]))
+        content, sums = (bytes.fromhex(answer[name]) for name in ("content", "sums"))
+        self._decoding.note(chunk, _Chunk(faults, content, sums, answer["coloured"]))
         return True
 
     def _send(self, what: Mapping[str, Any]) -> None:
@@ -366,6 +392,7 @@ def serve() -> None:
         told = {
             "faults": [list(vars(fault).values()) for fault in found.faults],
             "content": found.content.hex(),
+            "sums": found.sums.hex(),
             "coloured": found.coloured,
         }
         sys.stdout.buffer.write(json.dumps(told).encode() + b"\n")
@@ -379,11 +406,13 @@ class _Chunk:
     Attributes:
         faults: Images that do not decode.
         content: Hashes of what each image's file holds, 16 bytes each.
+        sums: Sums over the pixels of each, uint64.
         coloured: Whether an image has colours where all should be grey.
     """
 
     faults: Sequence[Fault]
     content: bytes
+    sums: bytes = b""
     coloured: bool = False
 
 
@@ -408,7 +437,18 @@ def _decoded(
                 images[number] = pixels
         except DecodingError as error:
             faults.append(Fault(part, number, error.kind, str(error)))
-    return _Chunk(faults, b"".join(hashes))
+    sums = b"" if images is None else _sums(images[start : start + len(places)]).tobytes()
+    return _Chunk(faults, b"".join(hashes), sums)
+
+
+def _sums(images_NHWC: Array) -> Array:
+    """Sum up the pixels of each image, each eight times a number of their own, modulo 2^64."""
+    flat = images_NHWC.reshape(len(images_NHWC), -1)
+    if flat.shape[1] % 8:
+        flat = np.pad(flat, ((0, 0), (0, -flat.shape[1] % 8)))
+    words = flat.view(np.uint64)
+    weights = np.arange(1, words.shape[1] + 1, dtype=np.uint64) * np.uint64(0x9E3779B97F4A7C15)
+    return np.asarray((words * weights).sum(1, dtype=np.uint64))
 
 
 def _require_size(name: str, pixels: Array, images: Array) -> None:
@@ -417,7 +457,7 @@ def _require_size(name: str, pixels: Array, images: Array) -> None:
     height, width = images.shape[1:3]
     raise DecodingError(
         name,
-        "another size",
+        _ANOTHER_SIZE,
         f"has {pixels.shape[1]} × {pixels.shape[0]} pixels, and the first image {width} × {height}:"
         " data.image_size=32, say, brings all to one size",
     )
@@ -434,12 +474,12 @@ def contents(places: Sequence[Place]) -> Iterator[tuple[str, str | bytes]]:
                     raw: str | bytes = file.read()
             except (OSError, MemoryError):  # `decode` tells it, with the reason
                 raw = place
-            yield _shown(place), raw
+            yield shown(place), raw
             continue
         table, column, number, row = place
         if (table, column, number) != group:
             group, rows = (table, column, number), _row_group(table, column, number)
-        yield f"{_shown(table)}, image {row} of row group {number}", rows[row].as_py() or b""
+        yield f"{shown(table)}, image {row} of row group {number}", rows[row].as_py() or b""
 
 
 def _row_group(file: str, column: str, number: int) -> Any:
@@ -447,11 +487,6 @@ def _row_group(file: str, column: str, number: int) -> Any:
 
     with pq.ParquetFile(file) as opened:
         return opened.read_row_group(number, columns=[column]).column(0).combine_chunks().field(0)
-
-
-def _shown(path: str) -> str:
-    """Write a path as text; bytes in it that are no UTF-8 are escaped."""
-    return path.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
 
 
 def _bar(total: int) -> Any:

@@ -26,6 +26,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from ablate.data.discovery import shown
 from ablate.data.source import Array
 from ablate.errors import AblateError
 
@@ -71,10 +72,12 @@ class Glance:
     Attributes:
         grey: Whether it has no colour. (A palette counts as colour.)
         deep: Whether its pixels have more than 8 bits.
+        size: Width and height, before it is turned as its EXIF block says.
     """
 
     grey: bool
     deep: bool
+    size: tuple[int, int]
 
 
 def decode(
@@ -105,7 +108,7 @@ def decode(
     Raises:
         DecodingError: It does not decode, or would come out wrong; told with the reason.
     """
-    called = name or (_named(file) if not isinstance(file, bytes) else "an image")
+    called = name or (shown(file) if not isinstance(file, bytes) else "an image")
     with warnings.catch_warnings(record=True) as heard:
         warnings.simplefilter("always")  # Pillow's, which name no file: told below where they count
         try:
@@ -127,15 +130,10 @@ def glance(file: str | os.PathLike[str] | bytes) -> Glance | None:
         warnings.simplefilter("ignore")
         try:
             with _opened(file, None) as image:
-                return Glance(image.mode in _GREY, image.mode[0] in "IF")
+                return Glance(image.mode in _GREY, image.mode[0] in "IF", image.size)
         # Pillow's decoders raise many kinds of error for a broken file.
         except Exception:
             return None
-
-
-def _named(file: str | os.PathLike[str]) -> str:
-    """Write a path as text; bytes in it that are no UTF-8 are escaped."""
-    return os.fsencode(file).decode("utf-8", "backslashreplace")
 
 
 # -- opening ---------------------------------------------------------------------------------------
@@ -218,14 +216,14 @@ def _upright(image: Image.Image, heard: Sequence[warnings.WarningMessage]) -> Im
 
     if image.format == "JPEG" and not image.info.keys() & {"exif", "xmp"}:
         return image
-    before = len(heard)
     try:
         orientation = image.getexif().get(_ORIENTATION)
     # A block with odd offsets or types fails in many ways.
     except Exception as error:
         raise _UnfitError(*_odd_exif(error)) from error
-    if orientation is None and len(heard) > before:
-        raise _UnfitError(*_odd_exif(heard[-1].message))
+    about = [h.message for h in heard if "exif" in str(h.message).lower()]
+    if orientation is None and about:
+        raise _UnfitError(*_odd_exif(about[-1]))
     turns = {
         2: Transpose.FLIP_LEFT_RIGHT,
         3: Transpose.ROTATE_180,

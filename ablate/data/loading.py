@@ -80,10 +80,12 @@ def _load(wanted: str, digest: str) -> Tensors:
 
     config = json.loads(wanted)
     source, values = read(config["data"]), config["data"]
-    counts = facts_of(source).counts
-    wish = sizes(values["name"], counts, values.get("train_size"), values.get("val_size"))
+    kind, facts = values.get("split_by") or "order", facts_of(source)
+    by_class = facts.by_class if kind == "content" else None
+    asked = values.get("train_size"), values.get("val_size")
+    wish = sizes(values["name"], facts.counts, *asked, by_class)
     return to_device(
-        split(source, wish, config["split"]),
+        split(source, wish, config["split"], by=kind, name=values["name"]),
         len(source.classes),
         values.get("image_size"),
         torch.device(config["device"]),

@@ -6,8 +6,8 @@ with true and false, as torchvision's do; otherwise one set is made and split 60
 ``root``, it gets the directory that `data.root` names. Other `data.*` values are passed on.
 
 Images are PIL images, or arrays or tensors [C, H, W] or [H, W]: uint8, or floating point, which is
-kept as float32. All have one shape. Labels are whole numbers from 0; where the data set has a list
-``classes``, it names them all.
+kept as float32. All have one shape. Labels are whole numbers from 0 without gaps (`labels`); where
+the data set has a list ``classes``, it names them all.
 """
 
 from __future__ import annotations
@@ -21,17 +21,22 @@ import numpy as np
 
 from ablate.config.targets import locate
 from ablate.data.dataset import Dataset
+from ablate.data.labels import numbered
+from ablate.data.pixels import constant
 from ablate.data.source import Array, Part, Source
 from ablate.errors import AblateError
 
+_SETTINGS = ("_target_", "labels")
 
-def read(cls: Any, arguments: Mapping[str, Any], root: Path) -> Source:
+
+def read(cls: Any, arguments: Mapping[str, Any], root: Path, how: str = "keep") -> Source:
     """Make the user's data sets and take all their items.
 
     Args:
         cls: The class, or a function that returns a data set.
         arguments: Further keyword arguments.
         root: Where files lie, for a class that asks.
+        how: `data.labels`.
 
     Raises:
         AblateError: The class or one of its items is not what is described above.
@@ -44,12 +49,13 @@ def read(cls: Any, arguments: Mapping[str, Any], root: Path) -> Source:
         variants = {"train": {"split": "train"}, "test": {"split": "test"}}
     elif "train" in takes:
         variants = {"train": {"train": True}, "test": {"train": False}}
-    parts: dict[str, Part] = {}
+    images: dict[str, Array] = {}
+    labels: dict[str, list[Any]] = {}
     classes: tuple[str, ...] = ()
     for part, extra in variants.items():
         try:
             dataset = cls(**kwargs, **extra)
-            parts[part] = _part(dataset)
+            images[part], labels[part] = _items(dataset)
         except AblateError as error:
             raise AblateError(*(f"{name}, {part}: {fault}" for fault in error.faults)) from error
         # The user's code may raise anything.
@@ -58,10 +64,17 @@ def read(cls: Any, arguments: Mapping[str, Any], root: Path) -> Source:
                 f"{name} does not give its {part} images: {type(error).__name__}: {error}"
             ) from error
         classes = classes or _class_names(dataset)
-    formats = {f"{p.images.dtype} {list(p.images.shape[1:])}" for p in parts.values()}
+    formats = {f"{some.dtype} {list(some.shape[1:])}" for some in images.values()}
     if len(formats) > 1:
         raise AblateError(f"{name}: train and test images differ: {', '.join(sorted(formats))}")
-    return Source(parts, _all_classes(name, parts, classes))
+    try:
+        numbers, classes, notes = numbered(labels, classes, how)
+        notes += constant(images["train"])
+    except AblateError as error:
+        raise AblateError(*(f"{name}: {fault}" for fault in error.faults)) from error
+    return Source(
+        {part: Part(images[part], numbers[part]) for part in images}, classes, tuple(notes)
+    )
 
 
 def _parameters(cls: Any) -> set[str]:
@@ -77,20 +90,7 @@ def _class_names(dataset: Any) -> tuple[str, ...]:
     return tuple(str(c) for c in classes) if isinstance(classes, list | tuple) else ()
 
 
-def _all_classes(name: str, parts: Mapping[str, Part], classes: tuple[str, ...]) -> tuple[str, ...]:
-    lowest = min(int(part.labels.min()) for part in parts.values())
-    count = 1 + max(int(part.labels.max()) for part in parts.values())
-    if lowest != 0 or count < 2:
-        raise AblateError(
-            f"{name}: labels are to be whole numbers from 0, of ≥ 2 classes; they go from {lowest}"
-            f" to {count - 1}"
-        )
-    if classes and count > len(classes):
-        raise AblateError(f"{name} names {len(classes)} classes, but has the label {count - 1}")
-    return classes or tuple(str(label) for label in range(count))
-
-
-def _part(dataset: Any) -> Part:
+def _items(dataset: Any) -> tuple[Array, list[Any]]:
     items = [_item(index, dataset[index]) for index in range(len(dataset))]
     if not items:
         raise AblateError("the data set is empty")
@@ -100,20 +100,28 @@ def _part(dataset: Any) -> Part:
         raise AblateError(
             f"the images differ: {', '.join(sorted(formats)[:3])}; bring them to one shape and type"
         )
-    return Part(np.stack(images), np.array([label for _, label in items], np.int64))
+    return np.stack(images), [label for _, label in items]
 
 
-def _item(index: int, item: Any) -> tuple[Array, int]:
-    pixels, label = _pixels(item[0]), int(item[1])
+def _item(index: int, item: Any) -> tuple[Array, Any]:
+    if isinstance(item, Mapping):
+        raise AblateError(
+            f"item {index} is a dictionary with the keys {', '.join(map(str, item))}: return a pair"
+            " of image and label, such as item['image'], item['label']"
+        )
+    if not isinstance(item, tuple | list) or len(item) < 2:
+        what = (
+            f"{type(item).__name__}{f' of {len(item)}' if isinstance(item, tuple | list) else ''}"
+        )
+        raise AblateError(f"item {index} is a {what}: return a pair of image and label")
+    pixels = _pixels(item[0])
     if pixels.ndim != 3 or pixels.shape[0] > 4:
         raise AblateError(
             f"image {index} has the shape {list(pixels.shape)}; [C, H, W] or [H, W] is needed"
         )
     if not np.isfinite(pixels).all():
         raise AblateError(f"image {index} holds values that are not finite")
-    if label != item[1]:
-        raise AblateError(f"label {index} is {item[1]!r}; whole numbers from 0 are needed")
-    return pixels, label
+    return pixels, item[1]
 
 
 def _pixels(image: Any) -> Array:
@@ -127,10 +135,11 @@ def _pixels(image: Any) -> Array:
 
 
 def _read(root: Path, settings: Mapping[str, Any]) -> Source:
-    arguments = {name: value for name, value in settings.items() if name != "_target_"}
-    return read(locate(settings["_target_"], "data._target_"), arguments, root)
+    arguments = {name: value for name, value in settings.items() if name not in _SETTINGS}
+    own = locate(settings["_target_"], "data._target_")
+    return read(own, arguments, root, settings.get("labels") or "keep")
 
 
 CUSTOM = Dataset(
-    "custom", _read, files=None, settings=("_target_",), unpublished="it is your own data set"
+    "custom", _read, files=None, settings=_SETTINGS, unpublished="it is your own data set"
 )

@@ -57,6 +57,8 @@ class Selection:
         Raises:
             AblateError: The files are not arranged as the data set needs.
         """
+        if self.dataset.listed is not None:
+            return file_state(self.dataset.listed(self.root, json.loads(self.settings)))
         files = self.dataset.files
         return None if files is None else file_state(files(self.root))
 

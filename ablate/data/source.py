@@ -42,6 +42,10 @@ class Part:
     mapped: bool = False
     rows: Array | None = None
 
+    def image(self, number: int) -> Array:
+        """Return one image, [C, H, W], of the N."""
+        return np.asarray(self.images[number if self.rows is None else self.rows[number]])
+
     def take(self, places: Array) -> Part:
         """Pick some images: a copy in memory, or places in the mapped file.
 

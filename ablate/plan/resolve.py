@@ -154,7 +154,7 @@ def _one_form(knob: schema.Knob, value: Any) -> Any:
         return float(value)
     if isinstance(knob.type, Text) and value is not None:
         return str(value)
-    if isinstance(knob.type, ListOf) and isinstance(knob.type.item, Real):
+    if isinstance(knob.type, ListOf) and isinstance(knob.type.item, Real) and value is not None:
         many = [float(v) for v in value] if isinstance(value, list) else float(value)
         if knob.type.or_one and isinstance(many, list) and many and len(set(many)) == 1:
             return many[0]
