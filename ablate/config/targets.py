@@ -90,3 +90,28 @@ def made(target: str, knob: str, arguments: Mapping[str, Any]) -> Callable[..., 
     if not callable(instance):
         raise AblateError(f"{knob}={target} gives a {type(instance).__name__}, which has no call")
     return instance
+
+
+def instantiated(value: Any, knob: str) -> Any:
+    """Make what an argument of something of the user's names by `_target_`, at any depth.
+
+    Args:
+        value: The argument; without a ``_target_`` in it, it is returned as it is.
+        knob: The knob that holds it, for the message.
+
+    Raises:
+        AblateError: Something is not made.
+    """
+    if not (isinstance(value, dict | list) and "_target_" in repr(value)):
+        return value
+    from hydra.utils import instantiate  # a second, which few runs have use for
+
+    try:
+        return (
+            instantiate(value, _convert_="all")
+            if isinstance(value, dict)
+            else [instantiated(inner, knob) for inner in value]
+        )
+    # It may raise anything, as the user's constructor itself.
+    except Exception as error:
+        raise AblateError(f"{knob} is not made: {str(error).splitlines()[0]}") from error

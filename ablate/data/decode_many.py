@@ -484,9 +484,11 @@ def contents(places: Sequence[Place]) -> Iterator[tuple[str, str | bytes]]:
 
 def _row_group(file: str, column: str, number: int) -> Any:
     import pyarrow.parquet as pq  # slow to import
+    import pyarrow.types as types
 
     with pq.ParquetFile(file) as opened:
-        return opened.read_row_group(number, columns=[column]).column(0).combine_chunks().field(0)
+        rows = opened.read_row_group(number, columns=[column]).column(0).combine_chunks()
+    return rows.field("bytes") if types.is_struct(rows.type) else rows
 
 
 def _bar(total: int) -> Any:

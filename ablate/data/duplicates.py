@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -41,7 +42,7 @@ def joined(
     ends = np.cumsum([len(part.labels) for part in parts.values()])
     pieces = dict(zip(names, np.split(content, ends[:-1]), strict=True))
     new = {name: replace(part, content=pieces[name]) for name, part in parts.items()}
-    where = [(name, Path(str(place))) for name in names for place in places[name]]
+    where = [(name, place) for name in names for place in places[name]]
     labels = np.concatenate([part.labels for part in parts.values()])
     return new, _told(content, labels, where, root)
 
@@ -65,8 +66,15 @@ def _joined(content: Array, sums: Array, images: Sequence[tuple[Part, int]]) -> 
     return content
 
 
+def _called(place: Place, root: Path) -> str:
+    if isinstance(place, str):
+        return shown(os.path.relpath(place, root))
+    file, _, group, row = place
+    return f"{shown(os.path.relpath(file, root))}, image {row} of row group {group}"
+
+
 def _told(
-    content: Array, labels: Array, where: Sequence[tuple[str, Path]], root: Path
+    content: Array, labels: Array, where: Sequence[tuple[str, Place]], root: Path
 ) -> list[str]:
     groups: dict[bytes, list[int]] = {}
     for index in np.flatnonzero(copies(content)).tolist():
@@ -83,7 +91,7 @@ def _told(
 
     def shown_some(some: Sequence[Sequence[int]]) -> str:
         pairs = [
-            " = ".join(shown(where[index][1].relative_to(root)) for index in members[:2])
+            " = ".join(_called(where[index][1], root) for index in members[:2])
             for members in some[:_SHOWN]
         ]
         return ", ".join(pairs) + (", ..." if len(some) > _SHOWN else "")

@@ -133,6 +133,11 @@ class Room:
         os.replace(draft, path)
         return found
 
+    def drop(self, part: str) -> None:
+        """Give up the room of a part."""
+        if self._folder is not None:
+            (self._folder / f"{part}.images.npy").unlink(missing_ok=True)
+
     def clear(self) -> None:
         """Drop what is in it, to begin anew."""
         self._taken = 0

@@ -7,6 +7,7 @@ outputs that are never trained, and numbers that are no classes at all would tra
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -18,6 +19,7 @@ from ablate.errors import AblateError
 _MAP = "data.labels=map numbers them in their order"
 _MANY = 20  # labels from which on it is asked whether they are classes at all
 _SHOWN = 4
+_WHOLE = re.compile(r"-?\d+")
 
 
 def numbered(
@@ -51,6 +53,34 @@ def numbered(
         some = _some([names[label] for label in bare])
         notes.append(f"the data set names {len(names)} classes, {len(bare)} without images: {some}")
     return numbers, names, notes
+
+
+def named(
+    labels: Mapping[str, Sequence[Any]], classes: Sequence[str], how: str, place: str
+) -> tuple[dict[str, Array], tuple[str, ...], list[str]]:
+    """Number the labels of a table, whose texts are names of classes unless they are numbers.
+
+    Args:
+        labels: As in `numbered`.
+        classes: As in `numbered`.
+        how: As in `numbered`; texts are numbered in their order either way.
+        place: What to name in an error.
+
+    Raises:
+        AblateError: As `numbered`.
+    """
+    texts = [value for values in labels.values() for value in values if isinstance(value, str)]
+    empty = [part for part, values in labels.items() for value in values if value == ""]
+    if empty:
+        raise AblateError(f"{place}: an image of {empty[0]} has no label: leave such rows out")
+    if texts and all(_WHOLE.fullmatch(text) for text in texts):
+        labels = {part: [int(value) for value in values] for part, values in labels.items()}
+    elif texts:
+        how = "map"
+    try:
+        return numbered(labels, classes, how)
+    except AblateError as error:
+        raise AblateError(*(f"{place}: {fault}" for fault in error.faults)) from error
 
 
 def _mapped(

@@ -168,7 +168,10 @@ def to_device(
             that are fetched batch by batch, if they are mapped. None: any number.
     """
     wanted = {name: _wanted_size(part, image_size) for name, part in parts.items()}
-    splits = {name: _split(part, wanted[name], device, room) for name, part in parts.items()}
+    everything = sum(part.images[:1].nbytes * len(part.labels) for part in parts.values())
+    # On a CPU the mapped file is as good as any memory.
+    stays = device.type == "cpu" or (room is not None and everything > room)
+    splits = {name: _split(part, wanted[name], device, stays) for name, part in parts.items()}
     mean, std = (each.to(device) for each in _statistics(splits["train"]))
     return Tensors(**splits, mean=mean.to(dtype), std=std.to(dtype), classes=classes, dtype=dtype)
 
@@ -212,17 +215,13 @@ def _wanted_size(part: Part, image_size: int | None) -> tuple[int, int] | None:
     return None if part.images.shape[-2:] == size else size
 
 
-def _split(
-    part: Part, size: tuple[int, int] | None, device: torch.device, room: int | None
-) -> Split:
+def _split(part: Part, size: tuple[int, int] | None, device: torch.device, stays: bool) -> Split:
     labels = torch.tensor(part.labels).to(device)
     if part.mapped and size is None:
         # A view of the file: nothing is read yet.
         stored = torch.from_numpy(part.images)
         rows = torch.arange(len(labels)) if part.rows is None else torch.tensor(part.rows)
         split = Split(stored, labels, rows)
-        # On a CPU the mapped file is as good as any memory.
-        stays = device.type == "cpu" or (room is not None and stored[:1].nbytes * len(rows) > room)
         return split if stays else Split(_moved(split), labels)
     images = torch.tensor(part.images if part.rows is None else part.images[part.rows])
     if size is not None:

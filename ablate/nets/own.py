@@ -19,7 +19,7 @@ import torch
 from torch import nn
 
 from ablate import rng
-from ablate.config.targets import locate
+from ablate.config.targets import instantiated, locate
 from ablate.errors import AblateError, nearest
 from ablate.nets.own_dropout import with_own_dropout
 
@@ -56,7 +56,7 @@ def build(
 
     _require_used(cls, arguments(model), target)
     with rng.seeded(int(rng.stream(seed, "init"))):
-        given = {k: _instantiated(v, f"model.{k}") for k, v in arguments(model).items()}
+        given = {k: instantiated(v, f"model.{k}") for k, v in arguments(model).items()}
         return _made(make, target, "model._target_", classes_hint(model, classes))
 
 
@@ -80,23 +80,6 @@ def classes_hint(model: Mapping[str, Any], classes: int) -> str:
         " num_classes is filled in)"
         for name in best
     )
-
-
-def _instantiated(value: Any, knob: str) -> Any:
-    """Make what an argument names by `_target_`, at any depth."""
-    if not (isinstance(value, dict | list) and "_target_" in repr(value)):
-        return value
-    from hydra.utils import instantiate  # a second, which few runs have use for
-
-    try:
-        return (
-            instantiate(value, _convert_="all")
-            if isinstance(value, dict)
-            else [_instantiated(inner, knob) for inner in value]
-        )
-    # It may raise anything, as the user's constructor itself.
-    except Exception as error:
-        raise AblateError(f"{knob} is not made: {str(error).splitlines()[0]}") from error
 
 
 def _require_used(cls: Any, given: Mapping[str, Any], target: str) -> None:

@@ -57,9 +57,9 @@ def against_the_data(
         faults.append(
             f"data.split_by={config['data']['split_by']} touches nothing: the files fix every split"
         )
-    _, height, width = shape_of(config, facts)
+    channels, height, width = shape_of(config, facts)
     given = {n: value for n, value in config["augment"].items() if f"augment.{n}" in sound}
-    faults += excessive(given, height, width)
+    faults += excessive(given, channels, height, width)
     if config["model"]["name"] != "custom" and model_is_sound(config, sound):
         faults += _network(config, sound, height, width, size)
     return faults

@@ -92,6 +92,24 @@ DATA: Final = (
         "whether labels must be 0, 1, 2, ..., or are numbered in their order, text too",
         off="keep",
     ),
+    *(
+        Knob(
+            f"data.{kind}_column",
+            Text(example="a column"),
+            f"the column of a table that holds the {kind}s",
+            null="recognized by what it holds and by its name",
+            off=None,
+        )
+        for kind in ("image", "label")
+    ),
+    Knob(
+        "data.cache_gb",
+        Whole(0, MANY),
+        "the most that decoded images may take in the user's cache folder, where all processes"
+        " share them; 0: each process keeps its own copy in memory",
+        unit="GB",
+        role="execution",
+    ),
     Knob(
         "data._target_",
         TARGET,
