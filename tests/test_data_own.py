@@ -288,7 +288,10 @@ def test_all_parts_that_a_class_offers_are_used(cls):
 
 @pytest.mark.parametrize("name", ["is_train", "training"])
 def test_a_truth_value_may_be_called_otherwise(name):
-    make = {"is_train": lambda is_train=True: half(is_train), "training": lambda training: half(training)}
+    make = {
+        "is_train": lambda is_train=True: half(is_train),
+        "training": lambda training: half(training),
+    }
     np.testing.assert_array_equal(read(make[name]).parts["test"].images, PIXELS[6:])
 
 

@@ -31,7 +31,8 @@ def config(name: str, root: Path, **settings: Any) -> dict[str, Any]:
 def refused(name: str, root: Path, *words: str, **settings: Any) -> None:
     with pytest.raises(AblateError) as caught:
         data.read(config(name, root, **settings))
-    assert [word for word in words if word not in str(caught.value)] == []
+    message = str(caught.value)
+    assert [word for word in words if word not in message] == [], message
 
 
 # -- parquet ---------------------------------------------------------------------------------------
@@ -49,7 +50,9 @@ def write_parquet(
     """Write images as Hugging Face's library does, in row groups of five."""
     path.parent.mkdir(parents=True, exist_ok=True)
     images = [{"bytes": encoded(pixels), "path": "a.png"} for pixels in drawn.images]
-    table = pa.table({"image": images, "label": drawn.labels.tolist() if labels is None else labels})
+    table = pa.table(
+        {"image": images, "label": drawn.labels.tolist() if labels is None else labels}
+    )
     features = {"image": {"_type": "Image"}, "label": {"_type": "ClassLabel", "names": names}}
     if names is not None:
         told = {"huggingface": json.dumps({"info": {"features": features}})}

@@ -75,12 +75,11 @@ def _read(root: Path, settings: Mapping[str, Any], room: Room) -> Source:
 
 
 def _part(path: Path, root: Path) -> str:
-    """Tell from a file's name, or else its folder's, which part it belongs to."""
-    for name in (path.name, *(folder.name for folder in path.parents)):
+    """Tell from a file's name, or else its folder's, which part it belongs to; one alone is all."""
+    names = () if path == root else path.relative_to(root).parts
+    for name in reversed(names):
         if (found := _PART.search(name.lower())) is not None:
             return _PARTS.get(found[1], found[1])
-        if name == root.name or path == root:
-            break
     return "train"
 
 

@@ -134,10 +134,11 @@ def _found(wanted: Selection, digest: str | None) -> Reading:
         raise AblateError(f"data.root={root} is a file, but must be the directory of the data")
     if dataset.missing(root):
         fetch.download(dataset, root)
-    if not dataset.kept:
+    if not dataset.kept or not wanted.limit:
         # Take the state before reading: if a file changes meanwhile, it is then out of date.
         state = wanted.state()
-        return Reading(dataset.read(root, json.loads(wanted.settings)), state)
+        room = (image_cache.Room(0),) if dataset.kept else ()
+        return Reading(dataset.read(root, json.loads(wanted.settings), *room), state)
     known = None if digest is None else image_cache.noted(wanted.short)
     if known is not None and known.digest == digest and (source := known.source) is not None:
         return Reading(source, known.state)
