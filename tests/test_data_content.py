@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from PIL import Image
 
 from ablate import data
 from ablate.config import files
@@ -195,6 +196,19 @@ def test_an_image_added_to_a_folder_of_a_thousand_moves_at_most_two(tmp_path):
     assert max(counts) <= 2, counts
 
 
+def test_what_decides_a_split_is_part_of_the_digest(tmp_path):
+    write_folder(tmp_path / "photos", images=12)
+    config = files.option("data", "folder") | {"root": str(tmp_path / "photos"), "image_size": 8}
+    before = data.read(config)
+    path = tmp_path / "photos" / "cats" / "0000.png"
+    with Image.open(path) as image:
+        image.save(path, compress_level=0)  # the same pixels in another file
+    data.forget()
+    after = data.read(config)
+    np.testing.assert_array_equal(after.parts["train"].images, before.parts["train"].images)
+    assert after.digest != before.digest
+
+
 # -- copies ----------------------------------------------------------------------------------------
 
 
@@ -274,8 +288,8 @@ def run_of(photos, *more):
 def test_the_kind_of_split_is_part_of_the_key_and_older_keys_are_those_by_order(photos):
     new, old = run_of(photos), run_of(photos, "data.split_by=order")
     assert new.config["data"]["split_by"] == "content"
-    assert new.digest == old.digest
     assert new.key != old.key
+    assert old.digest == data.read({"name": "folder", "root": photos, "image_size": 8}).digest
     older = {k: v for k, v in old.config["data"].items() if k != "split_by"}
     assert key({**old.config, "data": older}, old.digest) == old.key
 

@@ -13,7 +13,7 @@ from __future__ import annotations
 import os
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -23,12 +23,12 @@ from ablate.data import duplicates, pixels
 from ablate.data.content_split import fingerprint
 from ablate.data.dataset import Dataset
 from ablate.data.decoding import DecodingError, decode, glance
-from ablate.data.discovery import Found, counted, discover, shown
+from ablate.data.discovery import Discovered, counted, discover, shown
 from ablate.data.source import Array, Part, Source
 from ablate.errors import AblateError
 
 _TOLD = 5  # broken images in one message
-_SETTINGS = ("image_size", "background", "levels", "splits", "on_bad")
+_SETTINGS = ("image_size", "background", "levels", "splits", "on_bad", "split_by")
 
 
 @dataclass(frozen=True)
@@ -72,6 +72,8 @@ def _read(root: Path, settings: Mapping[str, Any]) -> Source:
     parts = _parts(found, kept, root)
     paths = {part: [f.path for f, _ in kept if f.part == part] for part in parts}
     parts, told = duplicates.joined(parts, paths, root)
+    if settings.get("split_by") != "content":  # so the digest is that of older records
+        parts = {name: replace(part, content=None) for name, part in parts.items()}
     pixels.refuse_wrong_range(parts, paths, levels, root)
     notes = [*found.notes, *_left_out(bad, root), *told, *pixels.constant(parts["train"].images)]
     return Source(parts, found.classes, tuple(notes))
@@ -84,7 +86,7 @@ def image_sizes(root: Path, settings: Mapping[str, Any]) -> list[tuple[int, int]
     return [one.size for one in seen if one is not None]
 
 
-def _found(root: Path, settings: Mapping[str, Any]) -> Found:
+def _found(root: Path, settings: Mapping[str, Any]) -> Discovered:
     return discover(root, settings.get("splits") or "auto", settings.get("on_bad") or "error")
 
 
@@ -174,7 +176,9 @@ def _refuse_sizes(kept: Sequence[tuple[Labelled, Decoded]], root: Path) -> None:
     )
 
 
-def _parts(found: Found, kept: Sequence[tuple[Labelled, Decoded]], root: Path) -> dict[str, Part]:
+def _parts(
+    found: Discovered, kept: Sequence[tuple[Labelled, Decoded]], root: Path
+) -> dict[str, Part]:
     parts: dict[str, Part] = {}
     for part in found.parts:
         some = [(file, image) for file, image in kept if file.part == part]

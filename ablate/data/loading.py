@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import json
+import sys
 from collections.abc import Mapping
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
 from ablate.data.fact_cache import drop, facts_of
 from ablate.data.reading import read
-from ablate.data.splits import sizes, split
+from ablate.data.splits import sizes, split, untrained
 from ablate.errors import AblateError
 
 if TYPE_CHECKING:
@@ -54,8 +55,12 @@ def _load(wanted: str, digest: str) -> Tensors:
     by_class = facts.by_class if kind == "content" else None
     asked = values.get("train_size"), values.get("val_size")
     wish = sizes(values["name"], facts.counts, *asked, by_class)
+    parts = split(source, wish, config["split"], by=kind, name=values["name"])
+    if values.get("train_size") is None:  # else few images were asked for
+        for note in untrained(parts, source.classes):
+            print(f"ablate: {note}", file=sys.stderr)
     return to_device(
-        split(source, wish, config["split"], by=kind, name=values["name"]),
+        parts,
         len(source.classes),
         values.get("image_size"),
         torch.device(config["device"]),

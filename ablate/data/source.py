@@ -25,7 +25,7 @@ class Part:
         images: uint8 [N, C, H, W] (a user's own set may hold float32 instead).
         labels: int64 [N], from 0 to the number of classes - 1.
         content: uint8 [N, 16], a hash of what each image's file holds, the same for images that are
-            equal; None where images come from no files of their own.
+            equal, by which splits go; None where they do not.
     """
 
     images: Array
@@ -55,10 +55,14 @@ class Source:
 
     @cached_property
     def digest(self) -> str:
-        """16 hex digits of SHA-256 over all images and labels, however the files pack them."""
+        """16 hex digits of SHA-256 over all images and labels, however the files pack them.
+
+        Where splits go by content (`Part.content`), that is part of it, since it decides them.
+        """
         sha = hashlib.sha256()
         for name, part in sorted(self.parts.items()):
-            for array in (part.images, part.labels):
+            given = () if part.content is None else (part.content,)
+            for array in (part.images, part.labels, *given):
                 sha.update(f"{name} {array.dtype} {array.shape}".encode())
                 sha.update(np.ascontiguousarray(array).data)
         return sha.hexdigest()[:16]
