@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from fractions import Fraction
 
 import numpy as np
 import pytest
@@ -253,7 +254,7 @@ def test_a_fifth_of_each_class_is_tested_on_and_a_fifth_validated_on():
     counts = counts_of(1, 2, 3, 5, 8, 100)
     test = counts_for_test(counts)
     assert test == [0, 1, 1, 1, 2, 20]
-    assert val_counts(counts, test, data.splits._FIFTH, None) == [0, 0, 1, 1, 1, 20]
+    assert val_counts(counts, test, Fraction(1, 5), None) == [0, 0, 1, 1, 1, 20]
 
 
 def test_places_are_shared_out_as_sainte_lague_does():
