@@ -363,12 +363,14 @@ CASES = (
         "classes called beaker and test tube",
         _folder(".", classes=("beaker", "test tube")),
         {"train": 6},
+        ("test tube is a class, since it holds images",),
         classes=("beaker", "test tube"),
     ),
     Case(
         "classes called invalid and valid",
         _folder(".", classes=("invalid", "valid")),
         {"train": 6},
+        ("valid is a class, since it holds images",),
         classes=("invalid", "valid"),
     ),
     Case(

@@ -56,10 +56,12 @@ def show_folder(path: str, settings: Sequence[str], sheet: str | None, console: 
         name: np.bincount(part.labels, minlength=len(source.classes)).tolist()
         for name, part in parts.items()
     }
-    console.print(_table(path, source.classes, counts))
-    console.print(escape(_images(source, image_sizes(Path(path).expanduser(), config))))
-    for note in source.notes:
-        console.print(escape(note[0].upper() + note[1:]))
+    said = [f"{path} as data=folder:", _images(source, image_sizes(data.home(path), config))]
+    said += [note[0].upper() + note[1:] for note in source.notes]
+    console.print(escape(said[0]), soft_wrap=True)
+    console.print(_table(source.classes, counts))
+    for line in said[1:]:
+        console.print(escape(line), soft_wrap=True)
     place = Path(sheet or f"{Path(path).expanduser().resolve().name}-images.png")
     try:
         contact_sheet(parts["train"], source.classes).save(place, format="PNG")
@@ -68,7 +70,7 @@ def show_folder(path: str, settings: Sequence[str], sheet: str | None, console: 
             f"the sheet of images cannot be written to {place} ({error.strerror}): --sheet names"
             " another file"
         ) from error
-    console.print(escape(f"Sheet of training images: {place}"))
+    console.print(escape(f"Sheet of training images: {place}"), soft_wrap=True)
     return 0
 
 
@@ -93,8 +95,8 @@ def _config(path: str, settings: Sequence[str]) -> dict[str, Any]:
     return config
 
 
-def _table(path: str, classes: Sequence[str], counts: Mapping[str, Sequence[int]]) -> Table:
-    table = Table(title=escape(f"{path} as data=folder"), title_justify="left", show_footer=True)
+def _table(classes: Sequence[str], counts: Mapping[str, Sequence[int]]) -> Table:
+    table = Table(show_footer=True)
     table.add_column("class", f"{len(classes):,} classes")
     for part, numbers in counts.items():
         table.add_column(part, f"{sum(numbers):,}", justify="right")

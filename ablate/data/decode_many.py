@@ -84,16 +84,30 @@ class Decoded:
     """What has become of the images.
 
     Attributes:
-        source: Those that decode.
+        parts: Those that decode.
+        classes: Names of the classes.
+        digest: Their digest, of which contents are still missing; None if some do not decode.
         places: Part -> where they lay.
         sums: Part -> uint64 [N], sums over the pixels of each, which equal images have in common.
         faults: Those that do not, where they are to be left out.
     """
 
-    source: Source
+    parts: Mapping[str, Part]
+    classes: tuple[str, ...]
+    digest: Digest | None
     places: Mapping[str, Sequence[Place]]
     sums: Mapping[str, Array]
     faults: tuple[Fault, ...] = ()
+
+    def source(self, parts: Mapping[str, Part], notes: Sequence[str]) -> Source:
+        """Give the data set.
+
+        Args:
+            parts: Its parts, with the contents that they are split by.
+            notes: `Source.notes`.
+        """
+        digest = "" if self.digest is None else self.digest.finished(parts)
+        return Source(parts, self.classes, tuple(notes), digest)
 
 
 class SizesError(AblateError):
@@ -179,8 +193,8 @@ class _Decoding:
             raise _ColouredError
         if not self._faults:
             ordered = {name: parts[name] for name in self._encoded.places}
-            source = Source(ordered, self._encoded.classes, digest=digest.finished())
-            return Decoded(source, self._encoded.places, self._sums)
+            classes, places = self._encoded.classes, self._encoded.places
+            return Decoded(ordered, classes, digest, places, self._sums)
         faults = sorted(self._faults, key=lambda f: (f.part, f.number))
         told = [fault.message for fault in faults if fault.kind != _ANOTHER_SIZE]
         if told and not self._skip:
@@ -306,7 +320,7 @@ class _Decoding:
                 )
             pixels = np.moveaxis(images, -1, 1)
             parts[name] = Part(pixels, left.labels[name], self._content[name])
-        return Decoded(Source(parts, left.classes), left.places, self._sums, tuple(faults))
+        return Decoded(parts, left.classes, None, left.places, self._sums, tuple(faults))
 
 
 class _Helper(threading.Thread):

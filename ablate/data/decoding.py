@@ -190,9 +190,8 @@ def _pixels(
     if image.mode == "LAB":
         raise _UnfitError("Lab colours", f"has its colours in Lab: save it as RGB; {_SKIP}")
     flat = _on_ground(_eight_bits(_upright(image, heard), levels), background)
-    # Copies of small images would take longer than what else is done to them.
-    if flat.mode != (mode := "L" if channels == 1 else "RGB"):
-        flat = flat.convert(mode)
+    wanted = "L" if channels == 1 else "RGB"
+    flat = flat if flat.mode == wanted else flat.convert(wanted)
     if size is not None and flat.size != (size, size):
         flat = ImageOps.fit(flat, (size, size), Image.Resampling.BILINEAR)
     pixels = np.asarray(flat, np.uint8)
@@ -215,12 +214,14 @@ def _upright(image: Image.Image, heard: Sequence[warnings.WarningMessage]) -> Im
     from PIL.Image import Transpose
 
     if image.format == "JPEG" and not image.info.keys() & {"exif", "xmp"}:
-        return image
+        return image  # as most: to ask for the block takes a tenth of the whole
     try:
         orientation = image.getexif().get(_ORIENTATION)
     # A block with odd offsets or types fails in many ways.
     except Exception as error:
         raise _UnfitError(*_odd_exif(error)) from error
+    if orientation == 1:
+        return image
     about = [h.message for h in heard if "exif" in str(h.message).lower()]
     if orientation is None and about:
         raise _UnfitError(*_odd_exif(about[-1]))

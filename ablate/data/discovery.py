@@ -54,7 +54,7 @@ _UNLABELLED = "a folder of images without labels"
 
 
 @dataclass(frozen=True)
-class Found:
+class Discovered:
     """The images of a folder.
 
     Attributes:
@@ -99,7 +99,7 @@ class _Folder:
 _LeftOut = dict[str, list[Path]]
 
 
-def discover(root: Path, splits: str | Sequence[str] = "auto", on_bad: str = "error") -> Found:
+def discover(root: Path, splits: str | Sequence[str] = "auto", on_bad: str = "error") -> Discovered:
     """Find all images.
 
     Args:
@@ -372,7 +372,7 @@ def _names(folders: Iterable[_Folder]) -> str:
 
 def _labelled(
     root: Path, roots: Mapping[str, _Folder], notes: list[str], left_out: _LeftOut, on_bad: str
-) -> Found:
+) -> Discovered:
     held = [f for f in roots["train"].below if f.holds_images]
     names = [f.name for f in (held if on_bad == "skip" else roots["train"].below)]
     labels = {name: label for label, name in enumerate(names)}
@@ -395,7 +395,7 @@ def _labelled(
     notes = [*notes, *_absent(parts, names)]
     why = f"left out: {counted(left_out, root)}" if left_out else ""
     _refuse_the_unusable(roots, parts, names, f" ({why})" if why else "")
-    return Found(
+    return Discovered(
         parts,
         tuple(shown(name) for name in names),
         {part: folder.path for part, folder in roots.items()},

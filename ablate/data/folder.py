@@ -23,12 +23,12 @@ from ablate.data import duplicates, pixels
 from ablate.data.dataset import Dataset
 from ablate.data.decode_many import Encoded, Fault, SizesError, decode_all
 from ablate.data.decoding import glance
-from ablate.data.discovery import Found, counted, discover, shown
+from ablate.data.discovery import Discovered, counted, discover, shown
 from ablate.data.image_cache import Room
 from ablate.data.source import Part, Source
 from ablate.errors import AblateError
 
-_SETTINGS = ("image_size", "background", "levels", "splits", "on_bad")
+_SETTINGS = ("image_size", "background", "levels", "splits", "on_bad", "split_by")
 
 
 def _read(root: Path, settings: Mapping[str, Any], room: Room) -> Source:
@@ -53,14 +53,16 @@ def _read(root: Path, settings: Mapping[str, Any], room: Room) -> Source:
         decoded = decode_all(encoded, room, how, skip=settings.get("on_bad") == "skip")
     except SizesError as error:
         raise AblateError(_several_sizes(encoded, root)) from error
-    parts, paths = dict(decoded.source.parts), decoded.places
-    for part in parts:
-        _require_images(found, part, parts[part], root)
-    parts, told = duplicates.joined(parts, paths, decoded.sums, root)
+    for name, part in decoded.parts.items():
+        _require_images(found, name, part, root)
+    paths = decoded.places
+    parts, told = duplicates.joined(decoded.parts, paths, decoded.sums, root)
+    if settings.get("split_by") != "content":  # so the digest is that of older records
+        parts = {name: replace(part, content=None) for name, part in parts.items()}
     pixels.refuse_wrong_range(parts, paths, levels, root)
     alike = pixels.constant(parts["train"].images)
     notes = (*found.notes, *_left_out(encoded, decoded.faults, root), *told, *alike)
-    return replace(decoded.source, parts=parts, notes=notes)
+    return decoded.source(parts, notes)
 
 
 def image_sizes(root: Path, settings: Mapping[str, Any]) -> list[tuple[int, int]]:
@@ -70,7 +72,7 @@ def image_sizes(root: Path, settings: Mapping[str, Any]) -> list[tuple[int, int]
     return [one.size for one in seen if one is not None]
 
 
-def _found(root: Path, settings: Mapping[str, Any]) -> Found:
+def _found(root: Path, settings: Mapping[str, Any]) -> Discovered:
     return discover(root, settings.get("splits") or "auto", settings.get("on_bad") or "error")
 
 
@@ -122,7 +124,7 @@ def _several_sizes(encoded: Encoded, root: Path) -> str:
     )
 
 
-def _require_images(found: Found, part: str, images: Part, root: Path) -> None:
+def _require_images(found: Discovered, part: str, images: Part, root: Path) -> None:
     trained = set(images.labels.tolist())
     bare = [name for label, name in enumerate(found.classes) if label not in trained]
     if not trained or (bare and part == "train"):

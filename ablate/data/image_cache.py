@@ -4,10 +4,10 @@ To decode a folder takes minutes, and each worker would keep a copy of its own. 
 decoded once into files of the user's cache folder, which all processes map into memory: they share
 one copy, and images that do not fit into memory are read when they are needed.
 
-    images/<name>/parts.json             <name>: their digest, and one of their files' contents
-    images/<name>/<part>.images.npy      [N, H, W, C]: channels last, as training wants them
-    images/<name>/<part>.labels.npy
-    images/<name>/<part>.content.npy     `Part.content`, where images come from files
+    images/<digest>/parts.json           the names of the parts
+    images/<digest>/<part>.images.npy    [N, H, W, C]: channels last, as training wants them
+    images/<digest>/<part>.labels.npy
+    images/<digest>/<part>.content.npy   `Part.content`, where splits go by it
     images/.read/<selection>.json        what was read last from some files, and their states then
     images/.read/<selection>.lock        held by the process that decodes them
 
@@ -34,7 +34,7 @@ import numpy as np
 
 from ablate.data.file_state import FileState
 from ablate.data.places import user_cache
-from ablate.data.source import Array, Part, Source, blocks, fingerprint
+from ablate.data.source import Array, Part, Source, blocks
 from ablate.errors import AblateError
 
 GB = 10**9
@@ -155,12 +155,12 @@ class Room:
                 np.save(self._folder / f"{name}.content.npy", part.content)
         names = json.dumps(list(source.parts))
         (self._folder / "parts.json").write_text(names, encoding="utf-8")
-        place = _home() / _name(source)
-        if place.exists() and opened(source) is None:
+        place, known = _home() / source.digest, (source.digest, source.classes, source.notes)
+        if place.exists() and opened(*known) is None:
             shutil.rmtree(place, ignore_errors=True)  # damaged
         with suppress(OSError):  # another process has put the same images there
             os.replace(self._folder, place)
-        return opened(source) or source
+        return opened(*known) or source
 
     def close(self) -> None:
         """Delete what was not kept."""
@@ -203,24 +203,16 @@ def room(limit: int) -> Iterator[Room]:
         made.close()
 
 
-def opened(source: Source) -> Source | None:
-    """Map into memory what is kept of a data set; None if it is not kept, or not whole."""
-    return _opened(_name(source), source.digest, source.classes, source.notes)
+def opened(digest: str, classes: tuple[str, ...], notes: tuple[str, ...] = ()) -> Source | None:
+    """Map a data set into memory; None if it is not kept, or not whole.
 
-
-def _name(source: Source) -> str:
-    """Name a data set by all that is kept of it: equal images may come from different files."""
-    found = [part.content for _, part in sorted(source.parts.items()) if part.content is not None]
-    if not found:
-        return source.digest
-    return f"{source.digest}-{fingerprint(b''.join(part.tobytes() for part in found)).hex()[:8]}"
-
-
-def _opened(
-    name: str, digest: str, classes: tuple[str, ...], notes: tuple[str, ...]
-) -> Source | None:
+    Args:
+        digest: Its digest.
+        classes: Names of its classes, which are no part of the digest.
+        notes: `Source.notes`.
+    """
     try:
-        place = _home() / name
+        place = _home() / digest
         names = json.loads((place / "parts.json").read_text(encoding="utf-8"))
         parts = {name: _part(place, name) for name in names}
     except (OSError, RuntimeError, ValueError, KeyError, TypeError):
@@ -249,14 +241,12 @@ class Note:
     """What was read last from some files.
 
     Attributes:
-        name: The folder in which it is kept.
         digest: The digest of the images.
         classes: Names of the classes.
         notes: `Source.notes`.
         state: The state of the files just before; None if they are not known.
     """
 
-    name: str
     digest: str
     classes: tuple[str, ...]
     notes: tuple[str, ...]
@@ -265,7 +255,7 @@ class Note:
     @property
     def source(self) -> Source | None:
         """The data set, mapped into memory; None if it is no longer kept."""
-        return _opened(self.name, self.digest, self.classes, self.notes)
+        return opened(self.digest, self.classes, self.notes)
 
 
 def noted(selection: str) -> Note | None:
@@ -278,7 +268,7 @@ def noted(selection: str) -> Note | None:
         found = json.loads(_note(selection).read_text(encoding="utf-8"))
         state = None if found["state"] is None else FileState(**found["state"])
         classes, notes = (tuple(map(str, found[name])) for name in ("classes", "notes"))
-        return Note(str(found["name"]), str(found["digest"]), classes, notes, state)
+        return Note(str(found["digest"]), classes, notes, state)
     except (OSError, RuntimeError, ValueError, KeyError, TypeError):
         return None
 
@@ -289,7 +279,6 @@ def note(selection: str, source: Source, state: FileState | None) -> None:
 
     # ASCII: the name of a file may not be valid Unicode.
     told = {
-        "name": _name(source),
         "digest": source.digest,
         "classes": source.classes,
         "notes": source.notes,

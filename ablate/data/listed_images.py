@@ -17,7 +17,7 @@ from ablate.data.source import Source
 
 SETTINGS: Final = (
     *("image_size", "background", "levels", "on_bad", "labels"),
-    *("image_column", "label_column"),
+    *("image_column", "label_column", "split_by"),
 )
 
 
@@ -52,9 +52,11 @@ def decoded(
     }
     skip = settings.get("on_bad") == "skip"
     found = decode_all(Encoded(places, numbers, names), room, how, skip=skip)
-    parts, alike = duplicates.joined(found.source.parts, found.places, found.sums, root)
+    parts, alike = duplicates.joined(found.parts, found.places, found.sums, root)
+    if settings.get("split_by") != "content":
+        parts = {name: replace(part, content=None) for name, part in parts.items()}
     kinds = Counter(fault.kind for fault in found.faults)
     bad = ", ".join(f"{count:,} {kind}" for kind, count in kinds.most_common())
     told = [f"left out, since it does not decode: {bad}"] if bad else []
     notes = [*told, *notes, *alike, *constant(parts["train"].images)]
-    return replace(found.source, parts=parts, notes=tuple(notes))
+    return found.source(parts, notes)

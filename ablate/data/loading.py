@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 from collections.abc import Mapping, Sequence
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any
@@ -11,7 +12,7 @@ from ablate import environment
 from ablate.data.fact_cache import drop, facts_of, planned_state
 from ablate.data.reading import Selection, forget, read, reading, selection
 from ablate.data.source import Source, most_on_device
-from ablate.data.splits import sizes, split
+from ablate.data.splits import sizes, split, untrained
 from ablate.errors import AblateError
 
 if TYPE_CHECKING:
@@ -84,8 +85,12 @@ def _load(wanted: str, digest: str) -> Tensors:
     by_class = facts.by_class if kind == "content" else None
     asked = values.get("train_size"), values.get("val_size")
     wish = sizes(values["name"], facts.counts, *asked, by_class)
+    parts = split(source, wish, config["split"], by=kind, name=values["name"])
+    if values.get("train_size") is None:  # else few images were asked for
+        for note in untrained(parts, source.classes):
+            print(f"ablate: {note}", file=sys.stderr)
     return to_device(
-        split(source, wish, config["split"], by=kind, name=values["name"]),
+        parts,
         len(source.classes),
         values.get("image_size"),
         torch.device(config["device"]),

@@ -4,16 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-
-import numpy as np
+from typing import Any
 
 from ablate.data.decode_many import Place
 from ablate.data.decoding import glance
 from ablate.data.discovery import listing
-from ablate.data.source import Array, Part, blocks
+from ablate.data.source import Array, Part
 from ablate.errors import AblateError
 
-_GLANCED = 64  # images that are looked at first
+_AT_ONCE = 256  # images
 _FEW = 64  # levels of 256 that deep images have between them if they fill less than a quarter
 _DEEP = {".png", ".apng", ".tif", ".tiff", ".pgm", ".pnm", ".jp2", ".j2k", ".jpx"}
 
@@ -41,23 +40,21 @@ def constant(images: Array) -> list[str]:
     Raises:
         AblateError: All are.
     """
-    lows, highs = _range(images[:_GLANCED])
-    if (lows == highs).any():  # a few tell most data sets
-        ranges = [_range(images[block]) for block in blocks(images)]
-        lows = np.min([low for low, _ in ranges], axis=0)
-        highs = np.max([high for _, high in ranges], axis=0)
-    alike = [(c, low) for c, (low, high) in enumerate(zip(lows, highs, strict=True)) if low == high]
-    if len(alike) == len(lows):
-        values = ", ".join(f"{low:g}" for low in lows)
+    first = images[0, :, 0, 0]
+    alike = [c for c, value in enumerate(first) if _is_all(images[:, c], value)]
+    if len(alike) == len(first):
+        values = ", ".join(f"{value:g}" for value in first)
         raise AblateError(
             f"every pixel of all {len(images):,} training images is {values}: there is nothing to"
             " learn from; was something lost when they were saved?"
         )
-    return [f"channel {c} is {low:g} in every training image" for c, low in alike]
+    return [f"channel {c} is {first[c]:g} in every training image" for c in alike]
 
 
-def _range(images: Array) -> tuple[Array, Array]:
-    return images.min(axis=(0, 2, 3)), images.max(axis=(0, 2, 3))
+def _is_all(images: Array, value: Any) -> bool:
+    """Tell whether every pixel has a value; most data sets show at once that not all have."""
+    starts = range(0, len(images), _AT_ONCE)
+    return all((images[start : start + _AT_ONCE] == value).all() for start in starts)
 
 
 def refuse_wrong_range(

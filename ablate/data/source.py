@@ -31,7 +31,7 @@ class Part:
         images: uint8 [M, C, H, W] (a user's own set may hold float32 instead).
         labels: int64 [N], from 0 to the number of classes - 1.
         content: uint8 [N, 16], a hash of what each image's file holds, the same for images that are
-            equal; None where images come from no files of their own.
+            equal, by which splits go; None where they do not.
         mapped: Whether the images lie in a file that is mapped into memory.
         rows: int64 [N], which of the images belong to it; None for all of them, in order.
     """
@@ -68,7 +68,7 @@ class Source:
         classes: Names of the classes, in the order of their labels.
         notes: What the user should know of how they were read, a sentence each.
         digest: 16 hex digits of SHA-256 over all images and labels, however the files pack them;
-            worked out if it is not given.
+            and over `Part.content`, where splits go by it. Worked out if it is not given.
     """
 
     parts: Mapping[str, Part]
@@ -95,7 +95,7 @@ class Digest:
     """
 
     def __init__(self, parts: Mapping[str, Part]) -> None:
-        self._sha = hashlib.sha256()
+        self._sha, self._parts = hashlib.sha256(), parts
         self._ready = 0  # images, over all parts in the order of their names
         self._steps = self._walk(parts)
 
@@ -108,15 +108,23 @@ class Digest:
         self._ready = ready
         next(self._steps, None)
 
-    def finished(self) -> str:
-        """Take in all that is left, and return the digest, 16 hex digits."""
+    def finished(self, parts: Mapping[str, Part] | None = None) -> str:
+        """Take in all that is left, and return the digest, 16 hex digits.
+
+        Args:
+            parts: The parts with their contents; None: those of the beginning.
+        """
         self._ready = sys.maxsize
         for _ in self._steps:
             pass
+        for name, part in sorted((self._parts if parts is None else parts).items()):
+            if part.content is not None:
+                self._sha.update(f"{name} {part.content.dtype} {part.content.shape}".encode())
+                self._sha.update(np.ascontiguousarray(part.content).data)
         return self._sha.hexdigest()[:16]
 
     def _walk(self, parts: Mapping[str, Part]) -> Iterator[None]:
-        """Hash block by block; pause before a block that is not ready."""
+        """Hash images and labels block by block; pause before a block that is not ready."""
         before = 0
         for name, part in sorted(parts.items()):
             for array in (part.images, part.labels):

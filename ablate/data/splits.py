@@ -149,6 +149,22 @@ def _shared(name: str, counts: Mapping[str, int], by_class: Sequence[ClassCount]
     return Sizes(counts["train"] - sum(test) - sum(val), sum(val), sum(test))
 
 
+def untrained(parts: Mapping[str, Part], classes: Sequence[str]) -> list[str]:
+    """Tell which classes have images to test or validate on, but none to train on.
+
+    Args:
+        parts: The splits.
+        classes: Names of the classes.
+    """
+    held = {name: np.bincount(part.labels, minlength=len(classes)) for name, part in parts.items()}
+    missing = np.flatnonzero((held["train"] == 0) & (held["val"] + held["test"] > 0))
+    return [
+        f"no training image is of class {classes[label]}, but {held['val'][label]} validation and"
+        f" {held['test'][label]} test images are: such a class needs more images"
+        for label in missing.tolist()
+    ]
+
+
 def is_drawn(counts: Mapping[str, int], wanted: Sizes) -> bool:
     """Tell whether there is any choice in how a data set is divided.
 
