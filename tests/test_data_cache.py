@@ -365,7 +365,7 @@ def test_what_was_used_longest_ago_makes_room(tmp_path: Path, cache: Path) -> No
     configs = []
     for number in range(3):
         root = tmp_path / str(number)
-        for name, (pixels, _) in write_folder(root, images=30).items():
+        for pixels, _ in write_folder(root, images=30).values():
             write_image(root / "cats" / "zz.png", pixels[0] // (2 + number))
         configs.append({"name": "folder", "root": str(root), "image_size": 400})  # 14.9 MB
         data.read(configs[-1] | {"cache_gb": 1})

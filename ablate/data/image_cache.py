@@ -20,10 +20,8 @@ from __future__ import annotations
 import errno
 import json
 import os
-import platform
 import shutil
 import sys
-import tempfile
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
@@ -33,9 +31,9 @@ from typing import Any
 import numpy as np
 
 from ablate.data.file_state import FileState
-from ablate.data.places import user_cache
+from ablate.data.places import unfinished, user_cache
 from ablate.data.source import Array, Part, Source, blocks
-from ablate.errors import AblateError
+from ablate.errors import FULL, AblateError
 
 GB = 10**9
 _STATES = ".read"
@@ -56,9 +54,7 @@ class Room:
         if limit:
             with suppress(OSError, RuntimeError):  # RuntimeError: the user has no home
                 _home().mkdir(parents=True, exist_ok=True)
-                _sweep()
-                name = f"{_UNFINISHED}{platform.node()}-{os.getpid()}-"
-                self._folder = Path(tempfile.mkdtemp(prefix=name, dir=_home()))
+                self._folder = unfinished(_home(), _UNFINISHED)
 
     @property
     def mapped(self) -> bool:
@@ -90,7 +86,7 @@ class Room:
         try:
             _claim_space(path)
         except OSError as error:
-            if error.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
+            if error.errno not in FULL:
                 raise
             raise AblateError(
                 f"there is no room on the disk for the decoded images ({wanted / GB:,.1f} GB in"
@@ -166,18 +162,6 @@ class Room:
         """Delete what was not kept."""
         if self._folder is not None:
             shutil.rmtree(self._folder, ignore_errors=True)
-
-
-def _sweep() -> None:
-    """Delete what processes of this machine left behind that were killed."""
-    for folder in _home().glob(f"{_UNFINISHED}{platform.node()}-*"):
-        pid = folder.name.removeprefix(f"{_UNFINISHED}{platform.node()}-").partition("-")[0]
-        try:
-            os.kill(int(pid), 0)
-        except ProcessLookupError:
-            shutil.rmtree(folder, ignore_errors=True)
-        except (OSError, ValueError):  # another user's; not one of ours
-            continue
 
 
 def _claim_space(path: Path) -> None:

@@ -15,7 +15,7 @@ from ablate.data.dataset import Dataset
 from ablate.data.file_state import FileState, file_state
 from ablate.data.places import home
 from ablate.data.registry import DATASETS
-from ablate.data.source import Source
+from ablate.data.source import Source, rights_told
 from ablate.errors import AblateError
 
 DEFAULT_GB = 50  # of what calls without a whole configuration
@@ -57,10 +57,11 @@ class Selection:
         Raises:
             AblateError: The files are not arranged as the data set needs.
         """
-        if self.dataset.listed is not None:
-            return file_state(self.dataset.listed(self.root, json.loads(self.settings)))
-        files = self.dataset.files
-        return None if files is None else file_state(files(self.root))
+        with rights_told():
+            if self.dataset.listed is not None:
+                return file_state(self.dataset.listed(self.root, json.loads(self.settings)))
+            files = self.dataset.files
+            return None if files is None else file_state(files(self.root))
 
 
 @dataclass(frozen=True)
@@ -115,7 +116,8 @@ def reading(wanted: Selection, digest: str | None = None) -> Reading:
         digest: The digest of the images that are wanted: if they are kept, decoded, no file of the
             user's is read.
     """
-    found = _READ.pop(wanted, None) or _found(wanted, digest)
+    with rights_told():
+        found = _READ.pop(wanted, None) or _found(wanted, digest)
     _READ[wanted] = found
     for oldest in list(_READ)[:-_MOST]:
         del _READ[oldest]
@@ -164,4 +166,5 @@ def is_at_hand(config: Mapping[str, Any]) -> bool:
     Args:
         config: The `data` part of a configuration.
     """
-    return not DATASETS[config["name"]].missing(home(config.get("root")))
+    with rights_told():
+        return not DATASETS[config["name"]].missing(home(config.get("root")))

@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import sys
 from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -155,6 +156,22 @@ def most_on_device(memory: int | None) -> int | None:
         memory: Its memory in bytes; None if it is no limit.
     """
     return None if memory is None else memory // 2
+
+
+@contextmanager
+def rights_told() -> Iterator[None]:
+    """Tell of files and folders that may not be read.
+
+    Raises:
+        AblateError: The system refuses.
+    """
+    try:
+        yield
+    except PermissionError as error:
+        raise AblateError(
+            f"{error.filename} may not be read ({error.strerror}): see to its rights, and to those"
+            " of the folders above it"
+        ) from error
 
 
 def content(path: Path) -> bytes:
