@@ -144,16 +144,23 @@ def _found(wanted: Selection, digest: str | None) -> Reading:
     known = None if digest is None else image_cache.noted(wanted.short)
     if known is not None and known.digest == digest and (source := known.source) is not None:
         return Reading(source, known.state)
+    if (kept := _kept(wanted, wanted.state())) is not None:
+        return kept
     with image_cache.held(wanted.short):
-        return _decoded(wanted)
+        state = wanted.state()
+        return _kept(wanted, state) or _decoded(wanted, state)
 
 
-def _decoded(wanted: Selection) -> Reading:
-    """Look up what is kept of a selection; decode it if its files are not as they were."""
-    state, known = wanted.state(), image_cache.noted(wanted.short)
+def _kept(wanted: Selection, state: FileState | None) -> Reading | None:
+    """Look up what is kept of a selection whose files are as they were."""
+    known = image_cache.noted(wanted.short)
     same = known is not None and state is not None and state.settled and state == known.state
     if known is not None and same and (source := known.source) is not None:
         return Reading(source, state)
+    return None
+
+
+def _decoded(wanted: Selection, state: FileState | None) -> Reading:
     with image_cache.room(wanted.limit) as room:
         source = room.keep(wanted.dataset.read(wanted.root, json.loads(wanted.settings), room))
     image_cache.note(wanted.short, source, state)
