@@ -72,6 +72,13 @@ class Discovered:
     left_out: Mapping[str, Sequence[Path]]
     notes: tuple[str, ...]
 
+    @property
+    def files(self) -> list[Path]:
+        """All images, and what was left out: what would change how the folder is read."""
+        images = [path for part in self.parts.values() for path, _ in part]
+        beside = [p for reason, some in self.left_out.items() if reason != _HIDDEN for p in some]
+        return images + [path for path in beside if path.exists()]
+
 
 @dataclass
 class _Folder:
