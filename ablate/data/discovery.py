@@ -420,7 +420,7 @@ def _absent(parts: Mapping[str, Sequence[tuple[Path, int]]], names: Sequence[str
         if lacking and files and part != "train":
             more = ", ..." if len(lacking) > _SHOWN else ""
             some = ", ".join(lacking[:_SHOWN])
-            notes.append(f"{part} has no image of {len(lacking):,} classes ({some}{more})")
+            notes.append(f"{part} has no image of {some}{more}")
     return notes
 
 
