@@ -96,7 +96,10 @@ def rewrite(kept):
 
 def test_claims_written_before_the_first_run_are_said_to_be():
     told = finish()
-    assert told.line == "claims written before the first run; the first look, at 6 runs"
+    assert (
+        told.line
+        == "claims written before the first run; this is the first look at results, of 6 runs"
+    )
     assert told.sentences == (told.line,)
     assert not told.is_interim
 
@@ -194,7 +197,7 @@ BEFORE = "claims written before the first run, but after 6 of 6 runs had ended, 
 def test_what_was_changed_after_runs_had_ended_is_told(changes, told):
     finish()
     ask(**changes)
-    assert look().line.startswith(f"{BEFORE}{told}; the first look")
+    assert look().line.startswith(f"{BEFORE}{told}; this is the first look")
 
 
 def test_the_baseline_and_the_metric_are_told_with_the_claims_that_hang_on_them():
@@ -215,7 +218,7 @@ def test_the_baseline_and_the_metric_are_told_with_the_claims_that_hang_on_them(
 
 def test_what_was_changed_before_any_run_ended_is_no_change():
     ask()
-    assert finish(margin=0.01).line.startswith("claims written before the first run; the first")
+    assert finish(margin=0.01).line.startswith("claims written before the first run; this is")
 
 
 def test_a_margin_that_is_widened_halfway_is_told_with_the_runs_that_had_ended():
@@ -225,7 +228,7 @@ def test_a_margin_that_is_widened_halfway_is_told_with_the_runs_that_had_ended()
     end(1, 2)
     assert look().line == (
         "claims written before the first run, but after 2 of 6 runs had ended, the margin of the"
-        " study was widened from 0.5 to 1 points; the first look, at 6 runs"
+        " study was widened from 0.5 to 1 points; this is the first look at results, of 6 runs"
     )
 
 
@@ -240,8 +243,8 @@ def test_seeds_that_are_added_twice_are_told_twice_and_extend_nothing_but_the_ru
     assert told.line == (
         "claims written before the first run, but after 6 of 6 runs had ended, 1 seed was added"
         " (3 before, 4 now); after 8 of 8 runs had ended, 1 seed was added (4 before, 5 now);"
-        " 3 looks, at 6, 8 and 10 runs; seeds were added after the planned end: extended, the"
-        " verdict is of the first 3"
+        " 3 looks at results, of 6, 8 and 10 runs; seeds were added after the planned end:"
+        " extended, the verdict is of the first 3"
     )
     assert told.planned == {"plain": (0, 1, 2), "dropped": (0, 1, 2)}
     assert told.is_extended
@@ -265,8 +268,8 @@ def test_before_the_planned_end_a_look_is_interim():
     end(0, 1)
     told = look()
     assert told.line == (
-        "claims written before the first run; the first look, at 4 runs; interim: 4 of 6 planned"
-        " runs have ended"
+        "claims written before the first run; this is the first look at results, of 4 runs;"
+        " interim: 4 of 6 planned runs have ended"
     )
     assert told.is_interim
 
@@ -310,7 +313,7 @@ def test_many_looks_are_counted():
     for seed in range(6):
         end(seed)
         told = look()
-    assert "; 6 looks, at 2 to 12 runs" in told.line
+    assert "; 6 looks at results, of 2 to 12 runs" in told.line
 
 
 # -- what was edited -------------------------------------------------------------------------------
@@ -398,7 +401,7 @@ def test_a_ledger_that_is_removed_is_told():
     (FOLDER / "ledger.jsonl").unlink()
     told = look()
     assert told.faults == ("the ledger was removed: study.json and 6 more name its line",)
-    assert told.line.startswith("unknown: no whole line holds the claims; the first look")
+    assert told.line.startswith("unknown: no whole line holds the claims; this is the first look")
 
 
 def test_a_line_that_is_edited_or_taken_out_is_told():
@@ -476,12 +479,12 @@ def test_a_folder_older_than_the_ledger_is_unknown():
     told = json.loads((FOLDER / "study.json").read_text())
     (FOLDER / "study.json").write_text(json.dumps({k: told[k] for k in told if k != "ledger"}))
     end(0, 1, 2)
-    assert look().line == f"{story.OLDER}; the first look, at 6 runs"
+    assert look().line == f"{story.OLDER}; this is the first look at results, of 6 runs"
     assert look().planned == {"plain": (0, 1, 2), "dropped": (0, 1, 2)}
     ask(seeds=4)
     end(3)
     assert look().line.startswith(
-        f"{story.OLDER}: it begins after 6 runs had ended; 2 looks, at 6 and 8 runs"
+        f"{story.OLDER}: it begins after 6 runs had ended; 2 looks at results, of 6 and 8 runs"
     )
 
 
@@ -496,7 +499,7 @@ def test_a_look_at_a_read_only_folder_cannot_be_noted(monkeypatch):
     monkeypatch.setattr(ledger, "_write", refuse)  # root may write anywhere
     told = look()
     assert told.sentences == (
-        "claims written before the first run; the first look, at 6 runs",
+        "claims written before the first run; this is the first look at results, of 6 runs",
         "this look could not be noted: the folder of the runs cannot be written to",
     )
     assert [len(keys) for keys in told.looks] == [6]
@@ -524,7 +527,10 @@ def test_a_study_and_its_report_note_what_they_do(monkeypatch, capsys):
     write_study()
     assert run("run", "+study=mine.yaml", monkeypatch=monkeypatch) == 0
     told = " ".join(capsys.readouterr().out.split())
-    assert "ledger: claims written before the first run; the first look, at 6 runs" in told
+    assert (
+        "ledger: claims written before the first run; this is the first look at results, of 6 runs"
+        in told
+    )
     assert [json.loads(line)["kind"] for line in lines()] == ["claims", "look"]
     assert compare([FOLDER], brief=True).story.faults == ()
     first = json.loads(lines()[0])
@@ -543,11 +549,14 @@ def test_a_grid_has_a_ledger_without_claims_and_a_file_that_names_its_end():
     assert told["ledger"] == record.latest_line(folder)
     assert told["ledger"]["number"] == 1
     first = compare([folder], brief=True).story
-    assert first.line == "nothing claimed before the first run; the first look, at 4 runs"
+    assert (
+        first.line
+        == "nothing was claimed before the first run; this is the first look at results, of 4 runs"
+    )
     trained(Request((*grid, "seed=0,1,2"), multirun=True))
     assert compare([folder], brief=True).story.line == (
-        "nothing claimed before the first run, but after 4 of 4 runs had ended, 1 seed was added"
-        " (2 before, 3 now); 2 looks, at 4 and 6 runs"
+        "nothing was claimed before the first run, but after 4 of 4 runs had ended, 1 seed was"
+        " added (2 before, 3 now); 2 looks at results, of 4 and 6 runs"
     )
 
 

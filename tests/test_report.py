@@ -305,7 +305,7 @@ def test_a_sweep_ends_with_its_comparison_and_writes_the_report_that_it_is_asked
     out = capsys.readouterr().out
     assert "Δ, points" in out
     assert "[interval]" in out
-    assert "wide enough that all arms hold together" in out
+    assert "wide enough that all that is said is right in 95 % of studies" in out
     assert "ablate report results/digits-mlp" in out
     assert not (tmp_path / "results/digits-mlp/report").exists()
     assert run(*swept, "report=true", monkeypatch=monkeypatch) == 0
@@ -351,11 +351,11 @@ def test_a_factorial_is_told_by_its_effects_in_one_family_with_its_arms(tmp_path
     ]
     assert [row[0] for row in rows] == [
         *("dropout.dense=0.25", "dropout.dense=0.5", "norm=batch"),
-        *(f"dropout.dense={rate} × norm=batch" for rate in (0.25, 0.5)),
+        *(f"interaction: dropout.dense={rate} × norm=batch" for rate in (0.25, 0.5)),
     ]
     # 5 arms and 5 effects are described; dropout costs 0.04 of its rate, batch norm saves 5 points.
     assert [row[3] for row in rows] == ["worse", "worse", "better", *["not told apart"] * 2]
-    assert "Intervals are at 99.5 %, so that all 10 differences described" in text
+    assert "Intervals are at 99.5 %, so that all 10 descriptions, of arms and of effects" in text
     data = pd.read_csv(folder / "tables" / "effects.csv")
     assert data["family_size"].tolist() == [10] * 5
     assert data["delta"].tolist()[:3] == pytest.approx([0.01, 0.02, -0.05], abs=0.003)

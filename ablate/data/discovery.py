@@ -72,6 +72,13 @@ class Discovered:
     left_out: Mapping[str, Sequence[Path]]
     notes: tuple[str, ...]
 
+    @property
+    def files(self) -> list[Path]:
+        """All images, and what was left out: what would change how the folder is read."""
+        images = [path for part in self.parts.values() for path, _ in part]
+        beside = [p for reason, some in self.left_out.items() if reason != _HIDDEN for p in some]
+        return images + [path for path in beside if path.exists()]
+
 
 @dataclass
 class _Folder:
@@ -413,7 +420,7 @@ def _absent(parts: Mapping[str, Sequence[tuple[Path, int]]], names: Sequence[str
         if lacking and files and part != "train":
             more = ", ..." if len(lacking) > _SHOWN else ""
             some = ", ".join(lacking[:_SHOWN])
-            notes.append(f"{part} has no image of {len(lacking):,} classes ({some}{more})")
+            notes.append(f"{part} has no image of {some}{more}")
     return notes
 
 

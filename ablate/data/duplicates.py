@@ -73,6 +73,10 @@ def _called(place: Place, root: Path) -> str:
     return f"{shown(os.path.relpath(file, root))}, image {row} of row group {group}"
 
 
+def _images(count: int) -> str:
+    return f"{count:,} image{'' if count == 1 else 's'}"
+
+
 def _told(
     content: Array, labels: Array, where: Sequence[tuple[str, Place]], root: Path
 ) -> list[str]:
@@ -100,17 +104,17 @@ def _told(
     if across:
         count = sum(where[index][0] != "train" for members in across for index in members)
         notes.append(
-            f"{count:,} images of the val or test folder are exact copies of images in another"
-            f" split, so what is measured on them is not held out ({shown_some(across)})"
+            f"copied from one split into another, so that what is measured on them is not held out:"
+            f" {_images(count)} of the val or test folder ({shown_some(across)})"
         )
     if within:
         count = sum(len(members) - 1 for members in within)
         notes.append(
-            f"{count:,} images are exact copies of others in their split ({shown_some(within)})"
+            f"exact copies of other images in their split: {_images(count)} ({shown_some(within)})"
         )
     if torn:
         notes.append(
-            f"{len(torn):,} images lie in several classes, so at least one of their labels is wrong"
+            f"in several classes, so that at least one label is wrong: {_images(len(torn))}"
             f" ({shown_some(torn)})"
         )
     return notes

@@ -87,9 +87,7 @@ def _files(root: Path) -> list[Path]:
 
 def _listed(root: Path, settings: Mapping[str, Any]) -> list[Path]:
     """List all images, and what else would change how they are read."""
-    found = _found(root, settings)
-    beside = [path for paths in found.left_out.values() for path in paths if path.exists()]
-    return [path for part in found.parts.values() for path, _ in part] + beside
+    return _found(root, settings).files
 
 
 def _left_out(encoded: Encoded, bad: Sequence[Fault], root: Path) -> list[str]:

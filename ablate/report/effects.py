@@ -22,12 +22,13 @@ def effects(comparison: Comparison) -> Table:
     rows = tuple(_row(one, comparison.metric) for one in records(found))
     size, level = int(found["family_size"].iloc[0]), 100 * (1 - float(found["alpha"].iloc[0]))
     note = (
-        f"Each seed gives a difference in {metric.label}: a level less the first one of its factor,"
-        " averaged over the combinations of the other factors that both were run with. A row with"
-        " × is by how much the first difference changes where the other factor has that level."
-        f" Intervals are at {level:.4g} %, so that all {size} differences described hold together"
-        " in 95 % of studies. Left out are seeds (runs, where each cell has seeds of its own) of"
-        " which a run is missing or did not train."
+        f"Each seed gives a difference in {metric.label}: a level minus the first one of its"
+        " factor, averaged over the combinations of the other factors that both were run with. An"
+        " interaction is by how much that difference changes where the other factor has the second"
+        " level named, not its first: it is no difference between two arms."
+        f" Intervals are at {level:.4g} %, so that all {size} descriptions, of arms and of effects,"
+        " are right at once in 95 % of studies. Seeds with a run that is missing or did not train"
+        " are left out (runs, where each cell has seeds of its own)."
     )
     return Table("effects", "Effects of factors", (*heads, "seeds", "left out"), rows, found, note)
 
@@ -36,7 +37,7 @@ def _row(one: dict[str, Any], metric: str) -> tuple[TableCell, ...]:
     unit = metric_of(metric).unit
     bounds = interval(one["low"], one["high"], unit, signed=True)
     return (
-        TableCell(_named(one, "level")),
+        TableCell(_named(one, "level", "interaction: ")),
         TableCell(_named(one, "first")),
         TableCell(f"{written(one['delta'], unit, signed=True)} {bounds}".strip(), one["delta"]),
         TableCell(_described(one, metric)),
@@ -45,12 +46,13 @@ def _row(one: dict[str, Any], metric: str) -> tuple[TableCell, ...]:
     )
 
 
-def _named(one: dict[str, Any], which: str) -> str:
-    """Name the levels of an effect: ``dropout.dense=0.5 × norm=batch``."""
+def _named(one: dict[str, Any], which: str, mark: str = "") -> str:
+    """Name the levels of an effect: ``interaction: dropout.dense=0.5 × norm=batch``."""
     parts = [(one["factor"], one[which])]
     if isinstance(one["other"], str):
         parts.append((one["other"], one[f"other_{which}"]))
-    return " × ".join(f"{knob(name)}={value}" for name, value in parts)
+    named = " × ".join(f"{knob(name)}={value}" for name, value in parts)
+    return f"{mark}{named}" if len(parts) > 1 else named
 
 
 def _described(one: dict[str, Any], metric: str) -> str:

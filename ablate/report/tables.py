@@ -37,6 +37,7 @@ from ablate.study.claim import Claim
 _SECONDS = metric_of(COST).unit
 _INTERVAL = "[interval]"
 _DESCRIBED = "difference"
+_ADJUSTED = "p (Δ = 0), adjusted"
 
 
 def tables(comparison: Comparison) -> dict[str, Table]:
@@ -96,7 +97,7 @@ def _columns(comparison: Comparison, brief: bool) -> dict[str, Callable[[Line], 
         columns[word] = _counter(word)
     if comparison.asked.tuned and not brief:
         columns["tuned"] = lambda x: TableCell(comparison.asked.tuned.get(x.arm, ""))
-    return columns | {"s a run": lambda x: TableCell(written(x.seconds, _SECONDS), x.seconds)}
+    return columns | {"s/run": lambda x: TableCell(written(x.seconds, _SECONDS), x.seconds)}
 
 
 def _count(line: Line) -> str:
@@ -166,13 +167,11 @@ def claims(comparison: Comparison, brief: bool = False) -> Table:
         "metric": lambda _, line: TableCell(_compared_by(line)),
         "δ": _smallest,
         f"Δ {_INTERVAL}": lambda _, line: _with_unit(line) if brief else _delta(line, " "),
-        "p adjusted": lambda _, line: TableCell(p_value(line.p_adjusted), line.p_adjusted),
+        _ADJUSTED: lambda _, line: TableCell(p_value(line.p_adjusted), line.p_adjusted),
         "verdict": lambda _, line: TableCell(judged(line)),
         "source": lambda claim, _: TableCell(claim.source),
     }
-    quiet = (
-        {"arm", "direction", "against", "metric", "δ", "p adjusted", "source"} if brief else set()
-    )
+    quiet = {"arm", "direction", "against", "metric", _ADJUSTED, "source"} if brief else set()
     if all(what(line).is_to(comparison.baseline) for _, line in claimed):
         quiet |= {"against"}
     made = {head: make for head, make in columns.items() if head not in quiet}
@@ -229,9 +228,9 @@ _TESTS = {
     "p_adjusted": "p adjusted",
     "p_unpaired": "p, unpaired",
     "p_permutation": "p, sign flips",
-    "p_permutation_min": "the smallest it can be",
+    "p_permutation_min": "smallest p, sign flips",
     "p_wilcoxon": "p, Wilcoxon",
-    "p_wilcoxon_min": "the smallest that can be",
+    "p_wilcoxon_min": "smallest p, Wilcoxon",
 }
 
 
@@ -248,7 +247,7 @@ def _beside(comparison: Comparison) -> Table:
         **{name: (head, p_value) for name, head in _TESTS.items()},
         "bca_low": ("BCa from", lambda value: written(value, unit, signed=True)),
         "bca_high": ("BCa to", lambda value: written(value, unit, signed=True)),
-        "seeds_for_power": ("seeds for 80 % power", lambda value: f"{value:.0f}"),
+        "seeds_for_power": ("seeds for 80 % power at 2δ", lambda value: f"{value:.0f}"),
     }
     known = {name: column for name, column in columns.items() if mine[name].notna().any()}
     rows = tuple(
@@ -260,7 +259,7 @@ def _beside(comparison: Comparison) -> Table:
         "Nothing here decides. p adjusted is p times the number of comparisons of its family; all"
         " else is of one comparison by itself."
     )
-    return Table("contrasts", "Beside the interval", heads, rows, found, note)
+    return Table("contrasts", "Other statistics", heads, rows, found, note)
 
 
 def _told(value: float, write: Callable[[float], str]) -> TableCell:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import textwrap
 from collections.abc import Sequence
 
@@ -48,9 +49,22 @@ def show_comparison(comparison: Comparison, console: Console) -> None:
         say(f"tuned: {arm}: {how}")
     for note in comparison.notes:
         say(f"note: {note}")
-    together = "claims" if comparison.claimed else "arms"
-    meaning = f"±: 95 % interval over seeds; [ ]: wide enough that all {together} hold together"
-    say(meaning, "dim")
+    for meaning in _meanings(comparison):
+        say(meaning, "dim")
+
+
+def _meanings(comparison: Comparison) -> list[str]:
+    """Explain the marks of the tables, a line each."""
+    claimed = [line for _, line in comparison.claimed]
+    all_of = "all claims, and all else," if claimed else "all that is said"
+    is_right = "are right" if claimed else "is right"
+    found = [
+        "±: 95 % interval over seeds alone",
+        f"[ ]: wide enough that {all_of} {is_right} in 95 % of studies",
+    ]
+    if any(not math.isnan(line.margin) for line in claimed):
+        found.append("δ: the smallest difference that matters; size open: it may be smaller than δ")
+    return found
 
 
 def _show_table(table: Table, rows: Sequence[tuple[TableCell, ...]], console: Console) -> None:

@@ -16,7 +16,7 @@ from ablate.report.result import Line
 from ablate.study.claim import EQUIVALENT, Claim, Compared
 
 _MOST = 3  # arms that the verdict names
-_SELECTED = {"last": "those of the last epoch", "best": "those of the best validation accuracy"}
+_SELECTED = {"last": "the last epoch", "best": "the epoch of the best validation accuracy"}
 
 
 def verdict(comparison: Comparison) -> str:
@@ -86,16 +86,17 @@ def _of_claims(comparison: Comparison) -> str:
     base = comparison.baseline
     to_baseline = all(what(line).against == base != what(line).arm for _, line in claimed)
     some = [
-        f"“{claim.arm} {_stated(claim, line, to_baseline)}”: {judged(line)} ({_found(line)})"
+        f"“{claim.words or _stated(claim, line, to_baseline)}”: {judged(line)} ({_found(line)})"
         for claim, line in claimed[:_MOST]
     ]
     left = len(claimed) - _MOST
     more = [f"{left} more {'is' if left == 1 else 'are'} in the table"] if left > 0 else []
-    against = f" against {base}" if to_baseline else ""
+    against = f", compared with {base}" if to_baseline else ""
     if len(claimed) == 1:
-        return f"The one claim{against}, {some[0]}."
+        return f"The one claim{against}: {some[0]}."
     told = counted([str(line.verdict) for _, line in claimed])
-    return f"{len(claimed)} claims{against}: {told}. {'; '.join([*some, *more])}."
+    found = "; ".join([*some, *more])
+    return f"{len(claimed)} claims{against}: {told}. {found}."
 
 
 def counted(judged: Sequence[str], others: Sequence[str] = ()) -> str:
@@ -118,10 +119,10 @@ _STATED = {
 
 
 def _stated(claim: Claim, line: Line, to_baseline: bool) -> str:
-    """Say what is claimed of an arm; with whom it is compared, unless that was said of all."""
+    """Say a claim without words of its own; and against whom, unless that was said of all."""
     verb, link = _STATED[claim.direction]
     other = compared_with(line, "" if to_baseline else what(line).against)
-    return f"{verb} in {statistic_of(line)}{f' {link} {other}' if other else ''}"
+    return f"{claim.arm} {verb} in {statistic_of(line)}{f' {link} {other}' if other else ''}"
 
 
 def statistic_of(line: Line) -> str:
@@ -233,16 +234,18 @@ def legend(comparison: Comparison, selects: Sequence[str]) -> list[str]:
     return [
         f"± is half the width of the 95 % t interval of a mean over seeds, here {over} seeds an"
         " arm. It says how far the mean may lie from that of many more seeds, not how far single"
-        " runs scatter. An arm of one seed has no interval, nor has one whose seeds agree exactly.",
+        " runs scatter. It leaves out that other images may be harder, and what pairing by seed"
+        " gains, so do not compare arms by it: Δ does that. An arm of one seed has no interval, nor"
+        " has one whose seeds agree exactly.",
         *_of_differences(comparison),
         *_of_verdicts(comparison),
         *_of_populations(comparison),
         *_of_the_test_set(comparison, selects),
         *comparison.asked.how,
-        "Only runs that finished and trained enter a mean. What failed, diverged, stayed at chance"
-        " (validation accuracy not above the largest class's share, by an exact binomial test at"
-        " 0.001), is unfinished or missing (of seeds that other arms have) is counted in its own"
-        " column.",
+        "Only runs that finished and trained enter a mean. Runs that failed, diverged, stayed at"
+        " chance (validation accuracy not above the largest class's share, by an exact binomial"
+        " test at 0.001), are unfinished, or are missing (of seeds that other arms have) are"
+        " counted in columns of their own.",
         "The cost is seconds of training a run, a mean; runs that were trained together in a stack"
         " share its time.",
     ]
@@ -261,9 +264,9 @@ def _of_differences(comparison: Comparison) -> list[str]:
     levels = {(line.family, line.alpha) for line in (*others, *claims)}
     told = "; ".join(_level(name, size, alpha) for (name, size), alpha in sorted(levels))
     found = [
-        f"Δ is the mean of an arm less that of the baseline, {comparison.baseline}, taken"
-        f" {'; '.join(pairing)}. The column pairs counts what it was worked out from. Where the"
-        f" interval in [ ] lies decides what is said of an arm. It is {told}."
+        f"Δ is the mean of an arm minus that of the baseline, {comparison.baseline}, taken"
+        f" {'; '.join(pairing)}; the column pairs counts them. Where the interval in [ ] lies"
+        f" decides what is said of an arm. It is {told}."
     ]
     if any(line.untrained for line in (*others, *claims)):
         found.append(_ORDER)
@@ -279,7 +282,7 @@ def _level(family: str, size: int, alpha: float) -> str:
     if size == 1:
         return f"{level} for the one {kind}"
     whom = f"the {size} {kind.replace(' ', 's ', 1) if ' ' in kind else f'{kind}s'}"
-    return f"{level} for {whom}, so that all of them hold together in 95 % of studies"
+    return f"{level} for {whom}, so that all {size} are right at once in 95 % of studies"
 
 
 _ORDER = (
@@ -299,12 +302,14 @@ _MEANING = {
     verdicts.SUPPORTED: "the whole interval lies on the claimed side, beyond the smallest"
     " difference that matters, δ (beyond 0 where the claim has no δ; within ±δ where equivalence"
     " is claimed)",
-    verdicts.SUPPORTED_OPEN: "it lies on the claimed side of 0, and may reach to less than δ",
+    verdicts.SUPPORTED_OPEN: "it lies on the claimed side of 0, but reaches below δ, so that the"
+    " difference may be too small to matter",
     verdicts.TOO_SMALL: "it lies within ±δ",
-    verdicts.REFUTED: "it lies on the other side, beyond δ (beyond 0 where the claim has no δ; on"
-    " either side where equivalence is claimed)",
-    verdicts.REFUTED_OPEN: "it lies on the other side of 0, and may reach to less than δ",
-    verdicts.OPEN: "anything else, which is no proof of no effect",
+    verdicts.REFUTED: "it lies on the opposite side, beyond δ (beyond 0 where the claim has no δ;"
+    " on either side where equivalence is claimed)",
+    verdicts.REFUTED_OPEN: "it lies on the opposite side of 0, but reaches below δ, so that the"
+    " difference may be too small to matter",
+    verdicts.OPEN: "anything else, which does not prove that there is no effect",
 }
 
 
@@ -327,7 +332,8 @@ def _of_verdicts(comparison: Comparison) -> list[str]:
             "What nobody claimed beforehand is described, not judged: better or worse (lower,"
             " higher) where the interval leaves out 0, with “by more than δ” or “by less than δ”"
             " where that is known too; within ±δ where only that is known; not told apart"
-            " otherwise, which is no proof of no effect. It is a finding to be tried again."
+            " otherwise, which does not prove that there is no effect. Confirm what is described so"
+            " by a study that claims it."
         )
     return found
 
@@ -335,8 +341,8 @@ def _of_verdicts(comparison: Comparison) -> list[str]:
 def _of_the_test_set(comparison: Comparison, selects: Sequence[str]) -> list[str]:
     rules = " or ".join(_SELECTED.get(rule, rule) for rule in selects)
     return [
-        f"Weights were selected on the validation split alone ({rules}), and the test set was"
-        " measured once, at the end of each run. So the numbers of the test set chose nothing."
+        f"The weights are those of {rules}. The test set was measured once, at the end of each run,"
+        " and chose nothing."
     ]
 
 
@@ -371,13 +377,14 @@ def _of_populations(comparison: Comparison) -> list[str]:
     if SEEDS_AND_IMAGES in told:
         found.append(
             "Intervals of test error and accuracy are over new seeds and new test images too: every"
-            " run kept which of the same images it got right, and the squared error is that over"
-            " seeds, plus that over images, less what the two share."
+            " run kept which of the same images it got right. Their variance is that over seeds"
+            " plus that over images, minus the part that is in both. The images that are trained on"
+            " stay the same."
         )
     if told - {SEEDS_AND_IMAGES}:
-        rest = "Others are" if found else "Intervals are"
+        rest = "Intervals of other metrics are" if found else "Intervals are"
         found.append(
-            f"{rest} over new seeds on these test images alone: a difference as large on other"
-            " images of the kind is not promised."
+            f"{rest} over new seeds only: they do not say how far the difference would move with"
+            " other images of the kind."
         )
     return found

@@ -182,18 +182,18 @@ def _question(read: Ledger, faults: Sequence[str]) -> str:
         begins = f"{OLDER}: it begins after {_runs(first['ended'])} had ended"
         return "; ".join([begins, *changed])
     count = len(first["question"]["claims"])
-    claims = f"claim{'' if count == 1 else 's'} written" if count else "nothing claimed"
+    claims = f"claim{'' if count == 1 else 's'} written" if count else "nothing was claimed"
     return f"{claims} before the first run{', but ' if changed else ''}{'; '.join(changed)}"
 
 
 def _looks(read: Ledger, is_noted: bool, now: int) -> str:
     ended = [line["ended"] for line in read.of_kind("look")] + ([] if is_noted else [now])
     if len(ended) == 1:
-        return f"the first look, at {_runs(ended[0])}"
+        return f"this is the first look at results, of {_runs(ended[0])}"
     some = f"{', '.join(map(str, ended[:-1]))} and {ended[-1]}"
     if len(ended) > _MOST + 1:
         some = f"{min(ended)} to {max(ended)}"
-    return f"{len(ended)} looks, at {some} runs"
+    return f"{len(ended)} looks at results, of {some} runs"
 
 
 def _runs(count: int, planned: int | None = None) -> str:

@@ -51,7 +51,9 @@ def seeds(comparison: Comparison) -> Figure:
     done = runs[(runs["status"] == "finished") & runs["arm"].isin(arms) & runs[metric].notna()]
     figure, axes = blank(height_of(arms))
     places = _places(done, arms)
+    joined = ""
     if len(arms) <= _MOST_JOINED[0] and done["replicate"].nunique() <= _MOST_JOINED[1]:
+        joined = " Thin lines join the runs of each seed."
         _join(axes, done.assign(place=places, value=done[metric] * scale))
     axes.plot(done[metric] * scale, places, "o", color=BLUE, markersize=3.5, alpha=0.6, lw=0)
     for i, line in enumerate(comparison.lines[arm] for arm in arms):
@@ -64,8 +66,7 @@ def seeds(comparison: Comparison) -> Figure:
     axes.set_xlabel(titled(metric))
     caption = (
         "A dot is a run, a diamond the mean over seeds with its 95 % interval; the dashed line is"
-        f" the mean of the baseline, {comparison.baseline}. Thin lines join runs of one seed where"
-        f" they are few.{comparison.choice(_MOST_ROWS)}"
+        f" the mean of the baseline, {comparison.baseline}.{joined}{comparison.choice(_MOST_ROWS)}"
     )
     data = done[["arm", "seed", "replicate", metric]]
     return finished(figure, "seeds", f"Every seed: {metric_of(metric).label}", caption, data)
@@ -102,9 +103,8 @@ def differences(comparison: Comparison) -> Figure:
     name = titled(comparison.metric, difference=True)
     axes.set_xlabel(f"Δ {name}")
     caption = (
-        f"Each arm less the baseline, {comparison.baseline}, or less what is named, with the"
-        f" interval that decides. {_FILLED} An arm without a line has no interval."
-        f"{comparison.choice(_MOST_ROWS)}"
+        f"Each arm minus the baseline, {comparison.baseline}, or minus what is named, with the"
+        f" interval that decides. {_filled(lines)}{comparison.choice(_MOST_ROWS)}"
     )
     return finished(
         figure, "differences", "Difference to the baseline", caption, _rows_of(comparison, lines)
@@ -128,12 +128,21 @@ def spreads(comparison: Comparison) -> Figure | None:
     axes.set_xlabel("ratio of standard deviations over seeds")
     caption = (
         "Standard deviation of an arm over that of what is named, with the interval that decides."
-        f" {_FILLED} An arm without a line has too few seeds for an interval."
+        f" {_filled(lines)}"
     )
     return finished(figure, "spreads", "Spread over seeds", caption, _rows_of(comparison, lines))
 
 
-_FILLED = "Filled: the interval leaves out no difference at all; hollow: it does not. Grey: ±δ."
+def _filled(lines: Mapping[str, Line]) -> str:
+    """Explain the marks of those that are drawn."""
+    told = "Filled: the interval excludes zero; hollow: it includes zero."
+    margin = any(not isnan(line.margin) for line in lines.values())
+    alone = any(isnan(line.delta_low) for line in lines.values())
+    return (
+        told
+        + (" Grey: within ±δ." if margin else "")
+        + (" A mark without a line has no interval." if alone else "")
+    )
 
 
 def _claims(comparison: Comparison, statistic: str) -> dict[str, Line]:
@@ -187,7 +196,7 @@ def gap(comparison: Comparison) -> Figure | None:
     below(figure, axes)
     caption = (
         "Means over seeds with 95 % intervals, both errors measured in evaluation mode. On the"
-        " dashed line there is no gap; the higher an arm lies above it, the more it overfits."
+        " dashed line there is no gap: the vertical distance from it is the gap."
         f"{comparison.choice(_MOST_CLOUDS)}"
     )
     columns = ["arm", "metric", "n", "mean", "sd", "ci_low", "ci_high"]

@@ -43,12 +43,16 @@ def curves(comparison: Comparison, metric: str, frame: pd.DataFrame) -> Figure:
     logarithmic_if_wide(axes.set_yscale, axes.yaxis, shown["mean"])
     axes.xaxis.set_major_locator(MaxNLocator(integer=True))
     below(figure, axes)
+    how = _IN_TRAINING if metric.startswith("train/") else ""
     caption = (
         "Mean over seeds at each epoch; bands are 95 % t intervals of the mean. Runs that failed or"
-        f" diverged enter as far as they came.{comparison.choice(_MOST)}"
+        f" diverged enter as far as they came.{how}{comparison.choice(_MOST)}"
     )
     name = f"curves-{metric.replace('/', '-')}"
     return finished(figure, name, f"Learning curves: {metric_of(metric).label}", caption, shown)
+
+
+_IN_TRAINING = " Measured on an epoch's batches while training, with dropout and augmentation on."
 
 
 def _band(
