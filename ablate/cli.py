@@ -235,28 +235,54 @@ def report(
 
 
 _DATA_HELP = """
-Fetch a data set, if it is not there, and verify its files.
+Fetch a data set, if it is not there, and verify its files; or show what of a folder of images would
+be trained on: classes and counts of each split, sizes, what is left out, duplicates, and a sheet of
+its images.
 
 \b
     ablate data mnist
     ablate data cifar10 --root /data
+    ablate data ~/photos                                the folder, as data=folder reads it
+    ablate data ~/photos data.image_size=64 data.on_bad=skip
+    ablate data --clear-cache                           delete decoded images that are kept
 """
 
 
 @app.command(help=_DATA_HELP)
 def data(
     name: Annotated[
-        str, typer.Argument(help="mnist, fashion_mnist, kmnist, cifar10, cifar100 or svhn")
-    ],
+        str | None,
+        typer.Argument(help="mnist, fashion_mnist, kmnist, cifar10, cifar100, svhn; or a folder"),
+    ] = None,
+    settings: Annotated[
+        list[str] | None, typer.Argument(help="data.root=DIR; of a folder data.image_size=64, ...")
+    ] = None,
     root: Annotated[
         str | None,
         typer.Option(help="where its files lie [default: ABLATE_DATA, else the cache folder]"),
     ] = None,
+    sheet: Annotated[
+        str | None,
+        typer.Option(help="where the sheet of images goes [default: NAME-images.png, here]"),
+    ] = None,
+    clear_cache: Annotated[
+        bool, typer.Option("--clear-cache", help="delete decoded images in the cache folder")
+    ] = False,
 ) -> None:
-    """Fetch and verify a data set."""
-    from ablate.commands.data import fetch_and_verify
+    """Fetch and verify a data set, or show a folder of images."""
+    from ablate.commands import data as command
 
-    raise typer.Exit(fetch_and_verify(name, root))
+    if clear_cache:
+        raise typer.Exit(command.clear_cache())
+    if name is None:
+        raise AblateError("ablate data takes a data set or a folder; see `ablate data --help`")
+    if command.is_folder(name):
+        from rich.console import Console
+
+        from ablate.commands.show_data import show_folder
+
+        raise typer.Exit(show_folder(name, settings or [], sheet, Console()))
+    raise typer.Exit(command.fetch_and_verify(name, command.root_of(settings or [], root)))
 
 
 _EVALUATE_HELP = f"""

@@ -63,6 +63,11 @@ def _has_driver() -> bool:
 
 
 @cache
+def cores() -> int:
+    """Count the cores that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
 def memory() -> int:
     """Tell how much memory this machine has, or this process's container, in bytes.
 

@@ -52,12 +52,12 @@ class DamagedError(AblateError):
     status = 1
 
 
-_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 
 def raise_if_full(error: OSError) -> None:
     """Raise `DiskFullError` in place of an error of the system that means it."""
-    if error.errno in _FULL:
+    if error.errno in FULL:
         raise DiskFullError(
             f"the disk is full ({error}): what is recorded stays; make space, and the same command"
             " goes on"

@@ -157,10 +157,14 @@ def _cifar_batch(pixels: Array, labels: Array, key: str) -> dict[str, Any]:
 
 
 def _write_pickles(
-    root: Path, folder: str, archive: str, contents: dict[str, Any], compressed: bool
+    root: Path,
+    folder: str,
+    archive: str,
+    contents: dict[str, Any],
+    compressed: bool,
+    protocol: int = 2,  # as the published files have it
 ) -> None:
-    # The published files are pickles of protocol 2.
-    raw = {name: pickle.dumps(content, protocol=2) for name, content in contents.items()}
+    raw = {name: pickle.dumps(content, protocol) for name, content in contents.items()}
     if not compressed:
         (root / folder).mkdir(parents=True, exist_ok=True)
         for name, data in raw.items():

@@ -12,6 +12,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from PIL import Image
 
@@ -20,7 +21,14 @@ from ablate import data
 from ablate.data import fact_cache
 from ablate.data.registry import DATASETS
 from ablate.errors import AblateError
-from tests.files import write_cifar10, write_cifar100, write_folder, write_mnist, write_svhn
+from tests.files import (
+    write_cifar10,
+    write_cifar100,
+    write_folder,
+    write_image,
+    write_mnist,
+    write_svhn,
+)
 
 WRITERS: dict[str, Callable[..., Any]] = {
     "mnist": write_mnist,
@@ -254,9 +262,9 @@ def test_a_folder_that_no_longer_suits_is_refused_as_when_it_is_read(
     write_folder(tmp_path / "photos", parts=("train", "test"))
     config = aged({"name": "folder", "root": str(tmp_path / "photos"), "image_size": 8})
     data.facts(config)
-    (tmp_path / "photos" / "notes").mkdir()
+    write_image(tmp_path / "photos" / "notes" / "0.png", np.zeros((3, 8, 8), np.uint8))
     later()
-    with pytest.raises(AblateError, match="nothing beside them"):
+    with pytest.raises(AblateError, match="there is nothing else"):
         data.facts(config)
 
 
@@ -475,6 +483,4 @@ def test_a_process_that_read_the_old_images_reads_the_new_ones(
     shutil.copytree(mnist["root"], tmp_path / "as it is now")
     digest = data.read({"name": "mnist", "root": str(tmp_path / "as it is now")}).digest
     config = {"data": mnist, "device": "cpu", "precision": "fp32"}
-    with pytest.raises(AblateError, match="images have changed since"):
-        data.load(config, digest)
     assert len(data.load(config, digest).train) == 110

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import errno
+import gzip
+import os
 import shutil
 import socket
+import subprocess
 import sys
 from http.client import IncompleteRead
 from urllib.response import addinfourl
@@ -18,7 +22,14 @@ from ablate.data import fetch
 from ablate.data.fetch import DownloadError
 from ablate.data.registry import DATASETS
 from ablate.errors import AblateError
-from tests.files import listing, write_cifar10, write_cifar100, write_mnist, write_svhn
+from tests.files import (
+    listing,
+    write_cifar10,
+    write_cifar100,
+    write_folder,
+    write_mnist,
+    write_svhn,
+)
 
 IDX = {"mnist": "MNIST", "fashion_mnist": "FashionMNIST", "kmnist": "KMNIST"}
 WRITERS = {
@@ -320,3 +331,97 @@ def test_a_place_with_brackets_in_its_name_is_shown_as_it_is(mnist, tmp_path, mo
     monkeypatch.chdir(tmp_path)
     assert fetch_and_verify("mnist", "[red]") == 0
     assert "mnist in [red]" in capsys.readouterr().out
+
+
+# -- what is read is what is verified -------------------------------------------------------------
+
+
+@pytest.fixture
+def unpacked(mnist, root, monkeypatch):
+    """Lay all four files unpacked beside the published ones."""
+    shutil.copytree(mnist.folder, root)
+    for path in sorted(root.rglob("*.gz")):
+        path.with_suffix("").write_bytes(gzip.decompress(path.read_bytes()))
+    return root / "MNIST" / "raw"
+
+
+def test_an_unpacked_file_is_compared_with_the_packed_one(unpacked, root, monkeypatch, capsys):
+    assert run(["data", "mnist", "--root", root], monkeypatch) == 0
+    assert "8 files by checksum" in capsys.readouterr().out
+    path = unpacked / LAST.removesuffix(".gz")
+    path.write_bytes(path.read_bytes()[:-1] + b"\x03")
+    assert run(["data", "mnist", "--root", root], monkeypatch) == 2
+    assert f"{path}, which is read, is not what {LAST} beside it" in capsys.readouterr().err
+
+
+def test_an_unpacked_file_alone_is_told_to_be_unverified(unpacked, root, monkeypatch, capsys):
+    (unpacked / LAST).unlink()
+    monkeypatch.setenv("COLUMNS", "200")
+    assert run(["data", "mnist", "--root", root], monkeypatch) == 0
+    shown = capsys.readouterr().out
+    assert "not verified" in shown
+    assert LAST.removesuffix(".gz") in shown
+
+
+def test_the_place_may_be_given_as_in_a_run(mnist, monkeypatch, capsys):
+    assert run(["data", "mnist", f"data.root={mnist.folder}"], monkeypatch) == 0
+    assert "110 train" in capsys.readouterr().out
+    assert run(["data", "mnist", "data.image_size=8"], monkeypatch) == 2
+    assert "data.root alone can be set" in capsys.readouterr().err
+    assert run(["data", "mnist", "data.root=a", "--root", "b"], monkeypatch) == 2
+    assert "data.root is given 2 times" in capsys.readouterr().err
+
+
+def test_a_folder_called_by_a_number_is_a_folder(mnist, tmp_path, monkeypatch):
+    shutil.copytree(mnist.folder, tmp_path / "2024")
+    monkeypatch.chdir(tmp_path)
+    assert data.read({"name": "mnist", "root": 2024}).shape == (1, 28, 28)
+
+
+def test_what_a_killed_download_left_is_deleted(mnist, root):
+    dead = subprocess.Popen([sys.executable, "-c", ""])
+    dead.wait()
+    raw = root / "MNIST" / "raw"
+    left = raw / f".fetch-{os.uname().nodename}-{dead.pid}-x"
+    other = raw / f".fetch-elsewhere-{dead.pid}-x"
+    for folder in (left, other):
+        folder.mkdir(parents=True)
+    data.read({"name": "mnist", "root": str(root)})
+    assert not left.exists()
+    assert other.exists(), "another machine may be at it"
+
+
+@pytest.mark.parametrize(
+    ("number", "words"),
+    [(errno.ENOSPC, "the disk is full"), (errno.EACCES, "it may not be written")],
+)
+def test_a_place_without_room_or_rights_is_told(number, words, mnist, root, monkeypatch):
+    def refuse(*_, **__):
+        raise OSError(number, os.strerror(number))
+
+    monkeypatch.setattr("torchvision.datasets.utils._urlretrieve", refuse)
+    monkeypatch.setattr(fetch, "_first_that_works", refuse)
+    message = failure("mnist", root)
+    assert words in message
+    assert "data.root=DIR" in message
+    assert "network" not in message
+
+
+def test_a_file_that_may_not_be_read_is_told(mnist, monkeypatch):
+    def refuse(path, *_):
+        raise PermissionError(errno.EACCES, "Permission denied", str(path))
+
+    monkeypatch.setattr("pathlib.Path.is_file", refuse)
+    with pytest.raises(AblateError, match=r"may not be read .* see to its rights"):
+        data.read({"name": "mnist", "root": str(mnist.folder)})
+
+
+def test_the_cache_of_decoded_images_is_cleared(tmp_path, monkeypatch, capsys):
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    write_folder(tmp_path / "photos")
+    data.read({"name": "folder", "root": str(tmp_path / "photos"), "image_size": 8})
+    assert run(["data", "--clear-cache"], monkeypatch) == 0
+    assert "GB of decoded images" in capsys.readouterr().out
+    assert not (tmp_path / "cache" / "ablate" / "images").exists()
+    assert run(["data", "--clear-cache"], monkeypatch) == 0
+    assert run(["data"], monkeypatch) == 2

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 import pytest
@@ -159,7 +160,7 @@ def test_the_root_and_further_values_are_passed_on():
 def test_only_foreign_values_of_the_configuration_are_passed_on():
     config = {"name": "custom", "_target_": "a.B", "root": None, "train_size": 3, "level": 4}
     settings = json.loads(selection(config).settings)
-    assert settings == {"_target_": "a.B", "level": 4}
+    assert settings == {"_target_": "a.B", "labels": None, "level": 4}
 
 
 def test_a_class_in_the_working_directory_is_found_by_its_path(tmp_path, monkeypatch):
@@ -203,7 +204,10 @@ def changed(values, index, value):
         (items(PIXELS[:, 0, 0]), ["image 0", "[8]"]),
         (items(changed(PIXELS / 255, 4, PIXELS[0] * np.nan)), ["image 4", "not finite"]),
         (items(PIXELS, changed(LABELS, 5, 0.5)), ["label 5 is 0.5", "whole numbers"]),
-        (items(PIXELS, changed(LABELS, 5, "cat")), ["train images", "ValueError", "cat"]),
+        (
+            items(PIXELS, changed(LABELS, 5, "cat")),
+            ["train: label 5 is the text 'cat'", "data.labels=map"],
+        ),
         (items(PIXELS, changed(LABELS, 5, -1)), ["from -1 to 2", "from 0"]),
         (items(PIXELS, LABELS * 0), ["≥ 2 classes"]),
         (items(PIXELS, classes=["a", "b"]), ["names 2 classes", "label 2"]),
@@ -238,3 +242,168 @@ def test_test_images_unlike_the_training_images_are_refused(other):
         return Items(list(zip(PIXELS if train else other, LABELS, strict=True)))
 
     refused(make, "train and test images differ", "uint8 [3, 8, 8]")
+
+
+# -- parts that it offers -------------------------------------------------------------------------
+
+
+def third(number):
+    chosen = slice(4 * number, 4 * number + 4)
+    return Items(list(zip(PIXELS[chosen], LABELS[chosen], strict=True)))
+
+
+PLACES = {"train": 0, "val": 1, "test": 2}
+
+
+class BySubset:
+    def __new__(cls, subset="train"):
+        return third(PLACES[subset])
+
+
+class ByPhase:
+    def __new__(cls, size=3, phase: Literal["training", "valid", "testing"] = "training"):
+        return third({"training": 0, "valid": 1, "testing": 2}[phase])
+
+
+class BySplitOfThree:
+    def __new__(cls, split):
+        return third(PLACES[split])
+
+
+def by_mapping():
+    return {"train": third(0), "validation": third(1), "test": third(2)}
+
+
+def by_tuple():
+    return third(0), third(1), third(2)
+
+
+@pytest.mark.parametrize("cls", [BySubset, ByPhase, BySplitOfThree, by_mapping, by_tuple])
+def test_all_parts_that_a_class_offers_are_used(cls):
+    parts = read(cls).parts
+    assert set(parts) == {"train", "val", "test"}
+    for part, number in PLACES.items():
+        np.testing.assert_array_equal(parts[part].images, PIXELS[4 * number : 4 * number + 4])
+
+
+@pytest.mark.parametrize("name", ["is_train", "training"])
+def test_a_truth_value_may_be_called_otherwise(name):
+    make = {
+        "is_train": lambda is_train=True: half(is_train),
+        "training": lambda training: half(training),
+    }
+    np.testing.assert_array_equal(read(make[name]).parts["test"].images, PIXELS[6:])
+
+
+def test_a_word_that_means_test_for_whatever_it_does_not_know_gives_no_validation_images():
+    def make(split):
+        return half(split == "train")
+
+    assert set(read(make).parts) == {"train", "test"}
+
+
+@pytest.mark.parametrize("value", [0.8, None, 3])
+def test_a_parameter_called_split_that_is_no_word_chooses_nothing(value):
+    def make(split=value):
+        assert split == value
+        return Items(list(zip(PIXELS, LABELS, strict=True)))
+
+    assert set(read(make).parts) == {"train"}
+
+
+def test_a_mode_of_colours_chooses_nothing():
+    def make(mode="RGB"):
+        assert mode == "RGB"
+        return half(first=True)
+
+    assert set(read(make).parts) == {"train"}
+
+
+def test_a_split_that_the_request_names_is_passed_on():
+    given = []
+
+    def letters(split, train=True):  # as torchvision's EMNIST
+        given.append((split, train))
+        return half(train)
+
+    assert set(read(letters, split="letters").parts) == {"train", "test"}
+    assert given == [("letters", True), ("letters", False)]
+    assert set(read(BySplit, split="train").parts) == {"train"}
+
+
+def test_a_set_whose_test_images_fail_says_how_to_take_it_alone():
+    def make(split):
+        if split != "train":
+            raise FileNotFoundError("test.tar")
+        return half(first=True)
+
+    refused(make, "does not give its test images", "test.tar", "data.split=train")
+
+
+class Doubled:
+    def __init__(self, by):
+        self.by = by
+
+    def __call__(self, pixels):
+        return pixels // 2 * self.by
+
+
+def _doubled(pixels, by):
+    return pixels // 2 * by
+
+
+@pytest.mark.parametrize(
+    "transform",
+    [
+        {"_target_": "tests.test_data_own.Doubled", "by": 2},
+        {"_target_": "tests.test_data_own._doubled", "_partial_": True, "by": 2},
+    ],
+)
+def test_an_argument_with_a_target_is_made_as_hydra_does(transform):
+    def make(transform):
+        return Items([(transform(p), label) for p, label in zip(PIXELS, LABELS, strict=True)])
+
+    images = read(make, transform=transform).parts["train"].images
+    np.testing.assert_array_equal(images, PIXELS // 2 * 2)
+
+
+def test_an_argument_that_is_not_made_is_told():
+    with pytest.raises(AblateError, match=r"data\.transform is not made"):
+        read(lambda transform: half(first=True), transform={"_target_": "no.such.Thing"})
+
+
+# -- channels, and what is random -----------------------------------------------------------------
+
+
+@pytest.mark.parametrize("channels", [2, 4, 7, 12])
+def test_any_number_of_channels_is_taken(channels):
+    images = np.random.RandomState(0).rand(12, channels, 16, 8).astype(np.float32)
+    np.testing.assert_array_equal(read_images(images).parts["train"].images, images)
+
+
+@pytest.mark.parametrize("shape", [(16, 16, 3), (16, 16, 12), (8, 5, 4)])
+def test_channels_behind_the_pixels_are_refused(shape):
+    refused(items([np.zeros(shape, np.uint8)] * 12), str(list(shape)), "[C, H, W]")
+
+
+class Shifting(Items):
+    def __getitem__(self, index):
+        pixels, label = self.items[index]
+        return np.roll(pixels, np.random.randint(1, 7), -1), label
+
+
+class Renaming(Items):
+    calls = 0
+
+    def __getitem__(self, index):
+        type(self).calls += 1
+        pixels, label = self.items[index]
+        return pixels, label if self.calls <= len(self.items) else (label + 1) % 3
+
+
+@pytest.mark.parametrize("cls", [Shifting, Renaming])
+def test_items_that_change_are_refused(cls):
+    def make():
+        return cls(list(zip(PIXELS, LABELS, strict=True)))
+
+    refused(make, "item 0 is another one", "__getitem__", "augment.*")

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from sklearn.datasets import load_digits
 
 from ablate import data
-from ablate.data.splits import stratified_order
+from ablate.data.splits import stratified_order, untrained
 from ablate.errors import AblateError
 from tests.configs import config
 
@@ -255,3 +255,15 @@ def test_digits_are_split_60_20_20_with_every_digit_in_its_share():
     for name, size in {"train": 1079, "val": 359, "test": 359}.items():
         assert len(parts[name].labels) == size
         np.testing.assert_allclose(np.bincount(parts[name].labels), share * size, atol=1)
+
+
+def test_a_class_that_is_only_tested_on_is_told():
+    parts = {
+        "train": source_of([0, 0, 1]).parts["train"],
+        "val": source_of([0]).parts["train"],
+        "test": source_of([2, 2, 1]).parts["train"],
+    }
+    assert untrained(parts, ("cats", "dogs", "eels")) == [
+        "no training image is of class eels, but 0 validation and 2 test images are: such a class"
+        " needs more images"
+    ]

@@ -120,7 +120,7 @@ def test_the_order_is_a_permutation_in_which_that_of_the_file_has_no_part(count,
 
 def test_equal_images_are_told_apart_by_their_labels_alone():
     labels = torch.arange(7) % 3
-    order = by_content(torch.zeros(7, 1, 2, 2, dtype=torch.uint8), labels)
+    order = by_content([torch.zeros(7, 1, 2, 2, dtype=torch.uint8)], labels)
     assert len(list(itertools.groupby(labels[order].tolist()))) == 3
 
 
@@ -128,7 +128,7 @@ def test_images_that_differ_in_a_pixel_are_far_apart_half_of_the_time():
     images = torch.zeros(1001, 1, 28, 28, dtype=torch.uint8)
     images.view(1001, -1)[torch.arange(784), torch.arange(784)] = 1
     images.view(1001, -1)[784:, 0] = torch.arange(2, 219)
-    order = by_content(images, torch.zeros(1001, dtype=torch.int64))
+    order = by_content([images], torch.zeros(1001, dtype=torch.int64))
     assert abs(np.corrcoef(order, range(1001))[0, 1]) < 0.1  # 3 standard errors
 
 

@@ -258,7 +258,7 @@ WRONG_GRAMMAR = {
     "=3": "'=3' is no override",
     "epochs==3": "'epochs==3' is no override",
     "epochs=[1,2": "'epochs=[1,2' is no override",
-    "out=~/x": "'out=~/x' is no override",
+    "name=~x": "'name=~x' is no override",
     "seed=0,1": "seed=0,1 names several values: `ablate run -m` trains them all",
     "seed=range(0,3)": "`ablate run -m` trains them all",
     "model=cnn,mlp": "`ablate run -m` trains them all",
@@ -1006,11 +1006,13 @@ def test_different_runs_have_different_keys(one: str, other: str) -> None:
 def another(knob: Knob, value: Any) -> Any:
     """Give another legal value of a knob."""
     if isinstance(knob.type, Choice):
-        return next(word for word in knob.type.words if word not in (value, knob.off))
+        others = [word for word in knob.type.words if word != value]
+        return next((word for word in others if word != knob.off), others[0])
     if isinstance(knob.type, Flag):
         return not value
-    if knob.name == "init.layers":
-        return ["zeros"]
+    lists = {"init.layers": ["zeros"], "data.levels": [0, 4095], "data.splits": ["train:photos"]}
+    if knob.name in lists:
+        return lists[knob.name]
     if isinstance(knob.type, ListOf):
         return [*value, 1] if isinstance(value, list) else value + 0.125
     if isinstance(knob.type, Text):

@@ -21,7 +21,7 @@ from hypothesis import strategies as st
 from rich.console import Console
 
 import ablate
-from ablate import record
+from ablate import environment, record
 from ablate.commands.requests import trained
 from ablate.commands.show import show_state
 from ablate.config.knobs.run import EXECUTORS
@@ -220,7 +220,7 @@ def test_a_run_alone_is_looped_even_on_a_gpu():
 
 @pytest.mark.parametrize(("cores", "stacks", "expected"), [(2, 8, (2, 1)), (8, 2, (2, 4))])
 def test_cores_are_shared_out_and_never_oversubscribed(monkeypatch, cores, stacks, expected):
-    monkeypatch.setattr(execution, "cores", lambda: cores)
+    monkeypatch.setattr(environment, "cores", lambda: cores)
     runs = [planned(s, launch="auto", **{"model.hidden": [128]}) for s in range(stacks)]
     how = execution.execution(group(runs))
     assert (how.workers, how.threads) == expected

@@ -97,6 +97,8 @@ def _add(gathered: Gathered, folder: Path, found: record.Record, target: float |
         place = folder / record.RECORD
         raise AblateError(f"{place} is no record of ablate: {error!r} on reading it") from error
     flat = schema.flatten(found["config"])
+    if flat.get("data.name") == "folder":
+        flat.setdefault("data.split_by", "order")  # there was no other way
     gathered.rows.append(row)
     gathered.measures.append(measures)
     # Names are the same text in every record: one copy of each is enough.

@@ -2,15 +2,25 @@
 
 from __future__ import annotations
 
+import os
+from collections.abc import Sequence
+from pathlib import Path
+
 from rich.console import Console
 from rich.table import Table
 
 from ablate import data
 from ablate.commands.printing import cell
-from ablate.data import fetch
+from ablate.data import fetch, image_cache
 from ablate.data.fact_cache import facts_of
 from ablate.data.registry import DATASETS
+from ablate.data.source import rights_told
 from ablate.errors import AblateError, listed, nearest
+
+
+def is_folder(name: str) -> bool:
+    """Tell whether a name is that of a folder rather than of a data set."""
+    return name not in DATASETS and (os.sep in name or Path(name).expanduser().is_dir())
 
 
 def fetch_and_verify(name: str, root: str | None) -> int:
@@ -37,12 +47,12 @@ def fetch_and_verify(name: str, root: str | None) -> int:
         )
     home = data.home(root)
     source = data.read({"name": name, "root": root})
-    checked = fetch.checksums(DATASETS[name], home)
+    with rights_told():
+        checked = fetch.checksums(DATASETS[name], home)
+        bare = [path for path in fetch.unverified(DATASETS[name], home) if path not in checked]
     wrong = [path for path, sound in checked.items() if not sound]
     if wrong:
-        raise AblateError(
-            *(f"{path} does not have the published file's checksum" for path in wrong)
-        )
+        raise AblateError(*map(_wrong, wrong))
     facts = facts_of(source)
     split = data.sizes(name, facts.counts)
     table = Table(title=cell(f"{name} in {home}"), title_justify="left", show_header=False)
@@ -50,6 +60,57 @@ def fetch_and_verify(name: str, root: str | None) -> int:
     table.add_row("classes", str(len(source.classes)))
     table.add_row("split", f"{split.train:,} train, {split.val:,} val, {split.test:,} test")
     table.add_row("verified", f"{len(checked)} files by checksum, all by reading")
+    if bare:
+        table.add_row(
+            "not verified",
+            escape(", ".join(path.name for path in bare)) + ": unpacked files have no published"
+            " checksum, and no packed file is beside them",
+        )
     table.add_row("digest", source.digest)
     Console().print(table)
+    return 0
+
+
+def _wrong(path: Path) -> str:
+    packed = path.with_name(f"{path.name}.gz")
+    if packed.is_file():
+        return (
+            f"{path}, which is read, is not what {packed.name} beside it holds, the published file:"
+            " delete the unpacked one"
+        )
+    return f"{path} does not have the published file's checksum"
+
+
+def root_of(settings: Sequence[str], root: str | None) -> str | None:
+    """Find the place of a named data set among the settings of the command.
+
+    Args:
+        settings: ``data.root=DIR``, or nothing.
+        root: The value of ``--root``.
+
+    Raises:
+        AblateError: There are others, or both name one.
+    """
+    foreign = [text for text in settings if not text.startswith("data.root=")]
+    if foreign:
+        raise AblateError(
+            f"{' '.join(foreign)}: of a data set that is fetched, data.root alone can be set"
+        )
+    named = [text.removeprefix("data.root=") for text in settings] + [root] * (root is not None)
+    if len(named) > 1:
+        raise AblateError(f"data.root is given {len(named)} times: {listed(named)}")
+    return named[0] if named else None
+
+
+def clear_cache() -> int:
+    """Delete all decoded images that are kept in the user's cache folder; say how much it was."""
+    try:
+        place, size = image_cache.clear()
+    except OSError as error:
+        raise AblateError(
+            f"{error.filename} cannot be deleted ({error.strerror}): see to its rights"
+        ) from error
+    except RuntimeError as error:
+        raise AblateError(f"there is no cache folder ({error})") from error
+    Console().print(escape(f"{place}: deleted {size / image_cache.GB:,.2f} GB of decoded images"))
     return 0

@@ -22,6 +22,7 @@ from typing import Any, Final, get_type_hints
 from ablate.errors import AblateError, nearest
 
 _LIBRARIES: Final = ("site-packages", "dist-packages")  # where packages are installed
+_SPECIAL: Final = ("_target_", "_partial_", "_args_", "_convert_", "_recursive_")  # Hydra's words
 _HARMLESS: Final = ("builtins", "collections", "datetime", "decimal", "fractions", "pathlib")
 
 
@@ -46,8 +47,8 @@ def _has_call(cls: type) -> bool:
 
 
 FUNCTION: Final = Kind("function of tensors", _has_call, calls=False)
-ARGUMENT: Final = Kind("argument of a network", lambda cls: True)
-PARTIAL: Final = Kind("argument of a network", lambda cls: True, calls=False)
+ARGUMENT: Final = Kind("argument", lambda cls: True)
+PARTIAL: Final = Kind("argument", lambda cls: True, calls=False)
 
 
 def source_digest(target: str) -> str | None:
@@ -210,3 +211,37 @@ def made(target: str, knob: str, arguments: Mapping[str, Any]) -> Callable[..., 
     if not callable(instance):
         raise AblateError(f"{knob}={target} gives a {type(instance).__name__}, which has no call")
     return instance
+
+
+def instantiated(value: Any, knob: str) -> Any:
+    """Make what an argument names by `_target_`, at any depth, as Hydra's `instantiate` does.
+
+    Args:
+        value: The argument; without a ``_target_`` in it, it is returned as it is.
+        knob: The knob that holds it, for the message.
+
+    Raises:
+        AblateError: Something is not made.
+    """
+    if isinstance(value, list):
+        return [instantiated(inner, knob) for inner in value]
+    if not isinstance(value, dict):
+        return value
+    target = value.get("_target_")
+    inside = (
+        value
+        if value.get("_recursive_") is False and target
+        else {name: instantiated(inner, f"{knob}.{name}") for name, inner in value.items()}
+    )
+    if target is None:
+        return inside
+    later = bool(value.get("_partial_"))
+    make = locate(str(target), f"{knob}._target_", PARTIAL if later else ARGUMENT)
+    positional = inside.get("_args_", [])
+    named = {name: inner for name, inner in inside.items() if name not in _SPECIAL}
+    try:
+        return partial(make, *positional, **named) if later else make(*positional, **named)
+    # It may raise anything, as the user's constructor itself.
+    except Exception as error:
+        said = (str(error).splitlines() or [type(error).__name__])[0]
+        raise AblateError(f"{knob} is not made: {said}") from error

@@ -8,7 +8,8 @@ from __future__ import annotations
 
 from ablate.data.fact_cache import Facts, facts, forget
 from ablate.data.loading import load
-from ablate.data.reading import home, is_at_hand, read
+from ablate.data.places import home
+from ablate.data.reading import is_at_hand, read
 from ablate.data.source import Part, Source
 from ablate.data.splits import Sizes, is_drawn, sizes, split
 

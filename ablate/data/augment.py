@@ -66,7 +66,7 @@ class Augmentation:
 
     def __init__(self, configs: Sequence[Config], seeds_R: Tensor, data: Tensors) -> None:
         self._seeds_R, self._data = seeds_R, data
-        self._device = data.train.images.device
+        self._device = data.device
         parts = [config["augment"] for config in configs]
         self._alternates_R = torch.tensor(
             [part["flip"] == "alternating" for part in parts], device=self._device
@@ -134,7 +134,7 @@ class Augmentation:
         return transforms.affine(x.to(self._data.dtype), *strengths, *draws)
 
     def _lit(self, x: Tensor, moment: Moment) -> Tensor:
-        high = None if self._data.train.images.is_floating_point() else _LARGEST
+        high = None if self._data.train.stored.is_floating_point() else _LARGEST
         for name, light in (
             ("brightness", transforms.brightness),
             ("contrast", transforms.contrast),

@@ -42,6 +42,8 @@ class _ArraysOnly(pickle.Unpickler):
     """Unpickles arrays, lists and text, and runs nothing else that a file may ask for."""
 
     def find_class(self, module: str, name: str) -> Any:
+        if (module.split(".")[0], name) == ("numpy", "_frombuffer"):  # protocol 5
+            return _frombuffer
         if (module.split(".")[0], name) in {
             ("numpy", "_reconstruct"),
             ("numpy", "ndarray"),
@@ -50,6 +52,10 @@ class _ArraysOnly(pickle.Unpickler):
         }:
             return super().find_class(module, name)
         raise pickle.UnpicklingError(f"it asks for {module}.{name}")
+
+
+def _frombuffer(buffer: Any, dtype: Any, shape: Any, order: Any) -> Array:
+    return np.frombuffer(buffer, dtype).reshape(shape, order=order)
 
 
 def _files(layout: Layout, root: Path) -> list[Path]:
@@ -129,7 +135,11 @@ def _batch(files: _Files, file: str) -> Part:
         raise files.damaged(file, "it is missing")
     try:
         pixels, labels = np.asarray(batch["data"]), np.asarray(batch[layout.labels])
-        images = pixels.reshape(len(labels), 3, 32, 32)
+        channels_last = pixels.shape[1:] == (32, 32, 3)  # as some pack the images anew
+        pixels = np.moveaxis(pixels, -1, 1) if channels_last else pixels
+        if pixels.shape[1:] not in ((3072,), (3, 32, 32)):
+            raise ValueError(f"its images have the shape {list(pixels.shape)}")
+        images = np.ascontiguousarray(pixels).reshape(len(labels), 3, 32, 32)
     except (KeyError, TypeError, ValueError) as error:
         raise files.damaged(file, f"it is no batch of CIFAR images ({error})") from error
     if pixels.dtype != np.uint8:

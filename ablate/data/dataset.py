@@ -33,24 +33,29 @@ class Dataset:
 
     Attributes:
         name: Its name in `data=NAME`.
-        read: Reads all its images, given the data's root and the values of `settings`. It is called
-            only when all of `files` exist.
+        read: Reads all its images, given the data's root and the values of `settings`; and the
+            `image_cache.Room` where they are to lie, if they are `kept`. It is called only when all
+            of `files` exist.
         files: Lists the files to read, given the root. A missing file is listed with the path that
             it would be downloaded to. None if the files cannot be known.
         settings: Knobs of the group `data` that decide what is read.
+        listed: Lists the files to read, given the settings too, where these decide which they are.
         published: Lists the files that can be downloaded and verified; None if there are none.
         unpublished: Why nothing can be downloaded.
         val_share: Share of the training images to hold out for validation, if the files contain
             test images but no validation images.
+        kept: Whether its images are kept in the user's cache once they are decoded.
     """
 
     name: str
-    read: Callable[[Path, Mapping[str, Any]], Source]
+    read: Callable[..., Source]
     files: Callable[[Path], Sequence[Path]] | None
     settings: tuple[str, ...] = ()
     published: Callable[[], Sequence[File]] | None = None
     unpublished: str = ""
     val_share: Fraction = Fraction(1, 10)
+    kept: bool = False
+    listed: Callable[[Path, Mapping[str, Any]], Sequence[Path]] | None = None
 
     def missing(self, root: Path) -> list[Path]:
         """List the files that must be downloaded before the data set can be read."""

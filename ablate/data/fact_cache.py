@@ -12,18 +12,24 @@ from __future__ import annotations
 
 import json
 import os
+import sys
 from collections.abc import Mapping
 from contextlib import suppress
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
+from ablate.data import image_cache
+from ablate.data.content_split import ClassCount, class_counts
 from ablate.data.file_state import FileState
-from ablate.data.reading import Selection, reading, selection, user_cache
+from ablate.data.places import user_cache
+from ablate.data.reading import Selection, reading, selection
+from ablate.data.reading import forget as forget_read
 from ablate.data.source import Source
 
 _MOST = 200  # entries to keep; the oldest are dropped
+_NAMED = 20  # files of an entry whose own states are kept, to name those that change
 
 
 @dataclass(frozen=True)
@@ -35,24 +41,31 @@ class Facts:
         shape: Channels, height and width of an image.
         classes: Names of the classes, in the order of their labels.
         counts: Part -> number of its images, for the parts that the files define.
+        by_class: Images of each class in ``train``; none where splits do not go by content.
+        notes: `Source.notes`.
     """
 
     digest: str
     shape: tuple[int, int, int]
     classes: tuple[str, ...]
     counts: Mapping[str, int]
+    by_class: tuple[ClassCount, ...] = ()
+    notes: tuple[str, ...] = ()
 
 
 def facts_of(source: Source) -> Facts:
     """Return the facts about a data set that was read."""
     counts = {name: len(part.labels) for name, part in source.parts.items()}
-    return Facts(source.digest, source.shape, source.classes, counts)
+    whole = source.parts["train"]
+    by_class = () if whole.content is None else class_counts(whole, len(source.classes))
+    return Facts(source.digest, source.shape, source.classes, counts, by_class, source.notes)
 
 
 def facts(config: Mapping[str, Any]) -> Facts:
     """Look up the facts about a data set; read it if they are unknown, or if its files changed.
 
-    A data set of the user's own class is always read, since its files are not known.
+    A data set of the user's own class is always read, since its files are not known. What the user
+    should know of how it was read is printed on standard error, once in a process.
 
     Args:
         config: The `data` part of a configuration.
@@ -66,6 +79,13 @@ def facts(config: Mapping[str, Any]) -> Facts:
 
 @lru_cache(maxsize=64)
 def _facts(wanted: Selection) -> Facts:
+    found = _looked_up(wanted)
+    for note in found.notes:
+        print(f"ablate: {note}", file=sys.stderr)
+    return found
+
+
+def _looked_up(wanted: Selection) -> Facts:
     state = wanted.state()
     if state is not None and (known := _known(wanted, state)) is not None:
         return known
@@ -74,6 +94,17 @@ def _facts(wanted: Selection) -> Facts:
     if found.state is not None:
         _keep(_name(wanted, found.state), found.state, facts)
     return facts
+
+
+def planned_state(wanted: Selection) -> FileState | None:
+    """Look up the state that files had when a selection was last planned; None if not known."""
+    if wanted.dataset.kept:
+        found = image_cache.noted(wanted.short)
+        return None if found is None else found.state
+    now = wanted.state()
+    entry = None if now is None else _entries().get(_name(wanted, now))
+    files = entry.get("files") if isinstance(entry, dict) else None
+    return replace(now, files=files) if now is not None and isinstance(files, dict) else None
 
 
 def drop(config: Mapping[str, Any]) -> None:
@@ -86,14 +117,14 @@ def drop(config: Mapping[str, Any]) -> None:
     state, entries = wanted.state(), _entries()
     _facts.cache_clear()
     if reading(wanted).state != state:
-        reading.cache_clear()  # it was read before the files changed
+        forget_read(wanted)  # it was read before the files changed
     if state is not None and entries.pop(_name(wanted, state), None) is not None:
         _write(entries)
 
 
 def forget() -> None:
     """Forget everything that this process has read: files may have changed since."""
-    reading.cache_clear()
+    forget_read()
     _facts.cache_clear()
 
 
@@ -120,11 +151,15 @@ def _keep(name: str, state: FileState, facts: Facts) -> None:
     outdated = entries.pop(name, None) is not None
     if state.settled:
         entries[name] = {"place": state.place, "state": state.digest, "facts": asdict(facts)}
+        if len(state.files) <= _NAMED:
+            entries[name]["files"] = dict(state.files)
     if state.settled or outdated:
         _write(entries)
 
 
-def _checked(digest: object, shape: Any, classes: object, counts: Any) -> Facts:
+def _checked(
+    digest: object, shape: Any, classes: object, counts: Any, by_class: Any, notes: Any
+) -> Facts:
     """Convert an entry of the file, which may hold anything, to facts.
 
     Raises:
@@ -135,7 +170,9 @@ def _checked(digest: object, shape: Any, classes: object, counts: Any) -> Facts:
     sizes = {str(part): int(count) for part, count in dict(counts).items()}
     if not isinstance(digest, str) or not isinstance(classes, list) or "train" not in sizes:
         raise ValueError("the entry is damaged")
-    return Facts(digest, (channels, height, width), tuple(map(str, classes)), sizes)
+    each = tuple(ClassCount(int(c["images"]), int(c["single"])) for c in by_class)
+    told = tuple(map(str, notes))
+    return Facts(digest, (channels, height, width), tuple(map(str, classes)), sizes, each, told)
 
 
 def _entries() -> dict[str, Any]:

@@ -6,17 +6,19 @@ beside its place, and it is moved there when all of it has the right checksum.
 
 from __future__ import annotations
 
+import gzip
 import io
 import os
+import shutil
 import socket
 import sys
-import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext, redirect_stderr
 from pathlib import Path
 
 from ablate.data.dataset import Dataset, File
-from ablate.errors import AblateError
+from ablate.data.places import unfinished
+from ablate.errors import FULL, AblateError
 
 _PATIENCE = 30.0  # seconds without a byte until a server counts as silent
 
@@ -39,23 +41,37 @@ def download(dataset: Dataset, root: Path) -> None:
     try:
         with (
             _directory(place),
-            tempfile.TemporaryDirectory(prefix=".fetch-", dir=place) as folder,
+            _draft(place) as folder,
             _timeout(),
         ):
             for file in files:
-                _first_that_works(file, Path(folder))
+                _first_that_works(file, folder)
             for file in files:
                 if (root / file.place).exists():
                     continue  # somebody laid it there meanwhile
-                os.replace(Path(folder) / Path(file.place).name, root / file.place)
+                os.replace(folder / Path(file.place).name, root / file.place)
     except _failures() as error:
         wanted = ", ".join(path.name for path in missing)
+        if isinstance(error, OSError) and (reason := _of_the_disk(error)):
+            raise DownloadError(
+                f"data={dataset.name} needs {wanted} in {place}, and {reason}; data.root=DIR or the"
+                " environment variable ABLATE_DATA names another place"
+            ) from error
         raise DownloadError(
             f"data={dataset.name} needs {wanted} in {place}, and the download failed ({error});"
             f" with a network, `ablate data {dataset.name}` fetches it; without one, lay the files"
             " there, or name another place with data.root=DIR or the environment variable"
             " ABLATE_DATA"
         ) from error
+
+
+def _of_the_disk(error: OSError) -> str:
+    """Say what is wrong with the place itself, if it is; nothing else would help there."""
+    if error.errno in FULL:
+        return "the disk is full: make room there"
+    if isinstance(error, PermissionError):
+        return f"it may not be written ({error.strerror}): see to the rights of the folder"
+    return ""
 
 
 def _failures() -> tuple[type[Exception], ...]:
@@ -103,6 +119,16 @@ def _directory(path: Path) -> Iterator[None]:
 
 
 @contextmanager
+def _draft(place: Path) -> Iterator[Path]:
+    """Make a folder for files that are on their way; it is deleted in the end."""
+    folder = unfinished(place, ".fetch-")
+    try:
+        yield folder
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+@contextmanager
 def _timeout() -> Iterator[None]:
     before = socket.getdefaulttimeout()
     socket.setdefaulttimeout(_PATIENCE)
@@ -116,10 +142,22 @@ def checksums(dataset: Dataset, root: Path) -> dict[Path, bool]:
     """Compare the files that lie below a root with their published checksums.
 
     Returns:
-        For each file with a published checksum that is there: whether it agrees. (An unpacked idx
-        file has none; reading it checks its form.)
+        For each file with a published checksum that is there: whether it agrees. For an unpacked
+        idx file, which has none: whether it is what the packed file beside it holds.
     """
     from torchvision.datasets.utils import check_md5
 
     known = {root / file.place: file.md5 for file in _published(dataset)}
-    return {path: check_md5(path, md5) for path, md5 in known.items() if path.is_file()}
+    found = {path: check_md5(path, md5) for path, md5 in known.items() if path.is_file()}
+    for path in unverified(dataset, root):
+        packed = path.with_name(f"{path.name}.gz")
+        if found.get(packed):
+            found[path] = gzip.decompress(packed.read_bytes()) == path.read_bytes()
+    return found
+
+
+def unverified(dataset: Dataset, root: Path) -> list[Path]:
+    """List the files that are read and have no published checksum: unpacked idx files."""
+    assert dataset.files is not None, "files of published sets are known"
+    known = {root / file.place for file in _published(dataset)}
+    return [path for path in dataset.files(root) if path not in known]

@@ -5,8 +5,8 @@ from __future__ import annotations
 import hashlib
 import os
 import time
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 
 # The clock of a file system may tick only every 2 s, and a server's clock may lag behind ours.
@@ -24,24 +24,39 @@ class FileState:
             ago can be written again, with the same size, before the file system's clock ticks, and
             both contents then have the same state. Git calls such an index entry racily clean, and
             does not trust it either.
+        files: Path -> inode, size and time of change, as text.
     """
 
     place: str
     digest: str
     settled: bool
+    files: Mapping[str, str] = field(default_factory=dict, compare=False, repr=False)
+
+    def changes(self, later: FileState | None) -> list[str]:
+        """Say which files have changed since, a few words each; those that are gone come first."""
+        now = {} if later is None else later.files
+        gone = [f"{path} is gone" for path in self.files if path not in now]
+        changed = [
+            f"{path} has changed"
+            for path, state in self.files.items()
+            if path in now and now[path] != state
+        ]
+        return gone + changed + [f"{path} is new" for path in now if path not in self.files]
 
 
 def file_state(paths: Sequence[Path]) -> FileState | None:
     """Ask the system for the state of files; None if any of them is missing."""
     now = time.time_ns()
-    names = [os.path.abspath(path) for path in paths]
-    sha, newest = hashlib.sha256(), 0
+    # `abspath` would take a second for fifty thousand files.
+    names = [n if os.path.isabs(n := os.fspath(path)) else os.path.abspath(n) for path in paths]
+    sha, newest, files = hashlib.sha256(), 0, {}
     try:
         for name in names:
             found = os.stat(name)
             newest = max(newest, found.st_mtime_ns)
             state = (name, found.st_ino, found.st_size, found.st_mtime_ns)
             sha.update(repr(state).encode())
+            files[name] = " ".join(map(str, state[1:]))
     except OSError:
         return None
-    return FileState(os.path.commonpath(names), sha.hexdigest(), now - newest > _UNSETTLED)
+    return FileState(os.path.commonpath(names), sha.hexdigest(), now - newest > _UNSETTLED, files)

@@ -7,6 +7,8 @@ content, so any part of the order is a random sample, the same however the file 
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 import torch
 from torch import Tensor
 
@@ -15,17 +17,23 @@ from ablate import rng
 _PIXELS = 2**18  # at once: each becomes an int64
 
 
-def by_content(images_NCHW: Tensor, labels_N: Tensor) -> Tensor:
+def by_content(blocks_NCHW: Iterable[Tensor], labels_N: Tensor) -> Tensor:
     """Order labelled images by a hash of what they hold.
 
     Args:
-        images_NCHW: Images as they are stored, uint8 or float32.
+        blocks_NCHW: Images as they are stored, uint8 or float32, some at a time.
         labels_N: Their labels, int64; they tell equal images apart.
 
     Returns:
         int64 [N], a permutation, the same on every device; only images that are equal in pixels and
         label may stand either way round.
     """
+    sums = [_sums(images_NCHW) for images_NCHW in blocks_NCHW]
+    none = labels_N.new_empty(0)
+    return rng.fold(torch.cat([none, *sums]), labels_N).argsort(stable=True)
+
+
+def _sums(images_NCHW: Tensor) -> Tensor:
     rows_NP = images_NCHW.movedim(1, -1).flatten(1)  # a view where channels are last in memory
     if rows_NP.is_floating_point():
         rows_NP = rows_NP.view(torch.int32)
@@ -34,5 +42,4 @@ def by_content(images_NCHW: Tensor, labels_N: Tensor) -> Tensor:
     weights_P = rng.fold(key, places_P)
     # Integer sums wrap around, so they are the same on every device, in any order of addition.
     at_once = max(_PIXELS // len(places_P), 1)
-    sums = [(part * weights_P).sum(1) for part in torch.split(rows_NP, at_once)]
-    return rng.fold(torch.cat(sums), labels_N).argsort(stable=True)
+    return torch.cat([(part * weights_P).sum(1) for part in torch.split(rows_NP, at_once)])

@@ -1,26 +1,31 @@
 """A data set of the user's: `data._target_=package.module.Class`.
 
-The class makes map-style data sets (a length, and items of image and label). If its constructor
-takes ``split``, it is called with ``split="train"`` and ``split="test"``; if it takes ``train``,
-with true and false, as torchvision's do; otherwise one set is made and split 60/20/20. If it takes
-``root``, it gets the directory that `data.root` names. Other `data.*` values are passed on.
+The class makes map-style data sets (a length, and items of image and label). It is asked for its
+training images, and for those of validation and test as far as it offers them (`own_parts`); what
+it does not offer is taken from its training images. If it takes ``root``, it gets the directory
+that `data.root` names. Other `data.*` values are passed on, those with a ``_target_`` of their own
+made first, as Hydra does it (with ``_partial_`` too).
 
-Images are PIL images, or arrays or tensors [C, H, W] or [H, W]: uint8, or floating point, which is
-kept as float32. All have one shape. Labels are whole numbers from 0; where the data set has a list
+Images are PIL images, or arrays or tensors [C, H, W] or [H, W], of any number of channels: uint8,
+or other numbers, which are kept as float32. All have one shape, and an item is the same whenever it
+is taken. Labels are whole numbers from 0 without gaps (`labels`); where the data set has a list
 ``classes``, it names them all.
 """
 
 from __future__ import annotations
 
-import inspect
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from ablate.config.targets import Kind, locate
+from ablate.config.targets import Kind, instantiated, locate
 from ablate.data.dataset import Dataset
+from ablate.data.image_cache import Room
+from ablate.data.labels import numbered
+from ablate.data.own_parts import Offer, offers, parameters, returned
+from ablate.data.pixels import constant
 from ablate.data.source import Array, Part, Source
 from ablate.errors import AblateError
 
@@ -29,52 +34,146 @@ DATA_SET = Kind(
     lambda cls: hasattr(cls, "__len__") and hasattr(cls, "__getitem__"),
 )
 
+_SETTINGS = ("_target_", "labels")
+_TWICE = 1000  # items that are taken twice
+_FEW = 4  # channels of pictures
 
-def read(cls: Any, arguments: Mapping[str, Any], root: Path) -> Source:
+
+def read(
+    cls: Any, arguments: Mapping[str, Any], root: Path, how: str = "keep", room: Room | None = None
+) -> Source:
     """Make the user's data sets and take all their items.
 
     Args:
         cls: The class, or a function that returns a data set.
         arguments: Further keyword arguments.
         root: Where files lie, for a class that asks.
+        how: `data.labels`.
+        room: Where images are to lie; None for memory.
 
     Raises:
         AblateError: The class or one of its items is not what is described above.
     """
     name = f"data._target_={cls.__module__}.{cls.__qualname__}"
-    takes = _parameters(cls)
-    kwargs = dict(arguments) | ({"root": str(root)} if "root" in takes else {})
-    variants: dict[str, dict[str, Any]] = {"train": {}}
-    if "split" in takes:
-        variants = {"train": {"split": "train"}, "test": {"split": "test"}}
-    elif "train" in takes:
-        variants = {"train": {"train": True}, "test": {"train": False}}
-    parts: dict[str, Part] = {}
-    classes: tuple[str, ...] = ()
-    for part, extra in variants.items():
+    given = {key: instantiated(value, f"data.{key}") for key, value in arguments.items()}
+    kwargs = given | ({"root": str(root)} if "root" in parameters(cls) else {})
+    taken = _Taken(room or Room(0))
+    for offer in offers(cls, kwargs):
         try:
-            dataset = cls(**kwargs, **extra)
-            parts[part] = _part(dataset)
+            for part, dataset in _made(offer).items():
+                taken.take(part, dataset)
         except AblateError as error:
-            raise AblateError(*(f"{name}, {part}: {fault}" for fault in error.faults)) from error
+            faults = (f"{name}, {offer.part}: {fault}" for fault in error.faults)
+            raise AblateError(*faults) from error
         # The user's code may raise anything.
         except Exception as error:
             raise AblateError(
-                f"{name} does not give its {part} images: {type(error).__name__}: {error}"
+                f"{name} does not give its {offer.part} images: {type(error).__name__}:"
+                f" {error}{_alone(offer)}"
             ) from error
-        classes = classes or _class_names(dataset)
-    formats = {f"{p.images.dtype} {list(p.images.shape[1:])}" for p in parts.values()}
+    taken.drop_a_val_that_is_another()
+    images, labels = taken.images, taken.labels
+    formats = {f"{some.dtype} {list(some.shape[1:])}" for some in images.values()}
     if len(formats) > 1:
         raise AblateError(f"{name}: train and test images differ: {', '.join(sorted(formats))}")
-    return Source(parts, _all_classes(name, parts, classes))
-
-
-def _parameters(cls: Any) -> set[str]:
     try:
-        return set(inspect.signature(cls).parameters)
-    # Some classes written in C tell nothing of their parameters.
-    except ValueError:
-        return set()
+        numbers, classes, notes = numbered(labels, taken.classes, how)
+        notes += constant(images["train"])
+    except AblateError as error:
+        raise AblateError(*(f"{name}: {fault}" for fault in error.faults)) from error
+    return Source(
+        {part: Part(images[part], numbers[part]) for part in images}, classes, tuple(notes)
+    )
+
+
+def _made(offer: Offer) -> dict[str, Any]:
+    """Make a part, in the first way that works; nothing if it need not be there."""
+    first: Exception | None = None
+    for make in offer.makes:
+        try:
+            made = make()
+        # A constructor may refuse a word with any error.
+        except Exception as error:
+            first = first or error
+            continue
+        return returned(made) if offer.part == "train" else {offer.part: made}
+    if offer.sure and first is not None:
+        raise first
+    return {}
+
+
+def _alone(offer: Offer) -> str:
+    if offer.part != "test":
+        return ""
+    return "; if it has none, choose one set by its parameter (data.split=train, say): it is split"
+
+
+class _Taken:
+    """The items of the parts, as they are taken."""
+
+    def __init__(self, room: Room) -> None:
+        self._room = room
+        self.images: dict[str, Array] = {}
+        self.labels: dict[str, list[Any]] = {}
+        self.classes: tuple[str, ...] = ()
+
+    def take(self, part: str, dataset: Any) -> None:
+        """Take all items of a part.
+
+        Raises:
+            AblateError: They are not what is needed.
+        """
+        count = len(dataset)
+        if count < 1:
+            raise AblateError("the data set is empty")
+        stored: Array | None = None
+        labels = []
+        for index in range(count):
+            pixels, label = _item(index, dataset[index])
+            if stored is None:
+                channels, *size = pixels.shape
+                stored = self._room.images(part, (count, *size, channels), pixels.dtype)
+                images = np.moveaxis(stored, -1, 1)
+            if pixels.dtype != images.dtype or pixels.shape != images.shape[1:]:
+                kinds = {f"{one.dtype} {list(one.shape)}" for one in (pixels, images[0])}
+                raise AblateError(
+                    f"the images differ: {', '.join(sorted(kinds))}; bring them to one shape and"
+                    " type"
+                )
+            images[index] = pixels
+            labels.append(label)
+        _refuse_random(dataset, images, labels)
+        self.images[part], self.labels[part] = images, labels
+        self.classes = self.classes or _class_names(dataset)
+
+    def drop_a_val_that_is_another(self) -> None:
+        """Drop validation images that are those of another part.
+
+        Classes that know no validation images may take any word but train for test.
+        """
+        val = self.images.get("val")
+        for part in ("train", "test"):
+            other = self.images.get(part)
+            if val is not None and other is not None and np.array_equal(val, other):
+                del self.images["val"], self.labels["val"]
+                self._room.drop("val")
+                return
+
+
+def _refuse_random(dataset: Any, images: Array, labels: Sequence[Any]) -> None:
+    """Take some items once more: runs could not be told apart by images that change.
+
+    Raises:
+        AblateError: An item is another one.
+    """
+    for index in np.unique(np.linspace(0, len(images) - 1, _TWICE).astype(int)).tolist():
+        pixels, label = _item(index, dataset[index])
+        same = np.array_equal(pixels, images[index])
+        if not same or not np.array_equal(np.asarray(label), np.asarray(labels[index])):
+            raise AblateError(
+                f"item {index} is another one when it is taken again: take what is random out of"
+                " __getitem__ and its transforms; augment.* shifts, crops and flips while training"
+            )
 
 
 def _class_names(dataset: Any) -> tuple[str, ...]:
@@ -82,43 +181,31 @@ def _class_names(dataset: Any) -> tuple[str, ...]:
     return tuple(str(c) for c in classes) if isinstance(classes, list | tuple) else ()
 
 
-def _all_classes(name: str, parts: Mapping[str, Part], classes: tuple[str, ...]) -> tuple[str, ...]:
-    lowest = min(int(part.labels.min()) for part in parts.values())
-    count = 1 + max(int(part.labels.max()) for part in parts.values())
-    if lowest != 0 or count < 2:
+def _item(index: int, item: Any) -> tuple[Array, Any]:
+    if isinstance(item, Mapping):
         raise AblateError(
-            f"{name}: labels are to be whole numbers from 0, of ≥ 2 classes; they go from {lowest}"
-            f" to {count - 1}"
+            f"item {index} is a dictionary with the keys {', '.join(map(str, item))}: return a pair"
+            " of image and label, such as item['image'], item['label']"
         )
-    if classes and count > len(classes):
-        raise AblateError(f"{name} names {len(classes)} classes, but has the label {count - 1}")
-    return classes or tuple(str(label) for label in range(count))
-
-
-def _part(dataset: Any) -> Part:
-    items = [_item(index, dataset[index]) for index in range(len(dataset))]
-    if not items:
-        raise AblateError("the data set is empty")
-    images = [image for image, _ in items]
-    formats = {f"{image.dtype} {list(image.shape)}" for image in images}
-    if len(formats) > 1:
-        raise AblateError(
-            f"the images differ: {', '.join(sorted(formats)[:3])}; bring them to one shape and type"
+    if not isinstance(item, tuple | list) or len(item) < 2:
+        what = (
+            f"{type(item).__name__}{f' of {len(item)}' if isinstance(item, tuple | list) else ''}"
         )
-    return Part(np.stack(images), np.array([label for _, label in items], np.int64))
-
-
-def _item(index: int, item: Any) -> tuple[Array, int]:
-    pixels, label = _pixels(item[0]), int(item[1])
-    if pixels.ndim != 3 or pixels.shape[0] > 4:
+        raise AblateError(f"item {index} is a {what}: return a pair of image and label")
+    pixels = _pixels(item[0])
+    if pixels.ndim != 3 or _has_channels_last(pixels.shape):
         raise AblateError(
             f"image {index} has the shape {list(pixels.shape)}; [C, H, W] or [H, W] is needed"
         )
     if not np.isfinite(pixels).all():
         raise AblateError(f"image {index} holds values that are not finite")
-    if label != item[1]:
-        raise AblateError(f"label {index} is {item[1]!r}; whole numbers from 0 are needed")
-    return pixels, label
+    return pixels, item[1]
+
+
+def _has_channels_last(shape: Sequence[int]) -> bool:
+    """Tell whether a shape is surely, or most likely, [H, W, C]."""
+    first, middle, last = shape
+    return last <= _FEW < first or last < first == middle
 
 
 def _pixels(image: Any) -> Array:
@@ -131,11 +218,12 @@ def _pixels(image: Any) -> Array:
     return pixels if pixels.dtype == np.uint8 else pixels.astype(np.float32)
 
 
-def _read(root: Path, settings: Mapping[str, Any]) -> Source:
-    arguments = {name: value for name, value in settings.items() if name != "_target_"}
-    return read(locate(settings["_target_"], "data._target_", DATA_SET), arguments, root)
+def _read(root: Path, settings: Mapping[str, Any], room: Room) -> Source:
+    arguments = {name: value for name, value in settings.items() if name not in _SETTINGS}
+    own = locate(settings["_target_"], "data._target_", DATA_SET)
+    return read(own, arguments, root, settings.get("labels") or "keep", room)
 
 
 CUSTOM = Dataset(
-    "custom", _read, files=None, settings=("_target_",), unpublished="it is your own data set"
+    "custom", _read, None, settings=_SETTINGS, unpublished="it is your own data set", kept=True
 )

@@ -2,21 +2,23 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
-import os
 from collections.abc import Mapping
-from dataclasses import dataclass
-from functools import lru_cache
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from ablate.config import schema
-from ablate.data import fetch
+from ablate.data import fetch, image_cache
 from ablate.data.dataset import Dataset
 from ablate.data.file_state import FileState, file_state
+from ablate.data.places import home
 from ablate.data.registry import DATASETS
-from ablate.data.source import Source
+from ablate.data.source import Source, rights_told
 from ablate.errors import AblateError
+
+DEFAULT_GB = 50  # of what calls without a whole configuration
 
 
 @dataclass(frozen=True)
@@ -29,12 +31,20 @@ class Selection:
         place: The absolute path of `root`, since a relative one depends on the working directory.
         settings: The values of `Dataset.settings`, and the arguments of a user's own class, as
             JSON.
+        limit: The most bytes that the cache of decoded images may take.
     """
 
     name: str
     root: Path
     place: Path
     settings: str
+    limit: int = field(default=0, compare=False)
+
+    @property
+    def short(self) -> str:
+        """A name that is safe as that of a file."""
+        text = "\0".join((self.name, str(self.place), self.settings))
+        return hashlib.sha256(text.encode("utf-8", "surrogateescape")).hexdigest()[:16]
 
     @property
     def dataset(self) -> Dataset:
@@ -47,8 +57,11 @@ class Selection:
         Raises:
             AblateError: The files are not arranged as the data set needs.
         """
-        files = self.dataset.files
-        return None if files is None else file_state(files(self.root))
+        with rights_told():
+            if self.dataset.listed is not None:
+                return file_state(self.dataset.listed(self.root, json.loads(self.settings)))
+            files = self.dataset.files
+            return None if files is None else file_state(files(self.root))
 
 
 @dataclass(frozen=True)
@@ -64,20 +77,6 @@ class Reading:
     state: FileState | None
 
 
-def user_cache() -> Path:
-    """Return this project's folder in the user's cache."""
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "ablate"
-
-
-def home(root: str | None) -> Path:
-    """Return the folder of data: `data.root`, else ABLATE_DATA, else the user's cache folder."""
-    if root is not None:
-        return Path(os.path.expanduser(root))
-    if os.environ.get("ABLATE_DATA"):
-        return Path(os.path.expanduser(os.environ["ABLATE_DATA"]))
-    return user_cache()
-
-
 def selection(config: Mapping[str, Any]) -> Selection:
     """Select the part of a configuration that decides which images are read.
 
@@ -87,7 +86,9 @@ def selection(config: Mapping[str, Any]) -> Selection:
     name, root = config["name"], home(config.get("root"))
     settings = {setting: config.get(setting) for setting in DATASETS[name].settings}
     settings |= schema.arguments({"data": config}, "data")
-    return Selection(name, root, root.absolute(), json.dumps(settings, sort_keys=True))
+    limit = image_cache.GB * int(config.get("cache_gb", DEFAULT_GB))
+    text = json.dumps(settings, sort_keys=True)
+    return Selection(name, root, root.absolute(), text, limit)
 
 
 def read(config: Mapping[str, Any]) -> Source:
@@ -103,17 +104,67 @@ def read(config: Mapping[str, Any]) -> Source:
     return reading(selection(config)).source
 
 
-@lru_cache(maxsize=4)
-def reading(wanted: Selection) -> Reading:
-    """Read a selection, as `read` does, and keep it."""
+_READ: dict[Selection, Reading] = {}  # the few that were used last
+_MOST = 4
+
+
+def reading(wanted: Selection, digest: str | None = None) -> Reading:
+    """Read a selection, as `read` does, and remember it.
+
+    Args:
+        wanted: The selection.
+        digest: The digest of the images that are wanted: if they are kept, decoded, no file of the
+            user's is read.
+    """
+    with rights_told():
+        found = _READ.pop(wanted, None) or _found(wanted, digest)
+    _READ[wanted] = found
+    for oldest in list(_READ)[:-_MOST]:
+        del _READ[oldest]
+    return found
+
+
+def forget(wanted: Selection | None = None) -> None:
+    """Forget what this process has read: one selection, or everything."""
+    for known in [wanted] if wanted is not None else list(_READ):
+        _READ.pop(known, None)
+
+
+def _found(wanted: Selection, digest: str | None) -> Reading:
     dataset, root = wanted.dataset, wanted.root
     if dataset.published is not None and root.exists() and not root.is_dir():
         raise AblateError(f"data.root={root} is a file, but must be the directory of the data")
     if dataset.missing(root):
         fetch.download(dataset, root)
-    # Take the state before reading: if a file changes meanwhile, the state is then out of date.
-    state = wanted.state()
-    return Reading(dataset.read(root, json.loads(wanted.settings)), state)
+    if not dataset.kept or not wanted.limit:
+        # Take the state before reading: if a file changes meanwhile, it is then out of date.
+        state = wanted.state()
+        room = (image_cache.Room(0),) if dataset.kept else ()
+        return Reading(dataset.read(root, json.loads(wanted.settings), *room), state)
+    known = None if digest is None else image_cache.noted(wanted.short)
+    if known is not None and known.digest == digest and (source := known.source) is not None:
+        return Reading(source, known.state)
+    if (kept := _kept(wanted, wanted.state())) is not None:
+        return kept
+    with image_cache.held(wanted.short):
+        state = wanted.state()
+        return _kept(wanted, state) or _decoded(wanted, state)
+
+
+def _kept(wanted: Selection, state: FileState | None) -> Reading | None:
+    """Look up what is kept of a selection whose files are as they were."""
+    known = image_cache.noted(wanted.short)
+    same = known is not None and state is not None and state.settled and state == known.state
+    if known is not None and same and (source := known.source) is not None:
+        return Reading(source, state)
+    return None
+
+
+def _decoded(wanted: Selection, state: FileState | None) -> Reading:
+    with image_cache.room(wanted.limit) as room:
+        source = room.keep(wanted.dataset.read(wanted.root, json.loads(wanted.settings), room))
+    image_cache.note(wanted.short, source, state)
+    return Reading(source, state)
 
 
 def is_at_hand(config: Mapping[str, Any]) -> bool:
@@ -122,4 +173,5 @@ def is_at_hand(config: Mapping[str, Any]) -> bool:
     Args:
         config: The `data` part of a configuration.
     """
-    return not DATASETS[config["name"]].missing(home(config.get("root")))
+    with rights_told():
+        return not DATASETS[config["name"]].missing(home(config.get("root")))

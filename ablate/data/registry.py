@@ -14,7 +14,7 @@ from __future__ import annotations
 
 from typing import Final
 
-from ablate.data import cifar, digits, folder, idx, own, svhn
+from ablate.data import cifar, csv_table, digits, folder, idx, npz, own, parquet, svhn
 from ablate.data.dataset import Dataset
 
 DATASETS: Final[dict[str, Dataset]] = {
@@ -28,6 +28,9 @@ DATASETS: Final[dict[str, Dataset]] = {
         cifar.CIFAR100,
         svhn.SVHN,
         folder.FOLDER,
+        parquet.PARQUET,
+        npz.NPZ,
+        csv_table.CSV,
         own.CUSTOM,
     )
 }

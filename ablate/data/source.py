@@ -1,11 +1,16 @@
-"""What every reader returns: images and labels in memory, as they are stored, with their digest."""
+"""What every reader returns: images and labels as they are stored, with their digest.
+
+Images lie in memory, or in a file that is mapped into it and may be larger than it: then they are
+only ever looked at in blocks.
+"""
 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping
+import sys
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
-from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -16,18 +21,43 @@ from ablate.errors import AblateError
 
 Array = NDArray[Any]
 
+_BLOCK = 2**25  # bytes of images that are looked at in one go
+
 
 @dataclass(frozen=True)
 class Part:
     """Images of one part of a data set.
 
     Attributes:
-        images: uint8 [N, C, H, W] (a user's own set may hold float32 instead).
+        images: uint8 [M, C, H, W] (a user's own set may hold float32 instead).
         labels: int64 [N], from 0 to the number of classes - 1.
+        content: uint8 [N, 16], a hash of what each image's file holds, the same for images that are
+            equal, by which splits go; None where they do not.
+        mapped: Whether the images lie in a file that is mapped into memory.
+        rows: int64 [N], which of the images belong to it; None for all of them, in order.
     """
 
     images: Array
     labels: Array
+    content: Array | None = None
+    mapped: bool = False
+    rows: Array | None = None
+
+    def image(self, number: int) -> Array:
+        """Return one image, [C, H, W], of the N."""
+        return np.asarray(self.images[number if self.rows is None else self.rows[number]])
+
+    def take(self, places: Array) -> Part:
+        """Pick some images: a copy in memory, or places in the mapped file.
+
+        Args:
+            places: int64 [n], which of the N.
+        """
+        content = None if self.content is None else self.content[places]
+        if not self.mapped:
+            return Part(self.images[places], self.labels[places], content)
+        rows = places if self.rows is None else self.rows[places]
+        return Part(self.images, self.labels[places], content, True, rows)
 
 
 @dataclass(frozen=True)
@@ -35,12 +65,21 @@ class Source:
     """A data set as it lies in its files.
 
     Attributes:
-        parts: ``train``, and ``val`` and ``test`` where the files fix them.
+        parts: ``train``, and ``val`` and ``test`` where the files fix them; each of them whole.
         classes: Names of the classes, in the order of their labels.
+        notes: What the user should know of how they were read, a sentence each.
+        digest: 16 hex digits of SHA-256 over all images and labels, however the files pack them;
+            and over `Part.content`, where splits go by it. Worked out if it is not given.
     """
 
     parts: Mapping[str, Part]
     classes: tuple[str, ...]
+    notes: tuple[str, ...] = ()
+    digest: str = ""
+
+    def __post_init__(self) -> None:
+        if not self.digest:
+            object.__setattr__(self, "digest", Digest(self.parts).finished())
 
     @property
     def shape(self) -> tuple[int, int, int]:
@@ -48,15 +87,91 @@ class Source:
         channels, height, width = self.parts["train"].images.shape[1:]
         return channels, height, width
 
-    @cached_property
-    def digest(self) -> str:
-        """16 hex digits of SHA-256 over all images and labels, however the files pack them."""
-        sha = hashlib.sha256()
-        for name, part in sorted(self.parts.items()):
+
+class Digest:
+    """The digest of images, which may still be on their way into their places.
+
+    Args:
+        parts: All parts, with room for all their images.
+    """
+
+    def __init__(self, parts: Mapping[str, Part]) -> None:
+        self._sha, self._parts = hashlib.sha256(), parts
+        self._ready = 0  # images, over all parts in the order of their names
+        self._steps = self._walk(parts)
+
+    def advance(self, ready: int) -> None:
+        """Take in what is there.
+
+        Args:
+            ready: So many images are, from the first part by name on.
+        """
+        self._ready = ready
+        next(self._steps, None)
+
+    def finished(self, parts: Mapping[str, Part] | None = None) -> str:
+        """Take in all that is left, and return the digest, 16 hex digits.
+
+        Args:
+            parts: The parts with their contents; None: those of the beginning.
+        """
+        self._ready = sys.maxsize
+        for _ in self._steps:
+            pass
+        for name, part in sorted((self._parts if parts is None else parts).items()):
+            if part.content is not None:
+                self._sha.update(f"{name} {part.content.dtype} {part.content.shape}".encode())
+                self._sha.update(np.ascontiguousarray(part.content).data)
+        return self._sha.hexdigest()[:16]
+
+    def _walk(self, parts: Mapping[str, Part]) -> Iterator[None]:
+        """Hash images and labels block by block; pause before a block that is not ready."""
+        before = 0
+        for name, part in sorted(parts.items()):
             for array in (part.images, part.labels):
-                sha.update(f"{name} {array.dtype} {array.shape}".encode())
-                sha.update(np.ascontiguousarray(array).data)
-        return sha.hexdigest()[:16]
+                self._sha.update(f"{name} {array.dtype} {array.shape}".encode())
+                for block in blocks(array):
+                    while array is part.images and before + block.stop > self._ready:
+                        yield
+                    self._sha.update(np.ascontiguousarray(array[block]).data)
+            before += len(part.labels)
+
+
+def blocks(array: Array) -> Iterator[slice]:
+    """Cut an array along its first axis into blocks of moderate size."""
+    each = max(1, _BLOCK // max(1, array[:1].nbytes))
+    for start in range(0, len(array), each):
+        yield slice(start, min(start + each, len(array)))
+
+
+def fingerprint(content: bytes | memoryview) -> bytes:
+    """Hash what an image holds: 16 bytes of BLAKE2b."""
+    return hashlib.blake2b(content, digest_size=16).digest()
+
+
+def most_on_device(memory: int | None) -> int | None:
+    """Say how much of a device's memory images may take; more are fetched batch by batch.
+
+    Args:
+        memory: Its memory in bytes; None if it is no limit.
+    """
+    return None if memory is None else memory // 2
+
+
+@contextmanager
+def rights_told() -> Iterator[None]:
+    """Tell of files and folders that may not be read.
+
+    Raises:
+        AblateError: The system refuses.
+    """
+    try:
+        yield
+    except PermissionError as error:
+        raise AblateError(
+            f"{error.filename} may not be read ({error.strerror}): see to its rights, and to those"
+            " of the folders above it"
+        ) from error
 
 
 def content(path: Path) -> bytes:

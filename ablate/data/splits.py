@@ -1,8 +1,9 @@
 """Stratified splits: which images train, validate and test.
 
-They are the same for every seed, unless `seeds.split` draws them anew.
-
-All splits are taken, test first and training last, from one *stratified order*, in which every
+They are the same for every seed, unless `seeds.split` draws them anew. There are two kinds
+(`data.split_by`). Splits of a folder go by *content*, so that an image can be added without moving
+the others (`content_split`). All others go by *order*: they are taken, test first and training
+last, from one stratified order, in which every
 prefix holds the classes in their overall proportions to less than one image (so a split in the
 middle does to less than two). So a smaller training set is a subset of a larger one, and changing
 `data.train_size` leaves validation and test as they are.
@@ -14,13 +15,14 @@ Source: Tijdeman 1980, "The chairman assignment problem" (that such an order exi
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 from heapq import heappop, heappush
 
 import numpy as np
 
+from ablate.data.content_split import ClassCount, by_rank, class_counts, test_counts, val_counts
 from ablate.data.registry import DATASETS
 from ablate.data.source import Array, Part, Source
 from ablate.errors import AblateError
@@ -88,6 +90,7 @@ def sizes(
     counts: Mapping[str, int],
     train_size: int | None = None,
     val_size: int | None = None,
+    by_class: Sequence[ClassCount] | None = None,
 ) -> Sizes:
     """Work out how many images each split gets.
 
@@ -96,12 +99,14 @@ def sizes(
         counts: Images in the parts that the files fix: ``train``, and maybe ``val`` and ``test``.
         train_size: Training images wanted; None takes all that validation leaves.
         val_size: Validation images wanted; None takes the data set's fixed share.
+        by_class: Images of each class in ``train``, for a split by content; None: by order.
 
     Raises:
         AblateError: More images are wanted than there are.
     """
     total = counts["train"]
-    test = counts.get("test", int(total * _FIFTH + Fraction(1, 2)))
+    shared = None if by_class is None else _shared(name, counts, by_class)
+    test = counts.get("test", int(total * _FIFTH + Fraction(1, 2)) if not shared else shared.test)
     if test < 1:
         raise AblateError(
             f"data={name} has {total} images, too few to set a fifth of them aside for the test"
@@ -116,8 +121,8 @@ def sizes(
             )
         left = pool
     else:
-        share = _FIFTH if "test" not in counts else DATASETS[name].val_share
-        val = int(total * share) if val_size is None else val_size
+        usual = shared.val if shared else int(total * _val_share(name, counts))
+        val = usual if val_size is None else val_size
         left = pool - val
         if left < 1:
             raise AblateError(
@@ -133,6 +138,33 @@ def sizes(
     return Sizes(train, val, test)
 
 
+def _val_share(name: str, counts: Mapping[str, int]) -> Fraction:
+    return _FIFTH if "test" not in counts else DATASETS[name].val_share
+
+
+def _shared(name: str, counts: Mapping[str, int], by_class: Sequence[ClassCount]) -> Sizes:
+    """Add up what each class gives by its content."""
+    test = [0] * len(by_class) if "test" in counts else test_counts(by_class)
+    val = val_counts(by_class, test, _val_share(name, counts), None)
+    return Sizes(counts["train"] - sum(test) - sum(val), sum(val), sum(test))
+
+
+def untrained(parts: Mapping[str, Part], classes: Sequence[str]) -> list[str]:
+    """Tell which classes have images to test or validate on, but none to train on.
+
+    Args:
+        parts: The splits.
+        classes: Names of the classes.
+    """
+    held = {name: np.bincount(part.labels, minlength=len(classes)) for name, part in parts.items()}
+    missing = np.flatnonzero((held["train"] == 0) & (held["val"] + held["test"] > 0))
+    return [
+        f"no training image is of class {classes[label]}, but {held['val'][label]} validation and"
+        f" {held['test'][label]} test images are: such a class needs more images"
+        for label in missing.tolist()
+    ]
+
+
 def is_drawn(counts: Mapping[str, int], wanted: Sizes) -> bool:
     """Tell whether there is any choice in how a data set is divided.
 
@@ -144,7 +176,14 @@ def is_drawn(counts: Mapping[str, int], wanted: Sizes) -> bool:
     return "test" not in counts or some_of_val or wanted.train < counts["train"]
 
 
-def split(source: Source, wanted: Sizes, seed: int | None = None) -> dict[str, Part]:
+def split(
+    source: Source,
+    wanted: Sizes,
+    seed: int | None = None,
+    *,
+    by: str = "order",
+    name: str = "folder",
+) -> dict[str, Part]:
     """Divide a data set.
 
     Args:
@@ -152,10 +191,14 @@ def split(source: Source, wanted: Sizes, seed: int | None = None) -> dict[str, P
         wanted: Sizes that `sizes` worked out for it.
         seed: Draws another division, `seeds.split`; None gives the fixed one. What the files fix
             stays: an official test set, and validation set.
+        by: ``order`` or ``content``, `data.split_by`.
+        name: The data set's name, whose share a split by content holds out for validation.
 
     Returns:
         ``train``, ``val`` and ``test``, in that order.
     """
+    if by == "content":
+        return _by_content(source, wanted, seed, name)
     whole = source.parts["train"]
     order = stratified_order(whole.labels, seed)
     parts: dict[str, Part] = {}
@@ -172,6 +215,23 @@ def split(source: Source, wanted: Sizes, seed: int | None = None) -> dict[str, P
     return {name: parts[name] for name in ("train", "val", "test")}
 
 
+def _by_content(source: Source, wanted: Sizes, seed: int | None, name: str) -> dict[str, Part]:
+    whole, given = source.parts["train"], source.parts
+    by_class, none = class_counts(whole, len(source.classes)), [0] * len(source.classes)
+    test = none if "test" in given else test_counts(by_class)
+    val, share = none, _val_share(name, dict.fromkeys(given, 0))
+    if "val" not in given:  # a class gives its usual share, unless another size is asked for
+        val = val_counts(by_class, test, share, None)
+        val = val if sum(val) == wanted.val else val_counts(by_class, test, share, wanted.val)
+    found = by_rank(whole, test, val, wanted.train, seed)
+    parts = {part: whole.take(indices) for part, indices in found.items()}
+    if "val" in given:
+        some = by_rank(given["val"], none, none, wanted.val, seed)["train"]
+        parts["val"] = given["val"].take(some)
+    if "test" in given:
+        parts["test"] = given["test"]
+    return parts
+
+
 def _take(part: Part, order: Array, count: int) -> tuple[Part, Array]:
-    chosen = np.sort(order[:count])
-    return Part(part.images[chosen], part.labels[chosen]), order[count:]
+    return part.take(np.sort(order[:count])), order[count:]

@@ -11,6 +11,8 @@ from ablate.config.schema import shown
 IN_PIXELS: Final = ("shift", "crop", "cutout")
 LIMITED: Final = (*IN_PIXELS, "scale", "shear")  # by the size of an image
 
+_COLOURS: Final = 4  # channels of a picture, transparency included
+
 
 def pixels(strength: float, side: int) -> int:
     """Turn a strength into whole pixels: below 1 it is a fraction of the image's side.
@@ -56,14 +58,30 @@ def beyond(name: str, strength: float, height: int, width: int) -> str | None:
     )
 
 
-def excessive(strengths: Mapping[str, Any], height: int, width: int) -> list[str]:
-    """List strengths that leave nothing of an image, a sentence each.
+def excessive(strengths: Mapping[str, Any], channels: int, height: int, width: int) -> list[str]:
+    """List strengths that make no sense of an image, or leave nothing of it, a sentence each.
 
     Args:
         strengths: Some of the group `augment`, by their names there; legal values.
+        channels: Of an image.
         height: Of an image, in pixels.
         width: Likewise.
     """
+    bands = channels > _COLOURS and strengths.get("contrast")
+    return [
+        *(
+            [
+                f"augment.contrast={shown(bands)} makes no sense of images of {channels} channels:"
+                " these have no grey in common to move towards"
+            ]
+            if bands
+            else []
+        ),
+        *_excessive(strengths, height, width),
+    ]
+
+
+def _excessive(strengths: Mapping[str, Any], height: int, width: int) -> list[str]:
     return [
         f"augment.{name}={shown(value)} is too much for images of {height} × {width} pixels: it"
         f" takes {limit}"

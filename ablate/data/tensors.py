@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
+from math import prod
 
 import torch
 import torch.nn.functional as F
@@ -13,6 +14,8 @@ from torch import Tensor
 from ablate.data.order import by_content
 from ablate.data.source import Part
 
+_BLOCK = 2**25  # bytes of images that are looked at in one go
+
 DTYPES = {"fp32": torch.float32, "bf16": torch.float32, "fp64": torch.float64}  # of the weights
 
 
@@ -20,17 +23,32 @@ DTYPES = {"fp32": torch.float32, "bf16": torch.float32, "fp64": torch.float64}  
 class Split:
     """Images of one split.
 
+    They lie on the device, or in a file that is mapped into memory: then the split knows its places
+    in the file, and what is asked for is fetched from there.
+
     Attributes:
-        images: uint8 (or float32) [N, C, H, W], channels last in memory: the layout in which
+        stored: uint8 (or float32) [M, C, H, W], channels last in memory: the layout in which
             convolution and pooling are fastest on a CPU.
-        labels: int64 [N].
+        labels: int64 [N], on the device.
+        rows: int64 [N], which of the M are its images, beside `stored`; None for all, in order.
     """
 
-    images: Tensor
+    stored: Tensor
     labels: Tensor
+    rows: Tensor | None = None
 
     def __len__(self) -> int:
         return len(self.labels)
+
+    @property
+    def device(self) -> torch.device:
+        """Where it is computed with."""
+        return self.labels.device
+
+    @property
+    def images(self) -> Tensor:
+        """All images, on the device."""
+        return self.stored if self.rows is None else self._fetched(self.rows)
 
     def largest_class(self) -> float | None:
         """Return the share of the images that belong to the most frequent class; None of none."""
@@ -39,11 +57,32 @@ class Split:
     @cached_property
     def order(self) -> Tensor:
         """An order that does not depend on that of the file (`order.by_content`), int64 [N]."""
-        return by_content(self.images, self.labels)
+        return by_content(self.blocks(), self.labels)
+
+    def blocks(self) -> Iterator[Tensor]:
+        """Yield all images in order, some at a time."""
+        each = max(1, _BLOCK // max(1, self.stored[:1].nbytes))
+        for start in range(0, len(self), each):
+            yield self.between(start, start + each)
+
+    def between(self, start: int, stop: int) -> Tensor:
+        """Take images by their places in the split, channels last in memory."""
+        if self.rows is None:
+            return self.stored[start:stop]
+        return self._fetched(self.rows[start:stop])
 
     def at(self, index_N: Tensor) -> Tensor:
         """Gather images, channels last in memory."""
-        return self.images.movedim(1, -1).index_select(0, index_N).movedim(-1, 1)
+        if self.rows is None:
+            return _gathered(self.stored, index_N)
+        return self._fetched(self.rows.index_select(0, index_N.to(self.rows.device)))
+
+    def _fetched(self, rows: Tensor) -> Tensor:
+        return _gathered(self.stored, rows).to(self.device)
+
+
+def _gathered(images: Tensor, index: Tensor) -> Tensor:
+    return images.movedim(1, -1).index_select(0, index).movedim(-1, 1)
 
 
 @dataclass(frozen=True)
@@ -71,8 +110,18 @@ class Tensors:
     @property
     def shape(self) -> tuple[int, int, int]:
         """Channels, height and width of an image."""
-        channels, height, width = self.train.images.shape[1:]
+        channels, height, width = self.train.stored.shape[1:]
         return channels, height, width
+
+    @property
+    def device(self) -> torch.device:
+        """Where it is computed with."""
+        return self.train.device
+
+    @property
+    def is_fetched(self) -> bool:
+        """Whether training images come to the device batch by batch, rather than lie there."""
+        return self.train.stored.device != self.device
 
     def normalized(self, images: Tensor) -> Tensor:
         """Bring stored images [..., C, H, W] to mean 0 and variance 1 over the training split."""
@@ -89,7 +138,7 @@ class Tensors:
             Images [..., C, H, W] as they are stored, channels last in memory, and labels [...].
         """
         flat, (channels, height, width) = index.reshape(-1), self.shape
-        rows = self.train.images.movedim(-3, -1).index_select(0, flat)
+        rows = self.train.at(flat).movedim(1, -1)
         images = rows.view(*index.shape, height, width, channels).movedim(-1, -3)
         return images, self.train.labels.index_select(0, flat).view(index.shape)
 
@@ -105,6 +154,7 @@ def to_device(
     image_size: int | None,
     device: torch.device,
     dtype: torch.dtype,
+    room: int | None = None,
 ) -> Tensors:
     """Move the splits to a device and take the training split's statistics.
 
@@ -114,31 +164,79 @@ def to_device(
         image_size: Height and width that images are brought to; None keeps theirs.
         device: Where they go.
         dtype: Type of normalized images.
+        room: The most bytes of images that may lie on a device with memory of its own; more than
+            that are fetched batch by batch, if they are mapped. None: any number.
     """
-    splits = {name: _split(part, image_size, device) for name, part in parts.items()}
-    mean, std = _statistics(splits["train"].images)
+    wanted = {name: _wanted_size(part, image_size) for name, part in parts.items()}
+    everything = sum(part.images[:1].nbytes * len(part.labels) for part in parts.values())
+    # On a CPU the mapped file is as good as any memory.
+    stays = device.type == "cpu" or (room is not None and everything > room)
+    splits = {name: _split(part, wanted[name], device, stays) for name, part in parts.items()}
+    mean, std = (each.to(device) for each in _statistics(splits["train"]))
     return Tensors(**splits, mean=mean.to(dtype), std=std.to(dtype), classes=classes, dtype=dtype)
 
 
-def _statistics(images: Tensor) -> tuple[Tensor, Tensor]:
+def _statistics(split: Split) -> tuple[Tensor, Tensor]:
     """Take mean and standard deviation of each channel, float64 [C, 1, 1]; 1 for a constant one."""
-    if images.dtype == torch.uint8:  # exact from the histogram, without a copy in float64
-        levels = torch.arange(256, dtype=torch.float64, device=images.device)
-        channels = images.movedim(1, 0).reshape(images.shape[1], -1)
-        counts = torch.stack([c.bincount(minlength=256) for c in channels])
-        share = counts.double() / channels.shape[1]
+    if split.stored.dtype == torch.uint8:  # exact from the histogram, without a copy in float64
+        counts = sum(map(_histogram, split.blocks()))
+        assert isinstance(counts, Tensor), "there is an image to train on"
+        levels = torch.arange(256, dtype=torch.float64, device=counts.device)
+        share = counts.double() / counts[0].sum()
         mean = share @ levels
         std = (share * (levels - mean[:, None]) ** 2).sum(1).sqrt()
+    elif split.rows is None:
+        std, mean = torch.std_mean(split.stored.double(), dim=(0, 2, 3), correction=0)
     else:
-        std, mean = torch.std_mean(images.double(), dim=(0, 2, 3), correction=0)
+        mean = _mean(split, lambda x_NCHW: x_NCHW)
+        std = _mean(split, lambda x_NCHW: (x_NCHW - mean[:, None, None]) ** 2).sqrt()
     std[std == 0] = 1
     return mean[:, None, None], std[:, None, None]
 
 
-def _split(part: Part, image_size: int | None, device: torch.device) -> Split:
-    images = torch.tensor(part.images)
-    if image_size is not None and len(images) and images.shape[-2:] != (image_size, image_size):
-        size = (image_size, image_size)
+def _histogram(images: Tensor) -> Tensor:
+    """Count the values in each channel, int64 [C, 256]."""
+    channels = images.movedim(1, 0).reshape(images.shape[1], -1)
+    return torch.stack([channel.bincount(minlength=256) for channel in channels])
+
+
+def _mean(split: Split, of: Callable[[Tensor], Tensor]) -> Tensor:
+    """Average something of all images over all but the channels, block by block, float64 [C]."""
+    total = sum(of(block.double()).sum((0, 2, 3)) for block in split.blocks())
+    assert isinstance(total, Tensor), "there is an image to train on"
+    return total / (len(split) * prod(split.stored.shape[2:]))
+
+
+def _wanted_size(part: Part, image_size: int | None) -> tuple[int, int] | None:
+    """Give the size that images must be brought to; None if they have it."""
+    if image_size is None or len(part.labels) == 0:
+        return None
+    size = (image_size, image_size)
+    return None if part.images.shape[-2:] == size else size
+
+
+def _split(part: Part, size: tuple[int, int] | None, device: torch.device, stays: bool) -> Split:
+    labels = torch.tensor(part.labels).to(device)
+    if part.mapped and size is None:
+        # A view of the file: nothing is read yet.
+        stored = torch.from_numpy(part.images)
+        rows = torch.arange(len(labels)) if part.rows is None else torch.tensor(part.rows)
+        split = Split(stored, labels, rows)
+        return split if stays else Split(_moved(split), labels)
+    images = torch.tensor(part.images if part.rows is None else part.images[part.rows])
+    if size is not None:
         images = F.interpolate(images, size, mode="bilinear", antialias=True)
     images = images.movedim(1, -1).contiguous().movedim(-1, 1)
-    return Split(images.to(device), torch.tensor(part.labels).to(device))
+    return Split(images.to(device), labels)
+
+
+def _moved(split: Split) -> Tensor:
+    """Bring all images onto the device, without a copy of all in memory."""
+    (count, (channels, height, width)) = len(split), split.stored.shape[1:]
+    shape = (count, height, width, channels)
+    images = torch.empty(shape, dtype=split.stored.dtype, device=split.device).movedim(-1, 1)
+    start = 0
+    for block in split.blocks():
+        images[start : start + len(block)] = block
+        start += len(block)
+    return images

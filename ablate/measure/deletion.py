@@ -105,7 +105,7 @@ class HiddenLayers:
 
 def hidden_layers(saved: Saved) -> HiddenLayers:
     """Find the hidden layers of a saved run's network."""
-    images = saved.data.normalized(saved.data.train.images[:2])
+    images = saved.data.normalized(saved.data.train.between(0, 2))
     return hidden_layers_of(saved.config, saved.module, images)
 
 

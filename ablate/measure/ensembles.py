@@ -109,7 +109,8 @@ def views(saved: Saved, split: Split, augment: Mapping[str, Any]) -> Tensor:
         Logarithm of the mean probability, float64 [N, K].
     """
     batches = Batches([{**saved.config, "augment": augment}], saved.data)
-    mean_NK = split.images.new_empty((len(split), saved.data.classes), dtype=torch.float64)
+    sizes = (len(split), saved.data.classes)
+    mean_NK = torch.empty(sizes, dtype=torch.float64, device=split.device)
     for part, (where, images) in enumerate(eval_parts(split, by_content=True)):
         seen = (x[0] if apart else x for x, apart in batches.views(images, part))
         mean_NK[where] = ensemble(map(saved.apply, seen)).arithmetic_NK

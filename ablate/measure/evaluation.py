@@ -45,7 +45,7 @@ def measure(saved: Saved, wanted: EvaluateSettings, say: Say = lambda kind: None
     Raises:
         AblateError: The split has no image, or a transformation would leave nothing of it.
     """
-    if too_much := excessive(wanted.strengths, *saved.data.shape[1:]):
+    if too_much := excessive(wanted.strengths, *saved.data.shape):
         raise AblateError(*too_much)
     say("plain")
     split, found = saved.split(wanted.split), Found()

@@ -77,7 +77,7 @@ def _moved(saved: Saved, kind: str, strength: float) -> See:
 
 
 def _noisy(saved: Saved, sd: float) -> See:
-    device = saved.data.train.images.device
+    device = saved.data.device
     key_R = rng.stream(torch.tensor([saved.seed("augment")]), f"{_SITE}/noise").to(device)
     sd_R = torch.tensor([sd], dtype=torch.float64, device=device)
 

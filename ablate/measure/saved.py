@@ -88,7 +88,8 @@ class Saved:
         Returns:
             Logits [N, K], float64.
         """
-        logits_NK = split.images.new_empty((len(split), self.data.classes), dtype=torch.float64)
+        sizes = (len(split), self.data.classes)
+        logits_NK = torch.empty(sizes, dtype=torch.float64, device=split.device)
         drawn = see is not None or during is not None  # from random numbers by place
         parts = eval_parts(split, by_content=drawn or sees_its_batch(self.config))
         for part, (where, images) in enumerate(parts):
@@ -100,7 +101,7 @@ class Saved:
     def _precision(self) -> AbstractContextManager[Any]:
         if self.config["precision"] != "bf16":
             return nullcontext()
-        return torch.autocast(self.data.train.images.device.type, torch.bfloat16)
+        return torch.autocast(self.data.device.type, torch.bfloat16)
 
     def _own_randomness(self) -> AbstractContextManager[None]:
         """Fix what a network of the user's may draw even in evaluation."""

@@ -13,19 +13,17 @@ import dis
 import inspect
 import re
 from collections.abc import Callable, Mapping
-from functools import partial
 from typing import Any
 
 import torch
 from torch import nn
 
 from ablate import rng
-from ablate.config.targets import ARGUMENT, PARTIAL, Kind, locate
+from ablate.config.targets import Kind, instantiated, locate
 from ablate.errors import AblateError, nearest
 from ablate.nets.own_dropout import with_own_dropout
 
 MODULE = Kind("torch.nn.Module", lambda cls: issubclass(cls, nn.Module))
-_SPECIAL = ("_target_", "_partial_", "_args_", "_convert_", "_recursive_")  # Hydra's words
 
 
 def arguments(model: Mapping[str, Any]) -> dict[str, Any]:
@@ -60,7 +58,7 @@ def build(
 
     _require_used(cls, arguments(model), target)
     with rng.seeded(int(rng.stream(seed, "init"))):
-        given = {k: _instantiated(v, f"model.{k}") for k, v in arguments(model).items()}
+        given = {k: instantiated(v, f"model.{k}") for k, v in arguments(model).items()}
         return _made(make, target, "model._target_", classes_hint(model, classes))
 
 
@@ -84,32 +82,6 @@ def classes_hint(model: Mapping[str, Any], classes: int) -> str:
         " num_classes is filled in)"
         for name in best
     )
-
-
-def _instantiated(value: Any, knob: str) -> Any:
-    """Make what an argument names by `_target_`, at any depth, as Hydra's `instantiate` does."""
-    if isinstance(value, list):
-        return [_instantiated(inner, knob) for inner in value]
-    if not isinstance(value, dict):
-        return value
-    target = value.get("_target_")
-    inside = (
-        value
-        if value.get("_recursive_") is False and target
-        else {name: _instantiated(inner, f"{knob}.{name}") for name, inner in value.items()}
-    )
-    if target is None:
-        return inside
-    later = bool(value.get("_partial_"))
-    make = locate(str(target), f"{knob}._target_", PARTIAL if later else ARGUMENT)
-    positional = inside.get("_args_", [])
-    named = {name: inner for name, inner in inside.items() if name not in _SPECIAL}
-    try:
-        return partial(make, *positional, **named) if later else make(*positional, **named)
-    # It may raise anything, as the user's constructor itself.
-    except Exception as error:
-        said = (str(error).splitlines() or [type(error).__name__])[0]
-        raise AblateError(f"{knob} is not made: {said}") from error
 
 
 def _require_used(cls: Any, given: Mapping[str, Any], target: str) -> None:

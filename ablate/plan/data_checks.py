@@ -53,9 +53,13 @@ def against_the_data(
             f"seeds.split={config['seeds']['split']} touches nothing: the files of"
             f" data={config['data']['name']} fix every split"
         )
-    _, height, width = shape_of(config, facts)
+    if "data.split_by" in explicit and not data.is_drawn(facts.counts, size):
+        faults.append(
+            f"data.split_by={config['data']['split_by']} touches nothing: the files fix every split"
+        )
+    channels, height, width = shape_of(config, facts)
     given = {n: value for n, value in config["augment"].items() if f"augment.{n}" in sound}
-    faults += excessive(given, height, width)
+    faults += excessive(given, channels, height, width)
     if config["model"]["name"] != "custom" and model_is_sound(config, sound):
         faults += _network(config, sound, height, width, size)
     return faults
@@ -145,6 +149,6 @@ def shape_of(config: Mapping[str, Any], facts: data.Facts) -> tuple[int, int, in
 def sizes(config: Mapping[str, Any], facts: data.Facts) -> data.Sizes:
     """Work out how many images each split gets."""
     values = config["data"]
-    return data.sizes(
-        values["name"], facts.counts, values.get("train_size"), values.get("val_size")
-    )
+    by_class = facts.by_class if values.get("split_by") == "content" else None
+    asked = values.get("train_size"), values.get("val_size")
+    return data.sizes(values["name"], facts.counts, *asked, by_class)

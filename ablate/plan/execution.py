@@ -6,7 +6,6 @@ the same stacks, and gives the same bits.
 
 from __future__ import annotations
 
-import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -36,11 +35,6 @@ def stacks_of(runs: Sequence[Run]) -> list[RunStack]:
     return group(runs, environment.cuda().memory if on_a_gpu else None)
 
 
-def cores() -> int:
-    """Count the cores that this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-
-
 def execution(stacks: Sequence[RunStack]) -> Execution:
     """Decide who trains: by the device, the number of stacks and the number of cores."""
     config = stacks[0].runs[0].config
@@ -50,7 +44,7 @@ def execution(stacks: Sequence[RunStack]) -> Execution:
     if config["device"] == "cuda":
         count = min(environment.cuda().count, len(stacks))
         return Execution("inline" if count == 1 or launch == "inline" else "workers", count, None)
-    workers = min(cores(), len(stacks))
+    workers = min(environment.cores(), len(stacks))
     if launch == "inline" or (launch == "auto" and workers == 1):
         return Execution("inline", 1, None)
-    return Execution("workers", workers, max(1, cores() // workers))
+    return Execution("workers", workers, max(1, environment.cores() // workers))

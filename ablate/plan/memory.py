@@ -47,7 +47,7 @@ def _parts(config: Mapping[str, Any], images: Images) -> dict[str, int]:
     steps = config["epochs"] * max(1, images.sizes.train // config["batch_size"])
     mixes = config["regularize"]["mixup"] or config["regularize"]["cutmix"]
     parts = {
-        "the images": images.stored,
+        "the images": 0 if images.mapped else images.stored,
         "the rates of every step": steps * (_A_STEP + (_MIXING if mixes else 0)),
     }
     if config["model"]["name"] == "custom":

@@ -27,6 +27,7 @@ from ablate.plan.request import Request, is_seed
 from ablate.plan.session import Composed, first_lines
 
 _MOST = 4  # knobs in a hint
+_PATHS = ("data.root", "out")  # knobs whose values are a user's paths, which may hold anything
 
 
 @dataclass
@@ -163,7 +164,7 @@ def _parsed(hydra: Hydra, overrides: Sequence[str], checked: Checked) -> Iterato
             checked.faults.append(f"{text!a} is not UTF-8: write it in that encoding")
             continue
         try:
-            override = replace(parser.parse_override(text), config_loader=hydra.config_loader)
+            override = replace(_read(parser, text), config_loader=hydra.config_loader)
             if not override.key_or_group:
                 raise HydraException("there is no name")
             if override.is_discrete_sweep() and not count_of(override):
@@ -175,6 +176,30 @@ def _parsed(hydra: Hydra, overrides: Sequence[str], checked: Checked) -> Iterato
             )
         else:
             yield override
+
+
+def _read(parser: OverridesParser, text: str) -> Override:
+    """Parse an override; a path that Hydra's grammar does not admit is taken as it stands."""
+    try:
+        return parser.parse_override(text)
+    except HydraException:
+        name, _, value = text.partition("=")
+        if name.lstrip("+") not in _PATHS or not value or value[0] in "'\"":
+            raise
+        return parser.parse_override(f"{name}={_quoted(value)}")
+
+
+def _quoted(value: str) -> str:
+    """Quote a value so that Hydra takes all of it as text."""
+    return '"' + re.sub(r'(\\*)("|$)', lambda m: m[1] * 2 + (m[2] and '\\"'), value) + '"'
+
+
+def _how_to_quote(name: str, override: Override) -> str:
+    """Say how a path with commas or brackets is written, where one may be meant."""
+    if name not in _PATHS:
+        return ""
+    value = str(override.input_line).partition("=")[2]
+    return f"; if it is a path, quote it twice: '{name}={_quoted(value)}'"
 
 
 def _reason(error: Exception) -> str:
@@ -279,7 +304,7 @@ def _value_is_sound(
     for value in values_of(override) if sound else []:
         wrong = None if knob is None or is_interpolation(value) else knob.fault(value)
         if wrong is not None:
-            checked.faults.append(wrong)
+            checked.faults.append(f"{wrong}{_how_to_quote(name, override)}")
             sound = False
     checked.explicit.add(name)
     return sound
@@ -291,6 +316,7 @@ def _sweep_is_sound(override: Override, request: Request, checked: Checked) -> b
     if not request.multirun:
         checked.faults.append(
             f"{override.input_line} names several values: `ablate run -m` trains them all"
+            f"{_how_to_quote(override.key_or_group, override)}"
         )
         return False
     if override.is_interval_sweep() and not request.searches:

@@ -16,6 +16,7 @@ from ablate.config import files, schema
 from ablate.config.effect import SOLVERS
 from ablate.config.types import ListOf, Real, Text
 from ablate.data.fetch import DownloadError
+from ablate.data.registry import DATASETS
 from ablate.errors import AblateError
 from ablate.nets.gains import gain_of
 from ablate.plan import checks, code, data_checks, memory, own_code
@@ -163,7 +164,9 @@ def _canonical_sizes(new: dict[str, Any], facts: data.Facts) -> None:
         if number == getattr(default, name.removesuffix("_size")):
             values[name] = None
     _, height, width = facts.shape
-    if values["name"] != "folder" and values.get("image_size") == height == width:
+    # Where it is a setting of the reader, images may lie in another size, or in several.
+    read_so = "image_size" in DATASETS[values["name"]].settings
+    if not read_so and values.get("image_size") == height == width:
         values["image_size"] = None
 
 
@@ -172,7 +175,7 @@ def _one_form(knob: schema.Knob, value: Any) -> Any:
         return float(value)
     if isinstance(knob.type, Text) and value is not None:
         return str(value)
-    if isinstance(knob.type, ListOf) and isinstance(knob.type.item, Real):
+    if isinstance(knob.type, ListOf) and isinstance(knob.type.item, Real) and value is not None:
         many = [float(v) for v in value] if isinstance(value, list) else float(value)
         if knob.type.or_one and isinstance(many, list) and many and len(set(many)) == 1:
             return many[0]

@@ -12,6 +12,7 @@ from typing import Any
 from ablate import environment, record
 from ablate.config import schema
 from ablate.data import Sizes
+from ablate.data.registry import DATASETS
 from ablate.train.footprint import Images
 
 
@@ -74,8 +75,17 @@ class Run:
 def images_of(
     config: Mapping[str, Any], shape: tuple[int, int, int], classes: int, sizes: Sizes
 ) -> Images:
-    """Describe images as far as memory goes; those of a user's own data set may be float32."""
-    return Images(shape, classes, sizes, pixel=4 if config["data"]["name"] == "custom" else 1)
+    """Describe images as far as memory goes; those of a user's own arrays may be float32."""
+    values = config["data"]
+    known = DATASETS[values["name"]]
+    resized = values.get("image_size") is not None and "image_size" not in known.settings
+    return Images(
+        shape,
+        classes,
+        sizes,
+        pixel=4 if values["name"] in ("custom", "npz") else 1,
+        mapped=known.kept and bool(values.get("cache_gb")) and not resized,
+    )
 
 
 def key(config: Mapping[str, Any], digest: str, code: Mapping[str, Any] | None = None) -> str:

@@ -102,7 +102,7 @@ def _widest(members: Sequence[Run], memory: int | None) -> int:
     most = _WIDTH[members[0].config["device"]]
     if memory is None or members[0].config["model"]["name"] == "custom":
         return most  # a stack that turns out too wide is halved
-    configs, images = [run.config for run in members], members[0].images
+    configs, images = [run.config for run in members], members[0].images.within(memory)
     for width in range(min(most, len(members)), 1, -1):
         least = least_at_once(width)
         if footprint(configs, images, width, fused=True, at_once=least).fits(memory):
@@ -119,7 +119,8 @@ def _check_one_fits(members: Sequence[Run], memory: int | None) -> None:
     run = members[0]
     if memory is None or run.config["model"]["name"] == "custom":
         return
-    one = footprint([run.config], run.images, 1, fused=False, at_once=1)
+    images = run.images.within(memory)
+    one = footprint([run.config], images, 1, fused=False, at_once=1)
     if one.tensors * (1 - UNCERTAINTY) > memory:
         name, size = one.dominant
         raise AblateError(
@@ -144,7 +145,7 @@ def footprint_of(stack: RunStack, memory: int | None) -> tuple[Footprint, int] |
     Returns:
         None for networks of the user's own, of which there is no estimate.
     """
-    configs, images = [run.config for run in stack.runs], stack.runs[0].images
+    configs, images = [run.config for run in stack.runs], stack.runs[0].images.within(memory)
     if configs[0]["model"]["name"] == "custom":
         return None
     at_once = runs_at_once(configs, images, fused=stack.fused, memory=memory)

@@ -55,7 +55,18 @@ def overrides(config: Mapping[str, Any]) -> Overrides:
         for name, value in schema.flatten(part).items():
             if name != "name" and not _is_default(value, known, name):
                 found[f"{group}.{name}"] = _value(value)
+        found |= _older(group, part, known)
     return found | _top(config)
+
+
+def _older(group: str, part: Mapping[str, Any], known: Mapping[str, Any]) -> Overrides:
+    """List knobs that an older record lacks, so that they stood at their off value."""
+    lacking = {name: schema.BY_NAME.get(f"{group}.{name}") for name in known if name not in part}
+    return {
+        knob.name: _value(knob.off)
+        for name, knob in lacking.items()
+        if knob is not None and knob.off is not schema.UNSET and known[name] != knob.off
+    }
 
 
 def _options(config: Mapping[str, Any]) -> dict[str, str]:

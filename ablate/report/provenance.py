@@ -77,6 +77,7 @@ def _environment(runs: pd.DataFrame, records: Iterable[Mapping[str, Any]]) -> li
             **{str(name): version for name, version in about.get("versions", {}).items()},
             "platform": about.get("platform"),
             "data set": schema.get(one["config"], "data.name"),
+            "split drawn by": _split_by(one["config"]),
             "images": ", ".join(f"{count} {split}" for split, count in sizes.items()) or None,
         }
         for name, value in facts.items():
@@ -120,6 +121,13 @@ def _told(file: Path, one: Snapshot) -> str:
         more = f" and {len(one['files']) - _MOST} more" if len(one["files"]) > _MOST else ""
         parts.append(f"your files {', '.join(list(one['files'])[:_MOST])}{more}")
     return f"{file.parents[1].name}/code/{file.name} ({', '.join(parts)})"
+
+
+def _split_by(config: Mapping[str, Any]) -> str | None:
+    """Tell how a folder's split was drawn; records from before there was a choice do not say it."""
+    older = "order" if schema.get(config, "data.name") == "folder" else None
+    found: str | None = schema.get(config, "data.split_by", older)
+    return found
 
 
 def _differs(runs: pd.DataFrame, configs: list[Mapping[str, Any]]) -> str:

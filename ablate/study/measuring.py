@@ -17,11 +17,11 @@ from pathlib import Path
 from joblib.externals.loky.process_executor import ProcessPoolExecutor, TerminatedWorkerError
 from tqdm import tqdm
 
+from ablate.environment import cores
 from ablate.errors import AblateError, DiskFullError
 from ablate.launch.interruption import Interruption
 from ablate.launch.workers import begin
 from ablate.measure.finished import Wanted, measure_run
-from ablate.plan.execution import cores
 from ablate.plan.run import Run
 from ablate.streams import visible
 from ablate.study import measurement

@@ -46,7 +46,7 @@ class Batches:
     def __init__(self, configs: Sequence[Config], data: Tensors) -> None:
         self._data, self._size = data, configs[0]["batch_size"]
         self.length = length_of(configs[0]["epochs"], len(data.train), self._size)
-        device = data.train.images.device
+        device = data.device
         order_R, augment_R = (
             torch.tensor([seed_of(c, source) for c in configs], dtype=torch.int64)
             for source in ("order", "augment")

@@ -41,7 +41,7 @@ def build_stack(
         AblateError: A network cannot be built, has nothing to train, or brings its images into an
             order with which its gradient would be wrong.
     """
-    device = data.train.images.device
+    device = data.device
     environment.settle_arithmetic()
     modules = []
     for config in configs:
@@ -80,14 +80,14 @@ def settle_layout(config: Config, data: Tensors, modules: Sequence[nn.Module]) -
     if not schema.has_own_layers(config):
         return
     # Tried on another network: what one counts in its attributes would be a pass ahead.
-    other = _built(config, data).to(data.train.images.device, data.dtype)
+    other = _built(config, data).to(data.device, data.dtype)
     if needs_plain_images(other, _two_images(data)):
         for module in modules:
             give_plain_images(module)
 
 
 def _two_images(data: Tensors) -> Tensor:
-    device = data.train.images.device
+    device = data.device
     images, _ = data.batch(torch.arange(min(2, len(data.train)), device=device))
     return images
 
@@ -99,5 +99,5 @@ def _built(config: Config, data: Tensors) -> nn.Module:
 
 def _program(config: Config, data: Tensors) -> str:
     """Describe everything that the operations of a fused step depend on, except the width."""
-    where = str(data.train.images.device)
+    where = str(data.device)
     return json.dumps([schema.graph(config), data.shape, data.classes, where], sort_keys=True)

@@ -44,4 +44,4 @@ def eval_parts(split: Split, *, by_content: bool) -> Iterator[tuple[slice | Tens
         return
     for start in range(0, len(split), EVAL_BATCH):
         where = slice(start, start + EVAL_BATCH)
-        yield where, split.images[where]
+        yield where, split.between(where.start, where.stop)

@@ -8,7 +8,7 @@ and the device; never from what happens to be free, so that a resumed sweep gets
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from math import prod
 from typing import TYPE_CHECKING, Any, Final
 
@@ -16,6 +16,7 @@ from ablate.config import schema
 from ablate.config.course import epoch_steps
 from ablate.config.effect import SOLVERS
 from ablate.data import Sizes
+from ablate.data.source import most_on_device
 from ablate.nets.memory import forward_peak, training_peak
 from ablate.nets.operations import BYTES, operations
 from ablate.train.eval_parts import EVAL_BATCH, sees_its_batch
@@ -68,24 +69,40 @@ class Images:
         classes: Number of classes K.
         sizes: How many images each split has.
         pixel: Bytes of a number as it is stored.
+        mapped: Whether they lie in a file that is mapped into memory.
+        fetched: Whether they come to the device batch by batch, since it has no room for all.
     """
 
     shape: tuple[int, int, int]
     classes: int
     sizes: Sizes
     pixel: int = 1
+    mapped: bool = False
+    fetched: bool = False
 
     @classmethod
     def of(cls, data: Tensors) -> Images:
         """Describe a data set on its device."""
         sizes = Sizes(len(data.train), len(data.val), len(data.test))
-        return cls(data.shape, data.classes, sizes, data.train.images.element_size())
+        pixel, mapped = data.train.stored.element_size(), data.train.rows is not None
+        return cls(data.shape, data.classes, sizes, pixel, mapped, data.is_fetched)
+
+    def within(self, memory: int | None) -> Images:
+        """Describe them on a device with that memory; None if it is no limit."""
+        most = most_on_device(memory)
+        return replace(self, fetched=self.mapped and most is not None and self._bytes > most)
+
+    @property
+    def _bytes(self) -> int:
+        sizes = self.sizes
+        return (sizes.train + sizes.val + sizes.test) * prod(self.shape) * self.pixel
 
     @property
     def stored(self) -> int:
-        """All splits with their labels, in bytes."""
+        """All splits with their labels, in bytes, as far as they lie on the device."""
         sizes = self.sizes
-        return (sizes.train + sizes.val + sizes.test) * (prod(self.shape) * self.pixel + _WHOLE)
+        labels = (sizes.train + sizes.val + sizes.test) * _WHOLE
+        return labels if self.fetched else self._bytes + labels
 
     @property
     def largest(self) -> int:
@@ -194,7 +211,7 @@ def footprint(
         update=width * (run.batch + run.update),
         drawing=width * images.sizes.train * _DRAWING * _WHOLE,
         evaluation=width * run.average + run.evaluation(at_once),
-        captured=bool(config["stack"]["capture"]) and not own,
+        captured=bool(config["stack"]["capture"]) and not own and not images.fetched,
     )
 
 

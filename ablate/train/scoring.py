@@ -87,7 +87,7 @@ class Scores:
     def _room(self, split: Split, runs: slice) -> Tensor:
         # In one place: between the activations of two parts, small results would break memory up.
         sizes = (len(range(self._stack.width)[runs]), len(split), self._data.classes)
-        return split.images.new_empty(sizes, dtype=torch.float64)
+        return torch.empty(sizes, dtype=torch.float64, device=split.device)
 
     def _predict(
         self, split: Split, runs: slice, logits_RNK: Tensor, most: int | None = None

@@ -53,7 +53,7 @@ class Training:
 
     def __init__(self, configs: Sequence[Config], data: Tensors, *, fused: bool) -> None:
         self.configs, self.data = list(configs), data
-        self.device = data.train.images.device
+        self.device = data.device
         self.batch: int = configs[0]["batch_size"]
         self.epochs: int = configs[0]["epochs"]
         self.stack, self.alone = build_stack(configs, data, fused=fused)
@@ -105,8 +105,11 @@ class Training:
     def repeats(self) -> bool:
         """Whether every step is the same work of the device, its number apart.
 
-        Not where a step runs code of the user's, searches along a line, or leaves out some runs.
+        Not where a step runs code of the user's, searches along a line, leaves out some runs, or
+        fetches its images from a file.
         """
+        if self.data.is_fetched:
+            return False
         alone = not self.stack.fused and len(self.configs) > 1
         own = schema.targets(self.configs[0])
         return not (alone or own or self.update.searches)

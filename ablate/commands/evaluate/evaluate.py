@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pandas as pd
+import torch
 from tqdm import tqdm
 
 from ablate import drawing, record, written
@@ -197,7 +198,8 @@ def _worst(saved: Saved, found: Found, split: str) -> Any:
     """Return the worst images as they are stored, [N, C, H, W], or None if left out."""
     if "worst" not in found.frames:
         return None
-    return saved.split(split).images[found.frames["worst"]["image"].tolist()].cpu().numpy()
+    places = torch.tensor(found.frames["worst"]["image"].tolist(), device=saved.data.device)
+    return saved.split(split).at(places).cpu().numpy()
 
 
 def _place(folder: Path, split: str) -> Path:

@@ -7,7 +7,7 @@ from typing import Final
 from ablate.config import effect, files
 from ablate.config.knob import Knob
 from ablate.config.knobs.network import TARGET
-from ablate.config.types import MANY, Choice, Flag, Real, Text, Whole
+from ablate.config.types import MANY, Choice, Flag, ListOf, Real, Text, Whole
 
 # Their files name the data sets: `ablate.data.registry`, which reads them, lies above this package.
 DATASETS = files.groups()["data"]
@@ -51,6 +51,64 @@ DATA: Final = (
         unit="pixels",
         null="as they are",
         off=None,
+    ),
+    Knob(
+        "data.background",
+        Choice(("white", "black")),
+        "what transparent parts of an image are laid on",
+        off="white",
+    ),
+    Knob(
+        "data.levels",
+        ListOf(Real(), at_least=2),
+        "[LOW,HIGH]: the values of pixels with more than 8 bits that become black and white",
+        null="0 and 65535 where pixels have 16 bits; others are refused",
+        off=None,
+    ),
+    Knob(
+        "data.splits",
+        ListOf(Text(r"(train|val|test):.+", "PART:FOLDER, as train:Training"), at_least=1),
+        "which folders hold which split: recognized by their names and what they hold (auto), every"
+        " folder is a class (none), or as listed",
+        words=("auto", "none"),
+        off="auto",
+    ),
+    Knob(
+        "data.split_by",
+        Choice(("order", "content")),
+        "how a split is drawn: along one stratified order of all images, or class by class by a"
+        " hash of their content, so that an image that is added moves at most two others",
+        off="order",
+    ),
+    Knob(
+        "data.on_bad",
+        Choice(("error", "skip")),
+        "whether images that do not decode, and classes without images, are refused or left out",
+        off="error",
+    ),
+    Knob(
+        "data.labels",
+        Choice(("keep", "map")),
+        "whether labels must be 0, 1, 2, ..., or are numbered in their order, text too",
+        off="keep",
+    ),
+    *(
+        Knob(
+            f"data.{kind}_column",
+            Text(example="a column"),
+            f"the column of a table that holds the {kind}s",
+            null="recognized by what it holds and by its name",
+            off=None,
+        )
+        for kind in ("image", "label")
+    ),
+    Knob(
+        "data.cache_gb",
+        Whole(0, MANY),
+        "the most that decoded images may take in the user's cache folder, where all processes"
+        " share them; 0: each process keeps its own copy in memory",
+        unit="GB",
+        role="execution",
     ),
     Knob(
         "data._target_",

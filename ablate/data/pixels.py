@@ -1,0 +1,113 @@
+"""What the pixels of a whole data set tell: that they are all alike, or read in a wrong range."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from ablate.data.decode_many import Place
+from ablate.data.decoding import glance
+from ablate.data.discovery import listing
+from ablate.data.source import Array, Part
+from ablate.errors import AblateError
+
+_AT_ONCE = 256  # images
+_FEW = 64  # levels of 256 that deep images have between them if they fill less than a quarter
+_DEEP = {".png", ".apng", ".tif", ".tiff", ".pgm", ".pnm", ".jp2", ".j2k", ".jpx"}
+
+
+def check_levels(levels: Sequence[float] | None) -> None:
+    """Refuse what is no range, as `data.levels` names one.
+
+    Raises:
+        AblateError: It is not two rising numbers.
+    """
+    if levels is not None and not (len(levels) == 2 and levels[0] < levels[1]):
+        text = ",".join(f"{level:g}" for level in levels)
+        raise AblateError(
+            f"data.levels=[{text}] is not legal: it takes two numbers, that of black and a larger"
+            " one of white"
+        )
+
+
+def constant(images: Array) -> list[str]:
+    """Tell which channels are the same in every pixel.
+
+    Args:
+        images: Training images [N, C, H, W].
+
+    Raises:
+        AblateError: All are.
+    """
+    first = images[0, :, 0, 0]
+    alike = [c for c, value in enumerate(first) if _is_all(images[:, c], value)]
+    if len(alike) == len(first):
+        values = ", ".join(f"{value:g}" for value in first)
+        raise AblateError(
+            f"every pixel of all {len(images):,} training images is {values}: there is nothing to"
+            " learn from; was something lost when they were saved?"
+        )
+    return [f"channel {c} is {first[c]:g} in every training image" for c in alike]
+
+
+def _is_all(images: Array, value: Any) -> bool:
+    """Tell whether every pixel has a value; most data sets show at once that not all have."""
+    starts = range(0, len(images), _AT_ONCE)
+    return all((images[start : start + _AT_ONCE] == value).all() for start in starts)
+
+
+def refuse_wrong_range(
+    parts: Mapping[str, Part],
+    places: Mapping[str, Sequence[Place]],
+    levels: Sequence[float] | None,
+    root: Path,
+) -> None:
+    """Refuse images of more than 8 bits that fill little of the range, as 12 bits stored in 16 do.
+
+    Args:
+        parts: Decoded images.
+        places: Their files.
+        levels: `data.levels`; with it nothing is refused but its having no effect.
+        root: Their folder.
+
+    Raises:
+        AblateError: All images of more than 8 bits are within a quarter of the range, or `levels`
+            is given and there are none.
+    """
+    wide: list[tuple[Path, Array]] = []
+    narrow: list[tuple[Path, Array]] = []
+    for part, files in places.items():
+        for place, image in zip(files, parts[part].images, strict=True):
+            path = Path(str(place))
+            if path.suffix.lower() in _DEEP:
+                few = int(image.max()) - int(image.min()) < _FEW
+                (narrow if few else wide).append((path, image))
+    if levels is not None:
+        if not any(_is_deep(path) for path, _ in (*narrow, *wide)):
+            raise AblateError(
+                "data.levels touches nothing: no image has more than 8 bits a channel"
+            )
+        return
+    deep = [(path, image) for path, image in narrow if _is_deep(path)]
+    if not deep or any(_is_deep(path) for path, _ in wide):
+        return
+    low = min(int(image.min()) for _, image in deep)
+    high = max(int(image.max()) for _, image in deep)
+    if high - low < _FEW:
+        raise AblateError(
+            f"the {len(deep):,} images of 16 bits ({listing([path for path, _ in deep], root)}) lie"
+            f" between {low * 256:,} and {high * 256 + 255:,}, so that {high - low + 1} of 256 grey"
+            f" levels would be left: data.levels=[0,{_white(high)}], say, names what is black and"
+            " what is white ([0,65535] takes them as they are)"
+        )
+
+
+def _white(highest: int) -> int:
+    """Give the white of the fewest bits that hold a level's values."""
+    return int(2 ** (highest * 256 + 255).bit_length()) - 1
+
+
+def _is_deep(path: Path) -> bool:
+    seen = glance(path)
+    return seen is not None and seen.deep
