@@ -305,14 +305,17 @@ several runs also in path/evaluate/. Exit status 1: some of several runs could n
 """
 
 
+_Trust = Annotated[
+    bool,
+    typer.Option("--trust", help="records below PATH may name code of theirs, from now on"),
+]
+
+
 @app.command(help=_EVALUATE_HELP)
 def evaluate(
     path: Annotated[str, typer.Argument(help="the folder of a run, a sweep, or any above")],
     settings: Annotated[list[str] | None, typer.Argument(help="name=value, any number")] = None,
-    trust: Annotated[
-        bool,
-        typer.Option("--trust", help="records below PATH may name code of theirs, from now on"),
-    ] = False,
+    trust: _Trust = False,
 ) -> None:
     """Evaluate saved runs again."""
     from ablate.commands.evaluate.serve import serve
@@ -345,11 +348,12 @@ def audit(
     out: Annotated[
         str | None, typer.Option(help="where to train them [default: audit/ here]")
     ] = None,
+    trust: _Trust = False,
 ) -> None:
     """Train recorded runs again, and compare."""
     from ablate.commands.audit.serve import serve
 
-    raise typer.Exit(serve(path, runs, out))
+    raise typer.Exit(serve(path, runs, out, trust))
 
 
 _Arms = Annotated[

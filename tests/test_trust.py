@@ -20,6 +20,7 @@ from rich.console import Console
 
 import ablate
 from ablate import cli
+from ablate.commands.audit.again import chosen
 from ablate.commands.evaluate.evaluate import _checked as checked
 from ablate.commands.evaluate.serve import evaluate
 from ablate.commands.requests import planned
@@ -110,6 +111,7 @@ def edited(run: Path, to: Path, **groups: Any) -> Path:
     folder = to / "theirs" / run.name
     shutil.copytree(run, folder)
     found = json.loads((folder / "record.json").read_text())
+    del found["checksum"]  # as a stranger would, who wants it to be read
     for name, values in groups.items():
         found["config"][name] = values(found["config"][name]) if callable(values) else values
     (folder / "record.json").write_text(json.dumps(found))
@@ -144,7 +146,11 @@ def test_a_strangers_record_runs_nothing(
     what: str, trained: Path, here: Path, harmless: Callable[[], bool]
 ) -> None:
     run = edited(trained, here, **HOSTILE[what])
-    for opened in (lambda: ablate.load_model(run), lambda: evaluate(run.parent, QUICK)):
+    for opened in (
+        lambda: ablate.load_model(run),
+        lambda: evaluate(run.parent, QUICK),
+        lambda: chosen(run, 1),
+    ):
         with pytest.raises(UntrustedError) as caught:
             opened()
         (fault,) = caught.value.faults

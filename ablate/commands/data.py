@@ -10,7 +10,7 @@ from rich.console import Console
 from rich.table import Table
 
 from ablate import data
-from ablate.commands.printing import cell
+from ablate.commands.printing import cell, say
 from ablate.data import fetch, image_cache
 from ablate.data.fact_cache import facts_of
 from ablate.data.registry import DATASETS
@@ -63,7 +63,7 @@ def fetch_and_verify(name: str, root: str | None) -> int:
     if bare:
         table.add_row(
             "not verified",
-            escape(", ".join(path.name for path in bare)) + ": unpacked files have no published"
+            cell(", ".join(path.name for path in bare)) + ": unpacked files have no published"
             " checksum, and no packed file is beside them",
         )
     table.add_row("digest", source.digest)
@@ -112,5 +112,5 @@ def clear_cache() -> int:
         ) from error
     except RuntimeError as error:
         raise AblateError(f"there is no cache folder ({error})") from error
-    Console().print(escape(f"{place}: deleted {size / image_cache.GB:,.2f} GB of decoded images"))
+    say(Console(), f"{place}: deleted {size / image_cache.GB:,.2f} GB of decoded images")
     return 0

@@ -10,10 +10,10 @@ import numpy as np
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.errors import HydraException
 from rich.console import Console
-from rich.markup import escape
 from rich.table import Table
 
 from ablate import data
+from ablate.commands.printing import cell, say
 from ablate.config import files, schema
 from ablate.data.content_split import contents
 from ablate.data.fact_cache import facts_of
@@ -58,10 +58,10 @@ def show_folder(path: str, settings: Sequence[str], sheet: str | None, console: 
     }
     said = [f"{path} as data=folder:", _images(source, image_sizes(data.home(path), config))]
     said += [note[0].upper() + note[1:] for note in source.notes]
-    console.print(escape(said[0]), soft_wrap=True)
+    say(console, said[0])
     console.print(_table(source.classes, counts))
     for line in said[1:]:
-        console.print(escape(line), soft_wrap=True)
+        say(console, line)
     place = Path(sheet or f"{Path(path).expanduser().resolve().name}-images.png")
     try:
         contact_sheet(parts["train"], source.classes).save(place, format="PNG")
@@ -70,7 +70,7 @@ def show_folder(path: str, settings: Sequence[str], sheet: str | None, console: 
             f"the sheet of images cannot be written to {place} ({error.strerror}): --sheet names"
             " another file"
         ) from error
-    console.print(escape(f"Sheet of training images: {place}"), soft_wrap=True)
+    say(console, f"Sheet of training images: {place}")
     return 0
 
 
@@ -101,7 +101,7 @@ def _table(classes: Sequence[str], counts: Mapping[str, Sequence[int]]) -> Table
     for part, numbers in counts.items():
         table.add_column(part, f"{sum(numbers):,}", justify="right")
     for label, name in enumerate(classes[:_CLASSES]):
-        table.add_row(escape(name), *(f"{numbers[label]:,}" for numbers in counts.values()))
+        table.add_row(cell(name), *(f"{numbers[label]:,}" for numbers in counts.values()))
     if len(classes) > _CLASSES:
         rest = [f"{sum(numbers[_CLASSES:]):,}" for numbers in counts.values()]
         table.add_row(f"{len(classes) - _CLASSES:,} more", *rest)

@@ -159,7 +159,7 @@ class Attempt:
         began = time.perf_counter()
         work, first = self.owner.work, self.members[0].run
         for slot in self.standing:
-            require_as_planned(self.work.runs[slot].config, self.work.runs[slot].code)
+            require_as_planned(work.runs[slot].config, work.runs[slot].code)
         with deterministic(bool(first.config["deterministic"])):
             tensors = data.load(first.config, first.digest)
             configs = [work.runs[slot].config for slot in self.standing]

@@ -10,6 +10,7 @@ from typing import Any
 from ablate import data, environment, record
 from ablate.analyze import frames
 from ablate.config import files, schema
+from ablate.config.trust import UntrustedError, folder_of, remember, require_record
 from ablate.errors import AblateError
 from ablate.launch.execute import execute
 from ablate.launch.outcome import Outcome
@@ -39,18 +40,20 @@ class Recorded:
     found: record.Record
 
 
-def chosen(path: Path, count: int) -> tuple[list[Recorded], int]:
+def chosen(path: Path, count: int, trust: bool = False) -> tuple[list[Recorded], int]:
     """Choose finished runs below a path, from as many arms as there can be.
 
     Args:
         path: A run's folder, a sweep's, or any above.
         count: How many.
+        trust: Whether records below the path are trusted from now on to name code.
 
     Returns:
         The runs, and among how many they were chosen.
 
     Raises:
         AblateError: There is no finished run.
+        UntrustedError: A record names code that is not known to be the user's.
     """
     runs = frames.read(path).runs
     done = runs[runs["status"] == "finished"]
@@ -67,7 +70,23 @@ def chosen(path: Path, count: int) -> tuple[list[Recorded], int]:
         found = record.read_whole(Path(folder))
         assert found is not None, "its record was read a moment ago"
         picked.append(Recorded(Path(folder), str(arm), found))
+    _require_trusted(picked, path, trust)
     return picked, len(done)
+
+
+def _require_trusted(picked: Sequence[Recorded], path: Path, trust: bool) -> None:
+    """Check what the records name: as overrides it would count as typed, and so as trusted."""
+    refused: list[str] = []
+    for one in picked:
+        try:
+            require_record(one.folder, one.found["config"], above=path)
+        except UntrustedError as error:
+            if trust:
+                remember([folder_of(path, below=True)])
+            else:
+                refused += error.faults
+    if refused:
+        raise UntrustedError(*refused)
 
 
 def train_again(

@@ -15,13 +15,14 @@ from ablate.errors import AblateError
 OUT = "audit"
 
 
-def serve(path: str, runs: int, out: str | None) -> int:
+def serve(path: str, runs: int, out: str | None, trust: bool = False) -> int:
     """Serve `ablate audit`.
 
     Args:
         path: A run's folder, a sweep's, or any above.
         runs: How many runs are trained again.
         out: The folder for the new runs, or None for the usual one.
+        trust: Whether records below the path are trusted from now on to name code.
 
     Returns:
         The exit status: 0 if all runs are the same to the last bit, 1 if one differs or was not
@@ -32,7 +33,7 @@ def serve(path: str, runs: int, out: str | None) -> int:
     """
     place = Path(OUT if out is None else out)
     _require_apart(place, Path(path))
-    return until_interrupted(lambda: _serve(Path(path), runs, place))
+    return until_interrupted(lambda: _serve(Path(path), runs, place, trust))
 
 
 def _require_apart(out: Path, path: Path) -> None:
@@ -51,13 +52,13 @@ def _require_apart(out: Path, path: Path) -> None:
         )
 
 
-def _serve(path: Path, count: int, out: Path) -> int:
+def _serve(path: Path, count: int, out: Path, trust: bool) -> int:
     from ablate.commands.audit.again import chosen, train_again  # statistics and torch take seconds
     from ablate.commands.audit.compare import compare
     from ablate.commands.audit.page import show
 
     console = Console()
-    recorded, of = chosen(path, count)
+    recorded, of = chosen(path, count, trust)
     say(console, f"{path}: {len(recorded)} of {of} finished runs are trained again, in {out}")
     status, places = 0, dict[Path, Path]()
     for members, again, outcome in train_again(recorded, out):
