@@ -116,7 +116,7 @@ def test_a_run_that_fails_this_time_is_named(sweep, monkeypatch):
     def fails(*arguments, **named):
         raise ValueError("not today")
 
-    monkeypatch.setattr("ablate.launch.job.Training", fails)
+    monkeypatch.setattr("ablate.launch.attempt.Training", fails)
     done = called("audit", "results/sweep", "--runs", "1")
     assert done.returncode == 1
     assert "is failed: ValueError: not today" in done.stderr

@@ -200,7 +200,7 @@ def _file(text: str) -> Path | None:
 
 
 @dataclass(frozen=True)
-class _Sources:
+class _OwnSources:
     """What targets run on.
 
     Attributes:
@@ -217,7 +217,7 @@ class _Sources:
 
 
 @lru_cache(maxsize=1024)
-def _sources(targets: tuple[str, ...]) -> _Sources:
+def _sources(targets: tuple[str, ...]) -> _OwnSources:
     walk, cells = imports.Walk(), dict[str, str]()
     for target in targets:
         if notebook.is_in_a_notebook(target):
@@ -226,7 +226,7 @@ def _sources(targets: tuple[str, ...]) -> _Sources:
             walk.add(*modules)
         else:
             walk.add(target)
-    return _Sources(walk.files, cells, walk.packages, walk.modules)
+    return _OwnSources(walk.files, cells, walk.packages, walk.modules)
 
 
 _KNOWN: dict[Path, tuple[tuple[int, ...], str]] = {}  # file -> its state, its digest

@@ -31,7 +31,7 @@ from ablate.plan.resolve import resolve
 from ablate.plan.run import Run
 from ablate.plan.session import Composed, composing, hydra_session
 from ablate.plan.stacks import RunStack
-from ablate.plan.trust_checks import Source, require_trusted, untrusted
+from ablate.plan.trust_checks import ConfigSource, require_trusted, untrusted
 from ablate.record import Standing
 
 _MANY = 2000  # runs that take seconds to plan
@@ -222,7 +222,7 @@ def _resolved(wanted: Iterator[_Wanted], composer: Composer, request: Request) -
 
 
 def _trusted(
-    wanted: Sequence[_Wanted], composer: Composer, request: Request, sources: Sequence[Source]
+    wanted: Sequence[_Wanted], composer: Composer, request: Request, sources: Sequence[ConfigSource]
 ) -> Iterator[_Wanted]:
     """Check that the user trusts what the cells would run, before any of it is imported.
 

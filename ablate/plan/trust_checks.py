@@ -39,7 +39,7 @@ Names = Mapping[str, str]  # dotted name -> import path
 
 
 @dataclass(frozen=True)
-class Source:
+class ConfigSource:
     """A file or folder that a request reads, and that is not trusted.
 
     Attributes:
@@ -60,7 +60,7 @@ class Source:
         return str(self.path)
 
 
-def untrusted(request: Request) -> list[Source]:
+def untrusted(request: Request) -> list[ConfigSource]:
     """List what a request reads from folders that are not trusted."""
     folders = [] if request.config_dir is None else [request.config_dir]
     configured = {
@@ -68,7 +68,7 @@ def untrusted(request: Request) -> list[Source]:
     }
     studies = {file: file.parent for file in request.files if not trust.is_trusted(file)}
     return [
-        Source(path, folder)
+        ConfigSource(path, folder)
         for path, place in (configured | studies).items()
         if not trust.is_trusted((folder := trust.folder_of(place, below=False)).file)
     ]
@@ -82,7 +82,7 @@ def require_before_composing(hydra: Hydra, request: Request) -> None:
             search a place, and that is not trusted.
     """
     sources = {source.path: source for source in untrusted(request)}
-    told: dict[Source, list[str]] = {}
+    told: dict[ConfigSource, list[str]] = {}
     if settings := _settings(request):
         what = f"sets {', '.join(settings)}, which can run anything"
         told |= {sources[file]: [what] for file in request.files if file in sources}
@@ -105,7 +105,7 @@ def _settings(request: Request) -> list[str]:
 
 
 def require_trusted(
-    cells: Sequence[Cell], composer: Composer, request: Request, sources: Sequence[Source]
+    cells: Sequence[Cell], composer: Composer, request: Request, sources: Sequence[ConfigSource]
 ) -> None:
     """Check what cells would run.
 
@@ -139,9 +139,9 @@ def require_trusted(
 
 
 def _settle(
-    told: Mapping[Source, Sequence[str]],
+    told: Mapping[ConfigSource, Sequence[str]],
     request: Request,
-    sources: Iterable[Source] = (),
+    sources: Iterable[ConfigSource] = (),
     names: Names | None = None,
 ) -> None:
     """Trust sources from now on if the request says so, else refuse them."""
