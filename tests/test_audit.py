@@ -17,6 +17,7 @@ from ablate.commands.audit import again, page, serve
 from ablate.commands.audit.compare import compare
 from ablate.errors import AblateError
 from ablate.launch.outcome import ASKED
+from ablate.train.training import Training
 from tests.commands import called
 
 GRID = (
@@ -116,7 +117,7 @@ def test_a_run_that_fails_this_time_is_named(sweep, monkeypatch):
     def fails(*arguments, **named):
         raise ValueError("not today")
 
-    monkeypatch.setattr("ablate.launch.attempt.Training", fails)
+    monkeypatch.setattr(Training, "advance", fails)
     done = called("audit", "results/sweep", "--runs", "1")
     assert done.returncode == 1
     assert "is failed: ValueError: not today" in done.stderr
