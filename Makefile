@@ -32,7 +32,7 @@ test: $(READY)
 	$(MAKE) --no-print-directory --jobs 2 lint suite
 
 suite: $(READY)
-	$(BIN)/pytest -n auto --dist worksteal -m 'not long'
+	$(BIN)/pytest -n auto --dist worksteal --durations=10 -m 'not long'
 
 fast: lint
 	$(BIN)/pytest -n auto --dist worksteal -m 'not slow and not long'

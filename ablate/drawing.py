@@ -50,8 +50,15 @@ def figure(width: float, height: float) -> Figure:
 def save(made: Figure, folder: Path, name: str) -> list[Path]:
     """Write a figure as `<name>.png` and `<name>.svg`; return the files."""
     files = [folder / f"{name}.{ending}" for ending in ("png", "svg")]
-    for file in files:
-        made.savefig(file, dpi=DOTS_PER_INCH)
+    engine = made.get_layout_engine()
+    try:
+        for file in files:
+            made.savefig(file, dpi=DOTS_PER_INCH)
+            made.set_layout_engine(
+                "none"
+            )  # all is placed now; to place it anew takes as long again
+    finally:
+        made.set_layout_engine(engine)
     return files
 
 

@@ -5,6 +5,8 @@ What is compared is everything that a run leaves: its weights and buffers, its h
 
 from __future__ import annotations
 
+import functools
+
 import pytest
 import torch
 from sklearn.linear_model import LogisticRegression
@@ -144,16 +146,24 @@ def test_a_solver_finds_the_softmax_regression_that_scikit_learn_finds(name, cha
     torch.testing.assert_close(ours, expected, rtol=0, atol=tolerance)
 
 
+@functools.cache
+def solved_in_one_go(name):
+    return ended(begun([small(name)], fused=False))[0]
+
+
+def small(name):
+    return solved(name, **{"precision": "fp32", "epochs": 6, "model.hidden": [4]})
+
+
 @pytest.mark.parametrize("stop", [1, 4])
 @pytest.mark.parametrize("name", effect.SOLVERS)
 def test_a_solver_goes_on_from_a_file_as_if_undisturbed(name, stop, tmp_path):
-    run = solved(name, **{"precision": "fp32", "epochs": 6, "model.hidden": [4]})
-    first, second = begun([run], fused=False), begun([run], fused=False)
+    first, second = (begun([small(name)], fused=False) for _ in range(2))
     for _ in range(stop):
         first.advance()
     record.save_state(tmp_path, first.state(0))
     second.restore([record.load_state(tmp_path)])
-    assert same(ended(second)[0], ended(begun([run], fused=False))[0])
+    assert same(ended(second)[0], solved_in_one_go(name))
 
 
 @pytest.mark.parametrize("table", ["PENALTIES", "GRADIENT_LIMITS", "WEIGHT_LIMITS", "AVERAGES"])
