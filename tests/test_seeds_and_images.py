@@ -252,7 +252,7 @@ def test_the_report_says_of_which_population_it_speaks(tmp_path):
     sweep(tmp_path / "b", keep=False)
     seeds = compare([tmp_path / "b"])
     assert verdict(seeds).endswith("over new seeds, on this test set.")
-    assert any("these test images alone" in sentence for sentence in legend(seeds, ["last"]))
+    assert any("over new seeds only" in sentence for sentence in legend(seeds, ["last"]))
 
 
 # -- splits anew -----------------------------------------------------------------------------------
