@@ -82,7 +82,7 @@ def test_a_recorded_step_trains_as_the_written_one_does(name):
     assert training.epoch_steps > 1
     assert training.epochs > 1
     training._captured = Replayed()
-    assert all(map(same, ended(training), trained(name, True)))
+    assert all(map(same, ended(training), trained(name, True).left))
 
 
 def test_so_does_that_of_a_single_run():
@@ -100,7 +100,7 @@ def test_a_recorded_training_goes_on_from_a_state():
         first.advance()
     second._captured = Replayed()
     second.restore([first.state(r) for r in range(len(first.configs))])
-    assert all(map(same, ended(second), trained(name, True)))
+    assert all(map(same, ended(second), trained(name, True).left))
 
 
 @pytest.mark.parametrize(
