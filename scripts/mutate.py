@@ -10,8 +10,8 @@ the other tests of their files, until one fails. A fault that none notices has s
 
 The same command goes on where it was stopped. `outcomes.json` there holds every fault; write into a
 survivor's `reason` why no test should notice it, and it is kept and listed. Tests are run one at a
-time, so nothing else should use the machine: 60 faults take hours, since a survivor costs all of its
-tests. Lines that tests execute only in processes of their own count as not executed.
+time, so nothing else should use the machine: 60 faults take hours, since a survivor costs all of
+its tests. Lines that tests execute only in processes of their own count as not executed.
 """
 
 from __future__ import annotations
@@ -30,7 +30,6 @@ import time
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
-from functools import cache
 from pathlib import Path
 from typing import Any, Final
 
@@ -154,7 +153,9 @@ def observed(tree: Path, out: Path, tests: Sequence[str], marks: str) -> tuple[T
     data = out / ".coverage"
     (out / "coveragerc").write_text(f"[run]\nsource = {tree / 'ablate'}\ndata_file = {data}\n")
     command = ["-m", "coverage", "run", f"--rcfile={out / 'coveragerc'}", "-m", "pytest", "-q"]
-    environment = _environment(tree) | {"MUTATE_SEEN": str(out / "tests.json")}
+    # Python's own monitoring, where newer, notes a line only the first time that it is executed.
+    seen = {"MUTATE_SEEN": str(out / "tests.json"), "COVERAGE_CORE": "ctrace"}
+    environment = _environment(tree) | seen
     subprocess.run(
         [sys.executable, *command, "-p", "mutate_watch", "-p", "no:xdist", "-m", marks, *tests],
         cwd=tree,
@@ -183,7 +184,7 @@ def _watch(out: Path) -> Path:
     return folder
 
 
-_WATCH: Final = '''
+_WATCH: Final = """
 import json, os
 import coverage, pytest
 
@@ -203,7 +204,7 @@ def pytest_sessionfinish():
     passed = {name: seconds for name, seconds in TOOK.items() if name not in FAILED}
     with open(os.environ["MUTATE_SEEN"], "w") as file:
         json.dump(passed, file)
-'''
+"""
 
 
 def _seen(out: Path) -> tuple[Tests, Executed]:
