@@ -106,7 +106,7 @@ def dose_response(runs: pd.DataFrame, knob: str, metric: str = PRIMARY) -> pd.Da
     if not pd.api.types.is_numeric_dtype(runs[knob]) or runs[knob].dtype == bool:
         raise AblateError(f"{knob} has values that are not numbers: it has no dose")
     trained = runs[outcomes.trained(runs, metric) & runs[knob].notna()]
-    # Not by to_dict("records"): of no other knobs, pandas 3.0 makes no records instead of empty ones.
+    # Not by to_dict("records"): with no other knobs, pandas 3.0 gives no records, not empty ones.
     others = {name: trained[name].tolist() for name in knobs_of(runs) if name != knob}
     flat = [
         {name: values[place] for name, values in others.items() if not pd.isna(values[place])}
