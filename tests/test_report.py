@@ -10,6 +10,7 @@ import shlex
 import shutil
 import subprocess
 import sys
+from itertools import pairwise
 
 import numpy as np
 import pandas as pd
@@ -382,14 +383,16 @@ def test_one_far_value_makes_an_axis_logarithmic_unless_some_are_zero(values, sc
     assert axes.get_xscale() == scale
 
 
-@pytest.mark.parametrize(("highest", "ticks"), [(0.5, {0.01, 0.02, 0.05}), (1e7, {0.01, 1, 100})])
-def test_numbers_of_a_logarithmic_axis_have_room(highest, ticks):
+@pytest.mark.parametrize("highest", [0.5, 1e7])
+def test_numbers_of_a_logarithmic_axis_have_room(highest):
     _, axes = style.blank(2)
     axes.plot([0, 1], [0.01, highest])
     style.logarithmic(axes.set_yscale, axes.yaxis)
-    shown = {round(tick, 9) for tick in axes.get_yticks()}
-    assert ticks <= shown
-    assert len([tick for tick in shown if 0.01 <= tick <= highest]) <= 10
+    shown = [tick for tick in axes.get_yticks() if 0.0099 < tick < 1.01 * highest]
+    assert 4 <= len(shown) <= 10
+    steps = {round(b / a, 6) for a, b in pairwise(shown)}
+    # Which powers a long axis shows, the even or the odd ones, depends on matplotlib's version.
+    assert steps == ({2, 2.5} if highest == 0.5 else {100})
 
 
 # -- narrow and plain terminals --------------------------------------------------------------------

@@ -106,8 +106,12 @@ def dose_response(runs: pd.DataFrame, knob: str, metric: str = PRIMARY) -> pd.Da
     if not pd.api.types.is_numeric_dtype(runs[knob]) or runs[knob].dtype == bool:
         raise AblateError(f"{knob} has values that are not numbers: it has no dose")
     trained = runs[outcomes.trained(runs, metric) & runs[knob].notna()]
-    others = trained[[name for name in knobs_of(runs) if name != knob]].to_dict("records")
-    flat = [{str(k): v for k, v in one.items() if not pd.isna(v)} for one in others]
+    # Not by to_dict("records"): with no other knobs, pandas 3.0 gives no records, not empty ones.
+    others = {name: trained[name].tolist() for name in knobs_of(runs) if name != knob}
+    flat = [
+        {name: values[place] for name, values in others.items() if not pd.isna(values[place])}
+        for place in range(len(trained))
+    ]
     series = [name.replace(naming.ONLY_ARM, "") for name in naming.names(flat)]
     known = trained.assign(series=series, dose=trained[knob].astype("float64"))
     return summarize(known, ["series", "dose"], metric)
