@@ -40,6 +40,7 @@ from ablate.launch.settlement import read as read_settled
 from ablate.launch.slurm_queue import (
     GONE,
     MOST_TASKS,
+    USUAL,
     Queue,
     TaskState,
     UnreachableError,
@@ -308,7 +309,7 @@ class _Watch:
             self.queue(task.one.cluster).hurry(task.one, task.number)
         if not state.waits:
             task.is_hurried = False
-        if state.waits and state.reason not in _USUAL:
+        if state.waits and state.reason not in (None, *USUAL):
             self._tell_once(f"job {task.name} waits: {state.reason}")
         task.state = state
         if state.is_there:
@@ -464,7 +465,6 @@ class _Watch:
 
 
 _FULL: Final = "the disk was full on the node"
-_USUAL: Final = (None, "None", "Priority", "Resources", "BeginTime", "JobArrayTaskLimit")
 _OWN_FAULT: Final = ("FAILED", "OUT_OF_MEMORY")
 
 

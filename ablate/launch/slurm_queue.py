@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any, Final, Protocol
 
 from ablate.errors import AblateError
+from ablate.launch.python_path import python_path
 from ablate.launch.request_folder import RequestFolder, Submission
 from ablate.plan.execution import cores
 
@@ -26,6 +27,7 @@ _TIMEOUT = 60.0  # seconds for an answer of the queue
 MOST_TASKS: Final = 1000  # of an array; MaxArraySize is 1001 unless a cluster says otherwise
 _WAITING: Final = ("PENDING", "CONFIGURING", "REQUEUED", "REQUEUE_FED", "REQUEUE_HOLD")
 _TRAINING: Final = ("RUNNING", "COMPLETING", "SUSPENDED", "RESIZING", "SIGNALING", "STAGE_OUT")
+USUAL: Final = ("Priority", "Resources", "BeginTime", "JobArrayTaskLimit")  # why a job waits
 _UNKNOWN: Final = "Invalid job id"
 
 
@@ -138,7 +140,7 @@ def script(folder: RequestFolder, one: Submission) -> str:
     words = shlex.join([sys.executable, "-m", JOB_MODULE, str(folder.path.resolve()), one.token])
     return (
         "#!/bin/sh\ntrap '' HUP\n"
-        f"export PYTHONPATH={shlex.quote(_python_path())}\n"
+        f"export PYTHONPATH={shlex.quote(python_path())}\n"
         f'exec {words} "$SLURM_ARRAY_TASK_ID"\n'
     )
 
@@ -233,7 +235,10 @@ def told_by_scontrol(text: str) -> dict[int, TaskState]:
         told = dict(re.findall(r"(\w+)=(\S*)", line))
         if "ArrayTaskId" not in told or "JobState" not in told:
             continue
-        state = TaskState(told["JobState"], _word(told.get("Reason")), _word(told.get("NodeList")))
+        word, reason = told["JobState"], _word(told.get("Reason"))
+        if word not in _WAITING and reason in USUAL:  # why it waited once
+            reason = None
+        state = TaskState(word, reason, _word(told.get("NodeList")))
         for task in _tasks(told["ArrayTaskId"]):
             found.setdefault(task, state)
     return found
@@ -297,13 +302,6 @@ def _asked(*words: str, given: str | None = None) -> subprocess.CompletedProcess
         return subprocess.CompletedProcess(words, 1, "", f"{words[0]}: {error}")
 
 
-def _python_path() -> str:
-    """List where this process imports from beside its installation, for a job to do the same."""
-    own = (sys.prefix, os.path.join(sys.base_prefix, "lib"))
-    paths = [os.path.abspath(path) for path in sys.path if path]
-    return os.pathsep.join(dict.fromkeys(path for path in paths if not path.startswith(own)))
-
-
 # -- here ------------------------------------------------------------------------------------------
 
 
@@ -353,7 +351,7 @@ class LocalQueue:
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,
-                env=env | {"PYTHONPATH": _python_path()},
+                env=env | {"PYTHONPATH": python_path()},
                 start_new_session=True,  # Ctrl-C is for this process
             )
         self._running[one.token, task] = made
