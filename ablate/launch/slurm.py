@@ -337,7 +337,7 @@ class _Watch:
     ) -> None:
         """Submit again the runs that a task left, or give them up, with the reason."""
         why, job = "" if end is None else end.why, f"job {task.name}"
-        if state.word == "CANCELLED":
+        if state.word == "CANCELLED" or self._never_started(task, state):
             told = f"{job} was cancelled; the same command submits it again"
         elif why == "unfit":
             told = f"{job}: {'; '.join(end.notes) if end else ''}"
@@ -361,6 +361,10 @@ class _Watch:
         self._record(left, told)
         for place in left:
             self._given_up[place] = told
+
+    def _never_started(self, task: _Task, state: TaskState) -> bool:
+        """Tell whether a task was cancelled while it waited: the queue forgets it at once."""
+        return task.one.cluster == "slurm" and not state.word and not self._log(task).exists()
 
     def _tried_again(self, place: int, told: str) -> bool:
         """Record an accident; tell whether `retries` has the run tried again."""
