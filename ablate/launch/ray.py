@@ -21,12 +21,12 @@ from typing import Any, Final
 from ablate import record
 from ablate.config.effect import Config
 from ablate.errors import AblateError
+from ablate.launch.attempt import Work
 from ablate.launch.describe import note_accident
 from ablate.launch.executor import StackEnd
 from ablate.launch.inline import WorkEnd, finish, work_of
 from ablate.launch.interruption import Interruption
 from ablate.launch.outcome import ASKED
-from ablate.launch.attempt import Work
 from ablate.launch.python_path import python_path
 from ablate.launch.request_folder import RequestFolder, in_order
 from ablate.launch.settlement import Node, Settled, planned_memory, settled, this_node
@@ -304,7 +304,7 @@ def trained_on_a_node(
                 target.write_bytes(content)
             folders.append(folder)
         end = finish(replace(work, directories=tuple(folders)))
-        back = {there: here for there, here in zip(folders, work.directories, strict=True)}
+        back = dict(zip(folders, work.directories, strict=True))
         end = replace(end, lost={back[there]: why for there, why in end.lost.items()})
         return end, [_files(folder) for folder in folders]
 

@@ -186,7 +186,9 @@ class _Watch:
             self.folder.write_runs(self.runs)
             self._take_over()
             covered = {place for task in self._tasks for place in task.runs}
-            wanted = [s for s in self.left if not {self._place[r.directory] for r in s.runs} <= covered]
+            wanted = [
+                s for s in self.left if not {self._place[r.directory] for r in s.runs} <= covered
+            ]
             for stack in wanted:
                 self._make_ready(stack, covered)
             self._submit(self._as_settled(wanted, covered))
@@ -390,9 +392,7 @@ class _Watch:
                     old = record.read(run.directory) or first_record(run)
                     if claim and not record.has_ended(old, "none"):
                         why = f"{r}: {reason}" if (r := old["reason"]) and job_less(r) else reason
-                        record.write(
-                            run.directory, old | {"status": "interrupted", "reason": why}
-                        )
+                        record.write(run.directory, old | {"status": "interrupted", "reason": why})
             except (OSError, AblateError) as error:
                 self._notes.append(f"{run.directory}: {error}")
 

@@ -200,6 +200,4 @@ def _explain(runs: Sequence[Run], one: Submission, task: int) -> None:
 if __name__ == "__main__":
     path, token, number, *lane = sys.argv[1:]
     found = RequestFolder(Path(path))
-    sys.exit(
-        main(found, found.submission(token), int(number), int(lane[0]) if lane else None)
-    )
+    sys.exit(main(found, found.submission(token), int(number), int(lane[0]) if lane else None))

@@ -152,8 +152,8 @@ class SlurmQueue:
         """As in `Queue`."""
         if shutil.which("sbatch") is None:
             raise AblateError(
-                "launch=slurm needs SLURM's commands, and there is no sbatch here: submit on a login"
-                " node, or try it with slurm.cluster=local"
+                "launch=slurm needs SLURM's commands, and there is no sbatch here: submit on a"
+                " login node, or try it with slurm.cluster=local"
             )
         done = _asked("sbatch", "--test-only", *flags(slurm, name), given="#!/bin/sh\n")
         if done.returncode:
@@ -338,7 +338,11 @@ class LocalQueue:
         for task, words in enumerate(jobs):
             process = self._running.get((one.token, task))
             busy = sum(other.poll() is None for other in self._running.values())
-            if process is None and busy < self._at_once and (one.token, task) not in self._cancelled:
+            if (
+                process is None
+                and busy < self._at_once
+                and (one.token, task) not in self._cancelled
+            ):
                 process = self._started(one, task, words)
             found[task] = self._state(one, task, process)
         return {task: found.get(task, GONE) for task in range(len(one.tasks))}
