@@ -298,15 +298,15 @@ def test_twenty_damaged_files_leave_the_results_of_the_command_right(saved):
 
 def test_a_damaged_state_is_kept_and_told_once_and_its_run_starts_anew(copy, saved):
     place = folder_of(copy, "interrupted")
-    flip(place / "checkpoint.pt", random.Random(3))
-    damaged = (place / "checkpoint.pt").read_bytes()
+    damaged = flipped((place / "checkpoint.pt").read_bytes(), 8 * 2000)
+    (place / "checkpoint.pt").write_bytes(damaged)
     told = resumed()
     assert notes(told) == [
         f"ablate: note: {place}/checkpoint.pt is damaged: it is kept under another name, and the"
         " run starts anew"
     ]
     assert (place / "checkpoint.1.pt").read_bytes() == damaged
-    assert "going on" not in (place / "run.log").read_text().splitlines()[-2]
+    assert "going on" not in (place / "run.log").read_text()
     assert numbers() == numbers(saved / "whole")
     assert notes(resumed()) == []
 

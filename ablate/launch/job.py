@@ -65,7 +65,7 @@ class Job:
             self._train([*range(len(self.work.runs))])
 
     def _train(self, slots: list[int]) -> None:
-        """RunClaim runs and train them; if there are too few file handles for all, one half first."""
+        """Claim runs and train them; if there are too few file handles for all, one half first."""
         with ExitStack() as claims:
             try:
                 claimed = self._kept(slots, lambda slot: self._claim(slot, claims), splits=True)
@@ -100,7 +100,7 @@ class Job:
         return kept
 
     def _claim(self, slot: int, claims: ExitStack) -> bool:
-        """RunClaim a run that has not ended; tell whether this process holds it now."""
+        """Claim a run that has not ended; tell whether this process holds it now."""
         run, directory = self.work.runs[slot], self.work.directories[slot]
         if self._is_done(slot):
             return False
