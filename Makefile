@@ -6,6 +6,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
+CLUSTERS := $(VENV)/.clusters
 
 .PHONY: setup run test suite fast long fuzz lint clean
 
@@ -16,6 +17,12 @@ setup: $(READY)
 $(READY): pyproject.toml
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[dev]'
+	touch $@
+
+# SLURM takes root and Debian; it runs only while a test does (scripts/cluster).
+$(CLUSTERS): $(READY)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[integration]' || true
+	command -v slurmd munged > /dev/null || apt-get install -y slurm-wlm munge || true
 	touch $@
 
 run: $(READY)
@@ -38,7 +45,8 @@ fast: lint
 	$(BIN)/pytest -n auto --dist worksteal -m 'not slow and not long'
 
 # What takes too long for every change: run it before a release, and after what touches recovery.
-long: lint
+# Tests against a real SLURM and Ray are skipped, with the reason, where these cannot be installed.
+long: lint $(CLUSTERS)
 	$(BIN)/pytest -n auto --dist worksteal -m long
 
 # Random requests and command lines, for 20 minutes unless FUZZ_SECONDS says otherwise, from a new

@@ -51,6 +51,16 @@ ELSEWHERE = {
     "slurm.gpus": "0",
     "slurm.memory": "2",
     "slurm.cluster": "local",
+    "slurm.account": "lab",
+    "slurm.qos": "high",
+    "slurm.constraint": "a100",
+    "slurm.flags": "[--exclude=n3]",
+    "slurm.at_once": "2",
+    "slurm.stacks": "2",
+    "slurm.abreast": "2",
+    "ray.address": "auto",
+    "ray.cpus": "2",
+    "ray.gpus": "0.5",
     "scale": "full",
 }
 STUDY = """
@@ -115,9 +125,12 @@ def test_every_knob_that_is_no_result_has_another_value() -> None:
 
 @pytest.mark.parametrize("name", [name for name in ELSEWHERE if name != "scale"])
 def test_a_knob_of_the_cluster_changes_no_key(name: str) -> None:
-    request = Request((*TINY, "data.root=here", "launch=slurm"), multirun=True)
+    launch = f"launch={name.partition('.')[0]}"
+    request = Request((*TINY, "data.root=here", launch), multirun=True)
     keys = {run.key for run in runs_of(request)}
-    other = replace(request, overrides=(*request.overrides, f"{name}={ELSEWHERE[name]}"))
+    several = ["slurm.stacks=3"] if name == "slurm.abreast" else []
+    words = (*request.overrides, *several, f"{name}={ELSEWHERE[name]}")
+    other = replace(request, overrides=words)
     assert {run.key for run in runs_of(other)} == keys
 
 

@@ -11,7 +11,6 @@ import subprocess
 import sys
 import time
 from pathlib import Path
-from types import SimpleNamespace
 
 import pytest
 import torch
@@ -21,7 +20,7 @@ from ablate import record
 from ablate.commands.requests import trained
 from ablate.commands.show import show_state
 from ablate.errors import AblateError, RunError
-from ablate.launch import attempt, job, slurm
+from ablate.launch import attempt, job
 from ablate.launch.interruption import Interruption
 from ablate.plan.request import Request
 from ablate.record import locks
@@ -417,51 +416,6 @@ def test_a_killed_worker_is_tried_again():
         "its process was killed (SIGKILL; was there enough memory?)"
     ]
     assert "tries" not in by_fault["none"]
-
-
-class UncompletedJobError(RuntimeError):
-    """What submitit raises of a node that is gone."""
-
-
-class FailedJobError(UncompletedJobError):
-    """What submitit raises of a job whose code raised."""
-
-
-@pytest.mark.parametrize(
-    ("error", "submitted", "status"),
-    [(UncompletedJobError("node lost"), 2, 0), (FailedJobError("its code"), 1, 1)],
-)
-def test_a_lost_node_is_tried_again_and_an_error_of_code_is_not(
-    error, submitted, status, monkeypatch
-):
-    from ablate.launch.inline import finish, work_of
-
-    jobs = []
-
-    class Job:
-        def __init__(self, stack):
-            self.job_id, self.state = len(jobs), "RUNNING"
-            self.stack = stack
-
-        def done(self):
-            return True
-
-        def result(self):
-            if self.job_id == 0:
-                raise error
-            return finish(work_of(self.stack, None))
-
-    def submit(stack):
-        jobs.append(Job(stack))
-        return jobs[-1]
-
-    monkeypatch.setattr(
-        slurm,
-        "executor",
-        lambda stack: SimpleNamespace(submit=lambda function, work: submit(stack)),
-    )
-    outcome = run(*TINY[:-1], "launch=slurm", "seed=0,1", "retries=1")
-    assert (len(jobs), outcome.status) == (submitted, status)
 
 
 def failing(monkeypatch, *seeds):

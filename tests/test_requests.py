@@ -552,7 +552,7 @@ IDLE = {
     "schedule=warm_restarts schedule.cycles=1 schedule.growth=2": "there is no other cycle",
     "schedule=cyclic schedule.cycles=1 schedule.mode=triangular2": "there is no other cycle",
     "select=best epochs=1": "select=best touches nothing: after epochs=1 the best weights are the",
-    "slurm.minutes=5": "slurm.minutes=5 touches nothing: only launch=slurm asks a cluster",
+    "slurm.minutes=5": "slurm.minutes=5 touches nothing: only launch=slurm submits jobs",
     "launch=workers slurm.cluster=local": "slurm.cluster=local touches nothing: only launch=slurm",
     "scale=full": "scale=full touches nothing: only a study (+study=NAME) has a scale",
     "model._target_=asked_nets.Good dropout.dense=0.5": "your own model decides where it drops",

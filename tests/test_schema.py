@@ -179,6 +179,8 @@ def test_what_only_places_or_computes_a_run_is_no_result() -> None:
                 "slurm.minutes",
             ),
             *("slurm.cpus", "slurm.gpus", "slurm.memory", "design", "max_runs", "scale", "report"),
+            *("slurm.account", "slurm.qos", "slurm.constraint", "slurm.flags", "slurm.at_once"),
+            *("slurm.stacks", "slurm.abreast", "ray.address", "ray.cpus", "ray.gpus"),
         },
         "label": {"out", "name", "data.root"},
     }

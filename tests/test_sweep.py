@@ -473,44 +473,6 @@ def test_hydras_own_launchers_work_with_the_same_task(launcher):
 
 
 @pytest.mark.long
-def test_submitits_local_executor_trains_a_sweep():
-    status, _, err = done(
-        *("run", "-m", *TINY, "seed=0,1", "batch_size=32,64", "launch=slurm"),
-        *("slurm.cluster=local", "slurm.minutes=5", "slurm.cpus=1"),
-    )
-    assert status == 0, err
-    assert [r["status"] for r in records().values()] == ["finished"] * 4
-
-
-def test_the_batch_script_asks_for_what_the_knobs_say(monkeypatch, tmp_path):
-    import submitit
-    from submitit.slurm.slurm import _make_sbatch_string
-
-    from ablate.launch import slurm
-    from ablate.plan.stacks import RunStack
-
-    monkeypatch.setattr(submitit.SlurmExecutor, "affinity", lambda *_: 2)
-    one = planned(
-        slurm={
-            "cluster": "slurm",
-            "partition": "gpu",
-            "minutes": 90,
-            "cpus": 3,
-            "gpus": 1,
-            "memory": 8,
-        },
-        out=str(tmp_path),
-    )
-    made = slurm.executor(RunStack((one,), False, ""))
-    script = _make_sbatch_string(command="train", folder=tmp_path, **made._executor.parameters)
-    for line in (
-        *("--partition=gpu", "--time=90", "--cpus-per-task=3", "--gpus-per-node=1"),
-        *("--mem=8GB", "--job-name=digits-cnn"),
-    ):
-        assert f"#SBATCH {line}" in script
-
-
-@pytest.mark.long
 @pytest.mark.skipif(
     not hasattr(os, "geteuid") or os.geteuid() != 0, reason="mounting a file system takes root"
 )

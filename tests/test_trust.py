@@ -30,8 +30,6 @@ from ablate.config.targets import ARGUMENT, FUNCTION, PARTIAL, Kind, locate
 from ablate.config.trust import UntrustedError
 from ablate.data.own import DATA_SET
 from ablate.errors import AblateError
-from ablate.launch.interruption import Interruption
-from ablate.launch.slurm import Slurm
 from ablate.nets.own import MODULE
 from ablate.plan.request import Request
 from ablate.plan.trust_checks import untrusted
@@ -569,22 +567,3 @@ def test_weights_that_are_missing_are_told_with_what_to_do(trained: Path, here: 
             f"{kept} keeps no weights: it was trained with save=none; leave that out, and rerun=all"
             " trains it again",
         )
-
-
-def test_jobs_of_a_cluster_answer_in_a_folder_that_nobody_prepared(
-    here: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    folders: list[Path] = []
-
-    def made(folder: Path, cluster: str) -> Any:
-        folders.append(folder)
-        raise AblateError("enough")
-
-    monkeypatch.setattr("submitit.AutoExecutor", made)
-    (plan,) = planned(Request((*TINY, "launch=slurm", "slurm.cluster=local"), multirun=True))
-    assert plan.execution is not None
-    for _ in range(2):
-        with pytest.raises(AblateError, match="enough"), Interruption() as stop:
-            list(Slurm(plan.execution).execute(plan.stacks, stop))
-    assert {folder.parent for folder in folders} == {plan.runs[0].sweep / ".slurm"}
-    assert len({folder.name for folder in folders}) == 2

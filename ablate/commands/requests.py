@@ -12,7 +12,7 @@ from hydra._internal.utils import get_args_parser
 
 from ablate import data
 from ablate.errors import AblateError
-from ablate.launch.execute import execute, outcome_of
+from ablate.launch.execute import execute, outcome_of, require_executor
 from ablate.launch.hydra_adapter import hand_over
 from ablate.launch.outcome import Outcome, stops
 from ablate.plan.planning import Plan, plan
@@ -89,10 +89,14 @@ def trained(request: Request) -> Outcome:
         _require_room(study.reported.runs)
         _note_repeats(request)
         _note_few_seeds(study)
+        for part in study.plans:
+            require_executor(part)
         return run_study(study)
     made = plan(request)
     _require_room(made.runs)
     _note_repeats(request)
+    if not made.hands_over:
+        require_executor(made)
     with stops() as caught:
         note_request(made)
     if caught:

@@ -15,6 +15,7 @@ from ablate import record, streams
 from ablate.commands.printing import cell, folding, say
 from ablate.commands.sweep_table import Failure, failures
 from ablate.errors import AblateError
+from ablate.launch.in_queue import in_queue
 
 _WATCH = 2.0  # seconds between two updates
 
@@ -49,9 +50,11 @@ def watch_state(path: Path, console: Console) -> None:
 
 def _state_page(path: Path) -> tuple[Group, int]:
     folders = record.find(path)
-    if not folders:
+    waiting = in_queue(path)
+    if not folders and not waiting:
         raise AblateError(record.none_below(path))
     sweeps: dict[Path, Counter[str]] = {}
+    reasons: Counter[str] = Counter()
     wrong: list[Failure] = []
     lost = 0
     for folder in folders:
@@ -64,19 +67,33 @@ def _state_page(path: Path) -> tuple[Group, int]:
         if found is None:  # set aside a moment ago, by a rerun
             continue
         status = record.status_now(folder, found["status"])
+        told = waiting.pop(folder, None)
+        if status == "interrupted" and told is not None and told.kind != "unknown":
+            waiting[folder] = told
+            continue
         sweeps.setdefault(folder.parent, Counter())[status] += 1
         lost += record.has_lost_weights(folder, found)
         if status in ("failed", "diverged"):
             wrong.append((status, str(folder), str(found.get("reason"))))
+    for folder, told in waiting.items():
+        sweeps.setdefault(folder.parent, Counter())[told.kind] += 1
+        if told.kind == "lost":
+            wrong.append(("lost", str(folder), told.reason))
+        else:
+            reasons[told.reason.partition(": ")[2]] += 1
     kinds = [k for k in _KINDS if any(counts[k] for counts in sweeps.values())]
     table = Table("sweep", *kinds, title=cell(str(path)), title_justify="left")
     for sweep, counts in sweeps.items():
         table.add_row(cell(str(sweep)), *(str(counts[kind]) for kind in kinds))
-    page = Group(folding(table), *failures(wrong), *_without_weights(lost))
+    queue = [f"in the queue: {count} {cell(word)}" for word, count in sorted(reasons.items())]
+    page = Group(folding(table), *queue, *failures(wrong), *_without_weights(lost))
     return page, 0 if kinds == ["finished"] else 1
 
 
-_KINDS = ("finished", "running", "interrupted", "diverged", "failed", "unreadable")
+_KINDS = (
+    *("finished", "running", "queued", "interrupted", "lost", "diverged", "failed", "unknown"),
+    "unreadable",
+)
 
 
 def _identical(path: Path) -> list[tuple[str, ...]]:

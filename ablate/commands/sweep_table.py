@@ -98,4 +98,6 @@ def failures(wrong: Sequence[Failure]) -> list[Table | str]:
     kinds = {status for status, _, _ in wrong} & {"failed", "diverged"}
     again = " or ".join(f"rerun={kind}" for kind in sorted(kinds))
     more = [f"run.log in each folder tells more; {again} trains them again"] if again else []
+    if any(status == "lost" for status, _, _ in wrong):
+        more.append("no job has the lost ones any more: the same command submits them again")
     return [folding(table), *more]

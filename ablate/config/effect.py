@@ -213,9 +213,21 @@ def no_augmentation(config: Config) -> str | None:
 # -- execution -------------------------------------------------------------------------------------
 
 
-def no_cluster(config: Config) -> str | None:
+def no_slurm(config: Config) -> str | None:
     """Settings of a cluster's jobs."""
-    return None if config["launch"] == "slurm" else "only launch=slurm asks a cluster"
+    return None if config["launch"] == "slurm" else "only launch=slurm submits jobs"
+
+
+def one_stack(config: Config) -> str | None:
+    """Settings of a job that trains several stacks."""
+    if config["launch"] == "slurm" and config["slurm"]["stacks"] == 1:
+        return "a job trains one stack: set slurm.stacks"
+    return no_slurm(config)
+
+
+def no_ray(config: Config) -> str | None:
+    """Settings of a Ray cluster."""
+    return None if config["launch"] == "ray" else "only launch=ray asks Ray"
 
 
 # -- parts -----------------------------------------------------------------------------------------

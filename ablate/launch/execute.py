@@ -7,6 +7,7 @@ from contextlib import closing, nullcontext
 from pathlib import Path
 
 from ablate import record
+from ablate.config.knobs.run import CLUSTERS
 from ablate.config.trust import note_trained
 from ablate.errors import AblateError
 from ablate.launch.executor import executor
@@ -41,6 +42,17 @@ def execute(plan: Plan) -> Outcome:
         if (todo := plan.left) and (stop := _train(plan, todo, lost)) is not None:
             caught.append(stop)
     return outcome_of(plan, caught[0] if caught else None, lost)
+
+
+def require_executor(plan: Plan) -> None:
+    """Refuse a plan that its cluster would refuse, before anything is written.
+
+    Raises:
+        AblateError: It says what to do.
+    """
+    how = plan.execution
+    if how is not None and how.launch in CLUSTERS and plan.left:
+        executor(how).check(plan.left)
 
 
 def outcome_of(plan: Plan, stop: Stop | None, lost: Mapping[Path, str] | None = None) -> Outcome:
@@ -82,6 +94,7 @@ def _train(plan: Plan, todo: Sequence[RunStack], lost: dict[Path, str]) -> Stop 
     failures = _Failures(plan)
     if failures.stop is not None:
         return failures.stop
+    require_executor(plan)
     note_trained(run.config for s in todo for run in s.runs if not plan.has_ended(run))
     kept = keep_code([run for stack in todo for run in stack.runs])
     told = dict.fromkeys([*plan.damaged, *kept, *leave_hydra_files(plan), *_without_locks(todo)])

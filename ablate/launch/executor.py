@@ -49,6 +49,17 @@ class Executor(Protocol):
 
     name: str
 
+    def check(self, stacks: Sequence[RunStack]) -> None:
+        """Refuse stacks that cannot be trained this way; nothing has been written yet.
+
+        Args:
+            stacks: As for `execute`.
+
+        Raises:
+            AblateError: It says what to do.
+        """
+        ...
+
     def execute(
         self, stacks: Sequence[RunStack], stop: Interruption
     ) -> Generator[StackEnd, None, None]:

@@ -74,6 +74,9 @@ class Inline:
     def __init__(self, how: Execution, follow: Follow = unfollowed) -> None:
         self._how, self._follow = how, follow
 
+    def check(self, stacks: Sequence[RunStack]) -> None:
+        """Any stack can be trained here."""
+
     def execute(
         self, stacks: Sequence[RunStack], stop: Interruption
     ) -> Generator[StackEnd, None, None]:

@@ -22,10 +22,12 @@ class Interruption:
     Attributes:
         asked: Whether a stop was asked for.
         enough: Whether no further stack is to be started; those that train may end.
+        number: The signal that asked, or None.
     """
 
     def __init__(self) -> None:
         self.asked = self.enough = False
+        self.number: int | None = None
         self._is_urgent = False  # whether the next signal exits at once
         self._before: dict[int, Any] = {}
 
@@ -50,7 +52,7 @@ class Interruption:
             if self._is_urgent:
                 os._exit(INTERRUPTED)
             self._is_urgent = True
-        self.asked = True
+        self.asked, self.number = True, number
 
 
 def stop_like_ctrl_c() -> None:

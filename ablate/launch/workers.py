@@ -48,6 +48,9 @@ class Workers:
     def __init__(self, how: Execution) -> None:
         self._how = how
 
+    def check(self, stacks: Sequence[RunStack]) -> None:
+        """Any stack can be trained here."""
+
     def execute(
         self, stacks: Sequence[RunStack], stop: Interruption
     ) -> Generator[StackEnd, None, None]:

@@ -6,10 +6,12 @@ the same stacks, and gives the same bits.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any
 
 from ablate import environment
+from ablate.config.knobs.run import CLUSTERS
 from ablate.plan.run import Run
 from ablate.plan.stacks import RunStack, group
 
@@ -22,11 +24,13 @@ class Execution:
         launch: The executor: ``inline``, ``workers``, or a cluster's.
         workers: Number of processes that train at once.
         threads: Torch threads in each process; None keeps torch's default.
+        runs: Of a cluster, all runs of the plan: it settles for all of them how they are trained.
     """
 
     launch: str
     workers: int
     threads: int | None
+    runs: tuple[Run, ...] = field(default=(), repr=False)
 
 
 def stacks_of(runs: Sequence[Run]) -> list[RunStack]:
@@ -35,12 +39,36 @@ def stacks_of(runs: Sequence[Run]) -> list[RunStack]:
     return group(runs, environment.cuda().memory if on_a_gpu else None)
 
 
+def stacks_as_guessed(runs: Sequence[Run]) -> list[RunStack]:
+    """Group runs of a cluster as its nodes probably will: with a GPU where one is asked for.
+
+    Their devices stay as asked for; the first job settles them.
+    """
+    by_device: dict[str, list[Run]] = {}
+    for run in runs:
+        by_device.setdefault(_guessed(run.config), []).append(run)
+    asked = {(str(run.directory), run.key): run for run in runs}
+    return [
+        replace(stack, runs=tuple(asked[str(run.directory), run.key] for run in stack.runs))
+        for device, members in by_device.items()
+        for stack in group([run.on(device) for run in members])
+    ]
+
+
+def _guessed(config: Mapping[str, Any]) -> str:
+    asked: str = config["device"]
+    gpus = config["slurm"]["gpus"] if config["launch"] == "slurm" else config["ray"]["gpus"]
+    if asked == "auto":
+        return "cuda" if gpus not in (0, "auto") else "cpu"
+    return asked
+
+
 def execution(stacks: Sequence[RunStack]) -> Execution:
     """Decide who trains: by the device, the number of stacks and the number of cores."""
     config = stacks[0].runs[0].config
     launch = config["launch"]
-    if launch not in ("auto", "inline", "workers"):
-        return Execution(launch, len(stacks), None)
+    if launch in CLUSTERS:
+        return Execution(launch, len(stacks), None, tuple(r for s in stacks for r in s.runs))
     if config["device"] == "cuda":
         count = min(environment.cuda().count, len(stacks))
         return Execution("inline" if count == 1 or launch == "inline" else "workers", count, None)

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from ablate import environment
+from ablate.config.knobs.run import CLUSTERS
 from ablate.train.footprint import UNCERTAINTY, Images, footprint
 
 _NEWTON_ROWS = 8  # of the Hessian at once, as in `optim.solvers`
@@ -22,7 +23,7 @@ def too_large(config: Mapping[str, Any], images: Images) -> list[str]:
         config: A resolved configuration, whose device may still be ``auto``.
         images: The images of its data set.
     """
-    if config["launch"] == "slurm" or environment.may_have_cuda(config["device"]):
+    if config["launch"] in CLUSTERS or environment.may_have_cuda(config["device"]):
         return []
     parts, most = _parts(config, images), environment.memory()
     if sum(parts.values()) * (1 - UNCERTAINTY) <= most:

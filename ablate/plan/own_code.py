@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from ablate import environment
 from ablate.config import schema
+from ablate.config.knobs.run import CLUSTERS
 from ablate.config.targets import source_digest
 from ablate.errors import AblateError
 
@@ -79,7 +80,9 @@ def try_out(
     if not set(slots) - {"data"}:
         return Trial()
     wanted = json.dumps({name: config[name] for name in _NEEDED}, sort_keys=True)
-    device = environment.resolved_device(config["device"])
+    # A cluster's devices are not known here.
+    asked = "auto" if config["launch"] in CLUSTERS else config["device"]
+    device = environment.resolved_device(asked)
     return _tried(wanted, slots, shape, classes, device, json.dumps(code))
 
 

@@ -20,11 +20,12 @@ from hydra._internal.hydra import Hydra
 from hydra.core.override_parser.overrides_parser import OverridesParser
 
 from ablate import record
+from ablate.config.knobs.run import CLUSTERS
 from ablate.data.fetch import DownloadError
 from ablate.errors import AblateError, DamagedError
 from ablate.plan import code, designs
 from ablate.plan.compose import Composer, Contents
-from ablate.plan.execution import Execution, execution, stacks_of
+from ablate.plan.execution import Execution, execution, stacks_as_guessed, stacks_of
 from ablate.plan.override_checks import Checked, check
 from ablate.plan.request import Cell, Overrides, Request, is_seed, merged, name_of
 from ablate.plan.resolve import resolve
@@ -159,7 +160,13 @@ def planned(
 
 
 def _with_stacks(made: Plan) -> Plan:
-    """Settle the device, once for all runs; then group them and choose who trains them."""
+    """Settle the device, once for all runs; then group them and choose who trains them.
+
+    A cluster's first job settles it there, so the stacks of its runs are a guess.
+    """
+    if not made.request.is_single and made.runs[0].config["launch"] in CLUSTERS:
+        stacks = tuple(stacks_as_guessed(made.runs))
+        return replace(made, stacks=stacks, execution=execution(stacks))
     cells = tuple(replace(cell, run=cell.run.settled()) for cell in made.cells)
     stacks = tuple(stacks_of([cell.run for cell in cells]))
     how = Execution("inline", 1, None) if made.request.is_single else execution(stacks)
@@ -296,8 +303,9 @@ def _out_of_place(request: Request, checked: Checked) -> list[str]:
         faults.append(
             f"scale={request.scale} touches nothing: only a study (+study=NAME) has a scale"
         )
-    if "launch=slurm" in checked.overrides and not request.multirun:
-        faults.append("launch=slurm submits a sweep: use `ablate run -m`, even for a single run")
+    for launch in (f"launch={cluster}" for cluster in CLUSTERS):
+        if launch in checked.overrides and not request.multirun:
+            faults.append(f"{launch} submits a sweep: use `ablate run -m`, even for a single run")
     return faults
 
 

@@ -14,6 +14,7 @@ from typing import Any
 from ablate import data, environment, record
 from ablate.config import files, schema
 from ablate.config.effect import SOLVERS
+from ablate.config.knobs.run import CLUSTERS
 from ablate.config.types import ListOf, Real, Text
 from ablate.data.fetch import DownloadError
 from ablate.data.registry import DATASETS
@@ -46,7 +47,7 @@ def resolve(contents: Contents, explicit: Set[str], earlier: Sequence[str] = ())
     found += checks.idle(config, explicit)
     found += checks.contradictions(config, explicit, sound)
     unwritable = checks.unwritable(config)
-    if config["device"] == "cuda":
+    if config["device"] == "cuda" and config["launch"] not in CLUSTERS:
         found += environment.lacks_cuda()
     facts = _facts(config, sound, explicit, found)
     if found:

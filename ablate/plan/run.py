@@ -63,7 +63,10 @@ class Run:
 
     def settled(self) -> Run:
         """Give the same run with its device resolved: ``cpu`` or ``cuda``."""
-        device = environment.resolved_device(self.config["device"])
+        return self.on(environment.resolved_device(self.config["device"]))
+
+    def on(self, device: str) -> Run:
+        """Give the same run with its device set: ``cpu`` or ``cuda``."""
         return replace(self, config={**self.config, "device": device})
 
     @property

@@ -15,7 +15,9 @@ EXECUTORS: Final = {  # a word of `launch` -> the class of `ablate.launch` that 
     "inline": "ablate.launch.inline.Inline",
     "workers": "ablate.launch.workers.Workers",
     "slurm": "ablate.launch.slurm.Slurm",
+    "ray": "ablate.launch.ray.Ray",
 }
+CLUSTERS: Final = ("slurm", "ray")  # they train elsewhere: nothing of this machine is settled
 DESIGNS = ("factorial", "one_at_a_time", "leave_one_out", "add_one_in")
 SCALES = ("quick", "full")
 
@@ -177,7 +179,14 @@ RUN: Final = (
 
 
 def _slurm(
-    name: str, type_: Choice | Text | Whole, help_: str, *, unit: str = "", null: str = ""
+    name: str,
+    type_: Choice | ListOf | Text | Whole,
+    help_: str,
+    *,
+    unit: str = "",
+    null: str = "",
+    words: tuple[str, ...] = (),
+    idle: effect.Reason = effect.no_slurm,
 ) -> Knob:
     return Knob(
         f"slurm.{name}",
@@ -186,7 +195,8 @@ def _slurm(
         role="execution",
         unit=unit,
         null=null,
-        idle=effect.no_cluster,
+        words=words,
+        idle=idle,
     )
 
 
@@ -304,17 +314,77 @@ EXECUTION: Final = (
     _slurm(
         "partition",
         Text(example="a partition's name"),
-        "where SLURM runs a stack",
+        "where SLURM runs a job",
         null="the cluster's default",
     ),
-    _slurm("minutes", Whole(1, MANY), "time limit of a stack", unit="minutes"),
-    _slurm("cpus", Whole(1, MANY), "cores a stack", unit="cores"),
-    _slurm("gpus", Whole(0, MANY), "GPUs a stack", unit="GPUs"),
-    _slurm("memory", Whole(1, MANY), "memory a stack", unit="GB"),
+    _slurm(
+        "minutes",
+        Whole(1, MANY),
+        "time limit of a job; a run that takes longer goes on in another",
+        unit="minutes",
+    ),
+    _slurm("cpus", Whole(1, MANY), "cores a job", unit="cores"),
+    _slurm("gpus", Whole(0, MANY), "GPUs a job", unit="GPUs"),
+    _slurm("memory", Whole(1, MANY), "memory a job", unit="GB"),
+    *(
+        _slurm(name, Text(example=example), what, null="the cluster's default")
+        for name, example, what in (
+            ("account", "an account's name", "the account that is charged"),
+            ("qos", "a QOS's name", "the quality of service"),
+            ("constraint", "features of a node, such as a100", "nodes that a job may run on"),
+        )
+    ),
+    _slurm(
+        "flags",
+        ListOf(Text(r"--[a-z][^\n\x00]*", "a flag such as --exclude=n3")),
+        "further flags of sbatch",
+    ),
+    _slurm(
+        "at_once",
+        Whole(1, MANY),
+        "jobs that run at a time, at most",
+        unit="jobs",
+        null="no limit",
+    ),
+    _slurm("stacks", Whole(1, MANY), "stacks that a job trains, one after another", unit="stacks"),
+    _slurm(
+        "abreast",
+        Whole(1, MANY),
+        "of a job's stacks, how many it trains at a time on its GPU or its cores; auto: as many as"
+        " the GPU has room for, by planned memory",
+        unit="stacks",
+        words=("auto",),
+        idle=effect.one_stack,
+    ),
     _slurm(
         "cluster",
         Choice(("slurm", "local")),
         "local runs the same jobs as processes here, to try a setup",
+    ),
+    Knob(
+        "ray.address",
+        Text(example="an address such as 10.0.0.1:6379"),
+        "the Ray cluster that trains; auto is the one that `ray start` made on this machine",
+        role="execution",
+        null="one of this machine, for this sweep",
+        idle=effect.no_ray,
+    ),
+    Knob(
+        "ray.cpus",
+        Whole(1, MANY),
+        "cores a stack, which are its threads",
+        role="execution",
+        unit="cores",
+        idle=effect.no_ray,
+    ),
+    Knob(
+        "ray.gpus",
+        Real(0, 1),
+        "share of a GPU that a stack takes; auto: as its planned memory, where there are GPUs",
+        role="execution",
+        unit="GPUs",
+        words=("auto",),
+        idle=effect.no_ray,
     ),
     Knob("out", Text(example="a directory"), "where runs are recorded", role="label"),
     Knob(
