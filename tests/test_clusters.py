@@ -72,7 +72,7 @@ def cluster(tmp_path_factory):
     if reason := lacking("slurmctld", "slurmd", "munged"):
         pytest.skip(reason)
     folder = tmp_path_factory.mktemp("slurm")
-    env = os.environ | {"PATH": path()}
+    env = os.environ | {"PATH": path(), "SLURM_PORT": "28817"}
     script = str(SCRIPTS / "slurm.sh")
     # Its daemons keep the streams that they are given.
     with (folder / "start.log").open("w") as log:

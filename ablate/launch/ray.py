@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import os
 import secrets
+import socket
 import tempfile
 import time
 from collections.abc import Generator, Mapping, Sequence
@@ -120,14 +121,15 @@ def _connected(wanted: Config) -> None:
     if ray.is_initialized():
         return
     address = wanted["address"]
+    how: dict[str, Any] = {"address": address or "local", "log_to_driver": False}
+    if not address:
+        how |= {"num_cpus": cores(), "include_dashboard": False}
     try:
-        ray.init(
-            address=address or "local",
-            log_to_driver=False,
-            logging_level="error",
-            **({} if address else {"num_cpus": cores(), "include_dashboard": False}),
-        )
-    except (ConnectionError, RuntimeError, ValueError, TimeoutError) as error:
+        if address and address != "auto" and "://" not in address:
+            host, _, port = address.rpartition(":")  # Ray itself would wait for minutes
+            socket.create_connection((host, int(port)), timeout=10).close()
+        ray.init(**how)
+    except (OSError, RuntimeError, ValueError) as error:
         first = next(iter(str(error).splitlines()), type(error).__name__)
         raise AblateError(
             f"no Ray cluster answers at ray.address={address}: {first}; start one with `ray start"
@@ -153,12 +155,19 @@ def _looked(runs: Sequence[Run]) -> Node:
 
     wanted = runs[0].config["ray"]
     wants = any(run.config["device"] != "cpu" for run in runs) and wanted["gpus"] != 0
-    gpus = 1 if wants and ray.cluster_resources().get("GPU", 0) >= 1 else 0
+    gpus = 1 if wants and _count_gpus() >= 1 else 0
     look = ray.remote(max_calls=1)(this_node).options(
         num_cpus=wanted["cpus"], num_gpus=gpus, runtime_env=_environment(None)
     )
     found: Node = ray.get(look.remote(wanted["cpus"]))
     return found if gpus else replace(found, has_gpu=False, memory=None)
+
+
+def _count_gpus() -> float:
+    import ray
+
+    found: dict[str, float] = ray.cluster_resources()  # type: ignore[no-untyped-call]
+    return found.get("GPU", 0)
 
 
 def _environment(threads: int | None) -> dict[str, Any]:
