@@ -344,7 +344,7 @@ def test_evaluation_knows_a_record_of_the_time_when_the_file_of_a_class_alone_co
 
 def test_a_record_that_is_gone_is_no_interruption(monkeypatch):
     monkeypatch.setattr(record, "read", lambda directory: None)
-    monkeypatch.setattr("ablate.launch.execute._train", lambda plan, todo: None)
+    monkeypatch.setattr("ablate.launch.execute._train", lambda plan, todo, lost: None)
     with pytest.raises(AblateError, match="holds no record any more: was it moved or deleted"):
         ablate.run(["model=mlp", *QUICK])
 

@@ -459,7 +459,7 @@ PIXELS = np.zeros((60, 3072), np.uint8)
         ({"data": PIXELS, "labels": [-1] * 60}, "from 0 to 9"),
         ({"data": PIXELS, "labels": [0.5] * 60}, "from 0 to 9"),
         ({"data": PIXELS, "labels": [[0]] * 60}, "from 0 to 9"),
-        ({"data": [], "labels": []}, "bytes expected"),
+        ({"data": [], "labels": []}, "no batch of CIFAR images"),
     ],
 )
 def test_a_pickle_of_something_else_is_named_with_the_reason(content, reason, tmp_path):

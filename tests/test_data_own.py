@@ -368,7 +368,9 @@ def test_an_argument_with_a_target_is_made_as_hydra_does(transform):
 
 
 def test_an_argument_that_is_not_made_is_told():
-    with pytest.raises(AblateError, match=r"data\.transform is not made"):
+    with pytest.raises(
+        AblateError, match=r"data\.transform\._target_=no\.such\.Thing does not import"
+    ):
         read(lambda transform: half(first=True), transform={"_target_": "no.such.Thing"})
 
 

@@ -25,6 +25,7 @@ PLAIN = {"data.root": "here", "launch": "inline", "device": "cpu", "deterministi
 # Another value of each knob that is no result.
 OTHERS = {
     "data.root": "there",
+    "data.cache_gb": "1",
     "out": "elsewhere",
     "name": "other",
     "deterministic": "true",

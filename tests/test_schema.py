@@ -23,7 +23,7 @@ GROUPS = sorted(files.groups())
 OPTIONS = [(group, option) for group in GROUPS for option in files.groups()[group]]
 # The knobs that have no default and are to be given.
 GIVEN = {
-    ("data", "folder", "root"),
+    *(("data", name, "root") for name in ("folder", "parquet", "npz", "csv")),
     ("data", "custom", "_target_"),
     ("model", "custom", "_target_"),
     ("norm", "custom", "_target_"),
@@ -169,6 +169,7 @@ def test_what_only_places_or_computes_a_run_is_no_result() -> None:
     assert roles == {
         "execution": {
             *("device", "deterministic", "save", "checkpoint.every", "rerun", "fail_fast"),
+            "data.cache_gb",
             *(
                 "launch",
                 "stack.width",

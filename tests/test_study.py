@@ -660,8 +660,8 @@ def test_a_poisoned_test_split_changes_no_choice(monkeypatch: pytest.MonkeyPatch
     clean = choices("clean")
     split = loading.split
 
-    def poisoned(*arguments: Any) -> dict[str, Any]:
-        parts = dict(split(*arguments))
+    def poisoned(*arguments: Any, **named: Any) -> dict[str, Any]:
+        parts = dict(split(*arguments, **named))
         test = parts["test"]
         parts["test"] = type(test)(test.images, (test.labels + 1) % 10)
         return parts

@@ -24,7 +24,7 @@ from ablate.plan.request import Request
 from ablate.plan.run import Run
 from ablate.train.training import Training
 from tests.asking import runs_of
-from tests.walk import FOREIGN, IDLE, REFUSED, RESULTS, another, options, planned
+from tests.walk import FOREIGN, IDLE, OF_FILES, REFUSED, RESULTS, another, options, planned
 
 MOMENTS = ("start", "step", "epoch", "epochs")
 
@@ -120,7 +120,9 @@ def pairs(knob: Knob) -> Iterator[tuple[str, Run, Run]]:
                 yield f"{option} {knob.name}={value}", one, other
 
 
-@pytest.mark.parametrize("knob", RESULTS, ids=lambda knob: knob.name)
+@pytest.mark.parametrize(
+    "knob", [one for one in RESULTS if one.name not in OF_FILES], ids=lambda knob: knob.name
+)
 def test_a_result_knob_acts_from_the_moment_that_it_declares(knob: Knob) -> None:
     found = {what: first_difference(one, other) for what, one, other in pairs(knob)}
     assert found, "there is a setting in which it can be changed"

@@ -169,6 +169,12 @@ VALUES: dict[str, Any] = {
     "augment.shear": 20,
 }
 RESULTS = [knob for knob in schema.KNOBS if knob.role == "result"]
+# Those that say how files are read act on files, which the tests of data bring: test_data_odd,
+# test_data_content, test_data_labels and test_data_tables.
+OF_FILES = (
+    *("data.background", "data.levels", "data.splits", "data.split_by", "data.on_bad"),
+    *("data.labels", "data.image_column", "data.label_column"),
+)
 # Those that some shipped option of their group does not have, and such an option.
 FOREIGN = {
     knob.name: (knob, f"{knob.group}={option}")

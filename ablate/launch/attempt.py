@@ -190,7 +190,8 @@ class Attempt:
                 self._interrupt()
             if now_ >= due:
                 self._each(self._save_state)
-                due += every * max(1, math.ceil((time.monotonic() - due) / every))
+                # At even times from the start, however long saving takes; at 0s, after every step.
+                due += every * max(1, math.ceil((time.monotonic() - due) / every)) if every else 0
             if ended and now_ - written >= _WRITE_EVERY:
                 self._each(self._write)
                 written = now_
