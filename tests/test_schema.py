@@ -169,7 +169,7 @@ def test_what_only_places_or_computes_a_run_is_no_result() -> None:
     assert roles == {
         "execution": {
             *("device", "deterministic", "save", "checkpoint.every", "rerun", "fail_fast"),
-            "data.cache_gb",
+            *("data.cache_gb", "retries", "max_failed"),
             *(
                 "launch",
                 "stack.width",

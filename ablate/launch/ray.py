@@ -45,7 +45,7 @@ Files = Mapping[str, bytes]  # name -> content
 
 
 @dataclass(frozen=True)
-class Place:
+class NodePlace:
     """How a task tells whether its node shares the sweep's folder.
 
     Attributes:
@@ -138,13 +138,13 @@ def _connected(wanted: Config) -> None:
 
 
 @contextmanager
-def _written(folder: RequestFolder) -> Generator[Place, None, None]:
+def _written(folder: RequestFolder) -> Generator[NodePlace, None, None]:
     """Write a file by which a task can tell whether its node shares the folder."""
     token = secrets.token_hex(16)
     file = folder.path.resolve() / f"{token}.here"
     file.write_text(token, encoding="ascii")
     try:
-        yield Place(os.getcwd(), str(file), token)
+        yield NodePlace(os.getcwd(), str(file), token)
     finally:
         file.unlink(missing_ok=True)
 
@@ -189,7 +189,7 @@ class _Tasks:
         place: By which a task tells whether its node shares the folder.
     """
 
-    def __init__(self, runs: Sequence[Run], how: Settled, place: Place) -> None:
+    def __init__(self, runs: Sequence[Run], how: Settled, place: NodePlace) -> None:
         self._runs, self._how, self._place = runs, how, place
         self._left: dict[Any, RunStack] = {}  # a task -> its stack
 
@@ -289,7 +289,7 @@ class _Tasks:
 
 
 def trained_on_a_node(
-    work: Work, place: Place, given: Sequence[Files]
+    work: Work, place: NodePlace, given: Sequence[Files]
 ) -> tuple[WorkEnd, list[Files] | None]:
     """Train a stack in this process.
 

@@ -87,7 +87,7 @@ class Slurm:
     ) -> Generator[StackEnd, None, None]:
         """Submit what no job has; yield each stack as its runs end, or its job does for good."""
         runs = in_order(self._how.runs)
-        watch = _Watch(RequestFolder.of(runs), runs, stacks)
+        watch = _JobWatch(RequestFolder.of(runs), runs, stacks)
         leaves = False
         try:
             watch.begin()
@@ -144,7 +144,7 @@ class _Task:
         return self.one.named(self.number)
 
 
-class _Watch:
+class _JobWatch:
     """Watches the stacks of a plan.
 
     Args:
