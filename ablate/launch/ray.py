@@ -166,7 +166,7 @@ def _looked(runs: Sequence[Run]) -> Node:
 def _count_gpus() -> float:
     import ray
 
-    found: dict[str, float] = ray.cluster_resources()  # type: ignore[no-untyped-call]
+    found: dict[str, float] = ray.cluster_resources()
     return found.get("GPU", 0)
 
 
