@@ -388,7 +388,7 @@ class Net(torch.nn.Linear):
         self.fault, self.calls = fault, 0
     def forward(self, x):
         self.calls += 1
-        if self.training and self.calls > 3 and self.fault == "once" and not Path("died").exists():
+        if self.training and self.calls > 20 and self.fault == "once" and not Path("died").exists():
             Path("died").touch()
             os.kill(os.getpid(), signal.SIGKILL)
         return super().forward(x.flatten(1))

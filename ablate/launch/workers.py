@@ -162,12 +162,19 @@ class _Place(threading.Thread):
         return self._train(stack) if again and not self.closing else WorkEnd()
 
     def close(self) -> None:
-        """Ask the process to stop, once it has saved its states; wait for it."""
+        """Ask the process to stop, once it has saved its states; wait for it.
+
+        A process may be just starting, and is then asked as soon as it is there; one that is asked
+        twice would exit at once.
+        """
         self.closing = True
-        for process in list(self.executor._processes.values()):
-            if process.pid is not None and self.is_alive():
-                _signal(process.pid)
-        self.join()
+        asked = set[int]()
+        while self.is_alive():
+            for process in list(self.executor._processes.values()):
+                if process.pid is not None and process.pid not in asked:
+                    asked.add(process.pid)
+                    _signal(process.pid)
+            self.join(_POLL)
         self.executor.shutdown(wait=True, kill_workers=False)
 
 
