@@ -52,7 +52,7 @@ class Split:
 
     def largest_class(self) -> float | None:
         """Return the share of the images that belong to the most frequent class; None of none."""
-        return float(self.labels.bincount().max() / len(self)) if len(self) else None
+        return float(self.labels.cpu().bincount().max() / len(self)) if len(self) else None
 
     @cached_property
     def order(self) -> Tensor:
