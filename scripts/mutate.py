@@ -10,8 +10,9 @@ the other tests of their files, until one fails. A fault that none notices has s
 
 The same command goes on where it was stopped. `outcomes.json` there holds every fault; write into a
 survivor's `reason` why no test should notice it, and it is kept and listed. Tests are run one at a
-time, so nothing else should use the machine: 60 faults take hours, since a survivor costs all of
-its tests. Lines that tests execute only in processes of their own count as not executed.
+time: 60 faults take hours, since a survivor costs all of its tests. Other work beside it does no
+harm: what ends a fault's endless loop is the time of a core that it used. Lines that tests execute
+only in processes of their own count as not executed.
 """
 
 from __future__ import annotations
@@ -22,6 +23,7 @@ import copy
 import json
 import os
 import random
+import resource
 import shutil
 import signal
 import subprocess
@@ -35,7 +37,8 @@ from typing import Any, Final
 
 REPOSITORY: Final = Path(__file__).parents[1]
 COPIED: Final = ("ablate", "conf", "scripts", "tests", "results/published")
-SPARED: Final = 60.0  # seconds that a mutated run may take beyond five times its usual time
+SPARED: Final = 60  # seconds of a core that a mutated run may use beyond five times its usual time
+WAITED: Final = 10  # times as long it may last on the clock, since other work may slow it down
 
 _TURNED: Final[dict[type[ast.cmpop], tuple[type[ast.cmpop], ...]]] = {
     ast.Lt: (ast.LtE, ast.GtE),
@@ -347,7 +350,8 @@ def attempt(tree: Path, one: Mutation, passed: Tests, executed: Executed) -> Non
     started = time.monotonic()
     try:
         path.write_bytes(source[:first] + one.after.encode() + source[last:])
-        one.outcome, one.by = _tried(tree, chosen, 5 * sum(passed[t] for t in chosen) + SPARED)
+        usual = sum(passed[name] for name in chosen)
+        one.outcome, one.by = _tried(tree, chosen, round(5 * usual) + SPARED)
     finally:
         path.write_bytes(source)
     one.seconds = round(time.monotonic() - started, 1)
@@ -372,8 +376,8 @@ def _file(name: str) -> str:
     return name.partition("::")[0]
 
 
-def _tried(tree: Path, names: Sequence[str], limit: float) -> tuple[str, str]:
-    """Run tests until one fails; return the outcome and the test."""
+def _tried(tree: Path, names: Sequence[str], limit: int) -> tuple[str, str]:
+    """Run tests until one fails, in so many seconds of a core; return the outcome and the test."""
     listed = tree.parent / "chosen.txt"
     listed.write_text("\n".join(names))
     command = [sys.executable, "-m", "pytest", "-x", "-q", "-p", "no:cacheprovider", "--tb=no"]
@@ -385,12 +389,15 @@ def _tried(tree: Path, names: Sequence[str], limit: float) -> tuple[str, str]:
         stderr=subprocess.STDOUT,
         text=True,
         start_new_session=True,
+        preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_CPU, (limit, limit + SPARED)),
     )
     try:
-        printed, _ = process.communicate(timeout=limit)
+        printed, _ = process.communicate(timeout=WAITED * limit)
     except subprocess.TimeoutExpired:
         os.killpg(process.pid, signal.SIGKILL)
         process.communicate()
+        return "timeout", ""
+    if process.returncode == -signal.SIGXCPU:
         return "timeout", ""
     if process.returncode == 0:
         return "survived", ""
