@@ -308,6 +308,9 @@ class FakeQueue:
         self.cancelled.append((one.job, tasks))
         self.jobs[one.job][2] = ["CANCELLED"] * len(one.tasks)
 
+    def close(self):
+        """It has no processes."""
+
 
 def _state(word):
     return TaskState(*word.split(" "))

@@ -457,6 +457,8 @@ class _JobWatch:
             for tasks in by_token.values():
                 self._drop_gone(tasks)
             time.sleep(0.2)
+        for queue in self._queues.values():
+            queue.close()
 
     def _drop_gone(self, tasks: list[_Task]) -> None:
         try:

@@ -13,6 +13,7 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final, Protocol
@@ -24,6 +25,7 @@ from ablate.launch.request_folder import RequestFolder, Submission
 
 JOB_MODULE: Final = "ablate.launch.slurm_job"
 _TIMEOUT = 60.0  # seconds for an answer of the queue
+_ENDING: Final = 60.0  # seconds in which a process with nothing left to train may end
 MOST_TASKS: Final = 1000  # of an array; MaxArraySize is 1001 unless a cluster says otherwise
 _WAITING: Final = ("PENDING", "CONFIGURING", "REQUEUED", "REQUEUE_FED", "REQUEUE_HOLD")
 _TRAINING: Final = ("RUNNING", "COMPLETING", "SUSPENDED", "RESIZING", "SIGNALING", "STAGE_OUT")
@@ -107,6 +109,10 @@ class Queue(Protocol):
 
     def cancel(self, one: Submission, tasks: Sequence[int] | None = None) -> None:
         """Cancel tasks, or all; those that train are told to stop, and save their states."""
+        ...
+
+    def close(self) -> None:
+        """Wait for tasks that are processes of this one, whose runs have all ended."""
         ...
 
 
@@ -207,6 +213,9 @@ class SlurmQueue:
         names = [one.job] if tasks is None else [one.named(task) for task in tasks]
         for start in range(0, len(names), 100):
             _asked("scancel", *names[start : start + 100])
+
+    def close(self) -> None:
+        """As in `Queue`: its tasks are processes of the nodes."""
 
 
 def requeue(job: str) -> bool:
@@ -383,3 +392,9 @@ class LocalQueue:
             process = self._running.get((one.token, task))
             if process is not None and process.poll() is None:
                 process.terminate()
+
+    def close(self) -> None:
+        """As in `Queue`."""
+        for process in self._running.values():
+            with suppress(subprocess.TimeoutExpired):
+                process.wait(_ENDING)

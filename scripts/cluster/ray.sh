@@ -22,6 +22,10 @@ export RAY_USAGE_STATS_ENABLED=0 RAY_ADDRESS=127.0.0.1:26379
 # Ray's own health checks: a node that does not answer for ten seconds is lost.
 export RAY_health_check_period_ms=2000 RAY_health_check_failure_threshold=5
 
+# On a file system of their own: the path of a socket has at most 107 bytes, and FOLDER's may be long.
+sockets=/tmp/ablate-ray
+mkdir -p "$sockets"
+mount -t tmpfs none "$sockets"
 told() { "$@" > "$folder/start.log" 2>&1 || { tail -n 20 "$folder/start.log" >&2; exit 1; }; }
 second() {
   [ -z "${HIDE:-}" ] || mount -t tmpfs none "$HIDE"
@@ -31,7 +35,7 @@ second() {
 export -f second
 
 told ray start --head --node-ip-address=127.0.0.1 --port=26379 --num-cpus=1 \
-  --include-dashboard=false --include-log-monitor=false --temp-dir="$folder/ray" --disable-usage-stats
+  --include-dashboard=false --include-log-monitor=false --temp-dir="$sockets" --disable-usage-stats
 first=$(pgrep -x raylet)
 told unshare --mount bash -c second
 pgrep -x raylet | grep -vx "$first" > "$folder/second.pid"

@@ -1,7 +1,7 @@
 """What five standard sweeps ask of a GPU is what it was: a change of it is seen, and meant.
 
 The figures kept are our own, so they say nothing about right and wrong. With the version of torch
-that they are of they hold exactly, with others within 15 %. After a change that is meant:
+that they are of, counts hold exactly and bytes nearly; with others, all hold within 15 %. After a change that is meant:
 
     python -m tests.gpu.standard_sweeps
 """
@@ -18,8 +18,9 @@ from tests.gpu.standard_sweeps import KEPT, PRECISIONS, SWEEPS, count_apart
 pytestmark = [pytest.mark.fakegpu, pytest.mark.slow]
 
 ANEW = "if this is meant, write them anew: python -m tests.gpu.standard_sweeps"
-# Of what the allocator asks for, some depends on where the device's memory happens to lie.
-NEARLY = {"device"}
+# Bytes held depend a little on when Python collects garbage; those that the allocator took from the
+# device, also on where its blocks happened to lie.
+NEARLY = {"allocated": 0.05, "device": 0.15}
 
 CASES = [
     pytest.param(name, precision, marks=[] if usual else pytest.mark.long)
@@ -38,8 +39,8 @@ def test_a_standard_sweep_launches_moves_and_holds_what_it_did(name, precision):
     for figure in expected:
         if not same_torch:
             expected[figure] = pytest.approx(expected[figure], rel=0.15)
-        elif figure.split()[-1] in NEARLY:
-            expected[figure] = pytest.approx(expected[figure], rel=0.05)
+        elif (kind := figure.split()[-1]) in NEARLY:
+            expected[figure] = pytest.approx(expected[figure], rel=NEARLY[kind])
     assert found == expected, ANEW
 
 
