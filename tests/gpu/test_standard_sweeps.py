@@ -1,7 +1,8 @@
 """What five standard sweeps ask of a GPU is what it was: a change of it is seen, and meant.
 
 The figures kept are our own, so they say nothing about right and wrong. With the version of torch
-that they are of, counts hold exactly and bytes nearly; with others, all hold within 15 %. After a change that is meant:
+that they are of, counts hold exactly and bytes nearly; with others, all hold within 15 %. After a
+change that is meant:
 
     python -m tests.gpu.standard_sweeps
 """
