@@ -21,7 +21,7 @@ pytestmark = [pytest.mark.fakegpu, pytest.mark.slow]
 ANEW = "if this is meant, write them anew: python -m tests.gpu.standard_sweeps"
 # Bytes held depend a little on when Python collects garbage; those that the allocator took from the
 # device, also on where its blocks happened to lie.
-NEARLY = {"allocated": 0.05, "device": 0.15}
+NEARLY = {"allocated": 0.05, "device": 0.25}
 
 CASES = [
     pytest.param(name, precision, marks=[] if usual else pytest.mark.long)
