@@ -5,8 +5,6 @@ from __future__ import annotations
 import json
 import os
 import pickle
-import random
-import shutil
 import signal
 import subprocess
 import sys
@@ -22,6 +20,8 @@ from ablate import record
 from ablate.errors import AblateError
 from ablate.record.content import json_schema
 
+ROOT = Path(__file__).parents[1]
+ONE_THREAD = os.environ | {"OMP_NUM_THREADS": "1"}
 ABLATE = [str(Path(sys.executable).parent / "ablate"), "run"]
 SMALL = ["model=mlp", "model.hidden=[8]", "epochs=2", "data.train_size=128"]
 # Long enough to be hit by a kill, and with every kind of state: momenta, running statistics,
@@ -336,9 +336,7 @@ def test_a_path_without_records_is_named():
 def start(arguments):
     """Start the command, with one thread as in this process: sums depend on their number."""
     pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
-    return subprocess.Popen(
-        [*ABLATE, *arguments], env=os.environ | {"OMP_NUM_THREADS": "1"}, **pipes
-    )
+    return subprocess.Popen([*ABLATE, *arguments], env=ONE_THREAD, **pipes)
 
 
 def wait_for(condition, process, seconds=300):
@@ -368,26 +366,32 @@ def test_an_interrupted_run_exits_130_and_goes_on_to_the_same_numbers(number):
 
 
 @pytest.mark.long
-def test_a_run_killed_ten_times_ends_with_the_bits_of_an_undisturbed_one():
-    undisturbed = ablate.run([*LONG, "out=whole"])
-    chance = random.Random(0)
-    kills = 0
-    while kills < 10:
-        with start(LONG) as process:
-            # A moment in start-up, in training or in writing: where it falls is left to chance.
-            try:
-                process.wait(timeout=chance.uniform(0.5, 6))
-            except subprocess.TimeoutExpired:
-                process.send_signal(signal.SIGKILL)
-                kills += 1
-        if process.returncode == 0:  # it ended before the kill: start over
-            shutil.rmtree("results")
-    with start(LONG) as process:
-        _, told = process.communicate(timeout=120)
-    assert process.returncode == 0, told
-    final = record.read(folder())
-    assert numbers(final) == numbers(json.loads(json.dumps(undisturbed)))
-    assert not list(folder().glob(".*.part")), "drafts of killed processes are cleaned up"
+def test_a_sweep_killed_a_hundred_times_ends_with_the_bits_of_an_undisturbed_one():
+    words = [*LONG, "-m", "seed=0,1,2", "stack.width=2", "launch=inline"]
+    assert subprocess.run([*ABLATE, *words, "out=whole"], env=ONE_THREAD).returncode == 0
+    told = subprocess.run(
+        [sys.executable, "-m", "tests.killed", "0", "100", "run", *words],
+        env=ONE_THREAD | {"PYTHONPATH": f"{ROOT}{os.pathsep}{os.environ.get('PYTHONPATH', '')}"},
+        capture_output=True,
+        text=True,
+    )
+    assert told.returncode == 0, told.stderr
+    assert int(told.stdout) >= 50, "most kills hit a sweep that had something to lose"
+    with start(words) as process:
+        _, err = process.communicate(timeout=120)
+    assert process.returncode == 0, err
+    ended, whole = ([numbers(record.read(place)) for place in found] for found in both())
+    assert len(ended) == 3
+    assert ended == whole
+    assert not list(Path("results").rglob(".*.part")), "drafts of killed processes are cleaned up"
+
+
+def both():
+    """The folders of a sweep and of the undisturbed one, in the same order."""
+    return [
+        sorted(record.find(Path(results)), key=lambda place: place.name)
+        for results in ("results", "whole")
+    ]
 
 
 @pytest.mark.long
