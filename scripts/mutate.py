@@ -116,11 +116,13 @@ def main(arguments: Sequence[str]) -> int:
     else:
         _copy(tree)
         shutil.copytree(tree / "ablate", out / "sound", dirs_exist_ok=True)
-        _, executed = observed(tree, out, asked.tests, asked.marks)
+        if not (out / "executed.json").exists():
+            observe(tree, out, asked.tests, asked.marks)
+        _, executed = seen(out)
         drawn = draw(tree, executed, asked.seed, asked.count)
         begun = {"asked": how, "commit": _commit(), "mutations": [asdict(one) for one in drawn]}
         _write(log, begun)
-    passed, executed = _seen(out)
+    passed, executed = seen(out)
     mutations = [Mutation(**one) for one in begun["mutations"]]
     for number, one in enumerate(mutations, 1):
         if not one.outcome:
@@ -149,8 +151,8 @@ def summed_up(mutations: Sequence[Mutation]) -> int:
 # -- which test executes which line ----------------------------------------------------------------
 
 
-def observed(tree: Path, out: Path, tests: Sequence[str], marks: str) -> tuple[Tests, Executed]:
-    """Run the tests under coverage; note which passed, and what each executes."""
+def observe(tree: Path, out: Path, tests: Sequence[str], marks: str) -> None:
+    """Run the tests under coverage; write down which passed, and what each executes."""
     from coverage import CoverageData
 
     data = out / ".coverage"
@@ -174,9 +176,9 @@ def observed(tree: Path, out: Path, tests: Sequence[str], marks: str) -> tuple[T
             if (kept := [name for name in names if name in passed])
         }
         for file in sorted(found.measured_files())
+        if file.endswith(".py")  # coverage also follows templates
     }
     (out / "executed.json").write_text(json.dumps(executed))
-    return passed, executed
 
 
 def _watch(out: Path) -> Path:
@@ -210,8 +212,8 @@ def pytest_sessionfinish():
 """
 
 
-def _seen(out: Path) -> tuple[Tests, Executed]:
-    """Read what `observed` wrote."""
+def seen(out: Path) -> tuple[Tests, Executed]:
+    """Read what `observe` wrote."""
     passed = json.loads((out / "tests.json").read_text())
     executed = json.loads((out / "executed.json").read_text())
     return passed, {

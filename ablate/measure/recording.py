@@ -44,4 +44,6 @@ def writing(folder: Path) -> Iterator[None]:
         yield
     except OSError as error:
         raise_if_full(error)
-        raise AblateError(f"{folder} cannot be read or written: {error}") from error
+        raise AblateError(
+            f"{folder} cannot be read or written ({error.strerror or error})"
+        ) from error

@@ -58,7 +58,10 @@ def write_report(
             _move_in(draft, folder)
     except OSError as error:
         raise_if_full(error)
-        raise AblateError(f"the report cannot be written to {folder}: {error}") from error
+        why = error.strerror or error
+        raise AblateError(
+            f"the report cannot be written to {folder} ({why}); name another folder with --out"
+        ) from error
     return folder, comparison
 
 
