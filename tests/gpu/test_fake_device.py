@@ -61,7 +61,7 @@ def work() -> dict[str, Any]:
             with torch.cuda.graph(graph):
                 a.add_(1)
                 a.mul_(2)
-                torch.empty(MEGABYTE, device="cuda").zero_()
+                torch.empty(MEGABYTE, device="cuda").fill_(3)
 
         note("capture", capture)
         note("replay", graph.replay)
@@ -128,7 +128,8 @@ def test_waits_are_counted(done):
 
 def test_a_product_tells_its_sizes(done):
     names = [e["name"] for e in done["product"]["events"] if e["name"].startswith("cublas")]
-    assert names == ["cublasSgemm m7 n3 k5"]  # column by column, so turned round
+    (sizes,) = (name.partition(" ")[2] for name in names)  # the call depends on torch's version
+    assert sizes == "m7 n3 k5"  # column by column, so turned round
 
 
 def test_a_kernel_that_torch_compiles_at_its_first_use_is_launched(done):
