@@ -48,8 +48,11 @@ def add_list(folder: Path, what: str, more: Mapping[str, str] | None = None) -> 
 
 def listed(folder: Path, what: str) -> dict[str, str] | None:
     """Read the list of a folder, file -> digest; None if it is missing or unreadable."""
+    file = folder / list_of(what)
+    if not file.is_file():  # to open a named pipe would wait for a writer
+        return None
     try:
-        found = json.loads((folder / list_of(what)).read_text(encoding="utf-8"))["files"]
+        found = json.loads(file.read_text(encoding="utf-8"))["files"]
     except (OSError, ValueError, KeyError, TypeError):
         return None
     return found if isinstance(found, dict) else None

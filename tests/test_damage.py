@@ -17,12 +17,14 @@ import numpy as np
 import pytest
 import torch
 
-from ablate import record
+from ablate import record, written
 from ablate.commands.requests import trained
 from ablate.errors import AblateError, DamagedError
 from ablate.plan.request import Request
 from ablate.record import checksum
 from ablate.record.correct import write_correct
+from ablate.record.snapshot import snapshots
+from ablate.study import study_json
 from ablate.train.training import Training
 from tests.asking import runs_of
 from tests.commands import called
@@ -364,3 +366,35 @@ def test_a_report_tells_of_a_record_that_is_not_as_it_was_written(copy):
     (told,) = [f for f in story.looked_at(record.find(copy)).faults if "written" in f]
     assert told.startswith(f"the record of run {found['key']}")
     assert "edited, or damaged on the disk" in told
+
+
+# -- named pipes -----------------------------------------------------------------------------------
+
+
+def of_a_study(folder):
+    with pytest.raises(AblateError, match=r"study\.json cannot be read as a study.*it is no file"):
+        study_json.read(folder)
+
+
+def of_a_report(folder):
+    assert written.listed(folder, "report") is None
+
+
+def of_the_code(folder):
+    assert snapshots(folder) == {}
+
+
+@pytest.mark.parametrize(
+    ("name", "read"),
+    [
+        ("study.json", of_a_study),
+        ("report.files.json", of_a_report),
+        ("code/0123456789abcdef.json", of_the_code),
+    ],
+)
+def test_no_reader_waits_for_somebody_to_write_into_a_named_pipe(name, read, tmp_path):
+    (tmp_path / name).parent.mkdir(exist_ok=True)
+    os.mkfifo(tmp_path / name)
+    faulthandler.dump_traceback_later(30, exit=True)
+    read(tmp_path)
+    faulthandler.cancel_dump_traceback_later()

@@ -67,7 +67,9 @@ def keep_snapshot(sweep: Path, snapshot: Snapshot, contents: Mapping[str, bytes]
 
 def snapshots(sweep: Path) -> dict[Path, Snapshot]:
     """Read the snapshots in a sweep's folder, by file; what does not read is left out."""
-    found = {file: _read(file) for file in sorted((sweep / FOLDER).glob("*.json"))}
+    # To open a named pipe would wait for a writer.
+    files = sorted(file for file in (sweep / FOLDER).glob("*.json") if file.is_file())
+    found = {file: _read(file) for file in files}
     return {file: one for file, one in found.items() if one is not None}
 
 

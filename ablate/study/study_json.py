@@ -193,6 +193,8 @@ def read(folder: Path) -> WrittenStudy | None:
     """
     file = folder / FILE
     try:
+        if file.exists() and not file.is_file():  # to open a named pipe would wait for a writer
+            raise TypeError("it is no file")
         found = json.loads(file.read_text(encoding="utf-8"))
         if not isinstance(found, dict):
             raise TypeError(f"{type(found).__name__} in place of a mapping")

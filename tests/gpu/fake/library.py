@@ -7,6 +7,7 @@ import hashlib
 import importlib.util
 import os
 import platform
+import re
 import shutil
 import subprocess
 import tempfile
@@ -107,6 +108,10 @@ def _headers() -> list[Path]:
                 f"building the fake CUDA devices takes {header}, from torch's wheels"
             )
         found.append(held[0])
+    told = (found[0] / "cuda.h").read_text(encoding="utf-8")
+    of = re.search(r"#define CUDA_VERSION (\d+)", told)
+    if of is None or int(of[1]) < 13000:
+        raise UnavailableError("the fake devices know CUDA 13, and triton's headers are older")
     return found
 
 
