@@ -8,12 +8,14 @@ never deleted or overwritten.
 from __future__ import annotations
 
 import ctypes
+import glob
 import hashlib
 import json
 import os
 import platform
 import secrets
 import shutil
+import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -21,6 +23,7 @@ from pathlib import Path
 from ablate.errors import AblateError, raise_if_full
 
 _LITTER = {".DS_Store", "Thumbs.db", "desktop.ini"}  # left by file managers
+_OLD = 3600.0  # seconds; writing a report takes some of them
 _AT_FDCWD, _RENAME_EXCHANGE = -100, 2  # linux/fcntl.h, linux/fs.h
 
 
@@ -73,7 +76,14 @@ def not_ours(folder: Path, what: str) -> list[str]:
 
 @contextmanager
 def draft_of(folder: Path) -> Iterator[Path]:
-    """Make an empty folder beside another one; delete it at the end, if it is still there."""
+    """Make an empty folder beside another one; delete it at the end, if it is still there.
+
+    Drafts that killed processes left are deleted, once they are old: another machine, whose
+    processes are not known here, may be writing a new one.
+    """
+    for old in folder.parent.glob(f".{glob.escape(folder.name)}.*-*.part"):
+        if old.is_dir() and time.time() - old.stat().st_mtime > _OLD:
+            shutil.rmtree(old, ignore_errors=True)
     draft = beside(folder, "part")
     try:
         draft.mkdir(parents=True)

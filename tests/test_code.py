@@ -6,6 +6,7 @@ import importlib
 import linecache
 import os
 import sys
+from dataclasses import replace
 from importlib.metadata import version
 from pathlib import Path
 from types import ModuleType
@@ -421,6 +422,16 @@ def test_a_redefined_cell_trains_anew_and_the_same_cell_does_not(notebook):
         ablate.run(ask)
     notebook.run(CELL)
     assert ablate.run(ask) == first
+
+
+def test_a_sweep_over_a_class_of_a_notebook_trains_here_and_nowhere_else(notebook):
+    notebook.run(CELL)
+    ask = ["model._target_=__main__.Net", *QUICK]
+    sweep = Request((*ask, "seed=0,1", "stack.width=1"), multirun=True)
+    assert plan(sweep).execution.launch == "inline"
+    for launch in ("workers", "slurm", "ray"):
+        with pytest.raises(AblateError, match=rf"^launch={launch}: __main__\.Net is defined in"):
+            plan(replace(sweep, overrides=(*sweep.overrides, f"launch={launch}")))
 
 
 def test_files_of_a_knob_are_not_read_twice_while_their_state_stays(monkeypatch):

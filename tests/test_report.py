@@ -5,11 +5,13 @@ from __future__ import annotations
 import base64
 import io
 import json
+import os
 import re
 import shlex
 import shutil
 import subprocess
 import sys
+import time
 from itertools import pairwise
 
 import numpy as np
@@ -231,9 +233,13 @@ def test_an_interrupted_report_leaves_the_old_one_and_no_other(tmp_path, monkeyp
             write.write_report([tmp_path / "runs"], out=folder)
     assert [p.name for p in folder.parent.iterdir()] == ["report"]
     assert (folder / "report.html").read_bytes() == old
+    killed, another = (folder.parent / f".report.{n}-0123abcd.part" for n in (7, 8))
+    for draft, age in ((killed, 7200), (another, 60)):
+        (draft / "figures").mkdir(parents=True)
+        os.utime(draft, (time.time() - age,) * 2)
     write.write_report([tmp_path / "runs"], out=folder)
     assert (folder / "report.html").read_bytes() != old
-    assert [p.name for p in folder.parent.iterdir()] == ["report"]
+    assert {p.name for p in folder.parent.iterdir()} == {"report", another.name}
 
 
 def test_a_folder_of_other_files_is_not_replaced(tmp_path):

@@ -11,7 +11,10 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from ablate import environment
+from ablate.config import schema
 from ablate.config.knobs.run import CLUSTERS
+from ablate.errors import AblateError
+from ablate.plan.notebook import is_in_a_notebook
 from ablate.plan.run import Run
 from ablate.plan.stacks import RunStack, group
 
@@ -64,9 +67,20 @@ def _guessed(config: Mapping[str, Any]) -> str:
 
 
 def execution(stacks: Sequence[RunStack]) -> Execution:
-    """Decide who trains: by the device, the number of stacks and the number of cores."""
+    """Decide who trains: by the device, the number of stacks and the number of cores.
+
+    Raises:
+        AblateError: Other processes are asked to train what only this one has, a notebook's class.
+    """
     config = stacks[0].runs[0].config
     launch = config["launch"]
+    if (own := _of_a_notebook(stacks)) is not None:
+        if launch not in ("auto", "inline"):
+            raise AblateError(
+                f"launch={launch}: {own} is defined in this notebook, so no other process has it:"
+                " leave launch out, or write it into a file (mynets.py) and name that: mynets.Net"
+            )
+        return Execution("inline", 1, None)
     if launch in CLUSTERS:
         return Execution(launch, len(stacks), None, tuple(r for s in stacks for r in s.runs))
     if config["device"] == "cuda":
@@ -76,3 +90,9 @@ def execution(stacks: Sequence[RunStack]) -> Execution:
     if launch == "inline" or (launch == "auto" and workers == 1):
         return Execution("inline", 1, None)
     return Execution("workers", workers, max(1, environment.cores() // workers))
+
+
+def _of_a_notebook(stacks: Sequence[RunStack]) -> str | None:
+    """Find a class or function that is defined in a notebook; all runs of a stack share theirs."""
+    named = (schema.targets(stack.runs[0].config).values() for stack in stacks)
+    return next((t for some in named for t in some if is_in_a_notebook(t)), None)
