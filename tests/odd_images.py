@@ -162,13 +162,37 @@ def _palette_logo() -> Image.Image:
 def _every(images: Callable[[int], Image.Image], ending: str) -> Maker:
     """Make a folder in which every image is of one odd kind."""
 
+    def content(number: int) -> bytes:
+        stream = BytesIO()
+        images(number).save(stream, format=Image.registered_extensions()[f".{ending}"])
+        return stream.getvalue()
+
+    return _every_byte(content, ending)
+
+
+def _every_byte(contents: Callable[[int], bytes], ending: str) -> Maker:
     def make(root: Path) -> None:
         for number in range(6):
             path = root / "ab"[number % 2] / f"{number}.{ending}"
             path.parent.mkdir(parents=True, exist_ok=True)
-            images(number).save(path)
+            path.write_bytes(contents(number))
 
     return make
+
+
+def _deep_colours(values: Array) -> bytes:
+    """Write colours of 16 bits as PNG, which Pillow reads and does not write."""
+    height, width = values.shape
+    pixels = np.stack([values, values // 2, values], -1).astype(">u2")
+
+    def chunk(name: bytes, data: bytes) -> bytes:
+        check = zlib.crc32(name + data)
+        return struct.pack(">I", len(data)) + name + data + struct.pack(">I", check)
+
+    header = struct.pack(">IIBBBBB", width, height, 16, 2, 0, 0, 0)
+    lines = b"".join(b"\0" + line.tobytes() for line in pixels)  # unfiltered
+    body = chunk(b"IHDR", header) + chunk(b"IDAT", zlib.compress(lines)) + chunk(b"IEND", b"")
+    return b"\x89PNG\r\n\x1a\n" + body
 
 
 def _tiff(values: Array, sample_format: int) -> bytes:
@@ -487,7 +511,7 @@ CASES = (
         "12 bits stored in 16",
         _every(lambda i: Image.fromarray(GREY_12 + np.uint16(50 * i)), "png"),
         None,
-        ("6 images of 16 bits", "16 of 256 grey levels would be left", "data.levels=[0,4095]"),
+        ("6 images of 16 bits", "16 of 256 levels would be left", "data.levels=[0,4095]"),
     ),
     Case(
         "the same, data.levels=[0,4095]",
@@ -495,6 +519,18 @@ CASES = (
         {"train": 6},
         settings={"levels": [0, 4095]},
         first=np.rint(GREY_12 * 255.0 / 4095)[None],
+    ),
+    Case(
+        "colours of 12 bits stored in 16",
+        _every_byte(lambda i: _deep_colours(GREY_12 + np.uint16(50 * i)), "png"),
+        None,
+        ("6 images of 16 bits", "16 of 256 levels would be left", "save them with 8 bits"),
+    ),
+    Case(
+        "colours of 16 bits",
+        _every_byte(lambda i: _deep_colours((RAMP * 1000 + i * 500).astype(np.uint16)), "png"),
+        {"train": 6},
+        first=np.stack([RAMP * 1000 // 256, RAMP * 1000 // 512, RAMP * 1000 // 256]),
     ),
     Case(
         "int16",
@@ -540,6 +576,13 @@ CASES = (
         None,
         ("data.levels touches nothing",),
         settings={"levels": [0, 4095]},
+    ),
+    Case(
+        "data.background without a transparent image",
+        _folder("."),
+        None,
+        ("data.background touches nothing",),
+        settings={"background": "black"},
     ),
     Case(
         "CMYK",

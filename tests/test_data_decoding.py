@@ -6,6 +6,7 @@ import builtins
 import errno
 import pickle
 import warnings
+from dataclasses import replace
 from io import BytesIO
 from pathlib import Path
 
@@ -50,10 +51,10 @@ def test_half_transparent_is_half_of_the_ground():
 
 
 def test_a_glance_tells_grey_from_colour_and_8_bits_from_more():
-    grey = decoding.Glance(grey=True, deep=False, size=(8, 6))
+    grey = decoding.Glance(True, deep=False, deep_colour=False, translucent=False, size=(8, 6))
     assert glance(png(np.zeros((6, 8), np.uint8))) == grey
-    assert glance(png(np.zeros((6, 8), np.uint16))) == decoding.Glance(True, True, (8, 6))
-    assert glance(png()) == decoding.Glance(False, False, (8, 8))
+    assert glance(png(np.zeros((6, 8), np.uint16))) == replace(grey, deep=True)
+    assert glance(png()) == replace(grey, grey=False, size=(8, 8))
     assert glance(b"no image") is None
 
 

@@ -19,7 +19,7 @@ from typing import Any
 import numpy as np
 
 from ablate import environment
-from ablate.data.decoding import DecodingError, decode, glance
+from ablate.data.decoding import USUAL_GROUND, DecodingError, decode, glance
 from ablate.data.discovery import shown
 from ablate.data.image_cache import Room
 from ablate.data.source import Array, Digest, Part, Source, fingerprint
@@ -132,9 +132,11 @@ def decode_all(
 
     Raises:
         AblateError: An image does not decode and is not to be left out; the first few are told. Or
-            there is no room for them.
+            there is no room for them, or `background` names a ground that none of them shows.
         SizesError: Images have several sizes.
     """
+    if settings.get("background") not in (None, USUAL_GROUND) and not _any_translucent(encoded):
+        raise AblateError("data.background touches nothing: no image has transparent parts")
     grey = _seem_grey(encoded)
     try:
         found = _Decoding(encoded, room, settings, 1 if grey else 3, skip).run()
@@ -149,6 +151,13 @@ def _seem_grey(encoded: Encoded) -> bool:
     everywhere = [place for places in encoded.places.values() for place in places]
     some = everywhere[:: max(1, len(everywhere) // _GLANCES)]
     return all(found is None or found.grey for _, raw in contents(some) if (found := glance(raw)))
+
+
+def _any_translucent(encoded: Encoded) -> bool:
+    """Look at all images, until one may have transparent parts."""
+    everywhere = [place for places in encoded.places.values() for place in places]
+    seen = (glance(raw) for _, raw in contents(everywhere))
+    return any(found is not None and found.translucent for found in seen)
 
 
 class _Decoding:

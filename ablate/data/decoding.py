@@ -22,7 +22,7 @@ import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 
@@ -35,7 +35,9 @@ if TYPE_CHECKING:
 
 MOST_PIXELS = 10**9  # of an image; 4 GB while it is decoded
 _GREY = {"1", "L", "LA", "La", "I", "I;16", "I;16B", "I;16L", "I;16N", "F"}
+_COLOURED = {"RGB", "RGBA", "CMYK", "LA"}
 _TRANSLUCENT = {"RGBA", "RGBa", "LA", "La", "PA"}
+USUAL_GROUND: Final = "white"
 _GROUNDS = {"white": (255, 255, 255, 255), "black": (0, 0, 0, 255)}
 _SIGNED, _SAMPLE_FORMAT = 2, 339  # in a TIFF
 _ORIENTATION = 0x0112
@@ -71,12 +73,16 @@ class Glance:
 
     Attributes:
         grey: Whether it has no colour. (A palette counts as colour.)
-        deep: Whether its pixels have more than 8 bits.
+        deep: Whether its pixels are grey and have more than 8 bits.
+        deep_colour: Whether its colours have 16 bits each, of which Pillow reads the upper 8.
+        translucent: Whether it may have transparent parts.
         size: Width and height, before it is turned as its EXIF block says.
     """
 
     grey: bool
     deep: bool
+    deep_colour: bool
+    translucent: bool
     size: tuple[int, int]
 
 
@@ -85,7 +91,7 @@ def decode(
     *,
     size: int | None,
     channels: int,
-    background: str | None = "white",
+    background: str | None = USUAL_GROUND,
     levels: Sequence[float] | None = None,
     name: str | None = None,
 ) -> Array:
@@ -130,10 +136,22 @@ def glance(file: str | os.PathLike[str] | bytes) -> Glance | None:
         warnings.simplefilter("ignore")
         try:
             with _opened(file, None) as image:
-                return Glance(image.mode in _GREY, image.mode[0] in "IF", image.size)
+                return Glance(
+                    image.mode in _GREY,
+                    image.mode[0] in "IF",
+                    image.mode in _COLOURED and ";16" in _stored_as(image),
+                    image.has_transparency_data,
+                    image.size,
+                )
         # Pillow's decoders raise many kinds of error for a broken file.
         except Exception:
             return None
+
+
+def _stored_as(image: Image.Image) -> str:
+    """Give Pillow's name for how pixels lie in the file, such as ``RGB;16B``."""
+    tiles = getattr(image, "tile", None)  # of an image that is not decoded yet
+    return str(tiles[0].args) if tiles else ""
 
 
 # -- opening ---------------------------------------------------------------------------------------

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -75,31 +75,46 @@ def refuse_wrong_range(
         AblateError: All images of more than 8 bits are within a quarter of the range, or `levels`
             is given and there are none.
     """
-    wide: list[tuple[Path, Array]] = []
+    wide: list[Path] = []
     narrow: list[tuple[Path, Array]] = []
     for part, files in places.items():
         for place, image in zip(files, parts[part].images, strict=True):
             path = Path(str(place))
             if path.suffix.lower() in _DEEP:
                 few = int(image.max()) - int(image.min()) < _FEW
-                (narrow if few else wide).append((path, image))
+                narrow.append((path, image)) if few else wide.append(path)
     if levels is not None:
-        if not any(_is_deep(path) for path, _ in (*narrow, *wide)):
-            raise AblateError(
-                "data.levels touches nothing: no image has more than 8 bits a channel"
-            )
-        return
-    deep = [(path, image) for path, image in narrow if _is_deep(path)]
-    if not deep or any(_is_deep(path) for path, _ in wide):
+        if not any(_is_deep(path) for path in (*(path for path, _ in narrow), *wide)):
+            raise AblateError("data.levels touches nothing: no grey image has more than 8 bits")
+    else:
+        _refuse_if_narrow(
+            [(path, image) for path, image in narrow if _is_deep(path)],
+            lambda: any(map(_is_deep, wide)),
+            "data.levels=[0,{white}], say, names what is black and what is white ([0,65535] takes"
+            " them as they are)",
+            root,
+        )
+    _refuse_if_narrow(
+        [(path, image) for path, image in narrow if _is_deep_colour(path)],
+        lambda: any(map(_is_deep_colour, wide)),
+        "of colours, the upper 8 bits are read: save them with 8 bits, scaled to the whole range",
+        root,
+    )
+
+
+def _refuse_if_narrow(
+    deep: Sequence[tuple[Path, Array]], others_fill: Callable[[], bool], advice: str, root: Path
+) -> None:
+    """Refuse images of 16 bits that fill less than a quarter of the range between them."""
+    if not deep or others_fill():
         return
     low = min(int(image.min()) for _, image in deep)
     high = max(int(image.max()) for _, image in deep)
     if high - low < _FEW:
         raise AblateError(
             f"the {len(deep):,} images of 16 bits ({listing([path for path, _ in deep], root)}) lie"
-            f" between {low * 256:,} and {high * 256 + 255:,}, so that {high - low + 1} of 256 grey"
-            f" levels would be left: data.levels=[0,{_white(high)}], say, names what is black and"
-            " what is white ([0,65535] takes them as they are)"
+            f" between {low * 256:,} and {high * 256 + 255:,}, so that {high - low + 1} of 256"
+            f" levels would be left: {advice.format(white=_white(high))}"
         )
 
 
@@ -111,3 +126,8 @@ def _white(highest: int) -> int:
 def _is_deep(path: Path) -> bool:
     seen = glance(path)
     return seen is not None and seen.deep
+
+
+def _is_deep_colour(path: Path) -> bool:
+    seen = glance(path)
+    return seen is not None and seen.deep_colour
