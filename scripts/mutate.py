@@ -6,7 +6,7 @@ size allow, and for each: writes it into the copy, and runs the tests that execu
 the other tests of their files, until one fails. A fault that none notices has survived.
 
     python scripts/mutate.py                     60 faults, into build/mutate/
-    python scripts/mutate.py --count 8 tests/test_stack.py tests/test_metrics.py
+    python scripts/mutate.py --count 8 tests/train/test_stack.py tests/ground/test_metrics.py
 
 The same command goes on where it was stopped. `outcomes.json` there holds every fault; write into a
 survivor's `reason` why no test should notice it, and it is kept and listed. Tests are run one at a

@@ -16,7 +16,7 @@ from ablate.report.provenance import origin
 from ablate.report.question import Question
 from ablate.report.tables import tables
 from ablate.report.terminal import show_comparison
-from tests.test_frames import write_run
+from tests.analyze.test_frames import write_run
 
 BASE = [0.100, 0.120, 0.110, 0.130]
 LESS = [0.080, 0.104, 0.088, 0.115]

@@ -11,7 +11,7 @@ class Conv2d(nn.Conv2d):
 
     The same sums, but torch's own way is not safe on a CPU without AVX-512: with fewer than eight
     input channels and channels last in memory, oneDNN 3.12 writes a wrong gradient of such a
-    kernel, or outside of it (torch 2.14; tests/test_convolution.py sweeps what else there is).
+    kernel, or outside of it (torch 2.14; tests/nets/test_convolution.py sweeps what else there is).
     """
 
     def _conv_forward(

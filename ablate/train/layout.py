@@ -3,7 +3,7 @@
 Images lie channels last, which is fastest. Two things go wrong with them: a network that flattens
 by `view` does not run, and on a CPU without AVX-512 oneDNN 3.12 writes a wrong gradient of a kernel
 of one pixel that has a stride and fewer than eight input channels, or outside of it (torch 2.14;
-tests/test_layout.py tries what is taken for wrong). Shipped networks make no such call.
+tests/train/test_layout.py tries what is taken for wrong). Shipped networks make no such call.
 """
 
 from __future__ import annotations
