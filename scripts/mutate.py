@@ -32,6 +32,7 @@ import time
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
+from itertools import groupby
 from pathlib import Path
 from typing import Any, Final
 
@@ -379,7 +380,18 @@ def _file(name: str) -> str:
 
 
 def _tried(tree: Path, names: Sequence[str], limit: int) -> tuple[str, str]:
-    """Run tests until one fails, in so many seconds of a core; return the outcome and the test."""
+    """Run tests until one fails, in so many seconds of a core; return the outcome and the test.
+
+    Each file has a process of its own, since what its tests keep for each other is much.
+    """
+    for _, of_a_file in groupby(names, key=_file):
+        outcome, by = _tried_together(tree, list(of_a_file), limit)
+        if outcome != "survived":
+            return outcome, by
+    return "survived", ""
+
+
+def _tried_together(tree: Path, names: Sequence[str], limit: int) -> tuple[str, str]:
     listed = tree.parent / "chosen.txt"
     listed.write_text("\n".join(names))
     command = [sys.executable, "-m", "pytest", "-x", "-q", "-p", "no:cacheprovider", "--tb=no"]
