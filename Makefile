@@ -8,7 +8,7 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 CLUSTERS := $(VENV)/.clusters
 
-.PHONY: setup run test suite fast long fuzz lint clean
+.PHONY: setup run test suite fast readme long fuzz lint clean
 
 setup: $(READY)
 
@@ -43,6 +43,10 @@ suite: $(READY)
 
 fast: lint
 	$(BIN)/pytest -n auto --dist worksteal -m 'not slow and not long'
+
+# The commands of the README and of docs/, each page's in order in a fresh folder, on tiny data.
+readme: $(READY)
+	$(BIN)/pytest -n auto --dist worksteal tests/project/test_pages.py
 
 # What takes too long for every change: run it before a release, and after what touches recovery.
 # Tests against a real SLURM and Ray are skipped, with the reason, where these cannot be installed.

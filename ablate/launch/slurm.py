@@ -347,7 +347,7 @@ class _JobWatch:
             told = f"{_FULL} of {job}"
         elif why == "stuck":
             told = f"{job} trained no step within its time limit: raise slurm.minutes"
-        elif state.word in _OWN_FAULT or (state.word == "COMPLETED" and end is None):
+        elif why != "time" and self._is_its_own_fault(state, end):
             told = f"{job} ended: {state}; its log is {self._log(task)}"
             kept = [p for p in left if self._tried_again(p, told)]
             again += [tuple(kept)] if kept else []
@@ -363,6 +363,14 @@ class _JobWatch:
         self._record(left, told)
         for place in left:
             self._given_up[place] = told
+
+    def _is_its_own_fault(self, state: TaskState, end: TaskEnd | None) -> bool:
+        """Tell whether a task ended otherwise than by its own will, or by that of the queue.
+
+        One that met its time limit and was put back has said so, and forgets it as it starts again.
+        SLURM may count what is left of its processes as a failure of that start.
+        """
+        return state.word in _OWN_FAULT or (state.word == "COMPLETED" and end is None)
 
     def _never_started(self, task: _Task, state: TaskState) -> bool:
         """Tell whether a task was cancelled while it waited: the queue forgets it at once."""

@@ -30,6 +30,7 @@ MOST_TASKS: Final = 1000  # of an array; MaxArraySize is 1001 unless a cluster s
 _WAITING: Final = ("PENDING", "CONFIGURING", "REQUEUED", "REQUEUE_FED", "REQUEUE_HOLD")
 _TRAINING: Final = ("RUNNING", "COMPLETING", "SUSPENDED", "RESIZING", "SIGNALING", "STAGE_OUT")
 USUAL: Final = ("Priority", "Resources", "BeginTime", "JobArrayTaskLimit")  # why a job waits
+_LEAVING: Final = 10  # seconds in which the processes of a requeued job have left its node
 _UNKNOWN: Final = "Invalid job id"
 
 
@@ -203,8 +204,11 @@ class SlurmQueue:
         return {task: found.get(task, GONE) for task in range(len(one.tasks))}
 
     def hurry(self, one: Submission, task: int) -> None:
-        """As in `Queue`: SLURM lets a requeued job wait for two minutes."""
-        _asked("scontrol", "update", f"JobId={one.named(task)}", "StartTime=now")
+        """As in `Queue`: SLURM lets a requeued job wait for two minutes.
+
+        At once would be too soon: on the same node, it might meet its own last processes.
+        """
+        _asked("scontrol", "update", f"JobId={one.named(task)}", f"StartTime=now+{_LEAVING}")
 
     def cancel(self, one: Submission, tasks: Sequence[int] | None = None) -> None:
         """As in `Queue`."""

@@ -7,7 +7,8 @@ import shlex
 from pathlib import Path
 from random import Random
 
-_README = Path(__file__).parents[2] / "README.md"
+_ROOT = Path(__file__).parents[2]
+_PAGES = (_ROOT / "README.md", *sorted((_ROOT / "docs").glob("*.md")))
 _HELP = (
     "run model=mlp model.hidden=[]",
     "run data=folder data.root=photos",
@@ -64,8 +65,12 @@ _CHARACTERS = "=,.'\"[]{}()$~+-@/\\: \n\tabz019é🙂\udcff\x07*?%&|;<>!#"
 
 
 def corpus() -> list[list[str]]:
-    """List command lines that are right, each in words: the README's own, and those of the help."""
-    shown = re.findall(r"^\$ ablate (.*)$", _README.read_text(encoding="utf-8"), re.MULTILINE)
+    """List command lines that are right, each in words: of the pages, and of the help."""
+    shown = [
+        line
+        for page in _PAGES
+        for line in re.findall(r"^\$ ablate (.*)$", page.read_text(encoding="utf-8"), re.MULTILINE)
+    ]
     return [shlex.split(line, comments=True) for line in (*shown, *_HELP)]
 
 

@@ -290,6 +290,9 @@ class FakeQueue:
                 words[task] = self.train(folder, one, task)
             elif word == "train":
                 words[task] = "now"
+            elif word == "limit":  # it said so, and was put back, which the queue takes for its end
+                folder.write_end(one, task, TaskEnd("time"))
+                words[task] = "FAILED NonZeroExitCode"
             found[task] = TaskState("RUNNING") if words[task] == "now" else _state(words[task])
         return found
 
@@ -362,6 +365,13 @@ def test_a_killed_job_is_an_accident_and_retries_says_how_often(monkeypatch):
     assert run(*CLUSTER, "seed=5", "retries=0").status == 1
     assert records()[5]["status"] == "failed"
     assert made.scripts == []
+
+
+def test_a_job_that_met_its_limit_has_not_failed_whatever_the_queue_says(monkeypatch):
+    made = queue(monkeypatch, ["limit"], ["train"])
+    assert run(*CLUSTER, "seed=0", "retries=0").status == 0
+    assert "tries" not in records()[0]
+    assert len(made.jobs) == 2
 
 
 def test_jobs_that_bring_a_run_no_further_are_not_submitted_for_ever(monkeypatch):
