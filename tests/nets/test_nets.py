@@ -542,7 +542,7 @@ def test_what_a_part_of_the_users_draws_follows_the_seed_and_nothing_else():
     [
         (
             {"norm": own_norm() | {"nonsense": 1}},
-            r"norm\._target_=tests\.test_nets\.RMSNorm does not",
+            r"norm\._target_=tests\.nets\.test_nets\.RMSNorm does not",
         ),
         (
             {"norm": own_norm() | {"_target_": "builtins.dict"}},
