@@ -5,6 +5,7 @@
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
+RUNS := $(VENV)/.runs
 READY := $(VENV)/.ready
 CLUSTERS := $(VENV)/.clusters
 
@@ -14,8 +15,12 @@ setup: $(READY)
 
 # torch and torchvision are resolved together, in one fresh environment: a torchvision from the
 # package index does not import beside a torch of another build.
-$(READY): pyproject.toml
+$(RUNS): pyproject.toml
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable .
+	touch $@
+
+$(READY): $(RUNS)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[dev]'
 	touch $@
 
@@ -25,7 +30,7 @@ $(CLUSTERS): $(READY)
 	command -v slurmd munged > /dev/null || apt-get install -y slurm-wlm munge || true
 	touch $@
 
-run: $(READY)
+run: $(RUNS)
 	$(BIN)/ablate run +study=digits report=true
 
 lint: $(READY)
