@@ -35,6 +35,7 @@ class Table:
         rows: Its cells.
         data: The same in full, for the CSV file.
         note: Below it.
+        picture: The number of the column that is drawn in text, whose spaces count, or None.
     """
 
     name: str
@@ -43,6 +44,7 @@ class Table:
     rows: tuple[tuple[TableCell, ...], ...]
     data: pd.DataFrame
     note: str = ""
+    picture: int | None = None
     numeric: frozenset[int] = field(init=False)
 
     def __post_init__(self) -> None:

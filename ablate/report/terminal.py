@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import textwrap
 from collections.abc import Sequence
+from dataclasses import replace
 
 from rich.box import SIMPLE_HEAD
 from rich.cells import cell_len
@@ -12,12 +13,14 @@ from rich.console import Console, JustifyMethod
 from rich.table import Table as Drawn
 from rich.text import Text
 
-from ablate.report import escape, tables, wording
+from ablate.report import escape, tables, text_forest, wording
 from ablate.report.compare import Comparison
+from ablate.report.result import Line
 from ablate.report.table import Table, TableCell
 from ablate.streams import encodable
 
 _MOST_ROWS = 30
+_WIDE = 100  # columns of a terminal that has room for pictures
 _WIDTH = 14  # of a column's head
 _NAME = 21  # columns of a terminal that an arm's name gets at least, if it is as long
 
@@ -35,13 +38,16 @@ def show_comparison(comparison: Comparison, console: Console) -> None:
 
     if comparison.asked.question:
         say(comparison.asked.question, "bold")
+    arms = comparison.foremost(_MOST_ROWS)
+    lines = [line for arm, line in comparison.lines.items() if arm in arms]
     table = tables.compared(comparison, brief=True)
-    arms = set(comparison.foremost(_MOST_ROWS))
     kept = [row for arm, row in zip(comparison.lines, table.rows, strict=True) if arm in arms]
-    _show_table(table, kept, console)
-    if comparison.claimed:
-        claims = tables.claims(comparison, brief=True)
-        _show_table(claims, claims.rows, console)
+    claims = [line for _, line in comparison.claimed]
+    shown = [_pictured(replace(table, rows=tuple(kept)), lines, console)]
+    if claims:
+        shown.append(_pictured(tables.claims(comparison, brief=True), claims, console))
+    for one in shown:
+        _show_table(one, console)
     for sentence in (comparison.choice(_MOST_ROWS).strip(), wording.verdict(comparison)):
         if sentence:
             say(sentence)
@@ -49,8 +55,17 @@ def show_comparison(comparison: Comparison, console: Console) -> None:
         say(f"tuned: {arm}: {how}")
     for note in comparison.notes:
         say(f"note: {note}")
-    for meaning in _meanings(comparison):
+    legends = [text_forest.legend(one) for one in shown if one.picture is not None]
+    for meaning in [*legends[-1:], *_meanings(comparison)]:
         say(meaning, "dim")
+
+
+def _pictured(table: Table, lines: Sequence[Line], console: Console) -> Table:
+    """Give a table its forest plot, on a terminal that has the width and the characters."""
+    room = console.width - _width(table, table.rows, len(table.heads)) - 1
+    if console.width < _WIDE or encodable(text_forest.MARKS, console.encoding) != text_forest.MARKS:
+        return table
+    return text_forest.with_forest(table, lines, room) or table
 
 
 def _meanings(comparison: Comparison) -> list[str]:
@@ -67,11 +82,12 @@ def _meanings(comparison: Comparison) -> list[str]:
     return found
 
 
-def _show_table(table: Table, rows: Sequence[tuple[TableCell, ...]], console: Console) -> None:
-    """Print some rows of a table, without its last column, the cost, if that makes it fit.
+def _show_table(table: Table, console: Console) -> None:
+    """Print a table, without its last column, the cost, if that makes it fit.
 
     Where the terminal is too narrow even so, each row becomes a block of lines: no number is cut.
     """
+    rows = table.rows
     for columns in (len(table.heads), len(table.heads) - 1):
         if _width(table, rows, columns) <= console.width:
             console.print(_drawn(table, rows, columns, console))
@@ -89,13 +105,19 @@ def _drawn(
 ) -> Drawn:
     """Draw the first columns of some rows; the first of them wraps."""
     drawn = Drawn(box=SIMPLE_HEAD, padding=0, show_edge=False)
-    for i, head in enumerate(table.heads[:columns]):
+    for i in range(columns):
         side: JustifyMethod = "right" if i in table.numeric else "left"
-        folded = _text("\n".join(_folded(head)), console)
-        drawn.add_column(folded, justify=side, overflow="fold", no_wrap=i > 0)
+        head = _cell(table, i, _folded(table, i), console)
+        drawn.add_column(head, justify=side, overflow="fold", no_wrap=i > 0)
     for row in rows:
-        drawn.add_row(*(_text(cell.text, console) for cell in row[:columns]))
+        drawn.add_row(
+            *(_cell(table, i, cell.text, console) for i, cell in enumerate(row[:columns]))
+        )
     return drawn
+
+
+def _cell(table: Table, column: int, text: str, console: Console) -> Text:
+    return Text(text) if column == table.picture else _text(text, console)
 
 
 def _width(table: Table, rows: Sequence[tuple[TableCell, ...]], columns: int) -> int:
@@ -103,7 +125,7 @@ def _width(table: Table, rows: Sequence[tuple[TableCell, ...]], columns: int) ->
     widest = [
         max(
             cell_len(line)
-            for text in ("\n".join(_folded(table.heads[i])), *(row[i].text for row in rows))
+            for text in (_folded(table, i), *(row[i].text for row in rows))
             for line in text.split("\n")
         )
         for i in range(columns)
@@ -111,8 +133,9 @@ def _width(table: Table, rows: Sequence[tuple[TableCell, ...]], columns: int) ->
     return min(widest[0], _NAME) + sum(1 + width for width in widest[1:])
 
 
-def _folded(head: str) -> list[str]:
-    return textwrap.wrap(head, _WIDTH)
+def _folded(table: Table, column: int) -> str:
+    head = table.heads[column]
+    return head if column == table.picture else "\n".join(textwrap.wrap(head, _WIDTH))
 
 
 def _text(text: str, console: Console) -> Text:

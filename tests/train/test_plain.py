@@ -1,4 +1,4 @@
-"""A training of ours against the same in plain torch: one module, one loss, torch's own autograd."""
+"""A training of ours against the same in plain torch: one module, one loss, one autograd."""
 
 from __future__ import annotations
 
