@@ -64,7 +64,7 @@ def compared(comparison: Comparison, brief: bool = False) -> Table:
         brief: Leave out columns that say little, and break a line before an interval.
     """
     columns = _columns(comparison, brief)
-    quiet = _quiet(comparison) if brief else set()
+    quiet = _quiet(comparison) if brief else _empty(comparison)
     made = {head: make for head, make in columns.items() if head not in quiet}
     rows = tuple(tuple(make(line) for make in made.values()) for line in comparison.lines.values())
     mine = [f[f["metric"] == comparison.metric] for f in (comparison.arms, comparison.contrasts)]
@@ -138,6 +138,12 @@ def _pairs(line: Line) -> str:
     if line.what is None:
         return ""
     return str(line.pairs) if line.paired else "unpaired"
+
+
+def _empty(comparison: Comparison) -> set[str]:
+    """Name the columns of lost runs in which no arm has lost one."""
+    lines = comparison.lines.values()
+    return {word for word in LOST.values() if not any(line.lost[word] for line in lines)}
 
 
 def _quiet(comparison: Comparison) -> set[str]:

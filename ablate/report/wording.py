@@ -245,7 +245,7 @@ def legend(comparison: Comparison, selects: Sequence[str]) -> list[str]:
         "Only runs that finished and trained enter a mean. Runs that failed, diverged, stayed at"
         " chance (validation accuracy not above the largest class's share, by an exact binomial"
         " test at 0.001), are unfinished, or are missing (of seeds that other arms have) are"
-        " counted in columns of their own.",
+        " counted in columns of their own, where there are any.",
         "The cost is seconds of training a run, a mean; runs that were trained together in a stack"
         " share its time.",
     ]
