@@ -144,11 +144,15 @@ def _found(wanted: Selection, digest: str | None) -> Reading:
     known = None if digest is None else image_cache.noted(wanted.short)
     if known is not None and known.digest == digest and (source := known.source) is not None:
         return Reading(source, known.state)
-    if (kept := _kept(wanted, wanted.state())) is not None:
+    noted, state = image_cache.noted(wanted.short), wanted.state()
+    if (kept := _kept(wanted, state)) is not None:
         return kept
     with image_cache.held(wanted.short):
-        state = wanted.state()
-        return _kept(wanted, state) or _decoded(wanted, state)
+        if image_cache.noted(wanted.short) != noted:  # another process has decoded them meanwhile
+            state = wanted.state()
+            if (kept := _kept(wanted, state)) is not None:
+                return kept
+        return _decoded(wanted, state)
 
 
 def _kept(wanted: Selection, state: FileState | None) -> Reading | None:
