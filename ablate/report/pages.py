@@ -10,14 +10,16 @@ from pathlib import Path
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
-from ablate.report import escape, table, wording
+from ablate.report import cards, escape, forest, table, wording
 from ablate.report.compare import Comparison
 from ablate.report.explore import Exploration
 from ablate.report.figures import Figure
+from ablate.report.legend import legend
 from ablate.report.provenance import Origin
 from ablate.report.table import Table
 
 MOST_ROWS = 500  # of a table in a page; its CSV file has all
+_MOST_FINDINGS = 12  # sentences below the picture
 
 _TEMPLATES = Path(__file__).parent / "templates"
 
@@ -71,6 +73,13 @@ def _content(report: Report) -> dict[str, object]:
         "question": comparison.asked.question or report.origin.differs,
         "differs": report.origin.differs if comparison.asked.question else "",
         "verdict": wording.verdict(comparison),
+        "headline": wording.headline(comparison),
+        "findings": wording.findings(comparison)[:_MOST_FINDINGS],
+        "claimed": bool(comparison.claimed),
+        "baseline": comparison.baseline,
+        "lost": wording.lost(comparison),
+        "panels": forest.panels(comparison),
+        "cards": cards.cards(comparison, report.origin),
         "notes": comparison.notes,
         "tables": dict.fromkeys(("effects", "claims", "failures", "contrasts"))
         | dict(report.tables),
@@ -78,7 +87,7 @@ def _content(report: Report) -> dict[str, object]:
         "effects_lack": comparison.effects_lack,
         "commands": report.origin.commands,
         "environment": report.origin.environment,
-        "legend": wording.legend(comparison, report.origin.selects),
+        "legend": legend(comparison, report.origin.selects),
         "runs": len(comparison.runs),
         "most_rows": MOST_ROWS,
     }

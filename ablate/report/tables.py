@@ -141,9 +141,12 @@ def _pairs(line: Line) -> str:
 
 
 def _empty(comparison: Comparison) -> set[str]:
-    """Name the columns of lost runs in which no arm has lost one."""
+    """Name the columns that say nothing of any arm: what no run was lost to, pairs that are n."""
     lines = comparison.lines.values()
-    return {word for word in LOST.values() if not any(line.lost[word] for line in lines)}
+    empty = {word for word in LOST.values() if not any(line.lost[word] for line in lines)}
+    if all(line.paired and line.pairs == line.n for line in comparison.others):
+        empty |= {"pairs"}
+    return empty
 
 
 def _quiet(comparison: Comparison) -> set[str]:

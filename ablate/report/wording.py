@@ -1,4 +1,4 @@
-"""What a report says in words: the verdict in one sentence, and the legend of its numbers."""
+"""What a report says in words: what came out of each comparison, and of all of them together."""
 
 from __future__ import annotations
 
@@ -11,17 +11,30 @@ from ablate.analyze.contrasts import CLAIMS
 from ablate.analyze.pairs import SEEDS_AND_IMAGES
 from ablate.metrics import Unit, metric_of
 from ablate.report.compare import Comparison
-from ablate.report.formatting import RATIO, interval, p_value, plus_minus, written
+from ablate.report.formatting import NONE, RATIO, p_value, plus_minus, written
 from ablate.report.result import Line
 from ablate.study.claim import EQUIVALENT, Claim, Compared
 
 _MOST = 3  # arms that the verdict names
-_SELECTED = {"last": "the last epoch", "best": "the epoch of the best validation accuracy"}
 
 
 def verdict(comparison: Comparison) -> str:
-    """Say what came out in one sentence, and what it generalizes to in another."""
+    """Say what came out in a few sentences, and what it generalizes to in the last."""
     return " ".join([_came_out(comparison), *_population(comparison)])
+
+
+def headline(comparison: Comparison) -> str:
+    """Say the same as `verdict` without the single findings: how many claims came out how."""
+    if not comparison.claimed:
+        return verdict(comparison)
+    return " ".join([_counted(comparison), *_population(comparison)])
+
+
+def findings(comparison: Comparison) -> list[str]:
+    """Say what came out of each claim or, without claims, of each arm: a sentence each."""
+    if comparison.claimed:
+        return [finding(line, claim) for claim, line in comparison.claimed]
+    return [finding(line) for line in comparison.others]
 
 
 def _came_out(comparison: Comparison) -> str:
@@ -40,7 +53,7 @@ def _came_out(comparison: Comparison) -> str:
         within = sum(line.description == verdicts.WITHIN for line in lines)
         about = f" {_within(within, len(lines), lines[0])}" if within else ""
         return f"No arm is told apart {against} ({_pairs(lines)}).{about}"
-    some = [f"{line.arm} is {described(line)} ({_found(line)})" for line in shown[:_MOST]]
+    some = [_change(line) for line in shown[:_MOST]]
     more = [f"{len(shown) - _MOST} more differ"] if len(shown) > _MOST else []
     rest = len(lines) - len(shown)
     others = ["the other is not" if rest == 1 else f"the other {rest} are not"] if rest else []
@@ -83,20 +96,18 @@ def _alone(comparison: Comparison) -> str:
 
 def _of_claims(comparison: Comparison) -> str:
     claimed = comparison.claimed
-    base = comparison.baseline
-    to_baseline = all(what(line).against == base != what(line).arm for _, line in claimed)
-    some = [
-        f"“{claim.words or _stated(claim, line, to_baseline)}”: {judged(line)} ({_found(line)})"
-        for claim, line in claimed[:_MOST]
-    ]
+    some = [finding(line, claim) for claim, line in claimed[:_MOST]]
     left = len(claimed) - _MOST
-    more = [f"{left} more {'is' if left == 1 else 'are'} in the table"] if left > 0 else []
+    more = [f"{left} more {'is' if left == 1 else 'are'} in the table."] if left > 0 else []
+    return " ".join([_counted(comparison), *some, *more])
+
+
+def _counted(comparison: Comparison) -> str:
+    claimed, base = comparison.claimed, comparison.baseline
+    to_baseline = all(what(line).against == base != what(line).arm for _, line in claimed)
     against = f", compared with {base}" if to_baseline else ""
-    if len(claimed) == 1:
-        return f"The one claim{against}: {some[0]}."
-    told = counted([str(line.verdict) for _, line in claimed])
-    found = "; ".join([*some, *more])
-    return f"{len(claimed)} claims{against}: {told}. {found}."
+    count = "1 claim" if len(claimed) == 1 else f"{len(claimed)} claims"
+    return f"{count}{against}: {counted([judged(line) for _, line in claimed])}."
 
 
 def counted(judged: Sequence[str], others: Sequence[str] = ()) -> str:
@@ -107,22 +118,11 @@ def counted(judged: Sequence[str], others: Sequence[str] = ()) -> str:
         others: Words that stand among them and are no verdicts.
     """
     counts = Counter(judged)
-    return "; ".join(f"{counts[w]} {w}" for w in (*verdicts.VERDICTS, *others) if counts[w])
-
-
-_STATED = {
-    "lower": ("is lower", "than"),
-    "higher": ("is higher", "than"),
-    "differs": ("differs", "from"),
-    "equivalent": ("is equivalent", "to"),
-}
-
-
-def _stated(claim: Claim, line: Line, to_baseline: bool) -> str:
-    """Say a claim without words of its own; and against whom, unless that was said of all."""
-    verb, link = _STATED[claim.direction]
-    other = compared_with(line, "" if to_baseline else what(line).against)
-    return f"{claim.arm} {verb} in {statistic_of(line)}{f' {link} {other}' if other else ''}"
+    known = [*verdicts.VERDICTS, *others]
+    # What is qualified, as by "(interim)", stands right after the word that it qualifies.
+    rest = sorted(set(counts) - set(known))
+    words = [one for w in known for one in (w, *(r for r in rest if r.split(" (")[0] == w))]
+    return "; ".join(f"{counts[w]} {w}" for w in words if counts[w])
 
 
 def statistic_of(line: Line) -> str:
@@ -156,18 +156,147 @@ def unit_of_change(line: Line) -> Unit:
     return RATIO if what(line).statistic == "spread" else metric_of(what(line).metric).unit
 
 
-def _found(line: Line) -> str:
+# -- one finding -----------------------------------------------------------------------------------
+
+_CLAIMED = {"lower": "lower it", "higher": "raise it", "differs": "change it"}
+
+
+def finding(line: Line, claim: Claim | None = None) -> str:
+    """Say what came out of one comparison, as a person would say it.
+
+    Args:
+        line: Of the comparison; not of the baseline.
+        claim: What was claimed of it, if anything was.
+
+    Returns:
+        ``Dropout raised the test error by 1.70 points (0.90 to 2.50, 20 seeds); it was claimed to
+        lower it.`` Numbers in ( ) are the interval that decides.
+    """
+    told = _change(line)
+    first = told if any(sign in told.split()[0] for sign in ".=") else told[:1].upper() + told[1:]
+    return f"{'Interim: ' if line.look == 'interim' else ''}{first}{_against(line, claim)}."
+
+
+def _against(line: Line, claim: Claim | None) -> str:
+    """Hold what came out against what was claimed."""
+    if claim is None:
+        return ""
+    if line.verdict in (verdicts.SUPPORTED, verdicts.SUPPORTED_OPEN):
+        return ", as claimed"
+    if claim.direction == EQUIVALENT:
+        return "; it was claimed to make no difference that matters"
+    if what(line).arm == what(line).against:
+        how = {"differs": "differ"}.get(claim.direction, f"be {claim.direction}")
+        return f"; it was claimed to {how}"
+    return f"; it was claimed to {_CLAIMED[claim.direction]}"
+
+
+def _change(line: Line) -> str:
+    """Say what became of the metric of an arm."""
+    asked, arm = what(line), line.arm
+    other = compared_with(line, asked.against)
     if line.untrained:
         runs = "1 run" if line.untrained == 1 else f"{line.untrained} runs"
-        return f"{runs} did not train; by order alone, p = {p_value(line.p)}"
+        order = f"by order alone {arm} is {described(line)} (p = {p_value(line.p)})"
+        return f"{arm} and {other}: {runs} did not train; {order}"
     if line.identical:
-        return f"identical losses in {line.pairs} seeds"
+        return f"{arm} and {other} gave identical losses in {line.pairs} seeds"
+    if asked.statistic == "spread":
+        return _change_of_spread(line, other)
+    if math.isnan(line.delta_low):
+        known = f"; the one difference is {_sized(line.delta, line, signed=True)}"
+        one = known if not math.isnan(line.delta) else ""
+        return f"whether {arm} changed the {statistic_of(line)} cannot be told{one}"
+    return _change_of_mean(line, other)
+
+
+def _change_of_mean(line: Line, other: str) -> str:
+    asked, arm, label = what(line), line.arm, statistic_of(line)
     unit = unit_of_change(line)
-    name = f" {unit.difference}" if unit.difference else ""
-    of = "" if unit.signed else "ratio "
-    bounds = interval(line.delta_low, line.delta_high, unit, signed=True)
-    within = f", interval {bounds}" if bounds else ""
-    return f"{of}{written(line.delta, unit, signed=True)}{name}{within}, n = {line.pairs}"
+    if line.delta_low <= 0 <= line.delta_high:
+        found = _numbers(line, 1, signed=True)
+        if line.description == verdicts.WITHIN:
+            most = _sized(line.margin, line)
+            return f"{arm} changed the {label} by less than {most}, if at all: {found}"
+        return f"{arm} was not told apart from {other} in {label}: {found}"
+    sign = 1 if line.delta_low > 0 else -1
+    found = f"{_sized(sign * line.delta, line)} ({_bounds(line, sign)}, {_seeds(line)})"
+    small = ""
+    if line.description in (verdicts.SLIGHTLY_LOWER, verdicts.SLIGHTLY_HIGHER):
+        small = f", less than the {written(line.margin, unit)} that matter"
+    elif not math.isnan(line.margin) and line.description in (verdicts.LOWER, verdicts.HIGHER):
+        small = f", perhaps less than the {written(line.margin, unit)} that matter"
+    if asked.metric != asked.against_metric:
+        side = "higher" if sign > 0 else "lower"
+        return f"the {label} of {arm} was {side} than {other} by {found}{small}"
+    return f"{arm} {'raised' if sign > 0 else 'lowered'} the {label} by {found}{small}"
+
+
+def _change_of_spread(line: Line, other: str) -> str:
+    label = metric_of(what(line).metric).label
+    if math.isnan(line.delta):
+        return f"whether {line.arm} changed the spread of {label} cannot be told"
+    times = written(line.delta, RATIO)
+    bounds = "" if math.isnan(line.delta_low) else f"{_bounds(line, 1)}, "
+    return (
+        f"the spread of {label} with {line.arm} was {times} times that of {other}"
+        f" ({bounds}{_seeds(line)})"
+    )
+
+
+def _numbers(line: Line, sign: int, signed: bool = False) -> str:
+    return f"{_sized(sign * line.delta, line, signed)} ({_bounds(line, sign)}, {_seeds(line)})"
+
+
+def _sized(value: float, line: Line, signed: bool = False) -> str:
+    unit = unit_of_change(line)
+    return f"{written(value, unit, signed)}{f' {unit.difference}' if unit.difference else ''}"
+
+
+def _bounds(line: Line, sign: int) -> str:
+    """Write the interval that decides as ``0.90 to 2.50``, turned to the side that is told."""
+    unit = unit_of_change(line)
+    low, high = sorted((sign * line.delta_low, sign * line.delta_high))
+    crosses = low <= 0 <= high
+    if math.isnan(low):
+        return NONE
+    return f"{written(low, unit, crosses)} to {written(high, unit, crosses)}"
+
+
+def _seeds(line: Line) -> str:
+    if not line.paired:
+        return f"{line.pairs} runs"
+    return "1 seed" if line.pairs == 1 else f"{line.pairs} seeds"
+
+
+def lost(comparison: Comparison) -> str:
+    """Say how many runs are in no mean, and why; nothing where there are none."""
+    counts: Counter[str] = Counter()
+    for line in comparison.lines.values():
+        counts.update(line.lost)
+    every = sum(line.n for line in comparison.lines.values()) + counts.total()
+    if not counts.total():
+        return ""
+    why = ", ".join(f"{count} {word}" for word, count in counts.items() if count)
+    verb = "is" if counts.total() == 1 else "are"
+    return f"{counts.total()} of {every} runs {verb} in no mean: {why}."
+
+
+def tone(line: Line) -> str:
+    """Tell how a verdict or a description is to be coloured: good, bad, small, open."""
+    if line.verdict is not None:
+        return {
+            verdicts.SUPPORTED: "good",
+            verdicts.SUPPORTED_OPEN: "good",
+            verdicts.REFUTED: "bad",
+            verdicts.REFUTED_OPEN: "bad",
+            verdicts.TOO_SMALL: "small",
+        }.get(line.verdict, "open")
+    if line.description == verdicts.WITHIN:
+        return "small"
+    if line.description not in _DIFFER:
+        return "open"
+    return {"better": "good", "worse": "bad"}.get(_side(line), "small")
 
 
 def _pairs(lines: Sequence[Line]) -> str:
@@ -226,126 +355,6 @@ def is_claimed(line: Line) -> bool:
     return line.family[0] == CLAIMS
 
 
-def legend(comparison: Comparison, selects: Sequence[str]) -> list[str]:
-    """Explain every number of a report, a sentence or two each."""
-    counts = [line.n for line in comparison.lines.values()]
-    low, high = min(counts), max(counts)
-    over = f"{low}" if low == high else f"{low} to {high}"
-    return [
-        f"± is half the width of the 95 % t interval of a mean over seeds, here {over} seeds an"
-        " arm. It says how far the mean may lie from that of many more seeds, not how far single"
-        " runs scatter. It leaves out that other images may be harder, and what pairing by seed"
-        " gains, so do not compare arms by it: Δ does that. An arm of one seed has no interval, nor"
-        " has one whose seeds agree exactly.",
-        *_of_differences(comparison),
-        *_of_verdicts(comparison),
-        *_of_populations(comparison),
-        *_of_the_test_set(comparison, selects),
-        *comparison.asked.how,
-        "Only runs that finished and trained enter a mean. Runs that failed, diverged, stayed at"
-        " chance (validation accuracy not above the largest class's share, by an exact binomial"
-        " test at 0.001), are unfinished, or are missing (of seeds that other arms have) are"
-        " counted in columns of their own, where there are any.",
-        "The cost is seconds of training a run, a mean; runs that were trained together in a stack"
-        " share its time.",
-    ]
-
-
-def _of_differences(comparison: Comparison) -> list[str]:
-    claims = [line for _, line in comparison.claimed]
-    others = comparison.others
-    if not others:
-        return []
-    pairing = []
-    if any(line.paired for line in others):
-        pairing.append("seed by seed, over the seeds that both have")
-    if not all(line.paired for line in others):
-        pairing.append("over all runs of each, where arms have seeds of their own")
-    levels = {(line.family, line.alpha) for line in (*others, *claims)}
-    told = "; ".join(_level(name, size, alpha) for (name, size), alpha in sorted(levels))
-    found = [
-        f"Δ is the mean of an arm minus that of the baseline, {comparison.baseline}, taken"
-        f" {'; '.join(pairing)}; the column pairs counts them. Where the interval in [ ] lies"
-        f" decides what is said of an arm. It is {told}."
-    ]
-    if any(line.untrained for line in (*others, *claims)):
-        found.append(_ORDER)
-    if any(what(line).statistic == "spread" for line in claims):
-        found.append(_SPREAD)
-    return found
-
-
-def _level(family: str, size: int, alpha: float) -> str:
-    """Say at which level the intervals of a family are, and why."""
-    kind = "claim" if family == CLAIMS else "difference that nobody claimed"
-    level = f"a {100 * (1 - alpha):.4g} % interval"
-    if size == 1:
-        return f"{level} for the one {kind}"
-    whom = f"the {size} {kind.replace(' ', 's ', 1) if ' ' in kind else f'{kind}s'}"
-    return f"{level} for {whom}, so that all {size} are right at once in 95 % of studies"
-
-
-_ORDER = (
-    "By order only: where some run of either arm diverged or stayed at chance there is no Δ, since"
-    " such a run has no number. Whether an arm is better is then told by an exact sign test over"
-    " pairs of seeds (an exact rank-sum test where arms have seeds of their own), in which such a"
-    " run loses to any that trained; by how much is not told."
-)
-_SPREAD = (
-    "Of a claim about spread, Δ is the ratio of the arms' standard deviations over seeds, and so is"
-    " the smallest effect; the interval is Pitman and Morgan's over shared seeds, else that of the"
-    " F test. Both take values to be normal: one run far from the others makes them too sure."
-)
-
-
-_MEANING = {
-    verdicts.SUPPORTED: "the whole interval lies on the claimed side, beyond the smallest"
-    " difference that matters, δ (beyond 0 where the claim has no δ; within ±δ where equivalence"
-    " is claimed)",
-    verdicts.SUPPORTED_OPEN: "it lies on the claimed side of 0, but reaches below δ, so that the"
-    " difference may be too small to matter",
-    verdicts.TOO_SMALL: "it lies within ±δ",
-    verdicts.REFUTED: "it lies on the opposite side, beyond δ (beyond 0 where the claim has no δ;"
-    " on either side where equivalence is claimed)",
-    verdicts.REFUTED_OPEN: "it lies on the opposite side of 0, but reaches below δ, so that the"
-    " difference may be too small to matter",
-    verdicts.OPEN: "anything else, which does not prove that there is no effect",
-}
-
-
-def _of_verdicts(comparison: Comparison) -> list[str]:
-    lines = [*comparison.others, *(line for _, line in comparison.claimed)]
-    if not lines:
-        return []
-    found = []
-    if claims := [line for _, line in comparison.claimed]:
-        shown = {str(line.verdict) for line in claims}
-        kept = [f"{word}: {_MEANING[word]}" for word in verdicts.VERDICTS if word in shown]
-        found.append(f"A verdict says where the interval of a claim lies. {'; '.join(kept)}.")
-        if any("(though" in judged(line) for line in claims):
-            found.append(
-                "“Though” adds what is known all the same: such a difference exists, on the side"
-                " that is named, and is smaller than matters."
-            )
-    if any(not is_claimed(line) for line in lines):
-        found.append(
-            "What nobody claimed beforehand is described, not judged: better or worse (lower,"
-            " higher) where the interval leaves out 0, with “by more than δ” or “by less than δ”"
-            " where that is known too; within ±δ where only that is known; not told apart"
-            " otherwise, which does not prove that there is no effect. Confirm what is described so"
-            " by a study that claims it."
-        )
-    return found
-
-
-def _of_the_test_set(comparison: Comparison, selects: Sequence[str]) -> list[str]:
-    rules = " or ".join(_SELECTED.get(rule, rule) for rule in selects)
-    return [
-        f"The weights are those of {rules}. The test set was measured once, at the end of each run,"
-        " and chose nothing."
-    ]
-
-
 def _population(comparison: Comparison) -> list[str]:
     """Say what the intervals generalize to; with one seed an arm, compare the two networks."""
     lines = [line for _, line in comparison.claimed] or comparison.others
@@ -367,24 +376,3 @@ def _population(comparison: Comparison) -> list[str]:
     metrics = {what(line).metric for line in lines}
     fixed = ", on this test set" if all(name.startswith("test/") for name in metrics) else ""
     return [f"Intervals are over new seeds{fixed}."]
-
-
-def _of_populations(comparison: Comparison) -> list[str]:
-    """Explain what the intervals of differences generalize to."""
-    lines = [*comparison.others, *(line for _, line in comparison.claimed)]
-    told = {line.population for line in lines if not math.isnan(line.delta_low)}
-    found = []
-    if SEEDS_AND_IMAGES in told:
-        found.append(
-            "Intervals of test error and accuracy are over new seeds and new test images too: every"
-            " run kept which of the same images it got right. Their variance is that over seeds"
-            " plus that over images, minus the part that is in both. The images that are trained on"
-            " stay the same."
-        )
-    if told - {SEEDS_AND_IMAGES}:
-        rest = "Intervals of other metrics are" if found else "Intervals are"
-        found.append(
-            f"{rest} over new seeds only: they do not say how far the difference would move with"
-            " other images of the kind."
-        )
-    return found

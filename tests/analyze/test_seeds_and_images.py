@@ -21,7 +21,8 @@ from ablate.errors import AblateError
 from ablate.plan.planning import plan
 from ablate.plan.request import Request
 from ablate.report.compare import compare
-from ablate.report.wording import legend, verdict
+from ablate.report.legend import legend
+from ablate.report.wording import verdict
 from ablate.study.claim import Claim
 from simulations.seeds_and_images import simulate
 from tests import reference

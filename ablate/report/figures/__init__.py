@@ -27,11 +27,11 @@ def draw(comparison: Comparison, exploration: Exploration) -> list[Figure]:
 
 
 def _figures(comparison: Comparison, exploration: Exploration) -> Iterator[Figure]:
-    yield between.seeds(comparison)
     if len(comparison.lines) > 1:
         yield between.differences(comparison)
         if (spreads := between.spreads(comparison)) is not None:
             yield spreads
+    yield between.seeds(comparison)
     for metric, frame in exploration.curves.items():
         yield courses.curves(comparison, metric, frame)
     if (gap := between.gap(comparison)) is not None:
