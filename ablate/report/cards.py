@@ -31,8 +31,8 @@ def cards(comparison: Comparison, origin: Origin) -> list[Card]:
 
 
 def _asked(comparison: Comparison) -> Card:
-    asked, metric = comparison.asked, metric_of(comparison.metric)
-    lines = [("", asked.question)] if asked.question else []
+    metric = metric_of(comparison.metric)
+    lines = []
     side = f" ({metric.better} is better)" if metric.better else ""
     lines.append(("compared by", f"{metric.label}{side}"))
     for claim, line in comparison.claimed[:_MOST]:
@@ -58,7 +58,9 @@ def _trained(comparison: Comparison) -> Card:
         if arm == comparison.baseline:
             lines.append((arm, "the baseline"))
             continue
-        sets = [_set(name, first.loc[arm][name]) for name in names if _differs(first, arm, base, name)]
+        sets = [
+            _set(name, first.loc[arm][name]) for name in names if _differs(first, arm, base, name)
+        ]
         tuned = comparison.asked.tuned.get(arm)
         told = ", ".join(one for one in sets if one) or "nothing but the seed"
         lines.append((arm, told if told != arm else "as its name says"))
@@ -81,7 +83,9 @@ def _set(name: str, value: Any) -> str:
 def _cost(comparison: Comparison, origin: Origin) -> Card:
     runs = comparison.runs
     seeds = sorted({int(seed) for seed in runs["seed"]})
-    lines = [("runs", f"{len(runs):,}, over {'seeds' if len(seeds) > 1 else 'seed'} {ranges(seeds)}")]
+    lines = [
+        ("runs", f"{len(runs):,}, over {'seeds' if len(seeds) > 1 else 'seed'} {ranges(seeds)}")
+    ]
     if COST in runs and runs[COST].notna().any():
         unit = metric_of(COST).unit
         lines.append(("training", _time(float(runs[COST].sum()))))

@@ -24,7 +24,7 @@ _MOST_ROWS = 24
 _MOST_DOTS = 60  # seeds of a row
 _EDGE = 3.0  # % of the width on either side, where nothing is drawn
 _FAR = 3.0  # widths of all else, beyond which an interval is cut off with an arrow
-_TICKS = 5
+_TICKS = 6
 
 
 @dataclass(frozen=True)
@@ -102,11 +102,26 @@ def panels(comparison: Comparison) -> list[Panel]:
     return [_panel(comparison, group) for group in groups.values()]
 
 
+def seeds_of(comparison: Comparison, line: Line) -> Mapping[str, float]:
+    """Give the difference of each seed that both arms trained with, where there are few of them."""
+    asked, runs = wording.what(line), comparison.runs
+    if not line.paired or line.untrained or asked.statistic == "spread" or line.pairs > _MOST_DOTS:
+        return {}
+    sides = []
+    for arm, metric in ((asked.arm, asked.metric), (asked.against, asked.against_metric)):
+        if metric not in runs:
+            return {}
+        own = runs[(runs["arm"] == arm) & (runs["status"] == "finished")]
+        sides.append(own.drop_duplicates("replicate").set_index("replicate")[metric].astype(float))
+    found = (sides[0] - sides[1]).dropna()
+    return {str(seed): float(value) for seed, value in found.items() if np.isfinite(value)}
+
+
 def _panel(comparison: Comparison, named: Sequence[tuple[str, Line]]) -> Panel:
     lines = [line for _, line in named]
     asked, unit = wording.what(lines[0]), wording.unit_of_change(lines[0])
     ratio = asked.statistic == "spread"
-    dots = {i: _dots(comparison, line) for i, line in enumerate(lines)}
+    dots = {i: seeds_of(comparison, line) for i, line in enumerate(lines)}
     scale = _scale(lines, [value for some in dots.values() for value in some.values()], ratio)
     rows = tuple(
         Row(
@@ -119,7 +134,9 @@ def _panel(comparison: Comparison, named: Sequence[tuple[str, Line]]) -> Panel:
         for i, (name, line) in enumerate(named)
     )
     name = f", {unit.difference}" if unit.difference and not ratio else ""
-    about = f"ratio of {wording.statistic_of(lines[0])}" if ratio else wording.statistic_of(lines[0])
+    about = (
+        f"ratio of {wording.statistic_of(lines[0])}" if ratio else wording.statistic_of(lines[0])
+    )
     margins = {line.margin for line in lines if not math.isnan(line.margin)}
     shown = " or ".join(f"{written(one, unit)} {unit.difference}".strip() for one in margins)
     better = None if ratio else metric_of(asked.metric).better
@@ -139,21 +156,6 @@ def _numbers(line: Line) -> str:
         return told
     ends = [written(end, unit, signed=True) for end in (line.delta_low, line.delta_high)]
     return f"{told} [{ends[0]}, {ends[1]}]"
-
-
-def _dots(comparison: Comparison, line: Line) -> Mapping[str, float]:
-    """Give the difference of each seed that both arms trained with."""
-    asked, runs = wording.what(line), comparison.runs
-    if not line.paired or line.untrained or asked.statistic == "spread" or line.pairs > _MOST_DOTS:
-        return {}
-    sides = []
-    for arm, metric in ((asked.arm, asked.metric), (asked.against, asked.against_metric)):
-        if metric not in runs:
-            return {}
-        own = runs[(runs["arm"] == arm) & (runs["status"] == "finished")]
-        sides.append(own.drop_duplicates("replicate").set_index("replicate")[metric].astype(float))
-    found = (sides[0] - sides[1]).dropna()
-    return {str(seed): float(value) for seed, value in found.items() if np.isfinite(value)}
 
 
 def _scale(lines: Sequence[Line], dots: Sequence[float], ratio: bool) -> _Scale:
@@ -208,7 +210,8 @@ def _seeds(line: Line, scale: _Scale, dots: Mapping[str, float]) -> list[str]:
         told = escape(f"seed {seed}: {written(value, unit, signed=True)}")
         at = scale.at(value)
         parts.append(
-            f'<circle class="seed" cx="{at:.2f}%" cy="{y:.0f}%" r="2.5"><title>{told}</title></circle>'
+            f'<circle class="seed" cx="{at:.2f}%" cy="{y:.0f}%" r="2.5">'
+            f"<title>{told}</title></circle>"
         )
     return parts
 
@@ -223,9 +226,7 @@ def _reach(line: Line, scale: _Scale, told: str) -> list[str]:
         cut = (scale.of(line.delta_low) < scale.low, scale.of(line.delta_high) > scale.high)
         for end, is_cut, mark in ((left, cut[0], "◂"), (right, cut[1], "▸")):
             if is_cut:
-                parts.append(
-                    f'<text class="cut" x="{end:.2f}%" y="36%" dy="0.36em">{mark}</text>'
-                )
+                parts.append(f'<text class="cut" x="{end:.2f}%" y="36%" dy="0.36em">{mark}</text>')
             else:
                 parts.append(_stroke("end", end, end, "26%", "46%"))
     open_ = line.delta_low <= (1 if scale.ratio else 0) <= line.delta_high
@@ -241,9 +242,9 @@ def _stroke(kind: str, x1: float, x2: float, y1: str, y2: str) -> str:
 def _axis(scale: _Scale, unit: object) -> str:
     """Draw the ticks: round numbers, 0 (or a ratio of 1) among them."""
     factor = 1.0 if scale.ratio else float(getattr(unit, "scale", 1))
-    locate = MaxNLocator(_TICKS, steps=[1, 2, 5, 10]).tick_values
+    locate = MaxNLocator(_TICKS, steps=[1, 2, 2.5, 5, 10]).tick_values
     if scale.ratio:
-        every = [one for one in (0.1, 0.2, 0.33, 0.5, 0.75, 1, 1.5, 2, 3, 5, 10)]
+        every = (0.1, 0.2, 0.33, 0.5, 0.75, 1, 1.5, 2, 3, 5, 10)
         ticks = [t for t in every if scale.low <= math.log(t) <= scale.high]
     else:
         ticks = [float(t) for t in locate(scale.low * factor, scale.high * factor)]
@@ -256,5 +257,3 @@ def _axis(scale: _Scale, unit: object) -> str:
         shown = text.replace("-", "\u2212") if abs(tick) >= 1e-12 else "0"
         parts.append(f'<text x="{at:.2f}%" y="19">{shown}</text>')
     return "".join([*parts, "</svg>"])
-
-

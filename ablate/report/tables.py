@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import pandas as pd
@@ -128,10 +129,21 @@ def _delta(line: Line, space: str) -> TableCell:
 
 
 def _mean(line: Line, metric: str, space: str = " ") -> str:
-    text = plus_minus(line.mean, line.low, line.high, metric_of(metric).unit)
-    if line.n == 1:
+    return _mean_with_interval(line.mean, line.low, line.high, line.n, metric, space)
+
+
+def _mean_of(one: dict[str, Any]) -> str:
+    ends = one["ci_low"], one["ci_high"]
+    return _mean_with_interval(one["mean"], *ends, int(one["n"]), one["metric"])
+
+
+def _mean_with_interval(
+    mean: float, low: float, high: float, n: int, metric: str, space: str = " "
+) -> str:
+    text = plus_minus(mean, low, high, metric_of(metric).unit)
+    if n == 1:
         return f"{text}{space}(one seed)"
-    return f"{text}{space}(no spread)" if line.n > 1 and math.isnan(line.low) else text
+    return f"{text}{space}(no spread)" if n > 1 and math.isnan(low) else text
 
 
 def _pairs(line: Line) -> str:
@@ -212,18 +224,37 @@ def _smallest(claim: Claim, line: Line) -> TableCell:
 # -- what stands beside ----------------------------------------------------------------------------
 
 
+_FEW = 8  # arms that have room beside each other, in a table with a row for each metric
+
+
 def _every_metric(comparison: Comparison) -> Table:
     every = metrics_of(comparison.runs)
     metrics = [name for name in every if not metric_of(name).is_of_a_layer]
-    by_metric = {metric: comparison.of(metric) for metric in metrics}
+    shown = comparison.arms[comparison.arms["metric"].isin(metrics)]
+    cells = {
+        (one["arm"], one["metric"]): TableCell(_mean_of(one), one["mean"])
+        for one in records(shown[["arm", "metric", "n", "mean", "ci_low", "ci_high"]])
+    }
     rows = tuple(
-        (TableCell(arm), *(TableCell(_mean(f[arm], m), f[arm].mean) for m, f in by_metric.items()))
-        for arm in comparison.lines
+        (TableCell(arm), *(cells[arm, metric] for metric in metrics)) for arm in comparison.lines
     )
     heads = ("arm", *(titled(metric) for metric in metrics))
     few = len(metrics) < len(every)
     note = "Metrics of single layers are in the data of this table." if few else ""
-    return Table("metrics", "All metrics: mean ± over seeds", heads, rows, comparison.arms, note)
+    title = "All metrics: mean ± over seeds"
+    return _upright(Table("metrics", title, heads, rows, comparison.arms, note), "metric")
+
+
+def _upright(table: Table, corner: str) -> Table:
+    """Turn a table of few arms and many columns, so that no page has to scroll sideways."""
+    if len(table.rows) > _FEW or len(table.rows) >= len(table.heads):
+        return table
+    turned = tuple(
+        (TableCell(head), *(row[i] for row in table.rows))
+        for i, head in enumerate(table.heads[1:], 1)
+    )
+    heads = (corner, *(row[0].text for row in table.rows))
+    return replace(table, heads=heads, rows=turned)
 
 
 _SIZES = {
@@ -268,7 +299,7 @@ def _beside(comparison: Comparison) -> Table:
         "Nothing here decides. p adjusted is p times the number of comparisons of its family; all"
         " else is of one comparison by itself."
     )
-    return Table("contrasts", "Other statistics", heads, rows, found, note)
+    return _upright(Table("contrasts", "Other statistics", heads, rows, found, note), "statistic")
 
 
 def _told(value: float, write: Callable[[float], str]) -> TableCell:

@@ -212,7 +212,6 @@ def _change(line: Line) -> str:
 
 def _change_of_mean(line: Line, other: str) -> str:
     asked, arm, label = what(line), line.arm, statistic_of(line)
-    unit = unit_of_change(line)
     if line.delta_low <= 0 <= line.delta_high:
         found = _numbers(line, 1, signed=True)
         if line.description == verdicts.WITHIN:
@@ -223,9 +222,9 @@ def _change_of_mean(line: Line, other: str) -> str:
     found = f"{_sized(sign * line.delta, line)} ({_bounds(line, sign)}, {_seeds(line)})"
     small = ""
     if line.description in (verdicts.SLIGHTLY_LOWER, verdicts.SLIGHTLY_HIGHER):
-        small = f", less than the {written(line.margin, unit)} that matter"
+        small = f", less than the {_sized(line.margin, line)} that matter"
     elif not math.isnan(line.margin) and line.description in (verdicts.LOWER, verdicts.HIGHER):
-        small = f", perhaps less than the {written(line.margin, unit)} that matter"
+        small = f", perhaps less than the {_sized(line.margin, line)} that matter"
     if asked.metric != asked.against_metric:
         side = "higher" if sign > 0 else "lower"
         return f"the {label} of {arm} was {side} than {other} by {found}{small}"

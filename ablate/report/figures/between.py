@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from math import isnan
 from typing import Any
 
@@ -27,11 +27,13 @@ from ablate.report.figures.style import (
 )
 from ablate.report.formatting import titled
 from ablate.report.result import Line
-from ablate.report.wording import compared_with, what
+from ablate.report.forest import seeds_of
+from ablate.report.wording import compared_with, described, is_claimed, judged, what
 
 _MOST_ROWS = 24  # arms in a figure that has a row each
 _MOST_CLOUDS = len(COLOURS)
 _MOST_JOINED = (4, 12)  # arms and seeds, up to which the dots of a seed are joined
+_TOLD = 18  # letters of a verdict in a line
 _TEST, _TRAIN = "test/error", "train/error"
 _FILLS = {
     "finished": (SKY, ""),
@@ -84,6 +86,10 @@ def _join(axes: Axes, done: pd.DataFrame) -> None:
         axes.plot(seed["value"], seed["place"], "-", color=BLUE, lw=0.5, alpha=0.3)
 
 
+def _seeds(axes: Axes, place: float, values: Sequence[float]) -> None:
+    axes.plot(values, [place + 0.25] * len(values), "o", color=GREY, ms=2.5, alpha=0.4, lw=0)
+
+
 def _interval(axes: Axes, place: float, mean: float, low: float, high: float) -> None:
     if not isnan(low):
         axes.plot([low, high], [place, place], "-", color="black", lw=1.6, solid_capstyle="butt")
@@ -99,12 +105,15 @@ def differences(comparison: Comparison) -> Figure:
     axes.axvline(0, color=GREY, lw=1)
     for margin in {line.margin * scale for line in lines.values() if not isnan(line.margin)}:
         axes.axvspan(-margin, margin, color="#eeeeee", zorder=0)
+    for i, line in enumerate(lines.values()):
+        _seeds(axes, i, [one * scale for one in seeds_of(comparison, line).values()])
     _changes(axes, lines, scale)
     name = titled(comparison.metric, difference=True)
     axes.set_xlabel(f"Δ {name}")
     caption = (
         f"Each arm minus the baseline, {comparison.baseline}, or minus what is named, with the"
-        f" interval that decides. {_filled(lines)}{comparison.choice(_MOST_ROWS)}"
+        f" interval that decides; faint dots are seeds. {_filled(lines)}"
+        f"{comparison.choice(_MOST_ROWS)}"
     )
     return finished(
         figure, "differences", "Difference to the baseline", caption, _rows_of(comparison, lines)
@@ -160,6 +169,9 @@ def _claims(comparison: Comparison, statistic: str) -> dict[str, Line]:
 
 def _changes(axes: Axes, lines: Mapping[str, Line], scale: float) -> None:
     for i, line in enumerate(lines.values()):
+        told = wrapped(judged(line) if is_claimed(line) else described(line), _TOLD)
+        beside = axes.get_yaxis_transform()
+        axes.text(1.02, i, told, transform=beside, va="center", fontsize=8)
         _interval(axes, i, line.delta * scale, line.delta_low * scale, line.delta_high * scale)
         if line.description in (verdicts.WITHIN, verdicts.UNKNOWN):
             axes.plot(line.delta * scale, i, "D", color="white", markeredgecolor="black", ms=5)

@@ -99,10 +99,10 @@ def _own_ids(svg: str, name: str) -> str:
     return svg
 
 
-def wrapped(name: str) -> str:
-    """Break an arm's name into short lines, at its spaces if it can be."""
-    words = textwrap.wrap(escape.plain(name), _LETTERS, break_long_words=False)
-    return "\n".join(part for word in words for part in textwrap.wrap(word, _LETTERS))
+def wrapped(name: str, letters: int = _LETTERS) -> str:
+    """Break an arm's name into lines of so many letters, at its spaces if it can be."""
+    words = textwrap.wrap(escape.plain(name), letters, break_long_words=False)
+    return "\n".join(part for word in words for part in textwrap.wrap(word, letters))
 
 
 def height_of(arms: Sequence[str], each: float = 0.22) -> float:
