@@ -21,6 +21,7 @@ from contextlib import chdir
 from pathlib import Path
 
 import pandas as pd
+import technique_pages
 
 from ablate import record
 from ablate.errors import AblateError
@@ -60,6 +61,7 @@ def main(arguments: Sequence[str]) -> int:
         print(f"publish_studies: {'; '.join(error.faults)}", file=sys.stderr)
         return 2
     (PUBLISHED / INDEX).write_text(index(reported, asked.cores), encoding="utf-8")
+    technique_pages.write(PUBLISHED / technique_pages.FOLDER)
     return 0
 
 

@@ -73,7 +73,9 @@ def _trained(comparison: Comparison) -> Card:
 
 def _differs(first: pd.DataFrame, arm: str, base: Any, name: str) -> bool:
     mine, theirs = first.loc[arm][name], base[name]
-    return not (mine == theirs or (pd.isna(mine) and pd.isna(theirs)))
+    if pd.isna(mine):
+        return not pd.isna(theirs)
+    return bool(mine != theirs)
 
 
 def _set(name: str, value: Any) -> str:

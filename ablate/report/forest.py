@@ -9,13 +9,13 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from html import escape
+from html import escape as html
 
 import numpy as np
 from matplotlib.ticker import MaxNLocator
 
 from ablate.metrics import metric_of
-from ablate.report import wording
+from ablate.report import escape, wording
 from ablate.report.compare import Comparison
 from ablate.report.formatting import written
 from ablate.report.result import Line
@@ -91,7 +91,10 @@ def panels(comparison: Comparison) -> list[Panel]:
     """
     named: list[tuple[str, Line]]
     if comparison.claimed:
-        named = [(c.words or wording.finding(line), line) for c, line in comparison.claimed]
+        named = [
+            (c.words or wording.finding(line, None, comparison.baseline), line)
+            for c, line in comparison.claimed
+        ]
     else:
         few = comparison.foremost(_MOST_ROWS)
         named = [(line.arm, line) for line in comparison.others if line.arm in few]
@@ -129,7 +132,7 @@ def _panel(comparison: Comparison, named: Sequence[tuple[str, Line]]) -> Panel:
             wording.judged(line) if wording.is_claimed(line) else wording.described(line),
             wording.tone(line),
             _numbers(line),
-            _drawn(line, scale, dots[i]),
+            _drawn(line, scale, dots[i], comparison.baseline),
         )
         for i, (name, line) in enumerate(named)
     )
@@ -186,10 +189,10 @@ def _known(line: Line, ratio: bool) -> bool:
 # -- drawing ---------------------------------------------------------------------------------------
 
 
-def _drawn(line: Line, scale: _Scale, dots: Mapping[str, float]) -> str:
+def _drawn(line: Line, scale: _Scale, dots: Mapping[str, float], baseline: str) -> str:
     rest = 1.0 if scale.ratio else 0.0
-    told = f"{_numbers(line)}; {wording.finding(line)}"
-    parts = [f'<svg class="row" role="img" aria-label="{escape(told)}">']
+    told = f"{_numbers(line)}; {wording.finding(line, None, baseline)}"
+    parts = [f'<svg class="row" role="img" aria-label="{html(escape.plain(told))}">']
     if not math.isnan(line.margin):
         ends = (1 / line.margin, line.margin) if scale.ratio else (-line.margin, line.margin)
         left, right = (scale.at(end) for end in ends)
@@ -207,7 +210,7 @@ def _seeds(line: Line, scale: _Scale, dots: Mapping[str, float]) -> list[str]:
     parts = []
     for i, (seed, value) in enumerate(dots.items()):
         y = 66 + 8 * (i * 0.618 % 1 * 2 - 1)  # apart from one another, and the same every time
-        told = escape(f"seed {seed}: {written(value, unit, signed=True)}")
+        told = html(f"seed {seed}: {written(value, unit, signed=True)}")
         at = scale.at(value)
         parts.append(
             f'<circle class="seed" cx="{at:.2f}%" cy="{y:.0f}%" r="2.5">'
@@ -219,7 +222,7 @@ def _seeds(line: Line, scale: _Scale, dots: Mapping[str, float]) -> list[str]:
 def _reach(line: Line, scale: _Scale, told: str) -> list[str]:
     if not _known(line, scale.ratio) or line.untrained:
         return []
-    parts = ["<g>", f"<title>{escape(told)}</title>"]
+    parts = ["<g>", f"<title>{html(escape.plain(told))}</title>"]
     if math.isfinite(line.delta_low) and (not scale.ratio or line.delta_low > 0):
         left, right = scale.at(line.delta_low), scale.at(line.delta_high)
         parts.append(_stroke("reach", left, right, "36%", "36%"))

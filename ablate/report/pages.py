@@ -75,6 +75,7 @@ def _content(report: Report) -> dict[str, object]:
         "verdict": wording.verdict(comparison),
         "headline": wording.headline(comparison),
         "findings": wording.findings(comparison)[:_MOST_FINDINGS],
+        "asked": bool(comparison.asked.question),
         "claimed": bool(comparison.claimed),
         "baseline": comparison.baseline,
         "lost": wording.lost(comparison),

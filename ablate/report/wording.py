@@ -25,7 +25,7 @@ def verdict(comparison: Comparison) -> str:
 
 def headline(comparison: Comparison) -> str:
     """Say the same as `verdict` without the single findings: how many claims came out how."""
-    if not comparison.claimed:
+    if len(comparison.claimed) < 2:
         return verdict(comparison)
     return " ".join([_counted(comparison), *_population(comparison)])
 
@@ -33,8 +33,8 @@ def headline(comparison: Comparison) -> str:
 def findings(comparison: Comparison) -> list[str]:
     """Say what came out of each claim or, without claims, of each arm: a sentence each."""
     if comparison.claimed:
-        return [finding(line, claim) for claim, line in comparison.claimed]
-    return [finding(line) for line in comparison.others]
+        return [finding(line, claim, comparison.baseline) for claim, line in comparison.claimed]
+    return [finding(line, None, comparison.baseline) for line in comparison.others]
 
 
 def _came_out(comparison: Comparison) -> str:
@@ -53,7 +53,7 @@ def _came_out(comparison: Comparison) -> str:
         within = sum(line.description == verdicts.WITHIN for line in lines)
         about = f" {_within(within, len(lines), lines[0])}" if within else ""
         return f"No arm is told apart {against} ({_pairs(lines)}).{about}"
-    some = [_change(line) for line in shown[:_MOST]]
+    some = [_change(line, comparison.baseline) for line in shown[:_MOST]]
     more = [f"{len(shown) - _MOST} more differ"] if len(shown) > _MOST else []
     rest = len(lines) - len(shown)
     others = ["the other is not" if rest == 1 else f"the other {rest} are not"] if rest else []
@@ -96,7 +96,7 @@ def _alone(comparison: Comparison) -> str:
 
 def _of_claims(comparison: Comparison) -> str:
     claimed = comparison.claimed
-    some = [finding(line, claim) for claim, line in claimed[:_MOST]]
+    some = [finding(line, claim, comparison.baseline) for claim, line in claimed[:_MOST]]
     left = len(claimed) - _MOST
     more = [f"{left} more {'is' if left == 1 else 'are'} in the table."] if left > 0 else []
     return " ".join([_counted(comparison), *some, *more])
@@ -106,8 +106,9 @@ def _counted(comparison: Comparison) -> str:
     claimed, base = comparison.claimed, comparison.baseline
     to_baseline = all(what(line).against == base != what(line).arm for _, line in claimed)
     against = f", compared with {base}" if to_baseline else ""
-    count = "1 claim" if len(claimed) == 1 else f"{len(claimed)} claims"
-    return f"{count}{against}: {counted([judged(line) for _, line in claimed])}."
+    if len(claimed) == 1:
+        return f"The one claim{against}:"
+    return f"{len(claimed)} claims{against}: {counted([str(line.verdict) for _, line in claimed])}."
 
 
 def counted(judged: Sequence[str], others: Sequence[str] = ()) -> str:
@@ -118,11 +119,7 @@ def counted(judged: Sequence[str], others: Sequence[str] = ()) -> str:
         others: Words that stand among them and are no verdicts.
     """
     counts = Counter(judged)
-    known = [*verdicts.VERDICTS, *others]
-    # What is qualified, as by "(interim)", stands right after the word that it qualifies.
-    rest = sorted(set(counts) - set(known))
-    words = [one for w in known for one in (w, *(r for r in rest if r.split(" (")[0] == w))]
-    return "; ".join(f"{counts[w]} {w}" for w in words if counts[w])
+    return "; ".join(f"{counts[w]} {w}" for w in (*verdicts.VERDICTS, *others) if counts[w])
 
 
 def statistic_of(line: Line) -> str:
@@ -161,20 +158,21 @@ def unit_of_change(line: Line) -> Unit:
 _CLAIMED = {"lower": "lower it", "higher": "raise it", "differs": "change it"}
 
 
-def finding(line: Line, claim: Claim | None = None) -> str:
+def finding(line: Line, claim: Claim | None = None, baseline: str = "") -> str:
     """Say what came out of one comparison, as a person would say it.
 
     Args:
         line: Of the comparison; not of the baseline.
         claim: What was claimed of it, if anything was.
+        baseline: The arm that need not be named, since all else is compared with it.
 
     Returns:
         ``Dropout raised the test error by 1.70 points (0.90 to 2.50, 20 seeds); it was claimed to
-        lower it.`` Numbers in ( ) are the interval that decides.
+        lower it: refuted.`` Numbers in ( ) are the interval that decides.
     """
-    told = _change(line)
+    told = _change(line, baseline)
     first = told if any(sign in told.split()[0] for sign in ".=") else told[:1].upper() + told[1:]
-    return f"{'Interim: ' if line.look == 'interim' else ''}{first}{_against(line, claim)}."
+    return f"{first}{_against(line, claim)}."
 
 
 def _against(line: Line, claim: Claim | None) -> str:
@@ -182,16 +180,17 @@ def _against(line: Line, claim: Claim | None) -> str:
     if claim is None:
         return ""
     if line.verdict in (verdicts.SUPPORTED, verdicts.SUPPORTED_OPEN):
-        return ", as claimed"
+        same = line.direction == EQUIVALENT
+        return f", as claimed{' to be equivalent' if same else ''}: {judged(line)}"
     if claim.direction == EQUIVALENT:
-        return "; it was claimed to make no difference that matters"
+        return f"; it was claimed to be equivalent: {judged(line)}"
     if what(line).arm == what(line).against:
         how = {"differs": "differ"}.get(claim.direction, f"be {claim.direction}")
-        return f"; it was claimed to {how}"
-    return f"; it was claimed to {_CLAIMED[claim.direction]}"
+        return f"; it was claimed to {how}: {judged(line)}"
+    return f"; it was claimed to {_CLAIMED[claim.direction]}: {judged(line)}"
 
 
-def _change(line: Line) -> str:
+def _change(line: Line, baseline: str) -> str:
     """Say what became of the metric of an arm."""
     asked, arm = what(line), line.arm
     other = compared_with(line, asked.against)
@@ -207,16 +206,17 @@ def _change(line: Line) -> str:
         known = f"; the one difference is {_sized(line.delta, line, signed=True)}"
         one = known if not math.isnan(line.delta) else ""
         return f"whether {arm} changed the {statistic_of(line)} cannot be told{one}"
-    return _change_of_mean(line, other)
+    return _change_of_mean(line, other, baseline)
 
 
-def _change_of_mean(line: Line, other: str) -> str:
+def _change_of_mean(line: Line, other: str, baseline: str) -> str:
     asked, arm, label = what(line), line.arm, statistic_of(line)
+    beside = "" if asked.is_to(baseline) else f", compared with {other},"
     if line.delta_low <= 0 <= line.delta_high:
         found = _numbers(line, 1, signed=True)
         if line.description == verdicts.WITHIN:
             most = _sized(line.margin, line)
-            return f"{arm} changed the {label} by less than {most}, if at all: {found}"
+            return f"{arm} changed the {label}{beside} by less than {most}, if at all: {found}"
         return f"{arm} was not told apart from {other} in {label}: {found}"
     sign = 1 if line.delta_low > 0 else -1
     found = f"{_sized(sign * line.delta, line)} ({_bounds(line, sign)}, {_seeds(line)})"
@@ -228,7 +228,7 @@ def _change_of_mean(line: Line, other: str) -> str:
     if asked.metric != asked.against_metric:
         side = "higher" if sign > 0 else "lower"
         return f"the {label} of {arm} was {side} than {other} by {found}{small}"
-    return f"{arm} {'raised' if sign > 0 else 'lowered'} the {label} by {found}{small}"
+    return f"{arm} {'raised' if sign > 0 else 'lowered'} the {label}{beside} by {found}{small}"
 
 
 def _change_of_spread(line: Line, other: str) -> str:

@@ -14,6 +14,7 @@ from ablate.analyze import caveats
 from ablate.report import write
 from ablate.report.compare import compare
 from ablate.report.formatting import MINUS
+from ablate.report.wording import verdict
 from ablate.study.file import read_study
 from ablate.study.study_json import described
 from tests.reports import brief, page, write_arms
@@ -107,56 +108,79 @@ def test_beside_the_difference_of_an_arm_stands_what_it_is_and_no_verdict(told):
     assert row(arms, "plain")[3] == "baseline"
 
 
-def test_the_verdict_names_claims_in_their_own_words(told):
-    text = (told / "report.md").read_text(encoding="utf-8")
-    assert "6 claims: 4 supported; 2 open. “Less is lower”: supp" in text
-    assert "“Less is lower than wide”: open (" in text
-    assert "“Alike is the same”: supported (" in text
-    assert "; 3 more are in the table." in text
+def test_the_verdict_says_what_came_out_of_each_claim(told):
+    text = (told / "report.md").read_text(encoding="utf-8").replace("\\", "")
+    assert "6 claims: 4 supported; 2 open. Less lowered the test error" in text
+    assert "it was claimed to lower it: open." in text
+    assert "as claimed to be equivalent: supported." in text
+    assert " 3 more are in the table." in text
+    for one in CLAIMS:
+        assert one["claim"] in text
 
 
 @pytest.mark.parametrize(
     ("asked", "said"),
     [
         (
+            CLAIMS[1] | UNSAID,
+            f"Less was not told apart from wide in test error: {MINUS}0.85 points (",
+        ),
+        (
+            CLAIMS[1] | UNSAID,
+            "; it was claimed to lower it: open.",
+        ),
+        (
             CLAIMS[2] | UNSAID,
-            "compared with plain: “alike is equivalent in test error”: supported (+0.04 points",
+            "Alike changed the test error by less than 1.00 points, if at all: +0.04 points (",
         ),
         (
             CLAIMS[3] | UNSAID,
-            "plain: “wide is equivalent in the spread of test error”: open (ratio",
+            "The spread of test error with wide was 4.39 times that of plain (",
         ),
+        (CLAIMS[3] | UNSAID, "; it was claimed to be equivalent: open."),
         (
             CLAIMS[4] | UNSAID,
-            "The one claim: “plain is lower in train error than its test error”: supported",
+            "The one claim: The train error of plain was lower than its test error by",
         ),
         (
             CLAIMS[5] | UNSAID,
-            "claim: “less is higher in test error than wide in train error”: supported (",
+            "The test error of less was higher than wide in train error by",
         ),
         (
             claim("", "wide", "differs", 2, statistic="spread"),
-            "“wide differs in the spread of test error”: supported, size open (ratio 4.39, int",
+            "8 seeds), as claimed: supported, size open.",
         ),
         (
             claim("", "alike", "lower", 0.01),
-            "“alike is lower in test error”: too small to matter (",
+            "8 seeds); it was claimed to lower it: too small to matter.",
         ),
         (
             claim("", "less", "lower", 0.1),
-            "“less is lower in test error”: too small to matter (though better) (",
+            "less than the 10.00 points that matter; it was claimed to lower it: too small to"
+            " matter (though better).",
         ),
         (
             claim("", "less", "equivalent", 0.1),
-            "“less is equivalent in test error”: supported (though better) (",
+            ", as claimed to be equivalent: supported (though better).",
         ),
-        (claim("", "less", "higher", 0.002), "“less is higher in test error”: refuted ("),
-        (claim("", "less", "higher", 0.022), "in test error”: refuted, size open ("),
+        (
+            claim("", "less", "higher", 0.002),
+            "8 seeds); it was claimed to raise it: refuted.",
+        ),
+        (
+            claim("", "less", "higher", 0.022),
+            "perhaps less than the 2.20 points that matter; it was claimed to raise it: refuted,"
+            " size open.",
+        ),
+        (
+            claim("", "less", "lower", 0.002, against="alike"),
+            "Less lowered the test error, compared with alike, by",
+        ),
     ],
 )
 def test_one_claim_is_told_in_a_sentence(tmp_path, asked, said):
     write_study(tmp_path, asked)
-    assert said in page(tmp_path)
+    assert said in verdict(compare([tmp_path], brief=True))
 
 
 def test_the_terminal_shows_every_claim_within_its_width(told):

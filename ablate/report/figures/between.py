@@ -25,9 +25,9 @@ from ablate.report.figures.style import (
     rows,
     wrapped,
 )
+from ablate.report.forest import seeds_of
 from ablate.report.formatting import titled
 from ablate.report.result import Line
-from ablate.report.forest import seeds_of
 from ablate.report.wording import compared_with, described, is_claimed, judged, what
 
 _MOST_ROWS = 24  # arms in a figure that has a row each
