@@ -72,7 +72,8 @@ def _trained(comparison: Comparison) -> Card:
 
 
 def _differs(first: pd.DataFrame, arm: str, base: Any, name: str) -> bool:
-    mine, theirs = first.loc[arm][name], base[name]
+    mine: Any = first[name].to_dict()[arm]
+    theirs: Any = base[name]
     if pd.isna(mine):
         return not pd.isna(theirs)
     return bool(mine != theirs)
