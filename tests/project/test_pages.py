@@ -64,13 +64,13 @@ def small(words):
     words = [Path(words[0]).name, *words[1:]]
     if words[1] == "evaluate":  # one run of the sweep
         run = next(Path(words[2]).rglob("record.json")).parent
-        return [*words[:2], str(run), *words[3:], "samples=2", "delete=false", "perturb=false"]
+        return [*words[:2], str(run), *words[3:], "delete=false", "perturb=false"]
     if words[1] not in ("run", "inspect"):
         return words
     text = " ".join(words)
     study = re.search(r"\+study=(\S+)", text)
     if re.search(r"launch=(slurm|ray)|data=(parquet|npz|csv)", text) or (
-        study and not study[1].endswith(".yaml")
+        study and study[1] != "mine.yaml"
     ):
         return ["ablate", "plan", *words[2:]]
     if study or "--cfg" in words:
