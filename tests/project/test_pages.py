@@ -64,7 +64,7 @@ def small(words):
     words = [Path(words[0]).name, *words[1:]]
     if words[1] == "evaluate":  # one run of the sweep
         run = next(Path(words[2]).rglob("record.json")).parent
-        return [*words[:2], str(run), *words[3:], "delete=false", "perturb=false"]
+        return [*words[:2], str(run), *words[3:], "samples=none", "delete=false", "perturb=false"]
     if words[1] not in ("run", "inspect"):
         return words
     text = " ".join(words)
