@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from ablate.commands.lr_find.page import RangeTest
     from ablate.record import Record
 
-__version__ = "0.1.0"
+__version__ = "0.2.0"
 _ONE_AT_A_TIME = Lock()  # Hydra keeps its state in the process
 __all__ = ["AblateError", "evaluate", "inspect", "load", "load_model", "lr_find", "run"]
 

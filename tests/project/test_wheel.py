@@ -6,10 +6,14 @@ import json
 import os
 import subprocess
 import sys
+import tomllib
 import zipfile
 from pathlib import Path
 
 import pytest
+import yaml
+
+import ablate
 
 ROOT = Path(__file__).parents[2]
 
@@ -56,6 +60,14 @@ def installed(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     pip = [sys.executable, "-m", "pip", "--disable-pip-version-check", "install", "--no-index"]
     call(*pip, "--no-deps", "--target", folder, wheel, cwd=folder)
     return folder
+
+
+def test_one_version_is_told_everywhere() -> None:
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    cited = yaml.safe_load((ROOT / "CITATION.cff").read_text(encoding="utf-8"))
+    newest = (ROOT / "CHANGELOG.md").read_text(encoding="utf-8").partition("\n## ")[2]
+    assert ablate.__version__ == project["version"] == cited["version"]
+    assert newest.startswith((f"{ablate.__version__} ", "Unreleased"))
 
 
 def test_the_wheel_holds_the_package_and_every_configuration(wheel: Path) -> None:
