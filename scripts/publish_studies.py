@@ -4,8 +4,8 @@
 
 Writes results/published/<study>/, as `ablate report` does but without what is derivable (LaTeX
 tables, tables that the frames hold, the larger of a figure's two formats) and with the ledger of
-its runs, and results/published/studies.md. A study that is not whole (`study_runs`) is named and
-skipped.
+its runs, results/published/studies.md, and what the README says of them. A study that is not whole
+(`study_runs`) is named and skipped.
 """
 
 from __future__ import annotations
@@ -23,6 +23,7 @@ from pathlib import Path
 import pandas as pd
 import technique_pages
 
+import readme_findings
 from ablate import record
 from ablate.errors import AblateError
 from ablate.report.compare import Comparison
@@ -62,6 +63,7 @@ def main(arguments: Sequence[str]) -> int:
         return 2
     (PUBLISHED / INDEX).write_text(index(reported, asked.cores), encoding="utf-8")
     technique_pages.write(PUBLISHED / technique_pages.FOLDER)
+    readme_findings.write()
     return 0
 
 

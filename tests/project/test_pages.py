@@ -1,7 +1,8 @@
 """What the README and the pages of docs/ show is run as it stands there, each page in a folder.
 
 `make readme` runs these tests alone. Commands go in the order of the page, on tiny data, with one
-epoch and two seeds. Those that take a cluster, a download or a shipped study are planned instead.
+epoch and two seeds, in this process, where torch is loaded once. Those that take a cluster, a
+download or a shipped study are planned instead.
 """
 
 from __future__ import annotations
@@ -44,14 +45,18 @@ def commands(page):
     return [line[2:] for block in shown for line in block.splitlines() if line.startswith("$ ")]
 
 
+def write_files(place):
+    """Write the files that the pages show."""
+    for name, text in blocks("file"):
+        (place / name).parent.mkdir(parents=True, exist_ok=True)
+        (place / name).write_text(text)
+
+
 def folder_for(page, place):
     """Put everything that a page's commands name into a folder."""
-    for name, text in blocks("file"):
-        (place / name).write_text(text)
+    write_files(place)
     study = README.read_text(encoding="utf-8").split("```yaml\n# mine.yaml\n")[1].split("```")[0]
-    for file in (place / "mine.yaml", place / "path/to/mine.yaml"):
-        file.parent.mkdir(parents=True, exist_ok=True)
-        file.write_text(study)
+    (place / "mine.yaml").write_text(study)
     write_folder(place / "photos", images=40)
     write_mnist(place / "data", images=2400)
     write_cifar10(place / "data", images=600)
@@ -73,7 +78,11 @@ def small(words):
         study and study[1] != "mine.yaml"
     ):
         return ["ablate", "plan", *words[2:]]
-    if study or "--cfg" in words:
+    if "--cfg" in words:
+        return words
+    if (words[1] == "run" and "-m" in words) or study:
+        words = [*words, "launch=inline"]
+    if study:
         return words
     words = [re.sub(r"^seed=range\(\d+\)$", "seed=0,1", word) for word in words]
     return [word for word in words if not word.startswith("epochs=")] + ["epochs=1"]
@@ -158,8 +167,7 @@ METHODS = [line[2:] for line in blocks("run", ROOT / "docs/own-work.md")[1][1].s
 @pytest.mark.parametrize("line", METHODS)
 def test_each_method_of_ones_own_trains_and_acts(line, plain, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    for name, text in blocks("file"):
-        (tmp_path / name).write_text(text)
+    write_files(tmp_path)
     assert run(shlex.split(line), monkeypatch) == 0
     (other,) = (tmp_path / "results").rglob("record.json")
     found = json.loads(other.read_text())
@@ -172,8 +180,7 @@ def test_each_method_of_ones_own_trains_and_acts(line, plain, tmp_path, monkeypa
 
 def test_ones_own_network_learns_ones_own_data(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    for name, text in blocks("file"):
-        (tmp_path / name).write_text(text)
+    write_files(tmp_path)
     line = blocks("run", ROOT / "docs/own-work.md")[0][1]
     record = ablate.run(shlex.split(line)[3:])
     assert record["metrics"]["test/accuracy"] > 0.5, "four classes, so chance is 25 %"

@@ -12,6 +12,7 @@ import pandas as pd
 import pytest
 
 import publish_studies
+import readme_findings
 import study_runs
 from ablate.analyze.verdicts import VERDICTS
 from ablate.errors import AblateError
@@ -118,13 +119,17 @@ def test_nothing_published_names_a_machine_or_a_place_on_it():
 
 
 def test_the_readme_tells_of_the_studies_what_the_index_says():
-    part = README.partition("## What the studies found\n")[2].partition("\n## ")[0]
-    (counts,) = re.findall(r"^\*\*(\d+ studies, .*)\.\*\*$", TEXT, re.M)
-    assert counts in " ".join(part.split()), "write the counts of the index into the README"
-    told = re.findall(r"\((\w+): ([^)]*?\]), n = (\d+)\)", " ".join(part.split()))
-    assert len(told) >= 5
-    known = {(row[1], row[2], row[7]) for rows in SECTIONS.values() for row in rows}
-    assert set(told) <= known
+    index = (PUBLISHED / INDEX).read_text(encoding="utf-8")
+    told = readme_findings.findings(index)
+    assert f"{readme_findings.BEGIN}{told}{readme_findings.END}" in README, (
+        "call scripts/readme_findings.py"
+    )
+    assert told.count("\n| [") == sum(map(len, readme_findings.CHOSEN.values()))
+
+
+def test_the_claims_that_the_readme_tells_are_claims_of_shipped_studies():
+    for name, claims in readme_findings.CHOSEN.items():
+        assert set(claims) <= {claim.words for claim in read_study(name).claims}
 
 
 # -- which studies are whole -----------------------------------------------------------------------
