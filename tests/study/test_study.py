@@ -425,7 +425,7 @@ def test_the_readmes_study_plans_as_it_stands_there() -> None:
     readme = (Path(__file__).parents[2] / "README.md").read_text(encoding="utf-8")
     Path("mine.yaml").write_text(readme.split("```yaml\n# mine.yaml\n")[1].split("```")[0])
     runs = runs_of(Request(("+study=mine.yaml",)))
-    assert len(runs) == 3 * 2 * 2 + 3 * 10  # tuned, and reported
+    assert len(runs) == 3 * 10
 
 
 def test_claims_are_read_as_the_page_of_studies_shows_them() -> None:
