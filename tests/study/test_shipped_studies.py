@@ -118,8 +118,7 @@ def test_a_shipped_study_trains_and_every_claim_gets_a_verdict(name: str) -> Non
 def test_arms_that_are_the_same_come_out_the_same() -> None:
     """The A/A study, with fewer seeds, epochs and units; whatever it claims beside."""
     values: dict[str, Any] = yaml.safe_load(study.find("aa").read_text(encoding="utf-8"))
-    for arm, first in zip(values["arms"].values(), (0, 1000), strict=True):
-        arm["seeds"] = f"range({first}, {first + 12})"
+    values["arms"]["A again"]["seeds"] = "range(1000, 1012)"
     values["seeds"] = 12
     values["claims"] += [
         {"claim": "One is better", "arm": "A again", "direction": way, "metric": metric}
