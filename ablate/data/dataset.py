@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
@@ -55,7 +56,7 @@ class Dataset:
     unpublished: str = ""
     val_share: Fraction = Fraction(1, 10)
     kept: bool = False
-    listed: Callable[[Path, Mapping[str, Any]], Sequence[Path]] | None = None
+    listed: Callable[[Path, Mapping[str, Any]], Sequence[str | os.PathLike[str]]] | None = None
 
     def missing(self, root: Path) -> list[Path]:
         """List the files that must be downloaded before the data set can be read."""

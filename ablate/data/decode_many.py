@@ -8,6 +8,7 @@ and hashes in passing what is complete, so that the digest is there soon after t
 from __future__ import annotations
 
 import json
+import os
 import queue
 import subprocess
 import sys
@@ -225,7 +226,7 @@ class _Decoding:
         nothing: list[Fault] = []
         for name in self._names:
             chunk = self._encoded.places[name][:_TOLD]
-            nothing += _decoded(chunk, None, name, 0, self._settings).faults
+            nothing += _decoded(chunk, (1, 1, 1), name, 0, self._settings)[0].faults
         raise AblateError(*(fault.message for fault in nothing[:_TOLD]))
 
     def _fill(self, arrays: Mapping[str, Array], digest: Digest) -> None:
@@ -285,8 +286,10 @@ class _Decoding:
 
     def _take(self, chunk: tuple[str, int, int], arrays: Mapping[str, Array]) -> None:
         name, start, stop = chunk
-        places = self._encoded.places[name][start:stop]
-        self.note(chunk, _decoded(places, arrays[name], name, start, self._settings))
+        places, images = self._encoded.places[name][start:stop], arrays[name]
+        found, pixels = _decoded(places, images.shape[1:], name, start, self._settings)
+        _put(pixels, images, start)
+        self.note(chunk, found)
 
     def note(self, chunk: tuple[str, int, int], found: _Chunk) -> None:
         """Take down what has become of a chunk."""
@@ -411,7 +414,8 @@ def serve() -> None:
         order = json.loads(line)
         places = [p if isinstance(p, str) else tuple(p) for p in order["places"]]
         name, start = order["part"], order["start"]
-        found = _decoded(places, arrays[name], name, start, job["settings"])
+        found, pixels = _decoded(places, arrays[name].shape[1:], name, start, job["settings"])
+        _put(pixels, arrays[name], start)
         told = {
             "faults": [list(vars(fault).values()) for fault in found.faults],
             "content": found.content.hex(),
@@ -441,27 +445,38 @@ class _Chunk:
 
 def _decoded(
     places: Sequence[Place],
-    images: Array | None,
+    shape: Sequence[int],
     part: str,
     start: int,
     settings: Mapping[str, Any],
-) -> _Chunk:
-    """Decode images into their places."""
+) -> tuple[_Chunk, Array]:
+    """Decode images of a shape [H, W, C], with the number of the first in its part."""
     faults: list[Fault] = []
     hashes: list[bytes] = []
-    for number, (name, raw) in enumerate(contents(places), start):
+    images = np.zeros((len(places), *shape), np.uint8)
+    for number, (name, raw) in enumerate(contents(places)):
         if settings["channels"] == 1 and (seen := glance(raw)) is not None and not seen.grey:
-            return _Chunk(faults, b"".join(hashes), coloured=True)
+            return _Chunk(faults, b"".join(hashes), coloured=True), images
         hashes.append(fingerprint(raw) if isinstance(raw, bytes) else bytes(16))
         try:
             pixels = decode(raw, **settings, name=name).transpose(1, 2, 0)
-            if images is not None:
-                _require_size(name, pixels, images)
-                images[number] = pixels
+            _require_size(name, pixels, shape)
+            images[number] = pixels
         except DecodingError as error:
-            faults.append(Fault(part, number, error.kind, str(error)))
-    sums = b"" if images is None else _sums(images[start : start + len(places)]).tobytes()
-    return _Chunk(faults, b"".join(hashes), sums)
+            faults.append(Fault(part, start + number, error.kind, str(error)))
+    return _Chunk(faults, b"".join(hashes), _sums(images).tobytes()), images
+
+
+def _put(pixels: Array, images: Array, start: int) -> None:
+    """Put decoded images into their places, the first into that of a number."""
+    if not isinstance(images, np.memmap):
+        images[start : start + len(pixels)] = pixels
+        return
+    # To touch each page of a map for the first time takes three times as long as to write.
+    assert images.filename is not None, "it lies in a file"
+    with open(images.filename, "r+b") as file:
+        file.seek(images.offset + start * images.strides[0])
+        file.write(pixels.data)
 
 
 def _sums(images_NHWC: Array) -> Array:
@@ -474,10 +489,10 @@ def _sums(images_NHWC: Array) -> Array:
     return np.asarray((words * weights).sum(1, dtype=np.uint64))
 
 
-def _require_size(name: str, pixels: Array, images: Array) -> None:
-    if pixels.shape == images.shape[1:]:
+def _require_size(name: str, pixels: Array, shape: Sequence[int]) -> None:
+    if pixels.shape == tuple(shape):
         return
-    height, width = images.shape[1:3]
+    height, width, _ = shape
     raise DecodingError(
         name,
         _ANOTHER_SIZE,
@@ -493,8 +508,7 @@ def contents(places: Sequence[Place]) -> Iterator[tuple[str, str | bytes]]:
     for place in places:
         if isinstance(place, str):
             try:
-                with open(place, "rb") as file:  # Path is slow, a hundred thousand times
-                    raw: str | bytes = file.read()
+                raw: str | bytes = _bytes_of(place)
             except (OSError, MemoryError):  # `decode` tells it, with the reason
                 raw = place
             yield shown(place), raw
@@ -503,6 +517,19 @@ def contents(places: Sequence[Place]) -> Iterator[tuple[str, str | bytes]]:
         if (table, column, number) != group:
             group, rows = (table, column, number), _row_group(table, column, number)
         yield f"{shown(table)}, image {row} of row group {number}", rows[row].as_py() or b""
+
+
+def _bytes_of(path: str) -> bytes:
+    """Read a file in half the time that `open` takes for a small one."""
+    descriptor = os.open(path, os.O_RDONLY | getattr(os, "O_BINARY", 0))
+    try:
+        size = os.fstat(descriptor).st_size
+        found = os.read(descriptor, size)
+        while len(found) < size and (more := os.read(descriptor, size - len(found))):
+            found += more
+        return found
+    finally:
+        os.close(descriptor)
 
 
 def _row_group(file: str, column: str, number: int) -> Any:

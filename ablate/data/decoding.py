@@ -201,8 +201,6 @@ def _pixels(
     background: str | None,
     levels: Sequence[float] | None,
 ) -> Array:
-    from PIL import Image, ImageOps
-
     _refuse_frames(image)
     image.load()
     if image.mode == "LAB":
@@ -211,6 +209,8 @@ def _pixels(
     wanted = "L" if channels == 1 else "RGB"
     flat = flat if flat.mode == wanted else flat.convert(wanted)
     if size is not None and flat.size != (size, size):
+        from PIL import Image, ImageOps
+
         flat = ImageOps.fit(flat, (size, size), Image.Resampling.BILINEAR)
     pixels = np.asarray(flat, np.uint8)
     return pixels[None] if channels == 1 else pixels.transpose(2, 0, 1)
@@ -229,8 +229,6 @@ def _refuse_frames(image: Image.Image) -> None:
 
 def _upright(image: Image.Image, heard: Sequence[warnings.WarningMessage]) -> Image.Image:
     """Turn an image as its EXIF block says."""
-    from PIL.Image import Transpose
-
     if image.format == "JPEG" and not image.info.keys() & {"exif", "xmp"}:
         return image  # as most: to ask for the block takes a tenth of the whole
     try:
@@ -243,6 +241,8 @@ def _upright(image: Image.Image, heard: Sequence[warnings.WarningMessage]) -> Im
     about = [h.message for h in heard if "exif" in str(h.message).lower()]
     if orientation is None and about:
         raise _UnfitError(*_odd_exif(about[-1]))
+    from PIL.Image import Transpose
+
     turns = {
         2: Transpose.FLIP_LEFT_RIGHT,
         3: Transpose.ROTATE_180,
@@ -266,10 +266,10 @@ def _odd_exif(error: object) -> tuple[str, str]:
 
 def _on_ground(image: Image.Image, background: str | None) -> Image.Image:
     """Lay an image that is translucent anywhere on a ground."""
-    from PIL import Image
-
     if not image.has_transparency_data:
         return image
+    from PIL import Image
+
     if background is None:
         return image.convert("RGBA") if image.mode == "P" else image
     if image.mode in _TRANSLUCENT or "transparency" in image.info:
@@ -283,8 +283,6 @@ def _on_ground(image: Image.Image, background: str | None) -> Image.Image:
 
 def _eight_bits(image: Image.Image, levels: Sequence[float] | None) -> Image.Image:
     """Bring pixels of more than 8 bits to 8, which `convert` would clip."""
-    from PIL import Image
-
     if image.format == "TIFF" and image.mode == "L" and _is_signed(image):
         raise _UnfitError(
             "signed pixels",
@@ -298,6 +296,8 @@ def _eight_bits(image: Image.Image, levels: Sequence[float] | None) -> Image.Ima
             "deep and transparent",
             "has pixels of 16 bits and a transparent colour: save it with 8 bits",
         )
+    from PIL import Image
+
     values = np.asarray(image)
     if levels is not None:
         return Image.fromarray(_between(values, *levels))

@@ -66,27 +66,30 @@ class Discovered:
         notes: What the user should know, a sentence each.
     """
 
-    parts: Mapping[str, Sequence[tuple[Path, int]]]
+    parts: Mapping[str, Sequence[tuple[str, int]]]
     classes: tuple[str, ...]
     roots: Mapping[str, Path]
     left_out: Mapping[str, Sequence[Path]]
     notes: tuple[str, ...]
 
     @property
-    def files(self) -> list[Path]:
+    def files(self) -> list[str]:
         """All images, and what was left out: what would change how the folder is read."""
         images = [path for part in self.parts.values() for path, _ in part]
         beside = [p for reason, some in self.left_out.items() if reason != _HIDDEN for p in some]
-        return images + [path for path in beside if path.exists()]
+        return images + [os.fspath(path) for path in beside if path.exists()]
 
 
 @dataclass
 class _Folder:
-    """A folder with everything below it."""
+    """A folder with everything below it.
+
+    Images are text: fifty thousand paths take as long to make as the system takes to list them.
+    """
 
     path: Path
     real: str
-    images: list[Path] = field(default_factory=list)
+    images: list[str] = field(default_factory=list)
     below: list[_Folder] = field(default_factory=list)
 
     @property
@@ -163,22 +166,23 @@ def counted(left_out: Mapping[str, Sequence[Path]], root: Path) -> str:
 def _scanned(path: Path, above: tuple[str, ...], left_out: _LeftOut) -> _Folder:
     real = os.path.realpath(path)
     folder = _Folder(path, real)
+    prefix = "" if path == Path() else os.path.join(path, "")
     try:
         entries = sorted(os.scandir(path), key=lambda entry: entry.name)
     except OSError:
         _leave(left_out, _SHUT, path)
         return folder
     for entry in entries:
-        place = path / entry.name
+        place = f"{prefix}{entry.name}"
         if os.path.isdir(place) if entry.is_symlink() else entry.is_dir():
             if entry.name.startswith(".") or entry.name == "__MACOSX":
-                _leave(left_out, _HIDDEN, place)
+                _leave(left_out, _HIDDEN, Path(place))
             elif os.path.realpath(place) not in (*above, real):  # else it leads round in a circle
-                folder.below.append(_scanned(place, (*above, real), left_out))
+                folder.below.append(_scanned(Path(place), (*above, real), left_out))
         elif (reason := _unfit(entry)) is None:
             folder.images.append(place)
         elif reason:
-            _leave(left_out, reason, place)
+            _leave(left_out, reason, Path(place))
     return folder
 
 
@@ -366,7 +370,7 @@ def _named(tree: _Folder, splits: Sequence[str], left_out: _LeftOut) -> dict[str
     for folder in tree.walk():
         if id(folder) not in used:
             for image in folder.images:
-                _leave(left_out, _LOOSE, image)
+                _leave(left_out, _LOOSE, Path(image))
     return {part: roots[part] for part in _PARTS if part in roots}
 
 
@@ -383,22 +387,24 @@ def _labelled(
     held = [f for f in roots["train"].below if f.holds_images]
     names = [f.name for f in (held if on_bad == "skip" else roots["train"].below)]
     labels = {name: label for label, name in enumerate(names)}
-    parts: dict[str, list[tuple[Path, int]]] = {}
+    parts: dict[str, list[tuple[str, int]]] = {}
     for part, folder in roots.items():
         parts[part] = []
         for image in folder.images:
-            _leave(left_out, _LOOSE, image)
+            _leave(left_out, _LOOSE, Path(image))
         for below in folder.below:
             images = _images_of(below)
             if not images:
                 _leave(left_out, _EMPTY, below.path)
-            elif below.name not in labels:
+                continue
+            if below.name not in labels:
                 raise AblateError(
                     f"{shown(below.path)}: there is no such class among"
                     f" {_names(roots['train'].below)} in {shown(roots['train'].path)}, so nothing"
                     f" would be trained for it{nearest(below.name, names)}"
                 )
-            parts[part] += [(image, labels[below.name]) for image in images]
+            label = labels[below.name]
+            parts[part] += [(image, label) for image in images]
     notes = [*notes, *_absent(parts, names)]
     why = f"left out: {counted(left_out, root)}" if left_out else ""
     _refuse_the_unusable(roots, parts, names, f" ({why})" if why else "")
@@ -411,7 +417,7 @@ def _labelled(
     )
 
 
-def _absent(parts: Mapping[str, Sequence[tuple[Path, int]]], names: Sequence[str]) -> list[str]:
+def _absent(parts: Mapping[str, Sequence[tuple[str, int]]], names: Sequence[str]) -> list[str]:
     """Tell which classes a given val or test split lacks."""
     notes = []
     for part, files in parts.items():
@@ -424,19 +430,21 @@ def _absent(parts: Mapping[str, Sequence[tuple[Path, int]]], names: Sequence[str
     return notes
 
 
-def _images_of(folder: _Folder) -> list[Path]:
+def _images_of(folder: _Folder) -> list[str]:
+    if not folder.below:
+        return folder.images  # in order
     seen: set[str] = set()
-    images: list[Path] = []
+    images: list[str] = []
     for inner in folder.walk():
         if inner.real not in seen:  # two links may lead to one folder
             images += inner.images
         seen.add(inner.real)
-    return sorted(images)
+    return sorted(images, key=lambda image: image.split(os.sep))
 
 
 def _refuse_the_unusable(
     roots: Mapping[str, _Folder],
-    parts: Mapping[str, Sequence[tuple[Path, int]]],
+    parts: Mapping[str, Sequence[tuple[str, int]]],
     names: Sequence[str],
     why: str,
 ) -> None:

@@ -7,7 +7,6 @@ import os
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
 
 # The clock of a file system may tick only every 2 s, and a server's clock may lag behind ours.
 _UNSETTLED = 4_000_000_000  # nanoseconds
@@ -44,7 +43,7 @@ class FileState:
         return gone + changed + [f"{path} is new" for path in now if path not in self.files]
 
 
-def file_state(paths: Sequence[Path]) -> FileState | None:
+def file_state(paths: Sequence[str | os.PathLike[str]]) -> FileState | None:
     """Ask the system for the state of files; None if any of them is missing."""
     now = time.time_ns()
     # `abspath` would take a second for fifty thousand files.
@@ -54,9 +53,10 @@ def file_state(paths: Sequence[Path]) -> FileState | None:
         for name in names:
             found = os.stat(name)
             newest = max(newest, found.st_mtime_ns)
-            state = (name, found.st_ino, found.st_size, found.st_mtime_ns)
-            sha.update(repr(state).encode())
-            files[name] = " ".join(map(str, state[1:]))
+            inode, size, time_of_change = found.st_ino, found.st_size, found.st_mtime_ns
+            sha.update(f"({name!r}, {inode}, {size}, {time_of_change})".encode())
+            files[name] = f"{inode} {size} {time_of_change}"
     except OSError:
         return None
-    return FileState(os.path.commonpath(names), sha.hexdigest(), now - newest > _UNSETTLED, files)
+    folders = {os.path.dirname(name) for name in files} if len(files) > 1 else names
+    return FileState(os.path.commonpath(folders), sha.hexdigest(), now - newest > _UNSETTLED, files)

@@ -41,7 +41,7 @@ def _read(root: Path, settings: Mapping[str, Any], room: Room) -> Source:
     pixels.check_levels(levels)
     found = _LISTED.pop(_key(root, settings), None) or _found(root, settings)
     encoded = Encoded(
-        {part: [os.fspath(path) for path, _ in files] for part, files in found.parts.items()},
+        {part: [path for path, _ in files] for part, files in found.parts.items()},
         {
             part: np.array([label for _, label in files], np.int64)
             for part, files in found.parts.items()
@@ -91,10 +91,10 @@ def _files(root: Path) -> list[Path]:
     Raises:
         AblateError: They do not lie as `discovery` says.
     """
-    return _listed(root, {})
+    return [Path(file) for file in _listed(root, {})]
 
 
-def _listed(root: Path, settings: Mapping[str, Any]) -> list[Path]:
+def _listed(root: Path, settings: Mapping[str, Any]) -> list[str]:
     """List all images, and what else would change how they are read."""
     _LISTED.clear()
     found = _LISTED[_key(root, settings)] = _found(root, settings)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -78,9 +79,9 @@ def refuse_wrong_range(
     wide: list[Path] = []
     narrow: list[tuple[Path, Array]] = []
     for part, files in places.items():
-        for place, image in zip(files, parts[part].images, strict=True):
-            path = Path(str(place))
-            if path.suffix.lower() in _DEEP:
+        for number, place in enumerate(files):
+            if os.path.splitext(name := str(place))[1].lower() in _DEEP:
+                path, image = Path(name), parts[part].images[number]
                 few = int(image.max()) - int(image.min()) < _FEW
                 narrow.append((path, image)) if few else wide.append(path)
     if levels is not None:
