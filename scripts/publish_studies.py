@@ -4,8 +4,8 @@
 
 Writes results/published/<study>/, as `ablate report` does but without what is derivable (LaTeX
 tables, tables that the frames hold, the larger of a figure's two formats) and with the ledger of
-its runs, results/published/studies.md, and what the README says of them. A study that is not whole
-(`study_runs`) is named and skipped.
+its runs; then results/published/studies.md with its pictures, and what the README says of them. A
+study that is not whole (`study_runs`) is named and skipped.
 """
 
 from __future__ import annotations
@@ -31,10 +31,9 @@ from ablate.report.wording import counted
 from ablate.report.write import write_report
 from ablate.study import study
 from ablate.written import list_of
-from study_index import NOT_JUDGED, index, verdicts
-from study_runs import REPOSITORY, Found, found_below
+from study_index import NOT_JUDGED, PICTURES, PUBLISHED, draw, index, verdicts
+from study_runs import Found, found_below
 
-PUBLISHED = REPOSITORY / "results" / "published"
 INDEX = "studies.md"
 _IN_FRAMES = {"metrics": "arms", "contrasts": "contrasts"}  # tables, and the frames that hold them
 _PLACE = re.compile(r"(?<![\w.~])/(?:tmp|home|root|work|Users|var|mnt|srv|opt)/[\w.-]+")
@@ -61,6 +60,7 @@ def main(arguments: Sequence[str]) -> int:
     except AblateError as error:
         print(f"publish_studies: {'; '.join(error.faults)}", file=sys.stderr)
         return 2
+    draw(reported, PUBLISHED / PICTURES)
     (PUBLISHED / INDEX).write_text(index(reported, asked.cores), encoding="utf-8")
     technique_pages.write(PUBLISHED / technique_pages.FOLDER)
     readme_findings.write()

@@ -50,15 +50,15 @@ def findings(index: str) -> str:
 
 def _rows(index: str) -> Iterator[str]:
     for study, claims in CHOSEN.items():
-        section = index.partition(f"\n## {markdown(study)}\n")[2].partition("\n## ")[0]
+        section = index.partition(f"\n### {markdown(study)}\n")[2].partition("\n## ")[0]
+        section = section.partition("\n### ")[0]
         cells = [line[2:-2].split(" | ") for line in section.splitlines() if line.startswith("| ")]
         rows = {row[0]: row for row in cells}
         for claim in claims:
             row = rows.get(markdown(claim))
             if row is not None:  # published so far
                 asked = f"[{markdown(read_study(study).question)}]({INDEX}#{study})"
-                found = f"**{row[1]}**: {row[2]}, {row[7].split()[0]} seeds"
-                yield f"| {asked} | {row[0]} | {found} |"
+                yield f"| {asked} | {row[0]} | {row[2]} |"
 
 
 def write() -> None:

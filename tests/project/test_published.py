@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import json
 import platform
 import re
@@ -10,9 +11,11 @@ from collections import Counter
 
 import pandas as pd
 import pytest
+import yaml
 
 import publish_studies
 import readme_findings
+import study_index
 import study_runs
 from ablate.analyze.verdicts import VERDICTS
 from ablate.errors import AblateError
@@ -26,13 +29,11 @@ from tests.analyze.test_frames import write_run
 
 if not PUBLISHED.is_dir():
     pytest.skip("nothing is published in this copy", allow_module_level=True)
-# Words of reports that were published before verdicts came from a single interval.
-EARLIER = ("equivalent", "inconclusive")
 TEXT = (PUBLISHED / INDEX).read_text(encoding="utf-8").replace("\\", "")
 README = (REPOSITORY / "README.md").read_text(encoding="utf-8")
 SECTIONS = {
     name: [line[2:-2].split(" | ") for line in body.splitlines() if line.startswith("| ")][2:]
-    for name, _, body in (part.partition("\n") for part in TEXT.split("\n## ")[1:])
+    for name, _, body in (part.partition("\n") for part in TEXT.split("\n### ")[1:])
 }
 
 
@@ -45,12 +46,44 @@ def test_every_row_is_a_claim_of_a_shipped_study_and_no_claim_is_left_out():
         assert name in study.shipped()
         claims = read_study(name).claims
         assert [row[0] for row in rows] == [claim.words for claim in claims]
-        assert [row[-1] for row in rows] == [claim.source for claim in claims]
+        for claim, row in zip(claims, rows, strict=True):
+            assert claim.source in row[3]
+
+
+def test_every_shipped_study_has_its_place_among_the_techniques():
+    placed = [name for names in study_index.TECHNIQUES.values() for name in names]
+    assert sorted(placed) == study.shipped()
+
+
+def test_what_each_source_measured_on_is_told():
+    told = yaml.safe_load((PUBLISHED / "sources.yaml").read_text(encoding="utf-8"))
+    sources = {claim.source for name in study.shipped() for claim in read_study(name).claims}
+    assert set(told) == sources
+
+
+def test_what_was_found_at_first_is_of_claims_that_still_stand():
+    with (PUBLISHED / "first.csv").open(encoding="utf-8", newline="") as file:
+        first = [(row["study"], row["claim"]) for row in csv.DictReader(file)]
+    now = {(name, claim.words) for name in study.shipped() for claim in read_study(name).claims}
+    assert len(first) == len(set(first)) == 94
+    assert set(first) <= now
+
+
+def test_a_claim_that_was_published_before_has_its_first_result_beside_it():
+    with (PUBLISHED / "first.csv").open(encoding="utf-8", newline="") as file:
+        first = {(row["study"], row["claim"]): row["verdict"] for row in csv.DictReader(file)}
+    for name, rows in SECTIONS.items():
+        for row in rows:
+            assert row[4].partition(":")[0] == first.get((name, row[0]), "–")
+
+
+def verdict_of(row):
+    return row[2].partition(":")[0].strip("*")
 
 
 def test_the_verdicts_are_counted_at_the_top():
-    verdicts = Counter(row[1] for rows in SECTIONS.values() for row in rows)
-    assert set(verdicts) <= {*VERDICTS, *EARLIER, NOT_JUDGED}
+    verdicts = Counter(verdict_of(row) for rows in SECTIONS.values() for row in rows)
+    assert set(verdicts) <= {*VERDICTS, NOT_JUDGED}
     (told,) = re.findall(r"^\*\*(\d+) studies, (\d+) claims: (.*)\.\*\*$", TEXT, re.M)
     assert (int(told[0]), int(told[1])) == (len(SECTIONS), verdicts.total())
     counted = dict(reversed(part.split(" ", 1)) for part in re.split(r"[,;] (?=\d)", told[2]))
@@ -67,16 +100,17 @@ def test_the_studies_that_were_not_run_are_named():
 @pytest.mark.parametrize("name", SECTIONS)
 def test_the_index_says_of_each_claim_what_the_report_says(name):
     judged = pd.read_csv(PUBLISHED / name / "tables" / "claims.csv")
-    rows = [row for row in SECTIONS[name] if row[1] != NOT_JUDGED]
+    rows = [row for row in SECTIONS[name] if verdict_of(row) != NOT_JUDGED]
     keys = ["arm", "metric", "statistic", "baseline", "against_metric"]
     told = {tuple(row[key] for key in keys): row for row in judged.to_dict("records")}
     assert len(told) == len(rows)
     for claim, row in zip(read_study(name).claims, SECTIONS[name], strict=True):
-        if row[1] == NOT_JUDGED:
+        if verdict_of(row) == NOT_JUDGED:
             continue
         compared = (claim.arm, claim.metric, claim.statistic, claim.against, claim.against_metric)
         found = told[compared]
-        assert (row[1], int(row[7].split()[0])) == (found["verdict"], found["n"])
+        (seeds,) = re.findall(r"(\d+) seeds", row[2])
+        assert (verdict_of(row), int(seeds)) == (found["verdict"], found["n"])
         assert claim.direction == found["direction"]
 
 
@@ -124,7 +158,8 @@ def test_the_readme_tells_of_the_studies_what_the_index_says():
     assert f"{readme_findings.BEGIN}{told}{readme_findings.END}" in README, (
         "call scripts/readme_findings.py"
     )
-    assert told.count("\n| [") == sum(map(len, readme_findings.CHOSEN.values()))
+    chosen = [claims for name, claims in readme_findings.CHOSEN.items() if name in SECTIONS]
+    assert told.count("\n| [") == sum(map(len, chosen))
 
 
 def test_the_claims_that_the_readme_tells_are_claims_of_shipped_studies():
