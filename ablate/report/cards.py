@@ -55,15 +55,16 @@ def _trained(comparison: Comparison) -> Card:
     base = first.loc[comparison.baseline]
     lines = []
     for arm in list(comparison.lines)[:_MOST]:
+        label = comparison.labels[arm]
         if arm == comparison.baseline:
-            lines.append((arm, "the baseline"))
+            lines.append((label, "the baseline" if label == arm else arm))
             continue
         sets = [
             _set(name, first.loc[arm][name]) for name in names if _differs(first, arm, base, name)
         ]
         tuned = comparison.asked.tuned.get(arm)
         told = ", ".join(one for one in sets if one) or "nothing but the seed"
-        lines.append((arm, told if told != arm else "as its name says"))
+        lines.append((label, told if told != label else "as its name says"))
         if tuned:
             lines.append(("", f"tuned: {tuned}"))
     if (left := len(comparison.lines) - _MOST) > 0:

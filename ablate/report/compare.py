@@ -30,6 +30,7 @@ from ablate.analyze.run_measures import metrics_of
 from ablate.analyze.summaries import arms, counts
 from ablate.errors import AblateError, listed, nearest
 from ablate.metrics import PRIMARY, TIMES, metric_of
+from ablate.report import labels
 from ablate.report.question import Question, as_last_asked, completed, judgeable
 from ablate.report.result import LOST, Line, line_of
 from ablate.study.claim import Claim
@@ -87,6 +88,11 @@ class Comparison:
     def lines(self) -> dict[str, Line]:
         """What is said of each arm by the primary metric, by arm."""
         return self.of(self.metric)
+
+    @cached_property
+    def labels(self) -> dict[str, str]:
+        """A short label of each arm, by arm."""
+        return labels.labels(list(self.lines), self.baseline)
 
     def of(self, metric: str) -> dict[str, Line]:
         """Give the same as `lines` by any metric."""

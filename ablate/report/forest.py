@@ -97,7 +97,9 @@ def panels(comparison: Comparison) -> list[Panel]:
         ]
     else:
         few = comparison.foremost(_MOST_ROWS)
-        named = [(line.arm, line) for line in comparison.others if line.arm in few]
+        named = [
+            (comparison.labels[line.arm], line) for line in comparison.others if line.arm in few
+        ]
     groups: dict[tuple[str, str], list[tuple[str, Line]]] = {}
     for name, line in named:
         asked = wording.what(line)

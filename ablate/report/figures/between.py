@@ -51,7 +51,8 @@ def seeds(comparison: Comparison) -> Figure:
     scale = metric_of(metric).unit.scale
     runs = comparison.runs
     done = runs[(runs["status"] == "finished") & runs["arm"].isin(arms) & runs[metric].notna()]
-    figure, axes = blank(height_of(arms))
+    labels = [comparison.labels[arm] for arm in arms]
+    figure, axes = blank(height_of(labels))
     places = _places(done, arms)
     joined = ""
     if len(arms) <= _MOST_JOINED[0] and done["replicate"].nunique() <= _MOST_JOINED[1]:
@@ -62,7 +63,7 @@ def seeds(comparison: Comparison) -> Figure:
         _interval(axes, i - 0.25, line.mean * scale, line.low * scale, line.high * scale)
     middle = comparison.lines[comparison.baseline].mean
     axes.axvline(middle * scale, color=GREY, lw=1, ls="--")
-    rows(axes, arms)
+    rows(axes, labels)
     lows = [comparison.lines[arm].low for arm in arms]
     logarithmic_if_wide(axes.set_xscale, axes.xaxis, [*done[metric], *lows])
     axes.set_xlabel(titled(metric))
@@ -99,7 +100,8 @@ def _interval(axes: Axes, place: float, mean: float, low: float, high: float) ->
 def differences(comparison: Comparison) -> Figure:
     """Draw the difference of each arm to the baseline, and of what else is claimed."""
     arms = [arm for arm in comparison.foremost(_MOST_ROWS) if arm != comparison.baseline]
-    lines = {arm: comparison.lines[arm] for arm in arms} | _claims(comparison, "mean")
+    lines = {comparison.labels[arm]: comparison.lines[arm] for arm in arms}
+    lines |= _claims(comparison, "mean")
     scale = metric_of(comparison.metric).unit.scale
     figure, axes = blank(height_of(list(lines)))
     axes.axvline(0, color=GREY, lw=1)
@@ -201,7 +203,14 @@ def gap(comparison: Comparison) -> Figure | None:
         x, y, colour = train[arm], test[arm], COLOURS[i]
         axes.plot([100 * x.low, 100 * x.high], [100 * y.mean] * 2, "-", color=colour, lw=1.2)
         axes.plot([100 * x.mean] * 2, [100 * y.low, 100 * y.high], "-", color=colour, lw=1.2)
-        axes.plot(100 * x.mean, 100 * y.mean, MARKERS[i], color=colour, ms=6, label=wrapped(arm))
+        axes.plot(
+            100 * x.mean,
+            100 * y.mean,
+            MARKERS[i],
+            color=colour,
+            ms=6,
+            label=wrapped(comparison.labels[arm]),
+        )
     axes.plot([min(known), max(known)], [min(known), max(known)], color=GREY, lw=1, ls="--")
     axes.set_xlabel("training error, %")
     axes.set_ylabel("test error, %")
@@ -225,7 +234,8 @@ def outcomes(comparison: Comparison) -> Figure | None:
     shown = lost[:_MOST_ROWS]
     arms = [line.arm for line in shown]
     counts = [{"finished": line.n} | line.lost for line in lost]
-    figure, axes = blank(height_of(arms) + 0.4)
+    labels = [comparison.labels[arm] for arm in arms]
+    figure, axes = blank(height_of(labels) + 0.4)
     start = [0] * len(arms)
     for kind, (fill, hatch) in _FILLS.items():
         widths = [count[kind] for count in counts[: len(arms)]]
@@ -234,7 +244,7 @@ def outcomes(comparison: Comparison) -> Figure | None:
             for bar in bars:
                 bar.set(facecolor=fill, edgecolor="black", hatch=hatch, linewidth=0.6)
         start = [a + b for a, b in zip(start, widths, strict=True)]
-    rows(axes, arms)
+    rows(axes, labels)
     axes.xaxis.set_major_locator(MaxNLocator(integer=True))
     axes.set_xlabel("runs")
     below(figure, axes)

@@ -37,7 +37,8 @@ def curves(comparison: Comparison, metric: str, frame: pd.DataFrame) -> Figure:
     scale = metric_of(metric).unit.scale
     for i, arm in enumerate(arms):
         part = shown[shown["arm"] == arm]
-        _band(axes, part["epoch"], part, scale, i, arm, marked=part["epoch"].nunique() < 2)
+        label, alone = comparison.labels[arm], part["epoch"].nunique() < 2
+        _band(axes, part["epoch"], part, scale, i, label, marked=alone)
     axes.set_xlabel("epoch")
     axes.set_ylabel(titled(metric))
     logarithmic_if_wide(axes.set_yscale, axes.yaxis, shown["mean"])

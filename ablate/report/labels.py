@@ -1,0 +1,52 @@
+"""Short labels for arms whose names are long: what sets them apart from the baseline.
+
+An arm of a grid is named by every knob that varies (``dropout.dense=0.5 norm=none ...``), and with
+six knobs such names fill a page. Figures and the first picture show the knobs in which an arm
+departs from the baseline, and the card of what was trained says which arm that is.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from typing import Final
+
+LONG: Final = 40  # letters of a name
+BASELINE: Final = "the baseline"
+
+
+def labels(arms: Sequence[str], baseline: str) -> dict[str, str]:
+    """Give each arm a label.
+
+    Args:
+        arms: Their names.
+        baseline: That of the arm they are compared with.
+
+    Returns:
+        Arm -> label, all of them different. The names themselves where none is long, or where they
+        are words of the user's rather than knobs.
+    """
+    if not any(len(arm) > LONG for arm in arms) or not all(map(_is_of_knobs, (*arms, baseline))):
+        return {arm: arm for arm in arms}
+    common = set(baseline.split())
+    short = {arm: _shortened([one for one in arm.split() if one not in common]) for arm in arms}
+    counted = Counter(short.values())
+    return {
+        arm: label if counted[label] == 1 else f"arm {number}: {label}"
+        for number, (arm, label) in enumerate(short.items(), 1)
+    }
+
+
+def _is_of_knobs(arm: str) -> bool:
+    return all("=" in word for word in arm.split())
+
+
+def _shortened(words: Sequence[str]) -> str:
+    """Join as many knobs as there is room for, at least one."""
+    if not words:
+        return BASELINE
+    fitting = 1
+    while fitting < len(words) and len(" ".join(words[: fitting + 1])) <= LONG:
+        fitting += 1
+    left = len(words) - fitting
+    return " ".join(words[:fitting]) + (f" and {left} more" if left else "")
