@@ -15,6 +15,7 @@ from ablate.report.formatting import knob, level, ranges, written
 from ablate.report.provenance import Origin
 
 _MOST = 24  # arms or claims on a card
+_SAID = "as its name says"
 
 
 @dataclass(frozen=True)
@@ -64,7 +65,7 @@ def _trained(comparison: Comparison) -> Card:
         ]
         tuned = comparison.asked.tuned.get(arm)
         told = ", ".join(one for one in sets if one) or "nothing but the seed"
-        lines.append((label, told if told != label else "as its name says"))
+        lines.append((label, told if told.replace(", ", " ") != label else _SAID))
         if tuned:
             lines.append(("", f"tuned: {tuned}"))
     if (left := len(comparison.lines) - _MOST) > 0:

@@ -94,6 +94,15 @@ class Comparison:
         """A short label of each arm, by arm."""
         return labels.labels(list(self.lines), self.baseline)
 
+    def labelled(self, line: Line) -> Line:
+        """Let a line name its arms by their labels."""
+        label = self.labels.get
+        arm, compared = label(line.arm, line.arm), line.what
+        if compared is not None:
+            against = label(compared.against, compared.against)
+            compared = compared._replace(arm=label(compared.arm, compared.arm), against=against)
+        return replace(line, arm=arm, what=compared)
+
     def of(self, metric: str) -> dict[str, Line]:
         """Give the same as `lines` by any metric."""
         against = self.contrasts[self.contrasts["metric"] == metric]

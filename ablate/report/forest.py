@@ -126,6 +126,7 @@ def _panel(comparison: Comparison, named: Sequence[tuple[str, Line]]) -> Panel:
     lines = [line for _, line in named]
     asked, unit = wording.what(lines[0]), wording.unit_of_change(lines[0])
     ratio = asked.statistic == "spread"
+    baseline = comparison.labels[comparison.baseline]
     dots = {i: seeds_of(comparison, line) for i, line in enumerate(lines)}
     scale = _scale(lines, [value for some in dots.values() for value in some.values()], ratio)
     rows = tuple(
@@ -134,7 +135,9 @@ def _panel(comparison: Comparison, named: Sequence[tuple[str, Line]]) -> Panel:
             wording.judged(line) if wording.is_claimed(line) else wording.described(line),
             wording.tone(line),
             _numbers(line),
-            _drawn(line, scale, dots[i], comparison.baseline),
+            _drawn(
+                line, scale, dots[i], wording.finding(comparison.labelled(line), None, baseline)
+            ),
         )
         for i, (name, line) in enumerate(named)
     )
@@ -191,9 +194,9 @@ def _known(line: Line, ratio: bool) -> bool:
 # -- drawing ---------------------------------------------------------------------------------------
 
 
-def _drawn(line: Line, scale: _Scale, dots: Mapping[str, float], baseline: str) -> str:
+def _drawn(line: Line, scale: _Scale, dots: Mapping[str, float], finding: str) -> str:
     rest = 1.0 if scale.ratio else 0.0
-    told = f"{_numbers(line)}; {wording.finding(line, None, baseline)}"
+    told = f"{_numbers(line)}; {finding}"
     parts = [f'<svg class="row" role="img" aria-label="{html(escape.plain(told))}">']
     if not math.isnan(line.margin):
         ends = (1 / line.margin, line.margin) if scale.ratio else (-line.margin, line.margin)

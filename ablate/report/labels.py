@@ -12,6 +12,7 @@ from collections.abc import Sequence
 from typing import Final
 
 LONG: Final = 40  # letters of a name
+_ROOM: Final = 64  # letters of a label
 BASELINE: Final = "the baseline"
 
 
@@ -46,7 +47,7 @@ def _shortened(words: Sequence[str]) -> str:
     if not words:
         return BASELINE
     fitting = 1
-    while fitting < len(words) and len(" ".join(words[: fitting + 1])) <= LONG:
+    while fitting < len(words) and len(" ".join(words[: fitting + 1])) <= _ROOM:
         fitting += 1
     left = len(words) - fitting
     return " ".join(words[:fitting]) + (f" and {left} more" if left else "")

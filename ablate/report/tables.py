@@ -83,10 +83,11 @@ def compared(comparison: Comparison, brief: bool = False) -> Table:
 def _columns(comparison: Comparison, brief: bool) -> dict[str, Callable[[Line], TableCell]]:
     """Say what each column shows of an arm; heads bear units."""
     metric, space = comparison.metric, "\n" if brief else " "
+    labels = comparison.labels
     twins = {arm: i for i, group in enumerate(comparison.identical, 1) for arm in group}
     columns: dict[str, Callable[[Line], TableCell]] = {
         "arm": lambda x: TableCell(
-            x.arm + (f" (identical: {twins[x.arm]})" if x.arm in twins else "")
+            labels[x.arm] + (f" (identical: {twins[x.arm]})" if x.arm in twins else "")
         ),
         titled(metric): lambda x: TableCell(_mean(x, metric, space), x.mean),
         _delta_head(metric): lambda x: _delta(x, space),
@@ -236,7 +237,8 @@ def _every_metric(comparison: Comparison) -> Table:
         for one in records(shown[["arm", "metric", "n", "mean", "ci_low", "ci_high"]])
     }
     rows = tuple(
-        (TableCell(arm), *(cells[arm, metric] for metric in metrics)) for arm in comparison.lines
+        (TableCell(comparison.labels[arm]), *(cells[arm, metric] for metric in metrics))
+        for arm in comparison.lines
     )
     heads = ("arm", *(titled(metric) for metric in metrics))
     few = len(metrics) < len(every)
@@ -291,7 +293,10 @@ def _beside(comparison: Comparison) -> Table:
     }
     known = {name: column for name, column in columns.items() if mine[name].notna().any()}
     rows = tuple(
-        (TableCell(one["arm"]), *(_told(one[name], write) for name, (_, write) in known.items()))
+        (
+            TableCell(comparison.labels[one["arm"]]),
+            *(_told(one[name], w) for name, (_, w) in known.items()),
+        )
         for one in records(mine)
     )
     heads = ("arm", *(head for head, _ in known.values()))

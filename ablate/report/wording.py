@@ -34,16 +34,18 @@ def findings(comparison: Comparison) -> list[str]:
     """Say what came out of each claim or, without claims, of each arm: a sentence each."""
     if comparison.claimed:
         return [finding(line, claim, comparison.baseline) for claim, line in comparison.claimed]
-    return [finding(line, None, comparison.baseline) for line in comparison.others]
+    baseline = comparison.labels[comparison.baseline]
+    return [finding(comparison.labelled(line), None, baseline) for line in comparison.others]
 
 
 def _came_out(comparison: Comparison) -> str:
-    lines = comparison.others
+    lines = [comparison.labelled(line) for line in comparison.others]
     if not lines:
         return _alone(comparison)
     if comparison.claimed:
         return _of_claims(comparison)
-    against = f"from {comparison.baseline} in {metric_of(comparison.metric).label}"
+    baseline = comparison.labels[comparison.baseline]
+    against = f"from {baseline} in {metric_of(comparison.metric).label}"
     if not any(map(_is_told, lines)):
         few = all(line.pairs < 2 for line in lines)
         why = "it takes two seeds of each" if few else "there is no spread between seeds"
@@ -53,7 +55,7 @@ def _came_out(comparison: Comparison) -> str:
         within = sum(line.description == verdicts.WITHIN for line in lines)
         about = f" {_within(within, len(lines), lines[0])}" if within else ""
         return f"No arm is told apart {against} ({_pairs(lines)}).{about}"
-    some = [_change(line, comparison.baseline) for line in shown[:_MOST]]
+    some = [_change(line, baseline) for line in shown[:_MOST]]
     more = [f"{len(shown) - _MOST} more differ"] if len(shown) > _MOST else []
     rest = len(lines) - len(shown)
     others = ["the other is not" if rest == 1 else f"the other {rest} are not"] if rest else []
@@ -357,7 +359,7 @@ def is_claimed(line: Line) -> bool:
 def _population(comparison: Comparison) -> list[str]:
     """Say what the intervals generalize to; with one seed an arm, compare the two networks."""
     lines = [line for _, line in comparison.claimed] or comparison.others
-    networks = [line for line in lines if not math.isnan(line.p_networks)]
+    networks = [comparison.labelled(line) for line in lines if not math.isnan(line.p_networks)]
     if networks:
         least = min(networks, key=lambda line: line.p_networks)
         which = "these two networks" if len(lines) == 1 else f"the two networks of {least.arm}"

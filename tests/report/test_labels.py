@@ -30,14 +30,14 @@ def test_words_of_the_user_stay_however_long():
 
 
 def test_labels_that_would_be_cut_to_the_same_are_numbered():
-    base = "a=0 b=0 model.channels=[8,16,32] model.hidden=[64,64,64] z=0"
+    base = "a=0 b=0 model.channels=[8,16,32] model.hidden=[64,64,64] model.kernel_size=3 z=0"
     arms = [
         base,
-        f"a=1 b=1 model.channels=[64,128,256] model.hidden=[512,512,512] z={1}",
-        f"a=1 b=1 model.channels=[64,128,256] model.hidden=[512,512,512] z={2}",
+        "a=1 b=1 model.channels=[64,128,256] model.hidden=[512,512,512] model.kernel_size=5 z=1",
+        "a=1 b=1 model.channels=[64,128,256] model.hidden=[512,512,512] model.kernel_size=5 z=2",
     ]
     assert list(labels(arms, base).values()) == [
         "the baseline",
-        "arm 2: a=1 b=1 model.channels=[64,128,256] and 2 more",
-        "arm 3: a=1 b=1 model.channels=[64,128,256] and 2 more",
+        "arm 2: a=1 b=1 model.channels=[64,128,256] model.hidden=[512,512,512] and 2 more",
+        "arm 3: a=1 b=1 model.channels=[64,128,256] model.hidden=[512,512,512] and 2 more",
     ]
