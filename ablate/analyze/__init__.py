@@ -1,1 +1,1 @@
-"""From records to frames, contrasts and verdicts: numbers in, numbers out."""
+"""Turns records into frames, contrasts and verdicts: numbers in, numbers out."""

@@ -1,7 +1,7 @@
 """Which test images runs got right, read when a comparison asks for it.
 
-Two runs answered the same images if they were trained on the same data, split alike. An older run,
-or one whose file is not what its record was written with, has no answers.
+Two runs answered the same images if they had the same data, split the same way. Older runs have no
+answers, nor do runs whose file no longer matches the record.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ class _Answered(NamedTuple):
 class Answers:
     """The answers of the runs of a frame.
 
-    They stay packed, a bit each: 1.25 kB a run of 10,000 images.
+    They stay packed, one bit each: 1.25 kB for a run on 10,000 images.
 
     Args:
         runs: The runs frame.
@@ -42,14 +42,14 @@ class Answers:
         self._packed: dict[int, NDArray[np.uint8] | None] = {}
 
     def of(self, mine: Sequence[int], theirs: Sequence[int]) -> tuple[Bits, Bits] | None:
-        """Give the answers of two arms.
+        """Return the answers of two arms.
 
         Args:
-            mine: Rows of the frame, of an arm.
-            theirs: Of the other.
+            mine: The rows of one arm in the frame.
+            theirs: The rows of the other.
 
         Returns:
-            [n, I] and [m, I]; None unless all of them answered the same images, two or more.
+            [n, I] and [m, I]; None unless all runs answered the same two or more images.
         """
         rows = [self._rows[i] for i in (*mine, *theirs)]
         if len({None if row is None else row[2:] for row in rows}) != 1 or rows[0] is None:

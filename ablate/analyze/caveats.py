@@ -12,7 +12,7 @@ from ablate.analyze import outcomes, shape
 from ablate.analyze.frames import Frames
 from ablate.analyze.summaries import counts
 
-_MOST = 8  # names in a sentence
+_MOST = 8  # names listed in a sentence
 _SPLITS = ("train", "val", "test", "gap")
 
 
@@ -23,10 +23,10 @@ def notes(frames: Frames) -> list[str]:
         frames: What was read.
 
     Returns:
-        A sentence each, the gravest first; none where there is nothing to say. Of: files that do
-        not read, identical arms, several versions of the user's own code, several data sets or
-        commits, failed, diverged, unfinished and missing runs, unequal n, arms of one seed, seeds
-        that stand twice in an arm, copies, several kinds of hardware.
+        One sentence each, the gravest first; empty if there is nothing to say. They cover files
+        that do not read, identical arms, several versions of the user's own code, several data sets
+        or commits, failed, diverged, unfinished and missing runs, unequal n, arms of one seed,
+        seeds that appear twice in an arm, copies, and several kinds of hardware.
     """
     runs = frames.runs
     found = []
@@ -47,7 +47,7 @@ def notes(frames: Frames) -> list[str]:
 
 
 def short_of_target(runs: pd.DataFrame, target: float) -> list[str]:
-    """Say which arms have runs that never came to a validation error, if any have.
+    """Say which arms have runs that never reached a validation error, if any.
 
     Args:
         runs: The runs frame, with `epochs_to_target`.
@@ -77,7 +77,7 @@ def shared_time(runs: pd.DataFrame) -> list[str]:
 
 
 def doubts(found: pd.DataFrame) -> list[str]:
-    """Name the contrasts whose interval may miss more often than it says.
+    """Name the contrasts whose intervals may miss more often than they claim.
 
     Args:
         found: The contrasts frame.
@@ -108,14 +108,14 @@ def _of(found: pd.DataFrame, doubt: str) -> str:
 def identical_arms(frames: Frames) -> list[tuple[str, ...]]:
     """Find arms whose runs agree to the last bit on every seed they share.
 
-    Compared are the training losses of all epochs and what was measured of the splits at the end;
-    runs that recorded no epoch are left out.
+    This compares the training losses of all epochs and the final measures of each split. Runs that
+    recorded no epoch are left out.
 
     Args:
         frames: What was read.
 
     Returns:
-        Groups of two arms or more, each arm in one group.
+        Groups of two or more arms; each arm is in at most one.
     """
     prints = _prints(frames)
     together: dict[tuple[str, int], list[str]] = {}
@@ -128,13 +128,14 @@ def identical_arms(frames: Frames) -> list[tuple[str, ...]]:
 
 
 def _prints(frames: Frames) -> dict[str, dict[str, int]]:
-    """Give each run a hash of all its numbers: by arm, then by replicate."""
+    """Arm -> replicate -> a hash of all numbers of the run."""
     runs, history = frames.runs, frames.history
     if "train/loss" not in history:
         return {}
     by_run = history.groupby("key", sort=False, observed=True)["train/loss"]
     losses = {str(key): part.to_numpy().tobytes() for key, part in by_run}
-    # Not how often a limit acted: never, or not asked for, may be all that sets two arms apart.
+    # How often a limit acted is left out: two arms may differ only in that a limit was set and
+    # never acted.
     measured = [str(n) for n in runs if str(n).partition("/")[0] in _SPLITS]
     prints: dict[str, dict[str, int]] = {}
     rows = zip(runs["arm"], runs["replicate"], runs["key"], runs[measured].to_numpy(), strict=True)
@@ -160,13 +161,13 @@ def _grouped(pairs: Iterable[tuple[str, str]], order: list[str]) -> list[tuple[s
 
 
 def _codes(frames: Frames) -> list[str]:
-    """Say which files and packages of the user's own differ between runs that all use them."""
+    """Say which of the user's own files and packages differ between the runs that use them."""
     rows = zip(frames.runs["key"], frames.runs["arm"], strict=True)
     versions: dict[str, dict[str, dict[str, None]]] = {}  # name -> version -> arms
     for key, arm in rows:
         for name, version in frames.code.get(str(key), {}).items():
             versions.setdefault(name, {}).setdefault(version, {})[str(arm)] = None
-    split: dict[str, list[str]] = {}  # how versions divide the arms -> names
+    split: dict[str, list[str]] = {}  # arms grouped by version -> names
     for name, arms in versions.items():
         if len(arms) > 1:
             split.setdefault(" / ".join(map(_listed, arms.values())), []).append(name)

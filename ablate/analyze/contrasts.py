@@ -1,19 +1,20 @@
 """Contrasts: the difference between each arm and the baseline, by every metric.
 
-Pairs come from replicates (seeds) that both arms were given; where an arm was given its own, it is
-compared unpaired. A pair of which one run failed, is unfinished or lacks the metric is left out of
-the contrast: `n` tells how many stayed, the arms frame what became of the others. A run that
-diverged or stayed at chance is an outcome (`ablate.analyze.outcomes`): a contrast that holds some
-has no interval, and its verdict comes from an exact test of order.
+Runs are paired by replicate (seed) where both arms have the same ones; arms with seeds of their own
+are compared unpaired. A pair is left out if one of its runs failed, is unfinished or lacks the
+metric: `n` counts the pairs that remain, and the arms frame says what became of the others. A run
+that diverged or stayed at chance is an outcome (`ablate.analyze.outcomes`): a contrast with such
+runs has no interval, and its verdict comes from an exact test of order.
 
-A claim may compare otherwise: with another arm, with another metric, or the spread over seeds in
-place of the mean. Each such claim has a row of its own, after the others (`to_baseline` leaves
-these out).
+A claim may make another comparison: with another arm, with another metric, or of the spread over
+seeds in place of the mean. Each such claim has a row of its own after the others (`to_baseline`
+leaves these out).
 
 Each contrast has one interval that decides, `low` to `high`, at a level that makes all intervals of
-its *family* hold together: 1 - 0.05/m, m in a family. The claims of a study are one family, those
-included that cannot be judged. What nobody claimed is described; on each metric the arms without a
-claim, and on the primary one the effects of factors that are shown, are a family.
+its *family* hold together: 1 - 0.05/m, m in a family. The claims of a study are one family,
+including those that cannot be judged. Differences that nobody claimed are described. For each
+metric, the arms without a claim form a family; for the primary metric, so do the effects of
+factors.
 
 Columns, all differences and intervals in the metric's unit (errors are fractions):
 
@@ -113,23 +114,24 @@ def contrasts(
     Args:
         runs: The runs frame, one row a run.
         rng: Source of the resamples.
-        baseline: An arm; without one, the first of the frame (`frames` puts the arm at rest there).
-        metrics: Which to compare; all that some run has, by default. The primary one is added.
+        baseline: An arm; by default the first in the frame, where `frames` puts the arm at rest.
+        metrics: Which to compare; by default all that any run has. The primary one is added.
         primary: The metric that the comparison is about.
-        margin: The smallest difference in it that matters, δ, where nothing is claimed.
-        claims: What is claimed of arms; they are one family.
-        unjudged: How many more claims belong to it, that cannot be judged.
-        effects: How many effects of factors on the primary metric are described beside the arms.
+        margin: The smallest difference in it that matters, δ, for arms without a claim.
+        claims: The claims; they are one family.
+        unjudged: How many more claims belong to the family but cannot be judged.
+        effects: How many effects of factors on the primary metric are described along with the
+            arms.
         identical: Groups of arms whose losses agree to the last bit.
-        look: At which look a claim is judged, by what it compares and what its interval may miss by
-            the planned end; by default at the only one.
-        brief: Whether to leave out what does not decide; those columns are NaN.
+        look: Returns the look at which a claim is judged, given what it compares and its α; by
+            default there is only one look.
+        brief: Whether to leave out what decides nothing; those columns are NaN.
 
     Returns:
-        One row an arm and metric, the primary first, with the columns that this module lists.
+        One row per arm and metric, the primary metric first, with the columns listed above.
 
     Raises:
-        AblateError: There is no such arm or metric, or a claim stands twice.
+        AblateError: There is no such arm or metric, or a claim is made twice.
     """
     wanted = _metrics(runs, metrics, primary, claims)
     base = baseline_of(runs, baseline)
@@ -147,24 +149,24 @@ def contrasts(
 
 
 def compared(found: pd.DataFrame) -> list[Compared]:
-    """Say of each row of contrasts what it compares with what."""
+    """Return what each row of contrasts compares with what."""
     columns = (found[name] for name in ("arm", "metric", "baseline", "against_metric", "statistic"))
     return [Compared(*row) for row in zip(*columns, strict=True)]
 
 
 def descriptions_of(metric: str) -> str:
-    """Name the family of differences in a metric that are described, since nobody claimed them."""
+    """Name the family of a metric's differences that nobody claimed."""
     return f"descriptions of {metric}"
 
 
 def to_baseline(found: pd.DataFrame, baseline: str) -> pd.DataFrame:
-    """Leave out of contrasts the claims that compare otherwise than by mean with the baseline."""
+    """Leave out claims that make another comparison than of means with the baseline."""
     kept = [what.is_to(baseline) for what in compared(found)]
     return found[np.array(kept, dtype=bool)]
 
 
 def baseline_of(runs: pd.DataFrame, name: str | None = None) -> str:
-    """Choose the arm that others are compared with: as named, else the first of the frame.
+    """Choose the arm that others are compared with: the named one, else the first in the frame.
 
     Raises:
         AblateError: No arm has this name; the nearest is named.
@@ -181,7 +183,7 @@ def baseline_of(runs: pd.DataFrame, name: str | None = None) -> str:
 
 
 def _numbered(arm: str) -> list[tuple[str, float | str]]:
-    """Read an arm's values as numbers where they are some: 0 and 0.0 name the same arm."""
+    """Read the values in an arm's name as numbers where possible: 0 and 0.0 name the same arm."""
     pairs = [word.partition("=") for word in arm.split()]
     return [(name, _number(value)) for name, _, value in pairs]
 
@@ -199,7 +201,7 @@ def _number(value: str) -> float | str:
 def _metrics(
     runs: pd.DataFrame, metrics: Sequence[str] | None, primary: str, claims: Sequence[Claim]
 ) -> list[str]:
-    """List the metrics, the primary first; where no run has ended there is nothing to choose from.
+    """List the metrics, the primary first. If no run has ended, there are none to choose from.
 
     Raises:
         AblateError: One is not there.
@@ -220,7 +222,7 @@ def _claimed(runs: pd.DataFrame, claims: Sequence[Claim], base: str) -> dict[Com
     """Find what each claim compares.
 
     Raises:
-        AblateError: An arm is not there or is compared with itself, or a claim stands twice.
+        AblateError: An arm is missing or compared with itself, or a claim is made twice.
     """
     arms = {str(arm) for arm in runs["arm"].unique()}
     claimed: dict[Compared, Claim] = {}
@@ -317,7 +319,7 @@ def _said(row: Mapping[Any, Any], pair: Pair) -> tuple[str | None, str, str]:
     smallest = None if math.isnan(margin) else margin
     if not pair.all_trained:
         low, high = _by_order(pair) if row["p"] < row["alpha"] else (math.nan, math.nan)
-    elif row["statistic"] == "spread":  # a half and a double are as far from no difference
+    elif row["statistic"] == "spread":  # one half and two are equally far from no difference
         low, high = (math.log(end) if end > 0 else math.nan for end in (low, high))
         smallest = None if smallest is None else math.log(smallest)
     is_claimed = row["family"] == CLAIMS
@@ -329,7 +331,7 @@ def _said(row: Mapping[Any, Any], pair: Pair) -> tuple[str | None, str, str]:
 
 
 def _by_order(pair: Pair) -> tuple[float, float]:
-    """Return an interval that holds every difference on the side where the arm lies."""
+    """Return the interval of all differences on the arm's side of zero."""
     least, side = math.ulp(0.0), ranks.side(pair.x, pair.y, paired=pair.paired)
     return (least, math.inf) if side > 0 else (-math.inf, -least)
 

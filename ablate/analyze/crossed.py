@@ -1,4 +1,4 @@
-"""Two arms on the same images: how their difference would vary over new images too.
+"""Two arms on the same images: how far their difference would vary over new images as well.
 
 Each of n networks answers each of I test images, right or wrong. Of arms that share their seeds,
 the difference d of seed s on image i is -1, 0 or 1, and
@@ -60,7 +60,7 @@ def paired(x: Bits, y: Bits) -> OverImages:
 
     Args:
         x: Which images each network of an arm got right [n, I], I ≥ 2.
-        y: Of the other [n, I], seed by seed.
+        y: The same for the other arm [n, I], seed by seed.
     """
     d = x.astype(np.int8) - y.astype(np.int8)
     return replace(unpaired(x, y), interaction=_interaction(d))
@@ -71,7 +71,7 @@ def unpaired(x: Bits, y: Bits) -> OverImages:
 
     Args:
         x: Which images each network of an arm got right [n, I], I ≥ 2.
-        y: Of the other [m, I].
+        y: The same for the other arm [m, I].
     """
     one, other = x.astype(np.int8), y.astype(np.int8)
     variance = _variance(one.mean(0) - other.mean(0))
@@ -80,12 +80,12 @@ def unpaired(x: Bits, y: Bits) -> OverImages:
 
 
 def _variance(means: NDArray[np.float64]) -> float:
-    """Work out the variance of the mean of image means [I]."""
+    """Compute the variance of the mean of image means [I]."""
     return float(means.var(ddof=1)) / len(means)
 
 
 def _interaction(d: NDArray[np.int8]) -> float:
-    """Work out the mean square of what neither seeds nor images explain, over n I; [n, I]."""
+    """Compute the mean square of what neither seeds nor images explain, over n I; [n, I]."""
     n, images = d.shape
     if n < 2:
         return float("nan")

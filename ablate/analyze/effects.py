@@ -1,12 +1,13 @@
 """Effects of factors, estimated seed by seed.
 
-An effect has one value a seed, and so the interval of any paired difference: whatever seeds add to
-runs, or to the effect itself, is in its spread. An analysis of variance with seeds as blocks takes
-the effect to be the same in every seed, and tests each term at 0.05: where it is not the same, that
-calls a null factor significant in 14 to 31 % of sweeps (`scripts/simulations/factors.py`).
+An effect has one value per seed, and so the interval of any paired difference: whatever seeds add
+to runs, or to the effect itself, is part of its spread. An analysis of variance with seeds as
+blocks takes the effect to be the same in every seed, and tests each term at 0.05: where it is not
+the same, that calls a null factor significant in 14 to 31 % of sweeps
+(`scripts/simulations/factors.py`).
 
-A seed in which some cell of an effect is missing or did not train is left out of that effect, and
-counted. Where cells have seeds of their own there is a mean and a variance for each cell instead.
+A seed for which some cell is missing or did not train is left out of the effect, and counted. Cells
+with seeds of their own have a mean and a variance each instead.
 """
 
 from __future__ import annotations
@@ -46,16 +47,16 @@ def estimated(
     Args:
         runs: The runs frame.
         asked: The effects.
-        family_size: How many differences are described together, these and others.
+        family_size: How many differences are described together, counting these.
         metric: What they are effects on.
         margin: The smallest difference that matters, δ.
 
     Returns:
-        One row an effect: its name; ``factor``, ``level``, ``first`` and of an interaction
-        ``other``, ``other_level``, ``other_first``; over how many ``combinations`` of the other
-        factors it is averaged; ``n`` seeds that it was worked out from (the fewest runs of a cell
-        where it is not ``paired``) and how many were ``left_out``, since a run of theirs is missing
-        or did not train; then as in `ablate.analyze.contrasts`.
+        One row per effect: its name; ``factor``, ``level``, ``first`` and for an interaction
+        ``other``, ``other_level``, ``other_first``; the number of ``combinations`` of the other
+        factors over which it is averaged; ``n`` seeds used (if not ``paired``, the fewest runs of a
+        cell) and how many were ``left_out``, since a run of theirs is missing or did not train;
+        then as in `ablate.analyze.contrasts`.
     """
     members = _members(runs, asked.factors, metric) if asked.effects else {}
     alpha = verdicts.ALPHA / max(family_size, 1)
@@ -69,11 +70,10 @@ def estimated(
 
 
 def by_seed(values: Array, combinations: int) -> Estimate:
-    """Estimate an effect of its cells, where they share seeds.
+    """Estimate an effect from its cells.
 
     Args:
-        values: Of an effect's cells, those that are added before those that are subtracted;
-            [cells, ..., n].
+        values: Of the effect's cells, added ones before subtracted ones; [cells, ..., n].
         combinations: As of the effect.
     """
     plus, minus = (part.sum(0) / combinations for part in np.split(values, 2))
@@ -126,7 +126,7 @@ def _row(effect: Effect, members: Runs, alpha: float, margin: float | None) -> d
 
 
 def _share_seeds(cells: Sequence[Sequence[tuple[str, float]]]) -> bool:
-    """Tell whether cells share half of the seeds of the smallest, none of them twice."""
+    """Tell whether cells share at least half of the smallest cell's seeds, each once."""
     seeds = [{replicate for replicate, _ in cell} for cell in cells]
     unique = all(len(one) == len(cell) for one, cell in zip(seeds, cells, strict=True))
     return unique and 2 * len(set.intersection(*seeds)) >= min(map(len, seeds))

@@ -1,14 +1,14 @@
 """Estimates over seeds: intervals of means, and effect sizes.
 
 Pure functions of arrays whose last axis is seeds, [..., n]; leading axes (arms, simulations) are
-worked out at once. Values are complete: whoever calls leaves missing runs out and counts them.
-scipy and statsmodels do the arithmetic; effect sizes, which no terminal shows, import their larger
-parts when they are called. Differences are in `intervals`, what resamples is in `resampling`, what
-judges in `verdicts`.
+worked out at once. Values are complete: the caller leaves out missing runs and counts them.
+scipy and statsmodels do the arithmetic. Their larger parts are imported by the effect sizes when
+called, since no terminal shows those. See `intervals` for differences, `resampling` for bootstraps
+and `verdicts` for judgements.
 
-Where there is nothing to estimate from (fewer than two seeds, or no spread among them beyond
-rounding) the answer is NaN, never a certainty: two seeds of a small test set easily agree to the
-image, and an interval of no width would call that proof.
+With nothing to estimate from (fewer than two seeds, or no spread beyond rounding) the answer is
+NaN, never a certainty: two seeds on a small test set easily agree to the image, and an interval of
+zero width would call that proof.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ class Interval:
 
 
 def t_interval(centre: Array, spread: Array, count: NDArray[np.int64] | Array) -> Interval:
-    """Work out the t intervals of means that are known by their summaries.
+    """Compute the t intervals of means from summary statistics.
 
     Args:
         centre: Means.
@@ -56,7 +56,7 @@ def t_interval(centre: Array, spread: Array, count: NDArray[np.int64] | Array) -
 def improvement(x: Array, y: Array) -> Array:
     """Estimate the probability that a run of the arm lies below one of the baseline, ties half.
 
-    Over all pairs of runs, shared seeds or not: Mann and Whitney's U over n m.
+    It takes all pairs of runs, whether or not seeds are shared: Mann and Whitney's U over n m.
 
     Args:
         x: Values of an arm [..., n].
@@ -75,7 +75,7 @@ def improvement(x: Array, y: Array) -> Array:
 
 
 def d_z(x: Array, y: Array) -> Array:
-    """Work out Cohen's d_z, the mean of paired differences in units of their standard deviation.
+    """Compute Cohen's d_z, the mean of paired differences in units of their standard deviation.
 
     Source: Lakens 2013, Frontiers in Psychology 4:863, equation 6.
     """
@@ -87,7 +87,7 @@ def d_z(x: Array, y: Array) -> Array:
 
 
 def hedges_g(x: Array, y: Array) -> Array:
-    """Work out Hedges' g: the difference of means over the pooled deviation, less its bias.
+    """Compute Hedges' g: the difference of means over the pooled deviation, corrected for bias.
 
     Source: Hedges 1981, J. Educational Statistics 6(2); statsmodels' effectsize_smd, with the
     correction 1 - 3 / (4 df - 1).
@@ -104,7 +104,7 @@ def hedges_g(x: Array, y: Array) -> Array:
 
 
 def correlation(x: Array, y: Array) -> Array:
-    """Work out Pearson's correlation of arms over shared seeds: what pairing can gain.
+    """Compute Pearson's correlation of arms over shared seeds: what pairing can gain.
 
     NaN below three seeds, where it is ±1 by construction.
     """

@@ -1,8 +1,8 @@
-"""Factorial sweeps: which effects of factors there are to describe.
+"""Factorial sweeps: which effects of factors can be described.
 
-An effect is a difference that every seed gives by itself: the level less the factor's first level
-(the one at rest), each averaged over the combinations of the other factors that both levels were
-run with. An interaction is a difference of two such differences.
+An effect is a difference that each seed gives on its own: a level minus the factor's first level
+(the one at rest), both averaged over the combinations of the other factors that both were run with.
+An interaction is the difference of two such differences.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from ablate.analyze.frames import knobs_of
 from ablate.config import schema
 from ablate.metrics import PRIMARY
 
-_MOST_PAIRS = 3  # of factors, whose cells are shown
+_MOST_PAIRS = 3  # of factors whose cells are shown
 _MOST_LEVELS = 12  # of a factor
 _MOST_FACTORS = 4
 _MOST_EFFECTS = 48  # of one family: its intervals are a fifth wider than those of ten
@@ -29,10 +29,10 @@ Cell = tuple[Any, ...]  # a level of each factor
 
 @dataclass(frozen=True)
 class Effect:
-    """A level of a factor compared with its first, or how another factor's level changes that.
+    """A factor's level compared with its first, or how another factor's level changes that.
 
     Attributes:
-        factors: One factor, or the two of an interaction.
+        factors: One factor, or two for an interaction.
         levels: A level of each.
         firsts: The first level of each.
         plus: Cells that are added.
@@ -47,23 +47,23 @@ class Effect:
 
     @property
     def name(self) -> str:
-        """As on the command line: ``dropout.dense=0.5 × norm=batch``."""
+        """Its name, in the words of the command line: ``dropout.dense=0.5 × norm=batch``."""
         parts = zip(self.factors, self.levels, strict=True)
         return " × ".join(f"{name.removesuffix('.name')}={told(value)}" for name, value in parts)
 
     @property
     def combinations(self) -> int:
-        """The number of combinations of the other factors that it is averaged over."""
+        """Over how many combinations of the other factors it is averaged."""
         return len(self.plus) // len(self.factors)
 
 
 @dataclass(frozen=True)
 class Factorial:
-    """The effects by which a report describes a factorial sweep.
+    """The effects with which a report describes a factorial sweep.
 
     Attributes:
-        factors: The knobs that vary among the finished runs; a cell has a level of each.
-        effects: In the order in which they are shown; none where no factors are crossed.
+        factors: The knobs that vary among finished runs; a cell has one level of each.
+        effects: In the order shown; none if no factors are crossed.
         lacks: Why there are no effects, or no interactions; None if there are.
     """
 
@@ -73,7 +73,7 @@ class Factorial:
 
 
 def factors_of(runs: pd.DataFrame) -> list[str]:
-    """List the knobs that tell arms apart, less those that follow an option."""
+    """List the knobs that distinguish arms, except those that an option brings along."""
     names = knobs_of(runs)
     if not names:
         return []
@@ -85,8 +85,8 @@ def factors_of(runs: pd.DataFrame) -> list[str]:
 def crossed(runs: pd.DataFrame, factors: Sequence[str]) -> list[tuple[str, str]]:
     """List the first pairs of crossed factors: for two values of each, all four combinations ran.
 
-    Factors that vary together or one at a time are not crossed; nor is an option with a knob that
-    it lacks (`init=xavier_normal` has no `init.std`).
+    Factors that vary together or one at a time are not crossed. Neither is an option with a knob
+    that it lacks (`init=xavier_normal` has no `init.std`).
     """
     done = runs[runs["status"] == "finished"]
     few = [name for name in factors if 2 <= done[name].nunique() <= _MOST_LEVELS]
@@ -95,7 +95,7 @@ def crossed(runs: pd.DataFrame, factors: Sequence[str]) -> list[tuple[str, str]]
 
 
 def factorial(runs: pd.DataFrame, metric: str = PRIMARY) -> Factorial:
-    """List the effects by which a report describes runs.
+    """List the effects with which a report describes runs.
 
     Args:
         runs: The runs frame.
@@ -137,7 +137,7 @@ def _levels(runs: pd.DataFrame, name: str) -> list[Any]:
 
 
 def value_of(value: Any) -> Any:
-    """Give a level as a plain value; None where an option lacks the knob."""
+    """Return a level as a plain value; None where an option lacks the knob."""
     return None if pd.isna(value) else getattr(value, "item", lambda: value)()
 
 
@@ -147,7 +147,7 @@ def told(value: Any) -> str:
 
 
 def _cells(runs: pd.DataFrame, factors: Sequence[str]) -> list[Cell]:
-    """List the cells of some runs, each once, in their order."""
+    """List the cells of some runs, each once, in order."""
     rows = zip(*(runs[name] for name in factors), strict=True)
     return list(dict.fromkeys(tuple(map(value_of, row)) for row in rows))
 

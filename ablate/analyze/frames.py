@@ -1,4 +1,4 @@
-"""Records as pandas frames: `runs`, a row a run, and `history`, a row an epoch.
+"""Records as pandas frames: `runs` has one row per run, `history` one per epoch.
 
 Columns of `runs`, in this order (knobs have dots, measures slashes):
 
@@ -46,14 +46,14 @@ _WHOLE = ("parameters", "epochs_done", "train_images", "test_images")
 
 @dataclass(frozen=True)
 class Frames:
-    """What the records below some paths hold.
+    """The contents of the records below some paths.
 
     Attributes:
-        runs: One row a run.
-        history: One row an epoch of a run.
-        unreadable: What is wrong with each file that is no record; it names the file.
-        copies: Folders whose run is told from another folder.
-        code: Key -> what of the user's own the run ran on: file or package -> digest or version.
+        runs: One row per run.
+        history: One row per epoch of a run.
+        unreadable: What is wrong with each file that is no record, with its name.
+        copies: Folders whose run is read from another folder.
+        code: Key -> the user's own code that the run used: file or package -> digest or version.
     """
 
     runs: pd.DataFrame
@@ -64,9 +64,10 @@ class Frames:
 
 
 def read(paths: Paths, *, all_knobs: bool = False, target: float | None = None) -> Frames:
-    """Read all records below some paths, each file once; what does not read is set aside.
+    """Read all records below some paths, each file once. Files that do not read are set aside.
 
-    A run that lies in several folders counts once: where it finished, else where it is found first.
+    A run that lies in several folders counts once: where it finished, else where it was found
+        first.
 
     Args:
         paths: A run's folder, a sweep's, or any above; or several of them.
@@ -89,8 +90,8 @@ def load(path: Paths, *, all_knobs: bool = False) -> pd.DataFrame:
         all_knobs: Give every knob a column, not only those that vary.
 
     Returns:
-        One row a folder of a run, with the columns that this module lists. A record that does not
-        read is left out, as a report leaves it out, and a `UserWarning` names it.
+        One row per run folder, with the columns listed above. A record that does not read is left
+        out, as in a report, and a `UserWarning` names it.
 
     Raises:
         AblateError: No record below the path reads.
@@ -106,11 +107,11 @@ def load(path: Paths, *, all_knobs: bool = False) -> pd.DataFrame:
 
 
 def history(path: Paths) -> pd.DataFrame:
-    """Load what all runs below a path recorded of each epoch.
+    """Load what all runs below a path recorded at each epoch.
 
     Returns:
-        One row an epoch of a run, with the columns that this module lists; of records that do not
-        read as `load` has it.
+        One row per epoch of a run, with the columns listed above. Records that do not read are
+        treated as in `load`.
 
     Raises:
         AblateError: No record below the path reads.
@@ -157,7 +158,7 @@ def write_frames(frames: Mapping[str, pd.DataFrame], folder: str | Path) -> list
 
     Args:
         frames: Frames by name: ``runs``, ``history``, ``arms``, ``contrasts``.
-        folder: Where to; made if need be.
+        folder: Where to; created if necessary.
 
     Returns:
         The files.
@@ -170,9 +171,9 @@ def write_frames(frames: Mapping[str, pd.DataFrame], folder: str | Path) -> list
 
 
 def knobs_of(runs: pd.DataFrame) -> list[str]:
-    """List the columns of a runs frame that hold a knob which can make an arm: no seeds, no labels.
+    """List the columns of a runs frame whose knobs can distinguish arms: no seeds, no labels.
 
-    A user's own knobs are known by their dots.
+    A user's own knobs are recognized by their dots.
     """
     named = [str(name) for name in runs if "." in str(name) or name in schema.BY_NAME]
     return [name for name in named if naming.can_matter(name)]
@@ -201,7 +202,7 @@ def _frames(gathered: Gathered, all_knobs: bool, copies: tuple[str, ...]) -> Fra
 
 
 def _arms(rows: Sequence[Mapping[str, Any]], flat: Sequence[naming.Flat]) -> list[str]:
-    """Name arms as recorded; where several studies named theirs, with the study in front."""
+    """Name arms as recorded, with the study in front where there are several."""
     studies = {row["study"] for row in rows if row["arm"] is not None}
     nameless = [one for row, one in zip(rows, flat, strict=True) if row["arm"] is None]
     found = iter(naming.names(nameless) if nameless else ())
@@ -274,7 +275,7 @@ def _about(rows: Sequence[Mapping[str, Any]]) -> pd.DataFrame:
 def _alone(rows: Sequence[Mapping[str, Any]]) -> list[bool | None]:
     """Tell which runs were trained alone; None where a record does not say."""
     shared = set[int]()
-    last: dict[Any, tuple[str, int]] = {}  # by machine, the latest end so far, and whose it is
+    last: dict[Any, tuple[str, int]] = {}  # machine -> the latest end so far, and whose it is
     known = [i for i, row in enumerate(rows) if all(row["span"])]
     for i in sorted(known, key=lambda i: rows[i]["span"]):
         (start, end), machine = rows[i]["span"], rows[i]["machine"]
@@ -297,7 +298,7 @@ def _history(
     for name in ("key", "arm", "seed", "replicate"):
         values = np.repeat(np.arange(len(rows)), lengths)
         told = pd.Series([row[name] for row in rows], dtype="int64" if name == "seed" else "str")
-        # Categories in the order of the runs, so that what is grouped by arm is told in that order.
+        # Categories keep the order of the runs, so that groups by arm come in that order.
         ordered = told if name == "seed" else told.astype(pd.CategoricalDtype(list(told.unique())))
         columns[name] = ordered.take(values).reset_index(drop=True)
     frame = pd.DataFrame(columns)

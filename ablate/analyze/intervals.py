@@ -1,22 +1,21 @@
 """Intervals of means and their differences, in closed form over [..., n].
 
-The squared standard error of a difference is a sum of components, each known with degrees of
-freedom of its own: one where arms share their seeds, one an arm where they do not, seeds and images
-where both vary. Half the interval's width is
+The squared standard error of a difference is a sum of components, each with its own degrees of
+freedom: a single one where arms share their seeds, one per arm where they do not, and seeds and
+images where both vary. Half the width of the interval is
 
     half² = Σ t²(νᵢ) · componentᵢ
 
-with Student's two-sided quantile t at νᵢ. On normal values such an interval covers at least as
-often as it says, whatever the components' shares (Banerjee 1960, Sankhyā 22); Welch's, which
-instead makes up one number of degrees of freedom for the sum, falls short where n is small and
-unequal. Of one component it is Student's t.
+with Student's two-sided quantile t at νᵢ. For normal values such an interval covers at least as
+often as it claims, whatever the components' shares (Banerjee 1960, Sankhyā 22). Welch's, which
+approximates one number of degrees of freedom for the sum, falls short where n is small and unequal.
+With one component it is Student's t.
 
-The p value of 0, or of any other value, is the level at which the interval touches it. So p and
+The p-value of 0, or of any other value, is the level at which the interval touches it, so p and
 interval cannot disagree.
 
-scipy.stats has Student's tests (a unit test compares them with these), but takes longer to import
-than everything else that the terminal's table of arms needs. So only scipy.special is used, for the
-distribution.
+scipy.stats has Student's tests (a unit test compares them with these), but importing it takes
+longer than everything else the terminal's table needs. So only scipy.special is used.
 """
 
 from __future__ import annotations
@@ -48,11 +47,11 @@ class Component:
 
 @dataclass(frozen=True)
 class Estimate:
-    """A mean, or a difference of means, with what is known of its error.
+    """A mean, or a difference of means, with its error.
 
     Attributes:
         centre: [...].
-        components: One or more; their variances add up. Where one is NaN, so is all but the centre.
+        components: One or more, whose variances add up. If one is NaN, so is all but the centre.
     """
 
     centre: Array
@@ -67,9 +66,10 @@ class Estimate:
         """Return half the width of the interval at level 1 - alpha.
 
         Args:
-            alpha: In (0, 1), [...] or one number; 0.05/m for one of m intervals that hold together.
+            alpha: In (0, 1), [...] or one number; 0.05/m for each of m intervals that hold
+                together.
 
-        Source: Banerjee 1960, Sankhyā 22; of one component Student 1908, Biometrika 6(1).
+        Source: Banerjee 1960, Sankhyā 22; for one component Student 1908, Biometrika 6(1).
         """
         at = np.asarray(alpha) / 2
         squares = (special.stdtrit(c.freedom, at) ** 2 * c.variance for c in self.components)
@@ -91,7 +91,7 @@ class Estimate:
         """
         away, error = np.abs(self.centre - value), self.error
         t = -away / np.where(error > 0, error, np.nan)
-        # Were all components known as badly as the worst, or as well as the best:
+        # As if all components were known as badly as the worst, or as well as the best:
         bounds = np.array([2 * special.stdtr(c.freedom, t) for c in self.components])
         if len(self.components) == 1:
             return np.asarray(bounds[0])
@@ -122,28 +122,28 @@ def mean(x: Array) -> Estimate:
 
 
 def paired(x: Array, y: Array) -> Estimate:
-    """Estimate the difference of arms that share their seeds, x less y.
+    """Estimate the difference of arms that share their seeds, x - y.
 
     Args:
         x: Values of an arm [..., n].
-        y: Of the baseline [..., n], seed by seed.
+        y: Values of the baseline [..., n], seed by seed.
 
     Returns:
-        As `mean`, of the differences.
+        As `mean`, for the differences.
     """
     return Estimate(_mean(x) - _mean(y), (_component(x - y, has_spread(x, y)),))
 
 
 def unpaired(x: Array, y: Array) -> Estimate:
-    """Estimate the difference of arms that share no seeds, x less y; their variances may differ.
+    """Estimate the difference of arms that share no seeds, x - y; their variances may differ.
 
     Args:
         x: Values of an arm [..., n].
         y: Of the baseline [..., m].
 
     Returns:
-        A component for each arm. Both are NaN if either arm has fewer than two values, or values
-        that differ only by rounding: three seeds of a small test set easily agree to the image.
+        One component per arm. Both are NaN if either arm has fewer than two values, or values that
+        differ only by rounding: three seeds on a small test set easily agree to the image.
     """
     return weighted((x, y), (1.0, -1.0))
 
@@ -152,11 +152,11 @@ def weighted(parts: Sequence[Array], weights: Sequence[float] | Array) -> Estima
     """Estimate a weighted sum of the means of several sets of runs that share no seeds.
 
     Args:
-        parts: Values of each set, [..., n] with an n of its own.
-        weights: A factor for each.
+        parts: Values of each set, [..., n] with its own n.
+        weights: One factor per set.
 
     Returns:
-        A component for each set, NaN as in `unpaired`.
+        One component per set, NaN as in `unpaired`.
     """
     known = np.all([varies(part) for part in parts], axis=0)
     found = list(zip(parts, weights, strict=True))

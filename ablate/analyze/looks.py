@@ -1,7 +1,8 @@
-"""At which level a claim's interval stands at this look, given the looks so far.
+"""The level of a claim's interval at this look, given the looks so far.
 
-The time of a look, for a claim, is the share of its planned seeds that had ended: where the two
-arms share seeds, those that both had ended; else by the variance of a difference, 1/n + 1/m.
+The time of a look, for a claim, is the share of its planned seeds that had ended. Where the two
+arms share seeds, a seed counts once both runs have ended; else the share is that of the variance of
+a difference, 1/n + 1/m.
 """
 
 from __future__ import annotations
@@ -22,9 +23,9 @@ class ClaimLook:
 
     Attributes:
         level: Nominal two-sided level: the claim's interval has confidence 1 - level. Early in a
-            study it is far below what a float can take from 1: use the tail, level / 2.
-        word: ``interim`` before the planned end, ``final`` at it; ``extended`` where further seeds
-            are shown, on which no verdict rests.
+            study, 1 - level rounds to 1: use the tail, level / 2.
+        word: ``interim`` before the planned end, ``final`` at it, ``extended`` if further seeds are
+            shown, which count for no verdict.
         time: Share of the planned seeds that have ended, in [0, 1].
     """
 
@@ -34,11 +35,11 @@ class ClaimLook:
 
 
 def planned_only(runs: pd.DataFrame, story: Story) -> pd.DataFrame:
-    """Keep the runs that verdicts are based on: those of the planned seeds.
+    """Keep the runs that verdicts rest on: those with planned seeds.
 
     Args:
         runs: The runs frame.
-        story: What the ledger tells of them; of arms that it does not plan all runs are kept.
+        story: What the ledger says of them. Arms that it does not plan keep all runs.
     """
     planned = story.planned
     kept = [
@@ -49,18 +50,18 @@ def planned_only(runs: pd.DataFrame, story: Story) -> pd.DataFrame:
 
 
 def look_at(story: Story, runs: pd.DataFrame, arm: str, against: str, alpha: float) -> ClaimLook:
-    """Work out the level of a claim's interval at this look.
+    """Compute the level of a claim's interval at this look.
 
     Args:
-        story: What the ledger tells of the runs that are shown.
+        story: What the ledger says of the runs that are shown.
         runs: The runs frame.
         arm: The arm that the claim is about.
         against: The other arm; may be the same one.
         alpha: What the claim may spend in all: 0.05 / m for each of m claims.
 
     Returns:
-        The level and its word. Where nothing says which seeds were planned (a grid, runs of several
-        folders), nothing is spent before: the level is alpha.
+        The level and its word. Without planned seeds (a grid, or runs of several folders) no look
+        spends anything: the level is alpha.
     """
     planned = [story.planned.get(name, ()) for name in (arm, against)]
     if not all(planned):
@@ -95,7 +96,7 @@ def _time(
         for of_arm, seeds in zip(keys, planned, strict=True)
     )
     shared = set(planned[0]) & set(planned[1])
-    if 2 * len(shared) >= min(map(len, planned)):  # as `pairs_of` lines them up
+    if 2 * len(shared) >= min(map(len, planned)):  # as `pairs_of` aligns them
         return len(mine & theirs & shared) / len(shared)
     if not mine or not theirs:
         return 0.0

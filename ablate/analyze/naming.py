@@ -18,18 +18,18 @@ Flat = Mapping[str, Any]  # a resolved config by dotted names
 Place = tuple[int, tuple[float, ...], str]
 Rank = tuple[int, tuple[Place, ...]]
 
-ONLY_ARM = "all runs"  # its name where nothing varies
+ONLY_ARM = "all runs"  # the arm's name if nothing varies
 
 
 def names(flat: Sequence[Flat]) -> list[str]:
     """Name the arm of each run.
 
     Args:
-        flat: A config a run.
+        flat: One config per run.
 
     Returns:
-        A name a run: what varies, as on the command line (``dropout.dense=0.5 norm=batch``), or
-        ``all runs`` where nothing but seeds varies. What an option brings along is not told.
+        One name per run: what varies, as on the command line (``dropout.dense=0.5 norm=batch``), or
+        ``all runs`` if only seeds vary. What an option brings along is left out.
     """
     wanted = told(flat)
     return [
@@ -40,24 +40,24 @@ def names(flat: Sequence[Flat]) -> list[str]:
 
 
 def told(flat: Sequence[Flat]) -> list[str]:
-    """List the knobs that name an arm: those that vary, less those that follow an option."""
+    """List the knobs that name an arm: those that vary, unless an option brings them along."""
     found = varied(flat)
     options = [name for name in found if name.endswith(".name")]
     return [name for name in found if name in options or not follows(name, options, flat)]
 
 
 def varied(flat: Sequence[Flat]) -> list[str]:
-    """List the knobs that vary and can change a result: no seeds, no labels, nothing of execution.
+    """List the knobs that vary and can change a result: no seeds, labels or execution settings.
 
     Args:
-        flat: A config a run; a knob that one lacks counts as None there.
+        flat: One config per run; a missing knob counts as None.
     """
     every = [name for name in dict.fromkeys(n for one in flat for n in one) if can_matter(name)]
     return [name for name in every if any(one.get(name) != flat[0].get(name) for one in flat)]
 
 
 def can_matter(name: str) -> bool:
-    """Tell whether a knob can make an arm: arguments of a user's own class do, seeds do not."""
+    """Tell whether a knob can distinguish arms: arguments of own classes can, seeds cannot."""
     knob = schema.BY_NAME.get(name)
     return not is_seed(name) and (knob is None or knob.role == "result")
 
@@ -68,7 +68,7 @@ def is_seed(name: str) -> bool:
 
 
 def follows(name: str, options: Sequence[str], flat: Sequence[Flat]) -> bool:
-    """Tell whether a knob's value is settled by the option of its group, in all these runs."""
+    """Tell whether, in all these runs, the option of a knob's group settles its value."""
     option = f"{name.partition('.')[0]}.name"
     if option not in options:
         return False
@@ -80,7 +80,7 @@ def follows(name: str, options: Sequence[str], flat: Sequence[Flat]) -> bool:
 
 
 def replicates(flat: Sequence[Flat]) -> list[str]:
-    """Name what pairs a run with those of other arms: its seed, and the sources pinned beside it.
+    """Name what pairs a run with runs of other arms: its seed, and any pinned sources.
 
     Returns:
         ``3``, or ``3 init=0`` where the initial weights are pinned to the seed 0.
@@ -101,9 +101,9 @@ def replicates(flat: Sequence[Flat]) -> list[str]:
 
 
 def completed(flat: Sequence[Flat]) -> list[dict[str, Any]]:
-    """Give knobs that a record is too old to name their off values, as the run's key does.
+    """Fill in the off values of knobs that are newer than a record, as the run's key does.
 
-    Knobs of groups that have options stay absent: an option that lacks a knob has no value of it.
+    Knobs of groups with options stay absent: an option that lacks a knob has no value for it.
     """
     every = dict.fromkeys(name for one in flat for name in one)
     rest = {
@@ -125,11 +125,11 @@ def _off(knob: schema.Knob) -> Any:
 
 
 def ranks(flat: Sequence[Flat]) -> list[Rank]:
-    """Give each run the place of its arm: sorted by these, arms come as a reader expects them.
+    """Return each run's rank by arm; sorted by it, arms come as a reader expects them.
 
-    First the natural baseline: the arm from which every other departs by one factor, as in a
-    leave-one-out; else the arm whose varied knobs all rest, at their off values or else at their
-    defaults. Then numbers in their order, then words.
+    The natural baseline comes first: the arm from which every other departs by one factor, as in a
+    leave-one-out, or else the arm whose varied knobs are all off or at their defaults. Then numbers
+    in order, then words.
     """
     wanted = told(flat)
     places = [
@@ -141,7 +141,7 @@ def ranks(flat: Sequence[Flat]) -> list[Rank]:
 
 def _centre(arms: set[tuple[Place, ...]]) -> tuple[Place, ...] | None:
     """Find the arm from which every other departs by one of several factors."""
-    # Of each knob it has the value that most arms have.
+    # For each knob it has the value that most arms have.
     centre = tuple(Counter(values).most_common(1)[0][0] for values in zip(*arms, strict=True))
     departures = {
         frozenset(i for i, place in enumerate(arm) if place != centre[i]) for arm in arms - {centre}
@@ -151,7 +151,7 @@ def _centre(arms: set[tuple[Place, ...]]) -> tuple[Place, ...] | None:
 
 
 def _full_of_one(flat: Sequence[Flat], arms: set[tuple[Place, ...]]) -> tuple[Place, ...] | None:
-    """Find the full recipe of a leave-one-out of one ingredient: the arm that has it."""
+    """Find the full recipe in a leave-one-out of one ingredient: the arm that has it."""
     designs = {one.get("design") for one in flat}
     return max(arms) if designs == {"leave_one_out"} and len(arms) == 2 else None
 

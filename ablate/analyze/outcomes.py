@@ -1,10 +1,9 @@
-"""What became of runs: which trained, which did not, and which say nothing of it.
+"""What became of runs: which trained, which did not, and which tell nothing.
 
-A run that diverged, or whose validation accuracy stayed at chance, did not train. That is an
-outcome of its arm, and a bad one, but no number to average with those of runs that did: such runs
-are in no mean, their share is told beside it, and a contrast that holds some says which side is
-better and nothing of the size. A run that *failed* (out of memory, a full disk) says nothing of its
-arm at all.
+A run that diverged, or whose validation accuracy stayed at chance, did not train. That is a bad
+outcome for its arm, but not a number to average with others: such runs are in no mean, their share
+is reported, and a contrast with such runs says which side is better but not by how much. A run that
+*failed* (out of memory, a full disk) says nothing about its arm.
 """
 
 from __future__ import annotations
@@ -23,14 +22,14 @@ CHANCE_LEVEL = 0.001  # of the test that a run's accuracy is above chance
 
 
 def is_at_chance(accuracy: float, images: int, share: float) -> bool:
-    """Tell whether an accuracy is not above what naming the largest class gives.
+    """Tell whether an accuracy is no better than always naming the largest class.
 
     An exact one-sided binomial test at 0.001: by chance alone, one run in a thousand would do as
     well.
 
     Args:
         accuracy: On the validation images, a fraction; NaN is not at chance.
-        images: How many these are.
+        images: How many images.
         share: Of the largest class among them, in (0, 1].
 
     Example:
@@ -57,12 +56,11 @@ def untrained(runs: pd.DataFrame) -> NDArray[np.bool_]:
 
 
 def values_of(runs: pd.DataFrame, metric: str) -> Array:
-    """Give each run's value of a metric [runs].
+    """Return each run's value of a metric [runs].
 
     Returns:
-        NaN where there is none. Where the metric rests on what was learned, a run that did not
-        train has the worst value there is, ±inf; +inf too where no side is better, since its place
-        among the others is then not asked for.
+        NaN for none. For metrics of what was learned, a run that did not train has the worst
+        possible value, ±inf (+inf if neither side is better, where the sign does not matter).
     """
     if metric not in runs:
         return np.full(len(runs), np.nan)
@@ -82,12 +80,12 @@ def trained_alone(runs: pd.DataFrame) -> NDArray[np.bool_]:
 
 
 def share_interval(count: Array, total: Array, alpha: float = 0.05) -> tuple[Array, Array]:
-    """Work out the exact interval of a share, at 1 - α.
+    """Compute the exact interval of a share, at 1 - α.
 
     Args:
-        count: How many of them [...].
-        total: Of how many [...], > 0.
-        alpha: The share of such intervals that may miss.
+        count: How many [...].
+        total: Out of how many [...], > 0.
+        alpha: How often the interval may miss.
 
     Returns:
         Its lower and upper ends, in [0, 1].
@@ -100,7 +98,7 @@ def share_interval(count: Array, total: Array, alpha: float = 0.05) -> tuple[Arr
 
 
 def _at_chance(runs: pd.DataFrame) -> NDArray[np.bool_]:
-    """Tell which runs stayed at chance; none where a frame of an earlier version does not say."""
+    """Tell which runs stayed at chance; none if a frame of an earlier version does not say."""
     if "at_chance" not in runs:
         return np.zeros(len(runs), dtype=bool)
     return runs["at_chance"].fillna(False).to_numpy(dtype=bool)

@@ -1,6 +1,6 @@
-"""All estimates of pairs at once: a thousand arms take no longer than a few calls.
+"""Estimates all pairs at once, so that a thousand arms take only a few calls.
 
-What each column holds is told where they become a table, in `contrasts`.
+`contrasts`, which makes them a table, says what each column holds.
 """
 
 from __future__ import annotations
@@ -44,19 +44,19 @@ def estimated(
     """Estimate pairs in groups of equal n.
 
     Args:
-        pairs: Values; m of them.
-        margin: δ of each [m], NaN where there is none.
-        alpha: What the interval of each may miss [m], corrected for its family.
-        costly: For which what is costly is wanted too [m].
+        pairs: m pairs.
+        margin: δ of each [m], NaN for none.
+        alpha: How often each interval may miss [m], corrected for its family.
+        costly: Which pairs get the costly columns too [m].
         rng: Source of the resamples.
-        equivalent: Of which equivalence is claimed [m].
-        brief: Whether only what decides is wanted, and nothing of what stands beside it.
+        equivalent: For which pairs equivalence is claimed [m].
+        brief: Whether to compute only what decides.
 
     Returns:
-        Columns [m] by name: `COUNTS`, and those that this module lists, NaN where there is nothing
-        to estimate from or nothing is wanted. Of a pair in which some run did not train there are
-        the counts, the means of those that did, and a p of the sign; of one whose values are not
-        independent the counts, the means and their difference.
+        Columns [m] by name: `COUNTS`, and those listed above, NaN where nothing can be estimated or
+        nothing is wanted. A pair with runs that did not train has counts, the means of those that
+        did, and the p-value of an exact test of order. A pair whose values are not independent has
+        counts, means and their difference.
     """
     columns = {n: np.full(len(pairs), np.nan) for n in (*DIFFERENCE, *BESIDE, *COSTLY)}
     columns |= _counted(pairs)
@@ -83,7 +83,7 @@ def estimated(
 
 def _kind(pair: Pair, place: int) -> tuple[object, ...]:
     """Return what pairs must have in common to be estimated together."""
-    # Errors in a group have the same components; a pair whose splits vary is estimated alone.
+    # Errors in a group have the same components. A pair whose splits vary is estimated alone.
     over = place if pair.splits is not None else pair.over_images is not None
     sizes = (len(pair.x), len(pair.y))
     return pair.what.statistic, pair.paired, *sizes, over, pair.splits is None
@@ -91,7 +91,7 @@ def _kind(pair: Pair, place: int) -> tuple[object, ...]:
 
 @dataclass(frozen=True)
 class _Group:
-    """Pairs of one kind, and what is asked of each; the arrays are [m]."""
+    """Pairs of one kind, and what is asked of each; arrays are [m]."""
 
     pairs: Sequence[Pair]
     margin: Array
@@ -113,7 +113,7 @@ def _estimates_of(group: _Group, rng: np.random.Generator) -> dict[str, Array]:
     if group.beside:
         found |= _alone(estimate, group.margin) | _beside(pairs, x, y)
         found |= _sizes(x, y, [metric_of(pair.what.metric).better for pair in pairs])
-    # These take seeds to be independent, and overlapping splits make them depend on each other.
+    # These assume independent seeds, but overlapping splits make seeds depend on each other.
     if group.costly and first.splits is None:
         found |= _costly(x, y, first.paired, rng)
         asked = (group.margin, group.alpha, group.equivalent)
@@ -134,7 +134,7 @@ def _counted(pairs: Sequence[Pair]) -> dict[str, np.ndarray[tuple[int], np.dtype
 
 
 def _by_sign(pair: Pair) -> dict[str, Array]:
-    """Compare arms with runs that did not train: their rank is known, no distance is."""
+    """Compare arms with runs that did not train: ranks are known, distances are not."""
     known = [side[np.isfinite(side)][None] for side in (pair.x, pair.y)]
     asked = metric_of(pair.what.metric).better is not None and pair.what.statistic == "mean"
     test = ranks.sign_test if pair.paired else ranks.rank_sum
@@ -156,7 +156,7 @@ def _estimate(group: Sequence[Pair], x: Array, y: Array, *, paired: bool) -> Est
 
 
 def _parts(group: Sequence[Pair], estimate: Estimate) -> dict[str, Array]:
-    """Return the parts of the errors; for one network an arm, also whether the two differ."""
+    """Return the parts of the errors; with one network per arm, also whether the two differ."""
     over = [pair.over_images for pair in group if pair.over_images is not None]
     seeds = estimate.components[:-1] if over else estimate.components
     found = {"se": estimate.error, "se_seeds": np.sqrt(sum(part.variance for part in seeds))}
@@ -241,7 +241,7 @@ def _ratio(x: Array, y: Array, paired: bool, alpha: Array) -> dict[str, Array]:
 
 
 def _costly(x: Array, y: Array, paired: bool, rng: np.random.Generator) -> dict[str, Array]:
-    """Estimate what stands beside the t test."""
+    """Estimate what is shown beside the t test."""
     from ablate.analyze import resampling  # with it scipy.stats
 
     d = differences(x, y) if paired else None
@@ -263,7 +263,7 @@ def _seeds_needed(
     alpha: Array,
     equivalent: np.ndarray[tuple[int], np.dtype[np.bool_]],
 ) -> dict[str, Array]:
-    """Work out the seeds for 80 % power; a margin is NaN where there is none."""
+    """Compute the seeds for 80 % power; a margin of NaN means none."""
     given = ~np.isnan(margin)
     if not given.any():
         return {}

@@ -1,4 +1,4 @@
-"""Which values are compared with which: of an arm with the baseline, or as a claim has it."""
+"""Which values are compared: an arm's with the baseline's, or what a claim asks for."""
 
 from __future__ import annotations
 
@@ -24,17 +24,17 @@ _OF_IMAGES = ("test/error", "test/accuracy")  # means over the test images
 
 @dataclass(frozen=True)
 class Pair:
-    """Two arms by one metric, or by two: the values that are compared.
+    """The values that are compared, of two arms and one metric, or two.
 
     Attributes:
         what: What is compared with what.
-        x: Values of the arm [n]; the worst there is, ±inf, of a run that did not train.
-        y: Of the other [m]; of the same replicates, in the same order, where paired.
+        x: Values of the arm [n]; the worst possible, ±inf, for a run that did not train.
+        y: Values of the other [m]; if paired, of the same replicates in the same order.
         paired: Whether they share replicates.
-        over_images: What new test images add, where both are means over the same ones and every
-            run kept its answers.
+        over_images: What new test images add, if both are means over the same images and every run
+            kept its answers.
         splits: How the runs were split, where that varies and the metric depends on it.
-        independent: Whether the values are; times of runs that were not trained alone are not.
+        independent: Whether the values are independent; times of runs not trained alone are not.
     """
 
     what: Compared
@@ -60,17 +60,17 @@ class Pair:
 def pairs_of(
     runs: pd.DataFrame, base: str, metrics: Sequence[str], others: Sequence[Compared] = ()
 ) -> list[Pair]:
-    """Pick the values of every comparison, metric by metric.
+    """Collect the values of every comparison, metric by metric.
 
     Args:
         runs: The runs frame, one row a run.
         base: The baseline's name.
-        metrics: Columns; one that the frame lacks has no values.
-        others: What else is compared, of these metrics.
+        metrics: Columns; one missing from the frame has no values.
+        others: Further comparisons of these metrics.
 
     Returns:
-        A pair for each metric and each arm but the baseline, of runs that finished and have the
-        metric, or did not train; then one for each of the others.
+        One pair per metric and arm other than the baseline, of runs that finished with the metric
+        or did not train; then one for each of the others.
     """
     values = np.stack([outcomes.values_of(runs, metric) for metric in metrics], -1)
     members: dict[str, list[tuple[str, int]]] = {}
@@ -107,7 +107,7 @@ def _depends_on_the_split(what: Compared) -> bool:
 
 
 class _OfRuns:
-    """What is known of runs beyond a number each: the images they got right, and their splits."""
+    """What is known of runs beyond one number each: the images they got right, and their splits."""
 
     def __init__(self, runs: pd.DataFrame) -> None:
         self._answers = Answers(runs)
@@ -116,7 +116,7 @@ class _OfRuns:
         self._known: dict[tuple[bytes, bytes], OverImages | None] = {}
 
     def told(self, pair: Pair, mine: Rows, theirs: Rows) -> Pair:
-        """Add to a pair what is known of its runs, rows of the frame."""
+        """Add to a pair what is known of its runs, given as rows of the frame."""
         if _depends_on_the_split(pair.what) and (splits := self._splits(mine, theirs)):
             return replace(pair, splits=splits)
         if _is_of_images(pair.what) and pair.all_trained:
@@ -133,7 +133,7 @@ class _OfRuns:
         return self._known[which]
 
     def _splits(self, mine: Rows, theirs: Rows) -> Splits | None:
-        """Give the splits of two arms; None where all runs have the same."""
+        """Return the splits of two arms; None if all runs have the same."""
         if self._split is None:
             return None
         x, y = ([str(self._split[i]) for i in rows] for rows in (mine, theirs))
@@ -146,10 +146,10 @@ class _OfRuns:
 def _lined_up(
     mine: list[tuple[str, int]], theirs: list[tuple[str, int]]
 ) -> tuple[list[int], list[int], bool]:
-    """Line up the runs of two arms by replicate where they share them, else take all of both.
+    """Align the runs of two arms by replicate if they share them, else take all runs of both.
 
-    They share them if half of the smaller arm's are the other's too, and none stands twice; an arm
-    shares all of its own with itself.
+    They share them if the other arm has at least half of the smaller arm's replicates, and none
+    appears twice. An arm shares all of its own with itself.
     """
     x, y = dict(mine), dict(theirs)
     shared = [replicate for replicate in y if replicate in x]

@@ -1,12 +1,12 @@
-"""What a study can find: how probable each verdict is, and how many seeds one takes.
+"""What a study can find: how probable each verdict is, and how many seeds it takes.
 
-Of normal values everything about a claim follows from the truth, the standard deviation over seeds
-and n: the estimate is normal, half the width of its interval a scaled chi, and the two are
-independent. So nothing is drawn here: widths are integrated over by Gauss and Legendre's rule, and
-given a width each verdict is an interval of the normal. That is right to 0.001 or better.
+For normal values, all chances of a claim follow from the truth, the standard deviation over seeds,
+and n: the estimate is normal, half the width of its interval is a scaled chi, and the two are
+independent. So nothing is simulated: given a width, each verdict is an interval of the normal, and
+Gauss-Legendre quadrature integrates over widths, to 0.001 or better.
 
-A claim without equivalence is supported where its interval lies above δ. At a true difference of 2δ
-that is as probable as an interval above 0 at a difference of δ: the difference that a study can
+A claim of a difference is supported if its interval lies above δ. At a true difference of 2δ that
+is as probable as an interval above 0 at a difference of δ. So the difference that a study can
 *detect* is also the δ at which it can support a claim whose truth is 2δ.
 """
 
@@ -36,7 +36,7 @@ _HALVINGS = 40  # of a bracket: to 12 digits
 
 
 def of_seeds(spread: Array | float, n: Array | int, m: Array | int | None = None) -> Estimate:
-    """Describe the error that a difference of arms will have, around a true difference of 0.
+    """Describe the error that a difference of arms will have if the true difference is 0.
 
     Args:
         spread: Standard deviation of the paired differences, or of the values of an arm, [...].
@@ -52,7 +52,7 @@ def of_seeds(spread: Array | float, n: Array | int, m: Array | int | None = None
 def chances(
     truth: Estimate, alpha: Array | float, direction: str, margin: Array | float | None
 ) -> dict[str, Array]:
-    """Work out how probable each verdict on a claim is.
+    """Compute how probable each verdict on a claim is.
 
     Args:
         truth: The true difference [...], with the true variances of its estimate.
@@ -94,17 +94,17 @@ def chances(
 def detectable(error: Estimate, alpha: Array | float, *, equivalent: bool = False) -> Array:
     """Find the difference that a study detects: in four of five its interval leaves out 0.
 
-    It is the smallest δ, too, with which a claim is supported in four of five studies where the
-    truth is 2δ.
+    It is also the smallest δ with which a claim is supported in four of five studies if the truth
+    is 2δ.
 
     Args:
         error: As `of_seeds` gives it.
         alpha: As in `chances`.
         equivalent: Whether to find instead the smallest δ with which equivalence is supported in
-            four of five studies where the truth is 0.
+            four of five studies if the truth is 0.
 
     Returns:
-        [...], in the unit of the error; NaN where that is not known, or 0.
+        [...], in the unit of the error; NaN if the error is unknown or 0.
     """
 
     def enough(size: Array) -> NDArray[np.bool_]:
@@ -134,23 +134,23 @@ def seeds_for_power(
     alpha: Array | float = ALPHA,
     equivalent: bool | NDArray[np.bool_] = False,
 ) -> Array:
-    """Work out how many seeds support a claim in four of five studies.
+    """Compute how many seeds support a claim in four of five studies.
 
-    Where the truth is 2δ; of equivalence where it is 0. From the spread that was seen and the δ
-    that matters, never from the effect that was seen: that would only say p again.
+    The truth is taken to be 2δ, or 0 for equivalence. It follows from the observed spread and the δ
+    that matters, never from the observed effect: that would only restate p.
 
     Args:
         spread: Standard deviation of the paired differences, or of the values within an arm [...].
         margin: δ, in the same unit.
         paired: Whether arms share seeds; else it is the seeds of each of two arms.
-        alpha: What the interval may miss; a share of 0.05 where it is one of a family.
+        alpha: How often the interval may miss; in a family, its share of 0.05.
         equivalent: Whether equivalence is claimed; [...] or one for all.
 
     Returns:
         The smallest whole number ≥ 2, [...]; NaN without spread, and beyond 2^20.
     """
     known = spread > 0
-    # With δ beyond a hundred standard deviations two seeds do, whatever it is.
+    # If δ is over a hundred standard deviations, two seeds are always enough.
     size = np.minimum(margin / np.where(known, spread, 1.0), 100.0)
     same = np.broadcast_to(np.asarray(equivalent), size.shape)
 
@@ -167,9 +167,10 @@ def seeds_for_power(
 
 
 def limits_of_spread(spread: float, k: int) -> tuple[float, float]:
-    """Give the lower and the upper 80 % limit of a standard deviation that k values gave.
+    """Return the lower and upper 80 % limits of a standard deviation estimated from k values.
 
-    Each by itself: four of five such lower limits lie below the truth, four of five upper above.
+    Each limit holds by itself: four of five lower limits lie below the truth, and four of five
+    upper limits above it.
 
     Source: the chi-square distribution of (k - 1) s² / σ², of normal values.
     """

@@ -1,4 +1,4 @@
-"""What the claims of a study can come to, worked out before it runs."""
+"""How the claims of a study can come out, computed before it runs."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ from ablate.analyze.spread import pooled_sd, sd
 from ablate.analyze.verdicts import ALPHA
 from ablate.study.claim import EQUIVALENT, Claim
 
-_FAR: Final = 5.0  # standard deviations: differences between arms are rarely that large
-_LITTLE: Final = 0.5  # a probability of any verdict below which a study is not worth its runs
+_FAR: Final = 5.0  # standard deviations; differences between arms are rarely larger
+_LITTLE: Final = 0.5  # if every verdict is less probable than this, the study is not worth running
 
 
 @dataclass(frozen=True)
 class Terms:
-    """All that decides how a claim may come out, except the truth; equal for claims alike.
+    """Everything but the truth that decides how a claim may come out; equal for similar claims.
 
     Attributes:
         metric: Whose difference it is.
@@ -44,7 +44,7 @@ class Terms:
 
     @property
     def direction(self) -> str:
-        """The direction to work with: the mirror image of a claim has the same chances."""
+        """The direction to compute with: a claim's mirror image has the same chances."""
         return EQUIVALENT if self.equivalent else "differs" if self.two_sided else "higher"
 
     def error(self, spread: float) -> Estimate:
@@ -95,7 +95,7 @@ def terms_of(runs: pd.DataFrame, baseline: str, claims: Sequence[Claim]) -> list
         claims: The study's.
 
     Returns:
-        None of a claim about spread: how probable its verdicts are does not follow from a standard
+        One per claim; None for a claim about spread, whose chances do not follow from a standard
         deviation.
     """
     metrics = list(dict.fromkeys(n for c in claims for n in (c.metric, c.against_metric) if n))
@@ -112,17 +112,17 @@ def terms_of(runs: pd.DataFrame, baseline: str, claims: Sequence[Claim]) -> list
 
 
 def claimed_pairs(runs: pd.DataFrame, baseline: str, claims: Sequence[Claim]) -> list[Pair]:
-    """Pick the values that each claim compares."""
+    """Collect the values that each claim compares."""
     whats = [claim.compared(baseline) for claim in claims]
     metrics = list(dict.fromkeys(n for w in whats for n in (w.metric, w.against_metric)))
     return pairs_of(runs, baseline, metrics, whats)[-len(whats) :]
 
 
 def spread_of(pair: Pair) -> tuple[float, int] | None:
-    """Work out the standard deviation that a comparison rests on, and how many seeds gave it.
+    """Compute the standard deviation that a comparison rests on, and from how many seeds it comes.
 
     Returns:
-        Of the differences of shared seeds, or pooled of both arms; None below two, or without any.
+        Of the differences over shared seeds, or pooled over both arms; None below two seeds.
     """
     x, y = pair.x, pair.y
     if pair.paired:
@@ -135,7 +135,7 @@ def spread_of(pair: Pair) -> tuple[float, int] | None:
 
 
 def prospect(terms: Terms, spread: float) -> Prospect:
-    """Work out how a claim may come out.
+    """Compute how a claim may come out.
 
     Args:
         terms: How its arms are compared.
@@ -163,12 +163,12 @@ def seeds_needed(terms: Terms, spread: float) -> float:
 
 
 def supported(terms: Terms, spread: float, seeds: int | None = None) -> float:
-    """Give the probability of *supported* at a truth of 2δ (equivalence: 0).
+    """Return the probability of *supported* if the truth is 2δ (for equivalence, 0).
 
     Args:
         terms: How its arms are compared; it has a margin.
         spread: Standard deviation over seeds.
-        seeds: Of each arm, in place of those of the terms.
+        seeds: Per arm, in place of those in the terms.
     """
     margin = terms.margin
     assert margin is not None, "a claim with a margin"

@@ -1,6 +1,6 @@
 """Exact tests of order alone, for arms with runs that did not train.
 
-Such a run lies behind every run that trained, and how far is not asked: its value is ±inf.
+Such a run ranks behind every run that trained, by an unknown distance: its value is ±inf.
 """
 
 from __future__ import annotations
@@ -17,15 +17,15 @@ _ROUNDING = 1e-9  # of a mean of ranks
 
 
 def sign_test(x: Array, y: Array) -> float:
-    """Test whether an arm lies below and above the other in equally many pairs.
+    """Test whether an arm lies below the other in as many pairs as above it.
 
     Args:
-        x: Values of an arm [n], ±inf of a run that did not train.
-        y: Of the other [n], seed by seed.
+        x: Values of an arm [n], ±inf for a run that did not train.
+        y: Values of the other [n], seed by seed.
 
     Returns:
         The exact two-sided p. A pair of two runs that did not train says nothing and is left out,
-        as is one of equal values; 1 where no pair is left.
+        like a pair of equal values; 1 if no pair is left.
 
     Source: Arbuthnot 1710; Conover 1999, Practical Nonparametric Statistics, section 3.4.
     """
@@ -39,15 +39,15 @@ def sign_test(x: Array, y: Array) -> float:
 def rank_sum(x: Array, y: Array) -> float:
     """Test whether runs of two arms that share no seeds come from one distribution, by their ranks.
 
-    Runs of equal value, and so all that did not train, share the mean of their ranks.
+    Runs of equal value share the mean of their ranks; so do all runs that did not train.
 
     Args:
-        x: Values of an arm [n], ±inf of a run that did not train.
-        y: Of the other [m].
+        x: Values of an arm [n], ±inf for a run that did not train.
+        y: Values of the other [m].
 
     Returns:
-        The exact two-sided p, ties included; of two arms of more than 90 runs or so that of the
-        normal distribution, which then agrees to 0.001. NaN where an arm has no run.
+        The exact two-sided p, ties included. Above about 90 runs per arm, that of the normal
+        distribution, which then agrees to 0.001. NaN if an arm has no run.
 
     Source: Wilcoxon 1945, Biometrics Bulletin 1(6); the count of the ways to reach a sum of ranks
     goes run by run (Lehmann 1975, Nonparametrics, appendix on ties).
@@ -75,7 +75,7 @@ def rank_sum(x: Array, y: Array) -> float:
 
 
 def side(x: Array, y: Array, *, paired: bool) -> int:
-    """Tell by order alone on which side of the other an arm lies.
+    """Tell by order alone on which side of another arm an arm lies.
 
     Args:
         x: Values of an arm [n].
@@ -83,7 +83,7 @@ def side(x: Array, y: Array, *, paired: bool) -> int:
         paired: Whether to compare seed by seed, or each run with each.
 
     Returns:
-        -1 where it lies lower, 1 where higher, 0 for neither.
+        -1 if it lies lower, 1 if higher, 0 for neither.
     """
     beside = (x, y) if paired else (x[:, None], y[None])
     balance = np.greater(*beside).sum() - np.less(*beside).sum()

@@ -1,4 +1,4 @@
-"""From record files to rows, flat configs and columns of numbers: each file is read once."""
+"""Reads each record file once, into rows, flat configs and columns of numbers."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ Paths = str | Path | Sequence[str | Path]
 
 @dataclass(frozen=True)
 class Gathered:
-    """What the frames need of each record, in step.
+    """What the frames need of each record; all lists have the same order.
 
     Attributes:
         rows: Where it lies, what it is, how it ended, what it was trained on.
@@ -49,7 +49,7 @@ class Gathered:
 
 
 def gather(paths: Paths, target: float | None) -> Gathered:
-    """Read all records below some paths; what does not read is told, not raised.
+    """Read all records below some paths. Files that do not read are listed, not raised.
 
     Args:
         paths: A run's folder, a sweep's, or any above; or several of them.
@@ -68,7 +68,7 @@ def gather(paths: Paths, target: float | None) -> Gathered:
     for folder in folders.values():
         try:
             found = record.read_whole(folder)
-            if found is not None:  # else it was set aside this very moment
+            if found is not None:  # else it was just set aside
                 _add(gathered, folder, found, target)
         except AblateError as error:
             gathered.unreadable.extend(error.faults)
@@ -78,7 +78,7 @@ def gather(paths: Paths, target: float | None) -> Gathered:
 
 
 def first_of_each(gathered: Gathered) -> tuple[list[int], list[int]]:
-    """Divide runs into one of each key (a finished one, else the first) and further copies."""
+    """Divide runs into one per key (a finished one, else the first) and further copies."""
     best: dict[str, int] = {}
     for i, row in enumerate(gathered.rows):
         held = best.setdefault(row["key"], i)
@@ -130,12 +130,12 @@ def _row(folder: Path, found: record.Record, measures: Mapping[str, float]) -> d
 
 
 def _code(found: record.Code | None) -> dict[str, str]:
-    """Join the files and packages of the user's own that a run ran on, with their versions."""
+    """Join the user's own files and packages that a run used, with their versions."""
     return {} if found is None else {**found["files"], **found["packages"]}
 
 
 def _at_chance(measures: Mapping[str, float], data: Mapping[str, Any]) -> bool | None:
-    """Tell whether a run stayed at chance; None where its record does not say what chance is."""
+    """Tell whether a run stayed at chance; None if its record does not say what chance is."""
     accuracy, share = measures.get("val/accuracy", nan), data.get("largest_class")
     if share is None or isnan(accuracy):
         return None

@@ -1,14 +1,14 @@
-"""Differences over splits that were drawn anew: each from the same images, so they overlap.
+"""Differences over several splits of the same images, which overlap.
 
-The results of two splits are alike in part because they share images. So their spread is less than
-that over independent sets of images, and an ordinary t interval over splits misses far too often.
-Nadeau and Bengio put the correlation of two splits at n_test / (n_train + n_test), which makes the
-variance of the mean over n of them
+Two splits share images, and so their results are alike. Their spread is smaller than over
+independent sets of images, and an ordinary t interval over splits misses far too often. Nadeau and
+Bengio put the correlation of two splits at n_test / (n_train + n_test), which makes the variance of
+the mean over n of them
 
     (1/n + n_test/n_train) · variance over splits
 
-It never falls below n_test/n_train of that variance, however many splits there are: a heuristic,
-and better than none. Runs that share a split count once, by their mean.
+It never falls below n_test/n_train of that variance, however many splits there are. This is a
+heuristic, but better than none. Runs that share a split count once, by their mean.
 
 Source: Nadeau and Bengio 2003, Machine Learning 52, section 3.2.
 """
@@ -30,8 +30,8 @@ class Splits:
     """The splits of the runs of two arms.
 
     Attributes:
-        x: Of the arm's runs, what names each split [n].
-        y: Of the other's [m].
+        x: What names the split of each of the arm's runs [n].
+        y: The same for the other arm [m].
         ratio: Test images to training images.
     """
 
@@ -41,16 +41,15 @@ class Splits:
 
 
 def paired(x: Array, y: Array, splits: Splits) -> Estimate:
-    """Estimate the difference of arms that share seeds and splits, x less y.
+    """Estimate the difference of arms that share seeds and splits, x - y.
 
     Args:
         x: Values of an arm [n].
-        y: Of the baseline [n], run by run.
-        splits: Theirs.
+        y: Values of the baseline [n], run by run.
+        splits: Their splits.
 
     Returns:
-        Of one comparison, each array [1]. Its component is NaN where there are fewer than two
-        splits.
+        One comparison, each array [1]. Its component is NaN with fewer than two splits.
     """
     means = _by_split(x, splits.x), _by_split(y, splits.y)
     return _corrected(intervals.paired(*means), (means[0].shape[-1],), splits.ratio)

@@ -1,7 +1,7 @@
 """Intervals and tests without the normal distribution: by resampling, flipping signs, ranking.
 
-They stand beside the t test, as what it can be held against. Functions of arrays whose last axis is
-seeds, [..., n]; whatever is random takes its generator.
+They are shown beside the t test, to compare it with. All are functions of arrays whose last axis is
+seeds, [..., n]; those that draw take a generator.
 """
 
 from __future__ import annotations
@@ -12,9 +12,9 @@ from scipy import stats
 from ablate.analyze.spread import ROUNDING, Array, standing_in, varies
 from ablate.analyze.verdicts import ALPHA
 
-FEWEST = 20  # seeds for a bootstrap; below, BCa covers well under its level
-MOST_FLIPS = 2**16  # sign flips that are gone through one by one
-RESAMPLES = 9999  # of a bootstrap, or of sign flips where there are too many
+FEWEST = 20  # seeds needed for a bootstrap; with fewer, BCa covers well below its level
+MOST_FLIPS = 2**16  # sign flips, up to which all are tried
+RESAMPLES = 9999  # resamples of a bootstrap, or random sign flips if there are too many to try all
 
 
 def bca(
@@ -23,10 +23,10 @@ def bca(
     """Bootstrap a mean, or the difference of two, with bias correction and acceleration.
 
     Args:
-        x: Values [..., n]; of pairs, their differences.
-        y: Of an arm that shares no seeds [..., m], or None.
+        x: Values [..., n]; for pairs, their differences.
+        y: Values of an arm that shares no seeds [..., m], or None.
         rng: Source of the resamples.
-        fewest: Below so many values the interval is NaN.
+        fewest: With fewer values the interval is NaN.
 
     Returns:
         Its lower and upper ends.
@@ -67,20 +67,20 @@ def sign_flip(
 ) -> tuple[Array, Array]:
     """Test that paired differences lie symmetrically about zero, by flipping their signs.
 
-    All 2^n flips up to 2^16 of them, beyond that 9999 at random and the observed one.
+    It tries all 2^n flips up to 2^16 of them, beyond that 9999 random ones and the observed one.
 
     Args:
         differences: [..., n].
         rng: Source of the random flips.
-        rounding: What each difference may be off by; [...] or one number. Sums that differ by no
-            more than all of them together tie.
+        rounding: By how much each difference may be off; [...] or one number. Sums that differ by
+            no more than the total rounding tie.
 
     Returns:
-        The two-sided p of the mean, and the smallest p that n differences can attain.
+        The two-sided p of the mean, and the smallest p that n differences can reach.
 
     Source: Fisher 1935, The Design of Experiments, section 21; Phipson & Smyth 2010 for the sampled
-    p. scipy.stats.permutation_test gives the same (a test holds it so), but takes all 2^n flips of
-    every arm anew.
+    p. scipy.stats.permutation_test gives the same, as a test checks, but repeats all 2^n flips for
+    every arm.
     """
     count = differences.shape[-1]
     if count == 0:
@@ -96,9 +96,9 @@ def sign_flip(
 
 
 def _flips(count: int, rng: np.random.Generator) -> tuple[Array, int]:
-    """List signs [flips, n], and 1 if they are a sample, to which the observed ones are added.
+    """List signs [flips, n], and 1 if they are a sample, to which the observed signs are added.
 
-    Flipping all signs leaves a two-sided test as it was: of a full list, half is enough.
+    Flipping all signs does not change a two-sided test, so half of a full list is enough.
     """
     if 2**count > MOST_FLIPS:
         return rng.choice(np.array([-1.0, 1.0]), (RESAMPLES, count)), 1
@@ -107,7 +107,7 @@ def _flips(count: int, rng: np.random.Generator) -> tuple[Array, int]:
 
 
 def _as_extreme(flips: Array, row: Array, off: float) -> int:
-    # Sums of the same numbers in another order differ by rounding, too.
+    # Sums of the same numbers in another order differ by rounding too.
     least = abs(row.sum()) - ROUNDING * np.abs(row).sum() - off
     return int((np.abs(flips @ row) >= least).sum())
 
@@ -115,15 +115,15 @@ def _as_extreme(flips: Array, row: Array, off: float) -> int:
 def wilcoxon(differences: Array, rng: np.random.Generator) -> tuple[Array, Array]:
     """Test paired differences by their signed ranks.
 
-    Differences of zero are left out. Exact, ties included, up to n = 16; beyond that scipy's choice
-    (exact up to 50 where there are no ties and no zeros, else the normal approximation).
+    Differences of zero are left out. It is exact, ties included, up to n = 16. Beyond that scipy
+    chooses (exact up to 50 without ties and zeros, else the normal approximation).
 
     Args:
-        differences: [..., n], rounded so that those which tie are equal (`spread.differences`).
+        differences: [..., n], rounded so that ties are equal (`spread.differences`).
         rng: For the signs; not drawn from while the flips can be listed.
 
     Returns:
-        The two-sided p, and the smallest p that so many differences other than zero can attain.
+        The two-sided p, and the smallest p that this many nonzero differences can reach.
 
     Source: Wilcoxon 1945, Biometrics Bulletin 1(6); scipy.stats.wilcoxon.
     """

@@ -1,6 +1,6 @@
-"""Measures of one run: what its record holds, and what follows from it.
+"""The measures of one run: what its record holds, and what follows from it.
 
-What each is called, and what it is, is listed in `ablate.metrics`.
+`ablate.metrics` lists and explains them.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from ablate.metrics import TARGET, find
 if TYPE_CHECKING:
     import pandas as pd
 
-Entry = Mapping[str, Any]  # of a record's history: one epoch
+Entry = Mapping[str, Any]  # one epoch of a record's history
 
 
 def measure(found: Mapping[str, Any], target: float | None = None) -> dict[str, float]:
@@ -28,7 +28,7 @@ def measure(found: Mapping[str, Any], target: float | None = None) -> dict[str, 
         target: Validation error to reach, a fraction; without one there is no `epochs_to_target`.
 
     Returns:
-        Every number by name, NaN where there is none: errors and accuracies as fractions.
+        All numbers by name, NaN for missing ones; errors and accuracies are fractions.
     """
     history, metrics = found["history"], found["metrics"]
     seconds = float(sum(found["timing"]["seconds"]))
@@ -47,9 +47,9 @@ def measure(found: Mapping[str, Any], target: float | None = None) -> dict[str, 
 
 
 def metrics_of(runs: pd.DataFrame) -> list[str]:
-    """List the columns of a runs frame that hold a metric of which some run has a value.
+    """List the columns of a runs frame that hold a metric with at least one value.
 
-    A slash makes a metric of a column: a record may hold some that this version does not know.
+    Any column with a slash is a metric: a record may hold some that this version does not know.
     """
     named = [name for name in map(str, runs) if "/" in name or find(name) is not None]
     return [name for name in named if runs[name].notna().any()]
@@ -79,9 +79,9 @@ def lowest(history: Sequence[Entry]) -> float:
 
 
 def area(history: Sequence[Entry]) -> float:
-    """Work out the area under the validation error's curve over its width in epochs, a fraction.
+    """Compute the area under the validation error's curve, divided by its width in epochs.
 
-    Trapezoids between epochs; of a single epoch, its error. NaN where an epoch has none.
+    By trapezoids between epochs; for a single epoch, its error. NaN if an epoch has none.
     """
     error = _errors(history)
     if len(error) < 2:
@@ -92,9 +92,9 @@ def area(history: Sequence[Entry]) -> float:
 
 
 def spread(history: Sequence[Entry]) -> float:
-    """Work out the standard deviation of the validation error over the last quarter of the epochs.
+    """Compute the standard deviation of the validation error over the last quarter of the epochs.
 
-    A fraction, with n - 1; NaN below five epochs, whose last quarter is a single one.
+    A fraction, with n - 1; NaN below five epochs, whose last quarter is a single epoch.
     """
     last = _errors(history)[-math.ceil(len(history) / 4) :]
     return float(last.std(ddof=1)) if len(last) >= 2 else math.nan
@@ -105,7 +105,7 @@ def _errors(history: Sequence[Entry]) -> np.ndarray[Any, np.dtype[np.float64]]:
 
 
 def _images(found: Mapping[str, Any]) -> float:
-    """Count the images that training passed: all steps, a batch each."""
+    """Count the images seen in training: a batch at each step."""
     history = found["history"]
     return float(history[-1]["step"] * found["config"]["batch_size"]) if history else math.nan
 

@@ -1,11 +1,9 @@
-"""Whether values over seeds are such that their interval may miss more often than it says.
+"""Whether the shape of values over seeds lets their interval miss more often than it claims.
 
-Student's intervals, and Banerjee's, are right of normal values. Of the departures that seeds show,
-long tails on both sides and ties do them no harm; a tail on one side does, as rare bad seeds of one
-arm make it: most samples hold too few of these, so that the interval lies on the side without the
-tail, and is too short besides. So skewness is what is looked for. Rare bad seeds of which the
-sample holds none leave no trace.
-
+Student's and Banerjee's intervals are right for normal values. Seeds depart from that, but long
+tails on both sides and ties do no harm. A tail on one side does, as rare bad seeds of one arm make
+it: most samples hold too few of them, so that the interval lies on the side without the tail and is
+too short. So this looks for skewness. Rare bad seeds that are not in the sample leave no trace.
 Below ten values even a lognormal tail shows in less than half of samples; then the doubt is that it
 cannot be seen. results/published/simulations has how often intervals miss, and how often such a
 doubt is raised.
@@ -22,14 +20,14 @@ from scipy import special
 from ablate.analyze.spread import Array, differences, has_spread, standing_in, varies
 
 FEW: Final = "few seeds"  # too few to see a tail
-UP: Final = "skewed up"  # the tail is on the side where the difference is larger
+UP: Final = "skewed up"  # the tail points to larger differences
 DOWN: Final = "skewed down"
 FEWEST: Final = 10  # that show a tail
-_LEVEL = 0.05  # of normal differences are called skewed
+_LEVEL = 0.05  # this share of normal differences is called skewed
 
 
 def doubt(x: Array, y: Array, *, paired: bool) -> NDArray[np.str_]:
-    """Say why the interval of a difference of means may miss more often than it says.
+    """Say why the interval of a difference of means may miss more often than it claims.
 
     Args:
         x: Values of an arm [..., n].
@@ -37,9 +35,9 @@ def doubt(x: Array, y: Array, *, paired: bool) -> NDArray[np.str_]:
         paired: Whether they do.
 
     Returns:
-        [...]: ``few seeds`` below ten of either arm; ``skewed up`` or ``skewed down``, with the
-        tail on the side of larger or smaller x less y; else an empty string. Of normal values one
-        in twenty is called skewed. Without spread, where there is no interval, nothing is said.
+        [...]: ``few seeds`` below ten in either arm; ``skewed up`` or ``skewed down``, with the
+        tail on the side of larger or smaller x - y; else an empty string. One in twenty normal
+        samples is called skewed. Without spread there is no interval, and nothing is said.
     """
     if paired:
         known, level = has_spread(x, y), _LEVEL
@@ -59,13 +57,13 @@ def _standing(x: Array, known: NDArray[np.bool_]) -> Array:
 
 
 def skewness_z(x: Array) -> Array:
-    """Bring the skewness of values to the standard normal's scale, on which normal values have it.
+    """Scale the skewness of values so that for normal values it is standard normal.
 
     Args:
         x: Values [..., n], n ≥ 8, not all equal.
 
     Returns:
-        [...]; NaN below eight values, for which the scale was not worked out.
+        [...]; NaN below eight values, where the scale is unknown.
 
     Source: D'Agostino 1970, Biometrika 57(3); scipy.stats.skewtest, which takes long to import.
     """

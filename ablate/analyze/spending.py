@@ -1,14 +1,14 @@
 """How much of α an early look at a study may spend, and what that leaves for its planned end.
 
-Whoever looks at a growing study again and again, and stops once an interval leaves out 0, finds
-something in far more than 5 % of studies where there is nothing. So each look gets a level of its
-own. A spending function says how much of α may be used up to each moment (the share of the planned
-seeds that have ended); the level of a look follows from what the looks before it have used. Early
-looks cost next to nothing here: the first of five equal ones has a level of 0.000001, and the last
-still one of 0.042.
+If you look at a growing study again and again, and stop once an interval leaves out 0, you find
+something in far more than 5 % of studies where there is nothing. So each look gets its own level. A
+spending function says how much of α may be used up to each moment (the share of planned seeds that
+have ended), and the level of a look follows from what earlier looks used. Early looks cost almost
+nothing: the first of five equally spaced looks has a level of 0.000001, and the last still has
+0.042.
 
-Levels are worked out for a Brownian motion and applied to t tests as they are, as p values; a
-simulation (`scripts/simulations/looks.py`) says how well that holds for few seeds.
+Levels are computed for a Brownian motion and applied to the p-values of t tests as they are; a
+simulation (`scripts/simulations/looks.py`) shows how well that works with few seeds.
 
 Source: Lan and DeMets 1983, Biometrika 70(3), whose first function this is, after O'Brien and
 Fleming 1979, Biometrics 35(3); the integration: Armitage, McPherson and Rowe 1969, JRSS A 132(2).
@@ -25,8 +25,8 @@ from scipy import special
 
 from ablate.analyze.spread import Array
 
-_STEPS = 200  # halvings of an interval of z: more than a float tells apart
-_FARTHEST = 38.0  # a z whose tail a float still holds
+_STEPS = 200  # halvings of an interval of z, more than a float can resolve
+_FARTHEST = 38.0  # the largest z whose tail a float can hold
 _TAILS = 10.0  # standard deviations: how far an integral reaches
 _NODES = (64, 128, 256, 512, 1024, 2048)  # of an integral
 
@@ -35,25 +35,25 @@ def spent(time: float, alpha: float) -> float:
     """Return how much of α may be used up to a moment: 2 - 2 Φ(z / √time) of α / 2 on each side.
 
     Args:
-        time: The share of the planned information that is there, in (0, 1].
+        time: The share of the planned information so far, in (0, 1].
         alpha: Two-sided, in (0, 1).
     """
     return float(4 * special.ndtr(special.ndtri(alpha / 4) / math.sqrt(time)))
 
 
 def level_at(before: Sequence[float], now: float, alpha: float) -> float:
-    """Work out the nominal two-sided level of a look: its interval has confidence 1 - level.
+    """Compute the nominal two-sided level of a look: its interval has confidence 1 - level.
 
     Args:
-        before: Times of the looks so far, in the order in which they were taken: shares of the
-            planned seeds that had ended. What is 0 or less is no look.
-        now: Time of this look, > 0; what is above 1 is 1, since nothing is spent after the end.
-        alpha: What the study spends in all, two-sided: 0.05 / m for each of m claims.
+        before: Times of the looks so far, in order: shares of the planned seeds that had ended. A
+            time of 0 or less is no look.
+        now: Time of this look, > 0. Above 1 it counts as 1, since nothing is spent after the end.
+        alpha: What the study spends in total, two-sided: 0.05 / m for each of m claims.
 
     Returns:
-        The level, in (0, α]: all of α at the end of a study that nobody looked at before. A look
-        that comes no later than an earlier one spends nothing new: it has the level of the last
-        look that was not later than it.
+        The level, in (0, α]; all of α at the end of a study that nobody looked at before. A look no
+        later than an earlier one spends nothing new: it has the level of the last look that was not
+        later.
     """
     first, *others = [min(time, 1.0) for time in (*before, now) if time > 0]
     taken = [first]
@@ -66,10 +66,10 @@ def level_at(before: Sequence[float], now: float, alpha: float) -> float:
 
 @lru_cache(maxsize=1024)
 def levels_of(times: tuple[float, ...], alpha: float) -> tuple[float, ...]:
-    """Work out the nominal two-sided level of each of a series of looks.
+    """Compute the nominal two-sided level of each look in a series.
 
     Args:
-        times: Shares of the planned information, rising, in (0, 1].
+        times: Shares of the planned information, increasing, in (0, 1].
         alpha: What is spent by time 1, two-sided.
     """
     assert all(a < b for a, b in zip((0.0, *times), (*times, 1.5), strict=True)), "times rise"
@@ -90,7 +90,7 @@ def levels_of(times: tuple[float, ...], alpha: float) -> tuple[float, ...]:
 
 
 def _bound(points: Array, density: Array, step: float, scale: float, part: float) -> float:
-    """Find the z that a motion first passes at this look with probability `part`.
+    """Find the z that the motion first crosses at this look with probability `part`.
 
     Args:
         points: Where it may be at the last look, and the weights of an integral over them.

@@ -7,11 +7,11 @@ from numpy.typing import NDArray
 
 Array = NDArray[np.float64]
 
-ROUNDING = 1e-12  # of the largest value: less spread than this is none
+ROUNDING = 1e-12  # relative to the largest value; less spread than this counts as none
 
 
 def sd(x: Array) -> Array:
-    """Work out standard deviations with n - 1, [..., n] -> [...]; NaN below two values."""
+    """Compute standard deviations with n - 1, [..., n] -> [...]; NaN below two values."""
     return x.std(-1, ddof=1) if x.shape[-1] >= 2 else np.full(x.shape[:-1], np.nan)
 
 
@@ -24,16 +24,16 @@ def pooled_sd(x: Array, y: Array) -> Array:
 
 
 def differences(x: Array, y: Array) -> Array:
-    """Subtract the baseline seed by seed, [..., n], without the rounding of the parts.
+    """Subtract the baseline seed by seed, [..., n], and round away float noise.
 
-    0.3 - 0.2 and 0.2 - 0.1 differ in the last bits; ranks are to see a tie.
+    0.3 - 0.2 and 0.2 - 0.1 differ in the last bits, but ranks should see a tie.
     """
     unit = rounding(x, y)[..., None]
     return np.asarray(np.round((x - y) / unit) * unit)
 
 
 def rounding(x: Array, y: Array) -> Array:
-    """Give the unit to which `differences` rounds, [...]: each may be off by half of it, twice."""
+    """Return the unit to which `differences` rounds, [...]; each may be off by that much."""
     largest = np.maximum(np.abs(x), np.abs(y)).max(-1, initial=0)
     return np.asarray(np.where(largest > 0, largest, 1) * ROUNDING)
 
@@ -50,10 +50,10 @@ def has_spread(x: Array, y: Array) -> NDArray[np.bool_]:
 
 
 def standing_in(known: NDArray[np.bool_], x: Array) -> Array:
-    """Put 0, 1, 2, ... where there is no spread to divide by; the caller blanks their answers.
+    """Put 0, 1, 2, ... where there is no spread to divide by; the caller discards the answers.
 
     Args:
-        known: [...]: where x is to stay.
+        known: [...], where to keep x.
         x: Values [..., n].
     """
     return np.where(known[..., None], x, np.arange(x.shape[-1], dtype=float))

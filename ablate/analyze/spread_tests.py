@@ -1,10 +1,10 @@
-"""Ratios of standard deviations over seeds: whether one arm's runs differ among themselves more.
+"""Ratios of standard deviations over seeds: whether one arm's runs vary more than another's.
 
-Pure functions of arrays whose last axis is seeds, as in `estimates`. The tests are exact of normal
-values; tails heavier than the normal's make them too sure. Where there is no difference, 20 seeds a
-side and a test at 0.05 reject in 5 % of 20,000 simulations of normal values, in under 1 % of
-uniform ones, in 16 % of those with a t distribution of 5 degrees of freedom, and in 26 % of
-exponential ones: look at an arm's seeds before trusting a ratio that one run makes.
+Pure functions of arrays whose last axis is seeds, as in `estimates`. The tests are exact for normal
+values; heavier tails make them too confident. Where there is no difference, 20 seeds a side and a
+test at 0.05 reject in 5 % of 20,000 simulations of normal values, in under 1 % of uniform ones, in
+16 % of those with a t distribution of 5 degrees of freedom, and in 26 % of exponential ones: look
+at an arm's seeds before trusting a ratio that one run makes.
 """
 
 from __future__ import annotations

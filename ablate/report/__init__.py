@@ -1,1 +1,1 @@
-"""From contrasts to pages, tables and figures: everything here is written, nothing computed."""
+"""Turns contrasts into pages, tables and figures. Nothing is computed here."""

@@ -20,7 +20,7 @@ _SAID = "as its name says"
 
 @dataclass(frozen=True)
 class Card:
-    """A card: its title, and lines of a name (or nothing) and what is said of it."""
+    """A card: a title, and lines of a name (which may be empty) and its text."""
 
     title: str
     lines: tuple[tuple[str, str], ...]
@@ -49,7 +49,7 @@ def _asked(comparison: Comparison) -> Card:
 
 
 def _trained(comparison: Comparison) -> Card:
-    """List the arms by what they set differently from the baseline."""
+    """List what each arm sets differently from the baseline."""
     runs = comparison.runs
     names = factors_of(runs)
     first = runs.drop_duplicates("arm").set_index("arm")

@@ -1,7 +1,7 @@
-"""The exact commands that train the runs of a report again.
+"""The exact commands that would train a report's runs again.
 
-A command says what differs from the shipped defaults, by group and by knob, and nothing else: it
-composes to the same keys. Where the arms form a grid over the same seeds, one command does.
+A command names only what differs from the shipped defaults, and composes to the same keys. Where
+the arms form a grid over the same seeds, one command is enough.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from ablate.config import files, schema
 from ablate.config.effect import SOLVERS
 
 Overrides = dict[str, str]
-Group = tuple[Overrides, tuple[int, ...]]  # what an arm sets, and its seeds
+Group = tuple[Overrides, tuple[int, ...]]  # what an arm sets, with its seeds
 
 _PLAIN = re.compile(r"[\w./+-]+")
 
@@ -39,7 +39,7 @@ def commands(arms: Sequence[tuple[Mapping[str, Any], Sequence[int]]]) -> list[st
 
 
 def overrides(config: Mapping[str, Any]) -> Overrides:
-    """List what a resolved config sets beside the defaults, seed and execution apart.
+    """List what a resolved config sets apart from the defaults, leaving out seed and execution.
 
     Returns:
         Values by the names of groups and knobs, as written on the command line.
@@ -60,7 +60,7 @@ def overrides(config: Mapping[str, Any]) -> Overrides:
 
 
 def _older(group: str, part: Mapping[str, Any], known: Mapping[str, Any]) -> Overrides:
-    """List knobs that an older record lacks, so that they stood at their off value."""
+    """List knobs that an older record lacks: they were off."""
     lacking = {name: schema.BY_NAME.get(f"{group}.{name}") for name in known if name not in part}
     return {
         knob.name: _value(knob.off)
@@ -70,7 +70,7 @@ def _older(group: str, part: Mapping[str, Any], known: Mapping[str, Any]) -> Ove
 
 
 def _options(config: Mapping[str, Any]) -> dict[str, str]:
-    """Give each group's default option; a network of the user's own draws its own weights."""
+    """Return each group's default option. A network of the user's own draws its own weights."""
     chosen = files.chosen()
     return chosen | {"init": "own"} if schema.get(config, "model.name") == "custom" else chosen
 
@@ -85,7 +85,7 @@ def _is_default(value: Any, known: Mapping[str, Any], name: str) -> bool:
 
 
 def _top(config: Mapping[str, Any]) -> Overrides:
-    """List the knobs outside the groups that can change a result, and the sweep's name."""
+    """List the knobs outside groups that can change a result, and the name of the sweep."""
     found = {}
     solver = {"batch_size": "full"} if schema.get(config, "optimizer.name") in SOLVERS else {}
     defaults = schema.flatten(files.top() | solver | {"precision": "fp32"})
@@ -106,7 +106,7 @@ def _top(config: Mapping[str, Any]) -> Overrides:
 
 
 def _value(value: Any) -> str:
-    """Write a value for Hydra, quoted where its grammar asks for it."""
+    """Write a value for Hydra, quoted where its grammar needs that."""
     if isinstance(value, str) and not (_PLAIN.fullmatch(value) and schema.shown(value) == value):
         escaped = value.replace("\\", "\\\\").replace("'", "\\'")
         return f"'{escaped}'"
@@ -119,7 +119,7 @@ def _value(value: Any) -> str:
 
 
 def _filled(said: Sequence[tuple[Overrides, Mapping[str, Any]]]) -> list[Overrides]:
-    """Let every arm say what another says, where it has such a knob at its default."""
+    """Where one arm sets a knob, let the others state its default, so that they can be merged."""
     names = list(dict.fromkeys(name for one, _ in said for name in one))
     filled = []
     for one, config in said:

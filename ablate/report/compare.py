@@ -1,6 +1,6 @@
 """What a report is about: the runs below some paths, their arms, and how these compare.
 
-Everything is worked out here and in `explore` and `origin`; what renders only writes it down.
+All results are worked out here, in `explore` and in `origin`; the pages only render them.
 """
 
 from __future__ import annotations
@@ -52,16 +52,16 @@ class Comparison:
     """The runs, and the arms compared.
 
     Attributes:
-        asked: What was asked, by the study too.
+        asked: What was asked on the command line and by the study.
         paths: What was read.
         frames: What was read from it.
         metric: The primary metric.
         baseline: The arm that others are compared with.
-        arms: A row an arm and metric (`ablate.analyze.summaries`).
-        contrasts: A row an arm and metric (`ablate.analyze.contrasts`).
-        effects: A row an effect of a factor on the primary metric (`ablate.analyze.effects`).
-        effects_lack: Why some are not there, or None.
-        notes: What weakens the comparison, a sentence each.
+        arms: One row per arm and metric (`ablate.analyze.summaries`).
+        contrasts: One row per arm and metric (`ablate.analyze.contrasts`).
+        effects: One row per effect of a factor on the primary metric (`ablate.analyze.effects`).
+        effects_lack: Why some effects are missing, or None.
+        notes: What weakens the comparison, one sentence each.
         identical: Groups of arms that are the same to the last bit.
         story: What the ledger tells of these runs.
     """
@@ -81,12 +81,12 @@ class Comparison:
 
     @property
     def runs(self) -> pd.DataFrame:
-        """A row a run."""
+        """One row per run."""
         return self.frames.runs
 
     @cached_property
     def lines(self) -> dict[str, Line]:
-        """What is said of each arm by the primary metric, by arm."""
+        """Arm -> its line for the primary metric."""
         return self.of(self.metric)
 
     @cached_property
@@ -104,7 +104,7 @@ class Comparison:
         return replace(line, arm=arm, what=compared)
 
     def of(self, metric: str) -> dict[str, Line]:
-        """Give the same as `lines` by any metric."""
+        """Like `lines`, for any metric."""
         against = self.contrasts[self.contrasts["metric"] == metric]
         rows = _rows(to_baseline(against, self.baseline))
         contrast = {one["arm"]: one for one in rows}
@@ -115,7 +115,7 @@ class Comparison:
 
     @cached_property
     def claimed(self) -> list[tuple[Claim, Line]]:
-        """Each claim, and the line of its arm by its metric, compared as it is claimed."""
+        """Each claim, with the line that makes the comparison it claims."""
         rows = _rows(self.contrasts[self.contrasts["family"] == CLAIMS])
         contrast = {one["what"]: one for one in rows}
         found = []
@@ -137,11 +137,11 @@ class Comparison:
         return [line for line in self.lines.values() if line.arm != self.baseline]
 
     def foremost(self, most: int) -> list[str]:
-        """Choose arms for a figure or a screen that cannot hold all.
+        """Choose arms for a figure or a screen that cannot hold all of them.
 
         Returns:
-            All arms where they are few; else the baseline and the best by the primary metric, or
-            the furthest from the baseline where neither side is better; in the frame's order.
+            All arms if there are few. Otherwise the baseline and the best by the primary metric, or
+            those furthest from the baseline where neither side is better. In the frame's order.
         """
         if len(self.lines) <= most:
             return list(self.lines)
@@ -158,7 +158,7 @@ class Comparison:
         return [arm for arm in self.lines if arm in chosen]
 
     def choice(self, most: int) -> str:
-        """Say which arms `foremost` chose, as the end of a caption; nothing where it chose all."""
+        """Say at the end of a caption which arms `foremost` chose; nothing if it chose all."""
         if (count := len(self.lines)) <= most:
             return ""
         which = "best" if metric_of(self.metric).better else "furthest from it"
@@ -166,12 +166,12 @@ class Comparison:
 
 
 def records(frame: pd.DataFrame) -> list[dict[str, Any]]:
-    """Turn a frame into a dict a row."""
+    """Turn a frame into one dict per row."""
     return cast(list[dict[str, Any]], frame.to_dict("records"))
 
 
 def _rows(found: pd.DataFrame) -> list[dict[str, Any]]:
-    """Turn contrasts into a dict a row, with what each compares."""
+    """Turn contrasts into one dict per row, with what each compares."""
     rows = zip(compared(found), records(found[_OF_A_CONTRAST]), strict=True)
     return [row | {"what": what} for what, row in rows]
 
@@ -228,15 +228,15 @@ def compare(paths: Paths, asked: Question | None = None, *, brief: bool = False)
 
 @dataclass(frozen=True)
 class _Subject:
-    """What is compared and what is asked of it, before anything is estimated.
+    """The runs and the question, settled before anything is estimated.
 
     Attributes:
         frames: What was read.
-        question: What is asked, without the claims that cannot be judged.
+        question: What is asked, less the claims that cannot be judged.
         metric: The primary metric.
         baseline: The arm that others are compared with.
-        claims: How many claims there are, with those that cannot be judged.
-        notes: What had to be left out or put in place of what was asked, a sentence each.
+        claims: How many claims there are, counting those that cannot be judged.
+        notes: What had to be left out or replaced, one sentence each.
     """
 
     frames: Frames
@@ -248,13 +248,13 @@ class _Subject:
 
     @property
     def claimed(self) -> list[str]:
-        """The metrics that claims are about."""
+        """The metrics of all claims."""
         both = ((claim.metric, claim.against_metric) for claim in self.question.claims)
         return [name for names in both for name in names if name is not None]
 
 
 def _subject(paths: Paths, asked: Question) -> _Subject:
-    """Read runs, and settle what is asked of them.
+    """Read runs, and settle the question.
 
     Raises:
         AblateError: As `compare`.
@@ -284,7 +284,7 @@ def _effects(
     metric: str,
     margin: float | None,
 ) -> pd.DataFrame:
-    """Estimate effects of factors, as one family with the arms that are described."""
+    """Estimate the effects of factors, in one family with the described arms."""
     arms = int((found["family"] == descriptions_of(metric)).sum())
     size = arms + len(asked.effects)
     return effects.estimated(runs, asked, size, metric=metric, margin=margin)
@@ -310,7 +310,7 @@ def _require_metric(runs: pd.DataFrame, metric: str) -> None:
 
 
 def _baseline(runs: pd.DataFrame, name: str | None) -> tuple[str, list[str]]:
-    """Choose the baseline; where nobody named one, it is to have finished runs."""
+    """Choose the baseline. If nobody named one, take an arm with finished runs."""
     chosen = baseline_of(runs, name)
     done = counts(runs)["n_finished"]
     if name is not None or done[chosen] > 0:

@@ -15,7 +15,7 @@ from ablate.study.claim import Compared
 
 
 def effects(comparison: Comparison) -> Table:
-    """Make the table of the effects of factors, a row each; there must be at least one."""
+    """Make the table of the effects of factors, one row each; there must be at least one."""
     found, metric = comparison.effects, metric_of(comparison.metric)
     unit = metric.unit.difference
     heads = ("level", "against", f"Δ{', ' if unit else ''}{unit} [interval]", "difference")
@@ -56,7 +56,7 @@ def _named(one: dict[str, Any], which: str, mark: str = "") -> str:
 
 
 def _described(one: dict[str, Any], metric: str) -> str:
-    """Describe an effect as an arm is described; no side of an interaction is better."""
+    """Describe an effect in the words used for arms. Neither side of an interaction is better."""
     line = Line(
         *(one["effect"], math.nan, math.nan, math.nan, one["n"], {}, math.nan),
         delta=one["delta"],

@@ -1,7 +1,7 @@
-"""Text of the user's own (names, reasons, questions) made safe for each format it is shown in.
+"""Makes text from the user (names, reasons, questions) safe for each output format.
 
-HTML is escaped by jinja2 itself. Everything goes through `plain` first, so that a control character
-in a class name neither clears a terminal nor breaks a page.
+jinja2 escapes HTML by itself. All text goes through `plain` first, so that a control character in a
+class name cannot clear a terminal or break a page.
 """
 
 from __future__ import annotations
@@ -16,9 +16,9 @@ from ablate.streams import visible
 if TYPE_CHECKING:
     import pandas as pd
 
-# A colon and a point only where they would make a link or an emoji of a word.
+# A colon or a full stop, where it would turn a word into a link or an emoji.
 _MARKDOWN: Final = re.compile(r"([\\`*_\[\]<>#|~&$@!]|:(?=[\w/+-])|(?<=www)\.)", re.I)
-# At the beginning, what would make a list or a rule of a paragraph.
+# At the start, what would turn a paragraph into a list or a rule.
 _FIRST: Final = re.compile(r"^(\d*)([-+=.)])(?=[\s=-]|$)")
 _FORMULA: Final = re.compile("\\s*[=+\\-@\uff1d\uff0b\uff0d\uff20]|[\t\r\n]")  # wide ones, too
 _NUMBER: Final = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)(e[+-]?\d+)?\s*%?", re.I)
@@ -67,24 +67,24 @@ _ACCENTS: Final = {
 
 
 def plain(text: object) -> str:
-    """Write text in one line, a control character or half a surrogate pair as �."""
+    """Write text on one line, with � for control characters and lone surrogates."""
     return visible(" ".join(str(text).split()))
 
 
 def markdown(text: object) -> str:
-    """Escape text for Markdown, table cells and the beginning of a line included."""
+    """Escape text for Markdown, including table cells and the start of a line."""
     return _FIRST.sub(r"\1\\\2", _MARKDOWN.sub(r"\\\1", plain(text)))
 
 
 def figure(text: object) -> str:
-    """Escape text for matplotlib, where dollars would enclose a formula."""
+    """Escape text for matplotlib, which reads dollars as math."""
     return plain(text).replace("$", r"\$")
 
 
 def spreadsheet(frame: pd.DataFrame) -> pd.DataFrame:
     """Escape a frame for CSV: text that a spreadsheet would take for a formula gets an apostrophe.
 
-    Numbers stay as they are, those that are written as text (``-1.5``) too.
+    Numbers stay as they are, even when written as text (``-1.5``).
     """
     from pandas.api.types import is_numeric_dtype  # what only escapes text does without
 
@@ -102,12 +102,9 @@ def _cell(value: Any) -> Any:
     return f"'{text}" if _FORMULA.match(text) and not _NUMBER.fullmatch(text) else text
 
 
-@lru_cache(maxsize=4096)  # most cells of a large table say the same
+@lru_cache(maxsize=4096)  # most cells of a large table repeat
 def latex(text: str) -> str:
-    """Escape text for pdflatex without further packages.
-
-    Accents are written with commands; a sign that its fonts lack, as its code point.
-    """
+    """Escape text for pdflatex without extra packages: accents become commands."""
     return "".join(_latex(sign) for sign in unicodedata.normalize("NFC", plain(text)))
 
 

@@ -1,4 +1,4 @@
-"""What else a report shows: courses, responses to a dose, the cells of a factorial."""
+"""What else a report shows: learning curves, dose responses and the cells of a factorial."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ _FEWEST_DOSES = 3
 
 @dataclass(frozen=True)
 class Exploration:
-    """What was found beside the comparison.
+    """What was found apart from the comparison.
 
     Attributes:
-        curves: By metric, a row an arm and epoch.
-        doses: By knob, a row a series and dose.
-        cells: By pair of factors, a row a cell.
+        curves: Metric -> one row per arm and epoch.
+        doses: Knob -> one row per series and dose.
+        cells: Pair of factors -> one row per cell.
     """
 
     curves: dict[str, pd.DataFrame]
@@ -32,7 +32,7 @@ class Exploration:
 
 
 def explore(comparison: Comparison) -> Exploration:
-    """Summarize courses, doses and factors."""
+    """Summarize curves, doses and factors."""
     runs, metric = comparison.runs, comparison.metric
     history = comparison.frames.history
     factors = factors_of(runs)

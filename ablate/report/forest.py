@@ -1,7 +1,7 @@
-"""The picture that is the verdict: a row for each claim or arm, its interval against 0 and ±δ.
+"""The forest plot that opens a report: one row per claim or arm, its interval against 0 and ±δ.
 
-Rows are small SVG drawings whose x are percentages of their width, so that a page can lay them out:
-letters keep their size on a phone, and colours follow the page's, light or dark.
+Each row is a small SVG whose x coordinates are percentages, so that the page can stretch it: text
+keeps its size on a phone, and colours follow the page's light or dark theme.
 """
 
 from __future__ import annotations
@@ -21,9 +21,9 @@ from ablate.report.formatting import written
 from ablate.report.result import Line
 
 _MOST_ROWS = 24
-_MOST_DOTS = 60  # seeds of a row
-_EDGE = 3.0  # % of the width on either side, where nothing is drawn
-_FAR = 3.0  # widths of all else, beyond which an interval is cut off with an arrow
+_MOST_DOTS = 60  # seeds drawn in a row
+_EDGE = 3.0  # % of the width left empty on either side
+_FAR = 3.0  # an interval that is this many times wider than everything else ends in an arrow
 _TICKS = 6
 
 
@@ -32,9 +32,9 @@ class Row:
     """A claim or an arm.
 
     Attributes:
-        name: Of the claim, in its words, or of the arm.
-        told: The verdict or the description.
-        tone: How it is coloured: good, bad, small, open.
+        name: The claim's words, or the arm's name.
+        told: The verdict, or the description of the difference.
+        tone: What decides its colour: good, bad, small, open.
         numbers: The difference and its interval.
         svg: The drawing.
     """
@@ -52,10 +52,10 @@ class Panel:
 
     Attributes:
         title: What is compared, with its unit.
-        below: What lies to the left of the zero line, and `above` to the right.
+        below: What lies left of the zero line; `above` lies right of it.
         rows: In the order of the report.
         axis: The drawing of the axis.
-        margin: The smallest difference that matters, in words, or nothing.
+        margin: The smallest difference that matters, in words; empty without one.
     """
 
     title: str
@@ -68,14 +68,14 @@ class Panel:
 
 @dataclass(frozen=True)
 class _Scale:
-    """An axis: of differences, or of ratios, whose logarithms it places."""
+    """An axis of differences, or of ratios, which are placed by their logarithms."""
 
     low: float
     high: float
     ratio: bool
 
     def at(self, value: float) -> float:
-        """Give the place of a value in % of the width, at most at its ends."""
+        """Place a value, in % of the width; values beyond the ends stay at the ends."""
         share = (self.of(value) - self.low) / (self.high - self.low)
         return _EDGE + (100 - 2 * _EDGE) * min(1.0, max(0.0, share))
 
@@ -84,10 +84,10 @@ class _Scale:
 
 
 def panels(comparison: Comparison) -> list[Panel]:
-    """Draw the claims or, where there are none, the arms; those of one metric share an axis.
+    """Draw the claims or, without claims, the arms. Rows of one metric share an axis.
 
     Returns:
-        No panel where nothing has an interval or an order.
+        The panels; none where no row has an interval or an order.
     """
     named: list[tuple[str, Line]]
     if comparison.claimed:
@@ -108,7 +108,7 @@ def panels(comparison: Comparison) -> list[Panel]:
 
 
 def seeds_of(comparison: Comparison, line: Line) -> Mapping[str, float]:
-    """Give the difference of each seed that both arms trained with, where there are few of them."""
+    """Return the difference at each seed that both arms share, if there are few."""
     asked, runs = wording.what(line), comparison.runs
     if not line.paired or line.untrained or asked.statistic == "spread" or line.pairs > _MOST_DOTS:
         return {}
@@ -167,7 +167,7 @@ def _numbers(line: Line) -> str:
 
 
 def _scale(lines: Sequence[Line], dots: Sequence[float], ratio: bool) -> _Scale:
-    """Span what is drawn; an interval that would press all else together is cut off."""
+    """Span what is drawn. An interval that would squeeze everything else is cut off."""
     of = math.log if ratio else float
     margins = [line.margin for line in lines if not math.isnan(line.margin)]
     near = [0.0, *(of(one) for one in dots), *(s * of(m) for m in margins for s in (1, -1))]
@@ -214,7 +214,7 @@ def _seeds(line: Line, scale: _Scale, dots: Mapping[str, float]) -> list[str]:
     unit = wording.unit_of_change(line)
     parts = []
     for i, (seed, value) in enumerate(dots.items()):
-        y = 66 + 8 * (i * 0.618 % 1 * 2 - 1)  # apart from one another, and the same every time
+        y = 66 + 8 * (i * 0.618 % 1 * 2 - 1)  # spread out, and the same every time
         told = html(f"seed {seed}: {written(value, unit, signed=True)}")
         at = scale.at(value)
         parts.append(

@@ -1,4 +1,4 @@
-"""How numbers are written: errors as %, their differences in points, no p as zero."""
+"""How numbers are written: errors in %, differences in points, and never p = 0."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Any, Final
 from ablate.config import schema
 from ablate.metrics import Unit, metric_of
 
-NONE: Final = "–"  # what cannot be known
+NONE: Final = "–"  # unknown
 MINUS: Final = "\u2212"
 RATIO: Final = Unit(1, 2, "", "", signed=False)
 
@@ -21,7 +21,7 @@ def titled(name: str, difference: bool = False) -> str:
 
 
 def written(value: float | None, unit: Unit, signed: bool = False) -> str:
-    """Write a number in its unit, without its name; NaN as a dash."""
+    """Write a number in its unit, without the unit's name; NaN as a dash."""
     if value is None or math.isnan(value):
         return NONE
     scaled, signed = value * unit.scale, signed and unit.signed
@@ -38,21 +38,21 @@ def written(value: float | None, unit: Unit, signed: bool = False) -> str:
 
 
 def interval(low: float, high: float, unit: Unit, signed: bool = False) -> str:
-    """Write an interval as ``[0.10, 0.35]``, or nothing where there is none."""
+    """Write an interval as ``[0.10, 0.35]``; nothing if there is none."""
     if math.isnan(low) or math.isnan(high):
         return ""
     return f"[{written(low, unit, signed)}, {written(high, unit, signed)}]"
 
 
 def plus_minus(mean: float, low: float, high: float, unit: Unit) -> str:
-    """Write a mean with half the width of its interval, or alone where there is none."""
+    """Write a mean with half the width of its interval, or alone if it has none."""
     if math.isnan(low) or math.isnan(high):
         return written(mean, unit)
     return f"{written(mean, unit)} ± {written((high - low) / 2, unit)}"
 
 
 def p_value(p: float) -> str:
-    """Write a p: three decimals, and none as zero."""
+    """Write a p-value with three decimals, never as zero."""
     if math.isnan(p):
         return NONE
     return "< 0.001" if p < 0.001 else f"{p:.3f}"
@@ -64,7 +64,7 @@ def knob(name: str) -> str:
 
 
 def level(value: Any) -> str:
-    """Write the value of a knob as a frame holds it, where lists are text already."""
+    """Write a knob's value from a frame, in which lists are text already."""
     return (
         value if isinstance(value, str) else schema.shown(getattr(value, "item", lambda: value)())
     )

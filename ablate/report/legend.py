@@ -1,4 +1,4 @@
-"""What the numbers of a report mean: the legend that ends it."""
+"""The legend at the end of a report: what its numbers mean."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ _SELECTED = {"last": "the last epoch", "best": "the epoch of the best validation
 
 
 def legend(comparison: Comparison, selects: Sequence[str]) -> list[str]:
-    """Explain every number of a report, a sentence or two each."""
+    """Explain every number of a report, in a sentence or two each."""
     counts = [line.n for line in comparison.lines.values()]
     low, high = min(counts), max(counts)
     over = f"{low}" if low == high else f"{low} to {high}"
@@ -64,7 +64,7 @@ def _of_differences(comparison: Comparison) -> list[str]:
 
 
 def _level(family: str, size: int, alpha: float) -> str:
-    """Say at which level the intervals of a family are, and why."""
+    """Say at which level a family's intervals are, and why."""
     kind = "claim" if family == CLAIMS else "difference that nobody claimed"
     level = f"a {100 * (1 - alpha):.4g} % interval"
     if size == 1:

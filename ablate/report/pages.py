@@ -18,7 +18,7 @@ from ablate.report.legend import legend
 from ablate.report.provenance import Origin
 from ablate.report.table import Table
 
-MOST_ROWS = 500  # of a table in a page; its CSV file has all
+MOST_ROWS = 500  # of a table on a page; its CSV file has all of them
 _MOST_FINDINGS = 12  # sentences below the picture
 
 _TEMPLATES = Path(__file__).parent / "templates"
@@ -44,7 +44,7 @@ class Report:
 
 
 def html(report: Report) -> str:
-    """Compose the HTML page, one file with everything in it."""
+    """Compose the HTML page: one file that holds everything."""
     jinja = _jinja(autoescape=True)
     jinja.filters |= {"plain": escape.plain, "inline": _inline, "data_uri": _data_uri}
     return jinja.get_template("report.html.j2").render(_content(report))
@@ -109,7 +109,7 @@ def _jinja(autoescape: bool) -> Environment:
 
 
 def _inline(figure: Figure) -> str:
-    """Give the drawing for a page: without the head of a file, and as wide as the page lets it."""
+    """Prepare an SVG for a page: without its XML header, and as wide as the page allows."""
     svg = re.sub(r"^.*?(?=<svg)|<metadata>.*?</metadata>|<!--.*?-->", "", figure.svg, flags=re.S)
     head, rest = svg.split(">", 1)
     points = re.search(r'\bwidth="([\d.]+)pt"', head)
@@ -119,7 +119,7 @@ def _inline(figure: Figure) -> str:
 
 
 def _data_uri(figure: Figure) -> str:
-    """Give what a figure shows as a link that needs no network."""
+    """Return a figure's data as a link that needs no network."""
     text = escape.spreadsheet(figure.data).to_csv(index=False)
     return f"data:text/csv;charset=utf-8;base64,{base64.b64encode(text.encode()).decode()}"
 
@@ -129,7 +129,7 @@ def _markdown_table(one: Table) -> str:
 
 
 def _fence(lines: Sequence[str]) -> str:
-    """Fence commands as code, with more backticks than any of them holds in a row."""
+    """Fence commands as code, with more backticks than they contain in a row."""
     longest = max((len(run) for line in lines for run in re.findall("`+", line)), default=0)
     fence = "`" * max(3, longest + 1)
     return "\n".join([f"{fence}console", *(f"$ {escape.plain(line)}" for line in lines), fence])

@@ -17,7 +17,7 @@ from ablate.report.command_lines import commands
 from ablate.report.compare import Comparison
 from ablate.report.formatting import knob, level, ranges
 
-_MOST = 8  # values of a knob in a sentence
+_MOST = 8  # values of a knob named in a sentence
 
 
 @dataclass(frozen=True)
@@ -26,7 +26,7 @@ class Origin:
 
     Attributes:
         commands: Lines for a shell that train them again.
-        environment: What each was trained with, as name and value.
+        environment: What the runs were trained with, as names and values.
         differs: What differs between the runs, in words.
         selects: The rules by which weights were selected: ``last``, ``best``.
     """
@@ -38,7 +38,7 @@ class Origin:
 
 
 def origin(comparison: Comparison) -> Origin:
-    """Find out where the runs come from, from a record of each setting that was run."""
+    """Find out where the runs come from, by one record of each setting."""
     runs = comparison.runs
     settings = _settings(runs)
     found = [(record.read(Path(path)), seeds) for path, seeds in settings]
@@ -54,7 +54,7 @@ def origin(comparison: Comparison) -> Origin:
 
 
 def _settings(runs: pd.DataFrame) -> list[tuple[str, list[int]]]:
-    """Give the first record of each setting of all knobs but the seed, and the setting's seeds."""
+    """Return the first record of each setting (all knobs but the seed) and the setting's seeds."""
     varied = [str(name) for name in runs if "." in str(name) or name in schema.BY_NAME]
     result = [n for n in varied if n != "seed" and _is_result(n)]
     grouped = runs.groupby(["arm", *result], sort=False, dropna=False)
@@ -67,7 +67,7 @@ def _is_result(name: str) -> bool:
 
 
 def _environment(runs: pd.DataFrame, records: Iterable[Mapping[str, Any]]) -> list[tuple[str, str]]:
-    """Tell versions and machines; of versions, those of one run of each setting."""
+    """List machines and versions; versions are those of one run per setting."""
     told: dict[str, dict[str, None]] = {}
     for one in records:
         about = one["environment"]
@@ -99,7 +99,7 @@ def _environment(runs: pd.DataFrame, records: Iterable[Mapping[str, Any]]) -> li
 
 
 def _snapshots(runs: pd.DataFrame) -> list[str]:
-    """Name the snapshots of the code that some of the runs were trained on."""
+    """Name the code snapshots that some runs were trained on."""
     commits: dict[Path, set[str | None]] = {}
     for path, commit in zip(runs["path"], runs["commit"], strict=True):
         commits.setdefault(Path(path).parent, set()).add(None if pd.isna(commit) else str(commit))
@@ -124,7 +124,7 @@ def _told(file: Path, one: Snapshot) -> str:
 
 
 def _split_by(config: Mapping[str, Any]) -> str | None:
-    """Tell how a folder's split was drawn; records from before there was a choice do not say it."""
+    """Tell how a folder was split; older records do not say, since there was no choice."""
     older = "order" if schema.get(config, "data.name") == "folder" else None
     found: str | None = schema.get(config, "data.split_by", older)
     return found

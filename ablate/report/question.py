@@ -1,4 +1,4 @@
-"""What a report is to answer: as a study wrote it down, and as the command line asks."""
+"""The question of a report, from the study and the command line."""
 
 from __future__ import annotations
 
@@ -20,18 +20,18 @@ from ablate.study.study_json import WrittenArm, WrittenStudy
 
 @dataclass(frozen=True)
 class Question:
-    """What a report is to answer; a study states all of it, a sweep mostly nothing.
+    """The question of a report. A study states all of it, a sweep mostly nothing.
 
     Attributes:
         question: In words; without one, the report says what differs.
-        baseline: The arm that others are compared with; else the one at rest.
+        baseline: The arm that others are compared with; None: the one whose knobs are at rest.
         metric: The primary one.
         margin: The smallest difference in it that matters, where nothing is claimed.
         target: The validation error that `epochs_to_target` is counted to, or None.
         claims: What is claimed of arms.
-        tuned: How an arm was tuned, in words, by its name.
-        how: What else a reader is to know of how it was done, a sentence each.
-        command: What trains it again, where one command does.
+        tuned: Arm -> how it was tuned, in words.
+        how: What else a reader should know about the method, one sentence each.
+        command: The command that trains it again, if one is enough.
     """
 
     question: str | None = None
@@ -46,7 +46,7 @@ class Question:
 
 
 def completed(asked: Question, runs: pd.DataFrame) -> tuple[Question, list[str]]:
-    """Add what the study of these runs asks, if they are all of one.
+    """Add what the study asks, if all these runs belong to one.
 
     Args:
         asked: What the command line asks; it wins.
@@ -81,7 +81,7 @@ def completed(asked: Question, runs: pd.DataFrame) -> tuple[Question, list[str]]
 
 
 def _unjudged(asked: Question, runs: pd.DataFrame) -> list[str]:
-    """Note that a study's claims are not judged together with other runs."""
+    """Note that a study's claims are not judged when other runs are mixed in."""
     studies = [str(name) for name in runs["study"].dropna().unique()]
     folders = {str(Path(path).parent) for path in runs["path"]}
     if asked.claims or not studies or len(folders) == 1:
@@ -95,12 +95,12 @@ def _unjudged(asked: Question, runs: pd.DataFrame) -> list[str]:
 
 
 def _was_not_measured(metric: str, there: Sequence[str]) -> bool:
-    """Tell of a metric that is measured after training whether no run has it."""
+    """Tell whether a metric is measured after training and no run has it."""
     return metric_of(metric).is_after_training and metric not in there
 
 
 def as_last_asked(read: Frames) -> tuple[Frames, list[str]]:
-    """Leave out runs that a study's folder holds of what it asked before.
+    """Leave out runs in a study's folder that belong to an earlier version of the question.
 
     Args:
         read: What was read.
@@ -126,7 +126,7 @@ def as_last_asked(read: Frames) -> tuple[Frames, list[str]]:
 
 
 def judgeable(asked: Question, runs: pd.DataFrame) -> tuple[Question, list[str]]:
-    """Leave out claims of which the runs hold nothing.
+    """Leave out claims about which the runs hold no data.
 
     Args:
         asked: What is asked.
@@ -151,7 +151,7 @@ def judgeable(asked: Question, runs: pd.DataFrame) -> tuple[Question, list[str]]
 
 
 def _study_of(runs: pd.DataFrame) -> WrittenStudy | None:
-    """Read what the one study of all these runs wrote down, if there is one."""
+    """Read what the study wrote down, if all these runs belong to one."""
     folders = {str(Path(path).parent) for path in runs["path"]}
     if runs["study"].isna().any() or len(folders) != 1:
         return None
@@ -173,7 +173,7 @@ def _question_of(study: WrittenStudy) -> Question:
 
 
 def _tuned(arm: WrittenArm) -> str:
-    """Say what was chosen for an arm; at the edge of its grid the best may lie beyond."""
+    """Say what was chosen for an arm. At the edge of the grid, the best may lie beyond it."""
     return ", ".join(
         f"{name}={value}{' (edge of its grid)' if name in arm.on_edge else ''}"
         for name, value in arm.tuned.items()

@@ -1,4 +1,4 @@
-"""What is said of an arm by one metric: a line of a comparison, or of its claims."""
+"""One line of a comparison: what is known of an arm for one metric."""
 
 from __future__ import annotations
 
@@ -20,30 +20,31 @@ LOST = {
 
 @dataclass(frozen=True)
 class Line:
-    """What is said of an arm by one metric, in the metric's unit; NaN where nothing can be said.
+    """What is known of an arm for one metric, in the metric's unit; NaN where nothing is.
 
     Attributes:
         arm: Its name.
-        mean: Over its runs that trained, with the 95 % interval `low` to `high`.
+        mean: Of its runs that trained, with the 95 % interval `low` to `high`.
         n: How many these are.
-        lost: How many runs are in no mean, by what became of them.
+        lost: What became of runs that are in no mean -> how many.
         seconds: Of training a run, a mean.
-        delta: The mean less the baseline's, with the interval that decides, `delta_low` to
-            `delta_high`; of a claim about spread the ratio of the standard deviations.
-        pairs: Seeds that it was worked out from; runs of the arm where it is not `paired`.
-        untrained: How many runs on either side did not train: then only the side is known.
+        delta: The mean minus the baseline's, with the interval that decides, `delta_low` to
+            `delta_high`; for a claim about spread, the ratio of the standard deviations.
+        pairs: How many seeds it is based on; if not `paired`, how many runs of the arm.
+        untrained: How many runs of both arms did not train. If any, only the direction is known.
         p: Two-sided; `p_adjusted` times the size of the `family`, its name and size.
-        alpha: What the interval that decides may miss.
-        look: Of a claim: ``interim`` before the planned end of its study, ``extended`` where seeds
+        alpha: How often the interval that decides may miss.
+        look: For a claim, ``interim`` before the planned end of its study, ``extended`` if seeds
             were added after it, else ``final``.
-        verdict: As `ablate.analyze.verdicts` has it; None where nothing is claimed.
-        description: Of the difference, by sign and size; None of the baseline.
+        verdict: One of `ablate.analyze.verdicts`; None where nothing is claimed.
+        description: The difference in words, by sign and size; None for the baseline.
         identical: Whether the losses of both arms agree to the last bit.
-        what: What is compared with what; None of the baseline.
+        what: What is compared with what; None for the baseline.
         direction: As claimed; ``differs`` where nothing is.
         margin: The smallest difference that matters, or NaN.
-        population: What the interval is told of: ``seeds``, or ``seeds and images``.
-        p_networks: Of one seed an arm, whether these two networks differ on such images.
+        population: What the interval generalizes to: ``seeds``, or ``seeds and images``.
+        p_networks: With one seed per arm, the p-value that these two networks differ on such
+            images.
     """
 
     arm: str
@@ -79,7 +80,7 @@ def line_of(about: Mapping[str, Any], contrast: Mapping[str, Any] | None, second
 
     Args:
         about: Its row of the arms frame.
-        contrast: Its contrast, with `what` it compares; None of the baseline.
+        contrast: Its contrast, with `what` it compares; None for the baseline.
         seconds: Of training a run, a mean.
     """
     lost = {word: int(about[column]) for column, word in LOST.items()}

@@ -13,14 +13,14 @@ from ablate.report import escape
 
 @dataclass(frozen=True)
 class TableCell:
-    """What a table shows, and the number that it is sorted by, if not by its text."""
+    """What a cell shows, and the number it sorts by if that is not its text."""
 
     text: str
     number: float | None = None
 
     @property
     def key(self) -> str:
-        """The number as a sorting script reads it; empty where there is none."""
+        """The number in a form that a sorting script reads; empty without one."""
         return "" if self.number is None or math.isnan(self.number) else repr(float(self.number))
 
 
@@ -33,9 +33,9 @@ class Table:
         title: Over it.
         heads: Of its columns.
         rows: Its cells.
-        data: The same in full, for the CSV file.
+        data: All of it, for the CSV file.
         note: Below it.
-        picture: The number of the column that is drawn in text, whose spaces count, or None.
+        picture: The index of the column drawn in text, in which spaces matter, or None.
     """
 
     name: str
@@ -54,7 +54,7 @@ class Table:
 
 
 def latex(table: Table) -> str:
-    """Write a table that a LaTeX document can input; it asks for the package booktabs alone."""
+    """Write a table that a LaTeX document can input. It needs only the package booktabs."""
     kinds = "".join("r" if i in table.numeric else "l" for i in range(len(table.heads)))
     lines = [_tex_row(table.heads)]
     lines += [_tex_row([cell.text for cell in row]) for row in table.rows]
@@ -79,7 +79,7 @@ def _tex_row(texts: Iterable[str]) -> str:
 
 
 def markdown(table: Table, most: int | None = None) -> str:
-    """Write a table for Markdown, at most so many rows of it."""
+    """Write a table for Markdown, up to a number of rows."""
     rules = ["---:" if i in table.numeric else "---" for i in range(len(table.heads))]
     rows = [[escape.markdown(cell.text) for cell in row] for row in table.rows[:most]]
     heads = [escape.markdown(head) for head in table.heads]

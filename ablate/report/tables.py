@@ -1,4 +1,4 @@
-"""The tables of a report: each once, with its data, for every format that writes it."""
+"""The tables of a report, each made once for all formats."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ _ADJUSTED = "p (Δ = 0), adjusted"
 
 
 def tables(comparison: Comparison) -> dict[str, Table]:
-    """Make every table that these runs give, by name."""
+    """Make all tables that these runs allow, by name."""
     runs = comparison.runs
     lost = runs[runs["status"] != "finished"]
     found = [compared(comparison)]
@@ -58,11 +58,11 @@ def tables(comparison: Comparison) -> dict[str, Table]:
 
 
 def compared(comparison: Comparison, brief: bool = False) -> Table:
-    """Make the table of the comparison, a row an arm.
+    """Make the table of the comparison, one row per arm.
 
     Args:
         comparison: What was compared.
-        brief: Leave out columns that say little, and break a line before an interval.
+        brief: Leave out columns that say little, and put intervals on a line of their own.
     """
     columns = _columns(comparison, brief)
     quiet = _quiet(comparison) if brief else _empty(comparison)
@@ -72,7 +72,7 @@ def compared(comparison: Comparison, brief: bool = False) -> Table:
     about, against = mine[0], to_baseline(mine[1], comparison.baseline)
     kept = ["arm", *(c for c in against if c not in about)]
     title = f"Arms by {titled(comparison.metric)}"
-    # Of the contrast those columns that an arm has under the same name are told with a prefix.
+    # Columns of the contrast that share a name with the arm's get a prefix.
     names = {"n": "pairs", "ci_low": "delta_ci_low", "ci_high": "delta_ci_high"}
     both = about.merge(
         against[[*kept, *names]].rename(columns=names), on="arm", how="left", validate="1:1"
@@ -81,7 +81,7 @@ def compared(comparison: Comparison, brief: bool = False) -> Table:
 
 
 def _columns(comparison: Comparison, brief: bool) -> dict[str, Callable[[Line], TableCell]]:
-    """Say what each column shows of an arm; heads bear units."""
+    """Column head, with its unit -> how to make an arm's cell."""
     metric, space = comparison.metric, "\n" if brief else " "
     labels = comparison.labels
     twins = {arm: i for i, group in enumerate(comparison.identical, 1) for arm in group}
@@ -112,7 +112,7 @@ def _counter(word: str) -> Callable[[Line], TableCell]:
 
 
 def _delta_head(metric: str) -> str:
-    """Name the difference, and the interval that decides."""
+    """Name the column of the difference and the interval that decides."""
     name = metric_of(metric).unit.difference
     return f"Δ{f', {name}' if name else ''} {_INTERVAL}"
 
@@ -154,7 +154,7 @@ def _pairs(line: Line) -> str:
 
 
 def _empty(comparison: Comparison) -> set[str]:
-    """Name the columns that say nothing of any arm: what no run was lost to, pairs that are n."""
+    """Name the columns that say nothing of any arm: losses that did not occur, pairs equal to n."""
     lines = comparison.lines.values()
     empty = {word for word in LOST.values() if not any(line.lost[word] for line in lines)}
     if all(line.paired and line.pairs == line.n for line in comparison.others):
@@ -163,9 +163,9 @@ def _empty(comparison: Comparison) -> set[str]:
 
 
 def _quiet(comparison: Comparison) -> set[str]:
-    """Name the columns that a brief table of this comparison does without."""
+    """Name the columns that a brief table leaves out."""
     others = comparison.others
-    quiet = {*LOST.values()}  # what was lost stands in the column n, and in the notes
+    quiet = {*LOST.values()}  # losses are told in the column n and in the notes
     if all(line.paired for line in others):
         quiet |= {"pairs"}
     if all(described(line) == "no test" for line in others):
@@ -174,11 +174,12 @@ def _quiet(comparison: Comparison) -> set[str]:
 
 
 def claims(comparison: Comparison, brief: bool = False) -> Table:
-    """Make the table of the claims, a row each.
+    """Make the table of claims, one row each.
 
     Args:
         comparison: What was compared.
-        brief: Leave out what the words say, and break a line before an interval.
+        brief: Leave out what the claim's words say already, and put intervals on a line of their
+            own.
     """
     claimed = comparison.claimed
     columns: dict[str, Callable[[Claim, Line], TableCell]] = {
@@ -225,7 +226,7 @@ def _smallest(claim: Claim, line: Line) -> TableCell:
 # -- what stands beside ----------------------------------------------------------------------------
 
 
-_FEW = 8  # arms that have room beside each other, in a table with a row for each metric
+_FEW = 8  # arms that fit side by side in a table with one row per metric
 
 
 def _every_metric(comparison: Comparison) -> Table:
@@ -248,7 +249,7 @@ def _every_metric(comparison: Comparison) -> Table:
 
 
 def _upright(table: Table, corner: str) -> Table:
-    """Turn a table of few arms and many columns, so that no page has to scroll sideways."""
+    """Turn a table of few arms and many columns on its side, so that the page need not scroll."""
     if len(table.rows) > _FEW or len(table.rows) >= len(table.heads):
         return table
     turned = tuple(
@@ -277,7 +278,7 @@ _TESTS = {
 
 
 def _beside(comparison: Comparison) -> Table:
-    """Tell what pairing gained, how large effects are, and what else tests them."""
+    """Show what pairing gained, how large the effects are, and other tests of them."""
     found, unit = comparison.contrasts, metric_of(comparison.metric).unit
     mine = to_baseline(found[found["metric"] == comparison.metric], comparison.baseline)
     columns: dict[str, tuple[str, Callable[[float], str]]] = {

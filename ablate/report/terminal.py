@@ -20,13 +20,13 @@ from ablate.report.table import Table, TableCell
 from ablate.streams import encodable
 
 _MOST_ROWS = 30
-_WIDE = 100  # columns of a terminal that has room for pictures
+_WIDE = 100  # columns from which a terminal has room for pictures
 _WIDTH = 14  # of a column's head
-_NAME = 21  # columns of a terminal that an arm's name gets at least, if it is as long
+_NAME = 21  # columns that the name of an arm gets at least
 
 
 def show_comparison(comparison: Comparison, console: Console) -> None:
-    """Print the question, the arms, the claims, the verdict and what weakens it.
+    """Print the question, arms, claims and verdict, and what weakens it.
 
     Args:
         comparison: What was compared.
@@ -61,7 +61,7 @@ def show_comparison(comparison: Comparison, console: Console) -> None:
 
 
 def _pictured(table: Table, lines: Sequence[Line], console: Console) -> Table:
-    """Give a table its forest plot, on a terminal that has the width and the characters."""
+    """Add a forest plot to a table if the terminal has the width and the characters."""
     room = console.width - _width(table, table.rows, len(table.heads)) - 1
     if console.width < _WIDE or encodable(text_forest.MARKS, console.encoding) != text_forest.MARKS:
         return table
@@ -69,7 +69,7 @@ def _pictured(table: Table, lines: Sequence[Line], console: Console) -> Table:
 
 
 def _meanings(comparison: Comparison) -> list[str]:
-    """Explain the marks of the tables, a line each."""
+    """Explain the symbols in the tables, one line each."""
     claimed = [line for _, line in comparison.claimed]
     all_of = "all claims, and all else," if claimed else "all that is said"
     is_right = "are right" if claimed else "is right"
@@ -83,9 +83,9 @@ def _meanings(comparison: Comparison) -> list[str]:
 
 
 def _show_table(table: Table, console: Console) -> None:
-    """Print a table, without its last column, the cost, if that makes it fit.
+    """Print a table, leaving out its last column, the cost, if that makes it fit.
 
-    Where the terminal is too narrow even so, each row becomes a block of lines: no number is cut.
+    If the terminal is still too narrow, each row becomes a block of lines; no number is cut.
     """
     rows = table.rows
     for columns in (len(table.heads), len(table.heads) - 1):
@@ -103,7 +103,7 @@ def _show_table(table: Table, console: Console) -> None:
 def _drawn(
     table: Table, rows: Sequence[tuple[TableCell, ...]], columns: int, console: Console
 ) -> Drawn:
-    """Draw the first columns of some rows; the first of them wraps."""
+    """Draw the first columns of some rows; only the first column wraps."""
     drawn = Drawn(box=SIMPLE_HEAD, padding=0, show_edge=False)
     for i in range(columns):
         side: JustifyMethod = "right" if i in table.numeric else "left"
@@ -121,7 +121,7 @@ def _cell(table: Table, column: int, text: str, console: Console) -> Text:
 
 
 def _width(table: Table, rows: Sequence[tuple[TableCell, ...]], columns: int) -> int:
-    """Tell how wide a terminal the first columns need, with some room for the names of arms."""
+    """Work out how wide a terminal the first columns need, with some room for the arms' names."""
     widest = [
         max(
             cell_len(line)
@@ -139,6 +139,6 @@ def _folded(table: Table, column: int) -> str:
 
 
 def _text(text: str, console: Console) -> Text:
-    """Write text as it is, in the lines that it has: what a user named may look like markup."""
+    """Write text as it is, with its line breaks: names from users may look like markup."""
     plain = "\n".join(escape.plain(line) for line in text.split("\n"))
     return Text(encodable(plain, console.encoding))

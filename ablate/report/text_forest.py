@@ -1,4 +1,4 @@
-"""A forest plot in text: a row for each arm or claim, with its interval against 0 and ±δ."""
+"""A forest plot in text: one row per arm or claim, with its interval against 0 and ±δ."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ _PLACE: Final = 3  # of the column
 
 @dataclass(frozen=True)
 class _Bar:
-    """What is drawn of a line; `margin` is 0 where there is none."""
+    """What is drawn of a line; a `margin` of 0 means none."""
 
     delta: float
     low: float
@@ -33,19 +33,19 @@ class _Bar:
 
 @dataclass(frozen=True)
 class _Axis:
-    """A scale of so many columns."""
+    """A scale over a number of columns."""
 
     low: float
     high: float
     columns: int
 
     def at(self, value: float) -> int:
-        """Give the column of a value."""
+        """Return the column of a value."""
         share = (value - self.low) / (self.high - self.low)
         return round(share * (self.columns - 1))
 
     def head(self, unit: Unit) -> str:
-        """Write 0, and both ends where there is room beside it."""
+        """Write 0, and both ends if there is room."""
         name = unit.name if unit is _IN_MARGINS else ""
         line = [" "] * self.columns
         line[self.at(0)] = "0"
@@ -62,12 +62,12 @@ def with_forest(table: Table, lines: Sequence[Line], columns: int) -> Table | No
 
     Args:
         table: Of arms or claims; its third column is the difference.
-        lines: What its rows are of, in their order.
-        columns: How many there are for the plot.
+        lines: What its rows show, in order.
+        columns: Width of the plot.
 
     Returns:
-        None where there is nothing to draw on one scale: differences of several metrics share the
-        scale of their δ, if each has one; a ratio of spreads has another.
+        The table, or None if nothing can be drawn on one scale. Differences of several metrics
+        share the scale of their δ, if each has one; a ratio of spreads has its own.
     """
     told = [line for line in lines if line.what is not None and not math.isnan(line.delta_low)]
     if not told or columns < LEAST or any(not unit_of_change(line).signed for line in told):
@@ -91,7 +91,7 @@ def with_forest(table: Table, lines: Sequence[Line], columns: int) -> Table | No
 
 
 def legend(table: Table) -> str:
-    """Explain the marks that a plot has."""
+    """Explain the symbols of a plot."""
     band = f", ±δ ({_BAND})" if any(_BAND in row[_PLACE].text for row in table.rows) else ""
     return (
         f"{_ENDS[0]}{_REACH}{MEAN}{_REACH}{_ENDS[1]}: Δ and its interval, against 0 ({_ZERO}){band}"

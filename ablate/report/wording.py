@@ -1,4 +1,4 @@
-"""What a report says in words: what came out of each comparison, and of all of them together."""
+"""Says in words what came out of each comparison, and of all of them together."""
 
 from __future__ import annotations
 
@@ -15,23 +15,23 @@ from ablate.report.formatting import NONE, RATIO, p_value, plus_minus, written
 from ablate.report.result import Line
 from ablate.study.claim import EQUIVALENT, Claim, Compared
 
-_MOST = 3  # arms that the verdict names
+_MOST = 3  # arms that a verdict names
 
 
 def verdict(comparison: Comparison) -> str:
-    """Say what came out in a few sentences, and what it generalizes to in the last."""
+    """Say what came out in a few sentences; the last says what it generalizes to."""
     return " ".join([_came_out(comparison), *_population(comparison)])
 
 
 def headline(comparison: Comparison) -> str:
-    """Say the same as `verdict` without the single findings: how many claims came out how."""
+    """Like `verdict`, but only count the claims by verdict."""
     if len(comparison.claimed) < 2:
         return verdict(comparison)
     return " ".join([_counted(comparison), *_population(comparison)])
 
 
 def findings(comparison: Comparison) -> list[str]:
-    """Say what came out of each claim or, without claims, of each arm: a sentence each."""
+    """Say what came out of each claim or, without claims, of each arm: one sentence each."""
     if comparison.claimed:
         return [finding(line, claim, comparison.baseline) for claim, line in comparison.claimed]
     baseline = comparison.labels[comparison.baseline]
@@ -118,7 +118,7 @@ def counted(judged: Sequence[str], others: Sequence[str] = ()) -> str:
 
     Args:
         judged: Verdicts.
-        others: Words that stand among them and are no verdicts.
+        others: Words among them that are not verdicts.
     """
     counts = Counter(judged)
     return "; ".join(f"{counts[w]} {w}" for w in (*verdicts.VERDICTS, *others) if counts[w])
@@ -131,11 +131,11 @@ def statistic_of(line: Line) -> str:
 
 
 def compared_with(line: Line, name: str) -> str:
-    """Name what an arm is compared with: another arm, another metric, or both.
+    """Say what an arm is compared with: another arm, another metric, or both.
 
     Args:
-        line: Of the arm.
-        name: How the other arm is called; nothing where it goes without saying.
+        line: The arm's line.
+        name: What to call the other arm; empty where it goes without saying.
     """
     asked = what(line)
     if asked.metric == asked.against_metric:
@@ -145,13 +145,13 @@ def compared_with(line: Line, name: str) -> str:
 
 
 def what(line: Line) -> Compared:
-    """Give what is compared; the baseline itself is not."""
+    """Return what is compared, for any line but the baseline's."""
     assert line.what is not None, "an arm that is compared"
     return line.what
 
 
 def unit_of_change(line: Line) -> Unit:
-    """Tell how the difference of an arm is written; of spread it is a ratio."""
+    """Return the unit of an arm's difference; for spread, a ratio."""
     return RATIO if what(line).statistic == "spread" else metric_of(what(line).metric).unit
 
 
@@ -164,9 +164,9 @@ def finding(line: Line, claim: Claim | None = None, baseline: str = "") -> str:
     """Say what came out of one comparison, as a person would say it.
 
     Args:
-        line: Of the comparison; not of the baseline.
-        claim: What was claimed of it, if anything was.
-        baseline: The arm that need not be named, since all else is compared with it.
+        line: Any but the baseline's.
+        claim: What was claimed, or None.
+        baseline: The arm that goes without saying, since all others are compared with it.
 
     Returns:
         ``Dropout raised the test error by 1.70 points (0.90 to 2.50, 20 seeds); it was claimed to
@@ -178,7 +178,7 @@ def finding(line: Line, claim: Claim | None = None, baseline: str = "") -> str:
 
 
 def _against(line: Line, claim: Claim | None) -> str:
-    """Hold what came out against what was claimed."""
+    """Set what came out against what was claimed."""
     if claim is None:
         return ""
     if line.verdict in (verdicts.SUPPORTED, verdicts.SUPPORTED_OPEN):
@@ -193,7 +193,7 @@ def _against(line: Line, claim: Claim | None) -> str:
 
 
 def _change(line: Line, baseline: str) -> str:
-    """Say what became of the metric of an arm."""
+    """Say how an arm changed a metric."""
     asked, arm = what(line), line.arm
     other = compared_with(line, asked.against)
     if line.untrained:
@@ -255,7 +255,7 @@ def _sized(value: float, line: Line, signed: bool = False) -> str:
 
 
 def _bounds(line: Line, sign: int) -> str:
-    """Write the interval that decides as ``0.90 to 2.50``, turned to the side that is told."""
+    """Write the interval that decides as ``0.90 to 2.50``, with the sentence's sign."""
     unit = unit_of_change(line)
     low, high = sorted((sign * line.delta_low, sign * line.delta_high))
     crosses = low <= 0 <= high
@@ -271,7 +271,7 @@ def _seeds(line: Line) -> str:
 
 
 def lost(comparison: Comparison) -> str:
-    """Say how many runs are in no mean, and why; nothing where there are none."""
+    """Say how many runs are in no mean, and why; empty if there are none."""
     counts: Counter[str] = Counter()
     for line in comparison.lines.values():
         counts.update(line.lost)
@@ -284,7 +284,7 @@ def lost(comparison: Comparison) -> str:
 
 
 def tone(line: Line) -> str:
-    """Tell how a verdict or a description is to be coloured: good, bad, small, open."""
+    """Choose the tone of a verdict or a description: good, bad, small or open."""
     if line.verdict is not None:
         return {
             verdicts.SUPPORTED: "good",
@@ -309,9 +309,9 @@ def judged(line: Line) -> str:
     """Write the verdict on a claim as a table shows it.
 
     Returns:
-        One of `verdicts.VERDICTS`. Where a difference is too small to matter, or the arms are
-        equivalent, and yet it is known on which side the arm lies, that side is told too.
-        Before the planned end of the study it is marked ``interim``.
+        One of `verdicts.VERDICTS`. If a difference is too small to matter, or the arms are
+        equivalent, but its sign is known, the sign is given too. Before the planned end of the
+        study it is marked ``interim``.
     """
     told = str(line.verdict) + (" (interim)" if line.look == "interim" else "")
     is_small = line.verdict == verdicts.TOO_SMALL or (
@@ -323,11 +323,11 @@ def judged(line: Line) -> str:
 
 
 def described(line: Line) -> str:
-    """Describe the difference of an arm as a table shows it.
+    """Describe an arm's difference as a table shows it.
 
     Returns:
         One of `verdicts.DESCRIPTIONS`, with δ as a number, and with ``better`` and ``worse`` where
-        the metric has a better side; ``baseline``, ``identical``, or ``no test`` where there is
+        the metric has a better side; ``baseline``, ``identical``, or ``no test`` if there is
         neither interval nor order.
     """
     if line.description is None:
@@ -344,7 +344,7 @@ def described(line: Line) -> str:
 
 
 def _side(line: Line) -> str:
-    """Name the side where an arm is known to lie: ``better``, ``worse``, ``lower``, ``higher``."""
+    """Name an arm's known side: ``better``, ``worse``, ``lower`` or ``higher``."""
     side, _, _ = str(line.description).partition(" ")
     asked = what(line)
     good = metric_of(asked.metric).better if asked.statistic == "mean" else None
@@ -352,12 +352,12 @@ def _side(line: Line) -> str:
 
 
 def is_claimed(line: Line) -> bool:
-    """Tell whether a line is of a claim, or of what nobody claimed."""
+    """Tell whether a line is about a claim."""
     return line.family[0] == CLAIMS
 
 
 def _population(comparison: Comparison) -> list[str]:
-    """Say what the intervals generalize to; with one seed an arm, compare the two networks."""
+    """Say what the intervals generalize to; with one seed per arm, compare the two networks."""
     lines = [line for _, line in comparison.claimed] or comparison.others
     networks = [comparison.labelled(line) for line in lines if not math.isnan(line.p_networks)]
     if networks:

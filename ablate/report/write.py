@@ -1,10 +1,10 @@
-"""Writes a report into a folder: all of it or nothing.
+"""Writes a report into a folder, all or nothing.
 
 report.html, report.md         the report, for a browser and for a repository
 tables/*.csv, tables/*.tex     its tables, for a spreadsheet and for a paper (booktabs)
 figures/*.svg, figures/*.png   its figures
 frames/*.parquet               runs, history, arms, contrasts: the data behind it all, in fractions
-report.files.json              all of these files, by which the next report knows them again
+report.files.json a list of these files, by which the next report recognizes them
 """
 
 from __future__ import annotations
@@ -35,16 +35,16 @@ def write_report(
 
     Args:
         paths: Folders of runs, of sweeps, or any above; compared together.
-        asked: What the report is to answer.
-        out: Where to; ``report`` in the first of the paths by default. What a report wrote there
-            is replaced, once the new one is whole.
+        asked: The question of the report.
+        out: Where to; by default ``report`` in the first path. A report there is replaced once the
+            new one is complete.
 
     Returns:
         The folder, and what the report says.
 
     Raises:
-        AblateError: There is nothing to report, what was asked for is not there, or the folder
-            holds what no report wrote; nothing was written.
+        AblateError: There is nothing to report, something that was asked for is missing, or the
+            folder holds files that no report wrote. Nothing was written.
     """
     folder = Path(paths[0]) / FOLDER if out is None else Path(out)
     require_room(folder)
@@ -95,10 +95,10 @@ def _write(report: Report, folder: Path) -> None:
 
 
 def _move_in(draft: Path, folder: Path) -> None:
-    """Let a whole report take the place of an earlier one, which becomes the draft.
+    """Swap a complete report with an earlier one, which becomes the draft.
 
     Raises:
-        AblateError: A file of somebody's own came in at this very moment; all stays as it was.
+        AblateError: Somebody added a file at this very moment; everything stays as it was.
     """
     place = folder.resolve()  # a link stays a link
     if not place.is_dir():
@@ -116,11 +116,11 @@ def _move_in(draft: Path, folder: Path) -> None:
 
 
 def require_room(folder: Path) -> None:
-    """Refuse to write where it would cost anyone anything.
+    """Refuse to write where something would be lost.
 
     Raises:
-        AblateError: The folder is a file, lies among runs, holds some, or holds what no report
-            wrote.
+        AblateError: The folder is a file, lies among runs, holds runs, or holds files that no
+            report wrote.
     """
     try:
         is_there = folder.exists() or folder.is_symlink()
@@ -158,7 +158,7 @@ def _runs_in(folder: Path) -> Iterator[Path]:
 
 
 def _is_run(folder: Path) -> bool:
-    """Tell whether a folder holds a record of ours; anyone may have a record.json."""
+    """Tell whether a folder holds a record of ours: any program may write a record.json."""
     try:
         return record.read(folder) is not None
     except AblateError:
@@ -166,7 +166,7 @@ def _is_run(folder: Path) -> bool:
 
 
 def _require_ours(place: Path, folder: Path) -> None:
-    """Check that all files in a place are as a report wrote them; it is called by its folder."""
+    """Check that all files in a folder are as a report wrote them."""
     others = written.not_ours(place, FOLDER)
     if not others:
         return
