@@ -9,8 +9,8 @@ run.log         what happened, with any traceback
 .lock           held by the process that trains the run; the kernel frees it if the process dies
 .lease          in its place where locks do not work, with host, process and a heartbeat (`locks`)
 
-The record, the checkpoint and the array carry checksums (`checksum`). What is damaged is set aside,
-as record.1.json or under the next free number, and its run is trained again (`damage`).
+The record, the checkpoint and the array carry checksums (`checksum`). Damaged files are set aside,
+as record.1.json or under the next free number, and the run is trained again (`damage`).
 
 Above the runs' folders lie the ledger of their sweep, ledger.jsonl (see `ablate.study.ledger`), and
 code/, what they were trained on (see `snapshot`).

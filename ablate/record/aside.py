@@ -1,4 +1,4 @@
-"""Sets files aside: renamed to a number of their own, such as record.1.json, and kept."""
+"""Sets files aside: keeps them under a numbered name, such as record.1.json."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from ablate.record.names import FILES, FOLDERS, RECORD
 
 
 def set_aside(directory: Path, names: Sequence[str]) -> None:
-    """Rename files of a run, all to the same number, overwriting none."""
+    """Rename files of a run, all with the same number, overwriting nothing."""
     there = [directory / name for name in names if os.path.lexists(directory / name)]
     number = 1
     while any(os.path.lexists(numbered(f, number)) for f in (*there, directory / RECORD)):
@@ -21,19 +21,19 @@ def set_aside(directory: Path, names: Sequence[str]) -> None:
 
 
 def numbered(file: Path, number: int) -> Path:
-    """Name a file that is set aside."""
+    """Return the name of a file set aside."""
     return file.with_name(f"{file.stem}.{number}{file.suffix}")
 
 
 def set_aside_wrong_kinds(folder: Path, names: Sequence[str] = (*FILES, *FOLDERS)) -> list[str]:
-    """Set aside what cannot be what its name says: a folder named record.json, say.
+    """Set aside what cannot be what its name says, such as a folder named record.json.
 
     Args:
         folder: A run's folder, or a sweep's; it need not be there.
-        names: Which names to look for.
+        names: The names to look for.
 
     Returns:
-        What was set aside, a sentence each.
+        What was set aside, one sentence each.
 
     Raises:
         OSError: The folder cannot be read or written.

@@ -1,4 +1,4 @@
-"""A run's checkpoint: during training the state to resume from, at the end the weights."""
+"""A run's checkpoint: the state to resume from during training, and the weights at the end."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def save_state(directory: Path, state: Mapping[str, Any]) -> None:
 
 
 def _save(path: Path, content: Mapping[str, Any]) -> None:
-    """Serialize in memory first: torch would report a full disk as some other error."""
+    """Serialize in memory first, since torch reports a full disk as another error."""
     import torch
 
     whole = io.BytesIO()
@@ -43,7 +43,7 @@ def _save(path: Path, content: Mapping[str, Any]) -> None:
 def load_state(directory: Path) -> dict[str, Any] | None:
     """Read the state to resume training from, or None if there is none.
 
-    A damaged file (cut off by a full disk, say) counts as none: training starts again.
+    A damaged file (say, cut off by a full disk) counts as missing: training starts again.
     """
     try:
         content = _load(directory / CHECKPOINT)
@@ -53,7 +53,7 @@ def load_state(directory: Path) -> dict[str, Any] | None:
     return state if isinstance(state, dict) else None
 
 
-# On a damaged or foreign file, torch may raise any of these.
+# torch may raise any of these on a damaged or foreign file.
 _DAMAGE: Final = (
     *(OSError, RuntimeError, EOFError, KeyError, ValueError, TypeError, IndexError),
     *(AttributeError, OverflowError, pickle.UnpicklingError, zipfile.BadZipFile),
@@ -61,7 +61,7 @@ _DAMAGE: Final = (
 
 
 def _load(path: Path) -> Any:
-    """Read what torch saved in a file, tensors and plain values alone.
+    """Read a file that torch saved, accepting only tensors and plain values.
 
     Raises:
         OSError: There is no file.
@@ -79,7 +79,7 @@ def _is_sound(content: bytes) -> bool:
     found = checksum.soundness(content)
     if found != "unsealed":
         return found == "sound"
-    # Written by an earlier version: the checksums of the archive's members tell, which torch skips.
+    # Written by an earlier version: check the archive's own checksums, which torch skips.
     if not content.endswith(b"\0\0"):
         return False
     with zipfile.ZipFile(io.BytesIO(content)) as archive:
@@ -87,7 +87,7 @@ def _is_sound(content: bytes) -> bool:
 
 
 def is_damaged(directory: Path) -> bool:
-    """Tell whether a run's checkpoint is there, and not as it was written."""
+    """Tell whether a run's checkpoint exists but is not as it was written."""
     try:
         _load(directory / CHECKPOINT)
     except FileNotFoundError:
@@ -104,17 +104,17 @@ def finish(
     state: Mapping[str, Any] | None = None,
     correct: NDArray[np.bool_] | None = None,
 ) -> None:
-    """Record the end of a run, and replace the state to resume from by its weights.
+    """Record the end of a run, and replace the state to resume from with its weights.
 
-    A kill between any two of these steps leaves either a run that is resumed near its end, or a
-    finished one whose checkpoint `settle` repairs.
+    A kill between any two steps leaves either a run that resumes near its end, or a finished run
+    whose checkpoint `settle` repairs.
 
     Args:
         directory: The run's folder.
         record: The final record.
         weights: A plain state dict, or None to keep none.
         state: The last training state, to keep as state.pt, or None.
-        correct: Which test images it got right [N], or None of a run that has no answers.
+        correct: Which test images it got right [N], or None for a run without answers.
     """
     if weights is not None:
         _save(directory / WEIGHTS, dict(weights))
@@ -126,7 +126,7 @@ def finish(
 
 
 def settle(directory: Path, keeps_weights: bool) -> None:
-    """Move a run's weights into place, in case a kill right after its last record prevented it."""
+    """Move a run's weights into place, if a kill right after its last record prevented it."""
     if (directory / WEIGHTS).exists():
         (directory / WEIGHTS).replace(directory / CHECKPOINT)
     elif not keeps_weights:
@@ -159,11 +159,11 @@ def set_aside_if_ended(directory: Path, rerun: str) -> None:
     settle_if_measured(directory, old)
     set_aside(
         directory, (CHECKPOINT, STATE, CORRECT, RECORD)
-    )  # the record last, when its files are safe
+    )  # the record last, once its files are safe
 
 
 def has_lost_weights(directory: Path, record: Record) -> bool:
-    """Tell whether a finished run should have weights, but they are gone."""
+    """Tell whether a finished run should have weights but they are gone."""
     kept = record["config"].get("save") != "none"
     there = any((directory / name).is_file() for name in (CHECKPOINT, WEIGHTS))
     return record["status"] == "finished" and kept and not there

@@ -1,8 +1,8 @@
-"""A checksum at the end of a file, so that flipped bits and lost pages show.
+"""Adds a checksum at the end of a file, so that flipped bits and lost pages are noticed.
 
-The last bytes of a file are ``ablate-sha256:`` and 64 hex digits: SHA-256 of all that stands before
-them. Whoever reads the file without knowing them is not disturbed: numpy stops where its array
-ends, and to a zip archive, as torch writes it, they are the archive's comment.
+The last bytes of a file are ``ablate-sha256:`` and 64 hex digits: the SHA-256 of everything before
+them. Readers that do not know them are not disturbed: numpy stops where its array ends, and for a
+zip archive, which torch writes, they are the comment.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ _LENGTH: Final = len(_MARK) + 64
 
 
 def tail_of(content: bytes | memoryview) -> bytes:
-    """Return what is to be written after the content of a file."""
+    """Return what to write after a file's content."""
     return _MARK + hashlib.sha256(content).hexdigest().encode()
 
 
@@ -31,7 +31,7 @@ def soundness(content: bytes) -> Soundness:
     """Tell whether a file is as it was written.
 
     Returns:
-        ``unsealed`` of a file without a checksum, as earlier versions wrote them.
+        ``unsealed`` for a file without a checksum, as earlier versions wrote.
     """
     body, tail = content[:-_LENGTH], content[-_LENGTH:]
     if tail.startswith(_MARK):
@@ -40,10 +40,10 @@ def soundness(content: bytes) -> Soundness:
 
 
 def body_of(content: bytes) -> bytes:
-    """Return what stands before the checksum; all, if there is none."""
+    """Return what comes before the checksum; everything, if there is none."""
     return content[:-_LENGTH] if content[-_LENGTH:].startswith(_MARK) else content
 
 
 def text_digest(text: str) -> str:
-    """Work out the checksum of a text, as a record holds it."""
+    """Compute the checksum of a text in the form a record holds."""
     return f"sha256:{hashlib.sha256(text.encode()).hexdigest()}"

@@ -1,4 +1,4 @@
-"""The claim on a run: only one process at a time trains it."""
+"""The claim on a run, so that only one process at a time trains it."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ from ablate.record.names import CHECKPOINT, CORRECT, RECORD, STATE, WEIGHTS
 
 @dataclass(frozen=True)
 class RunClaim:
-    """A claim on a run; true if this process holds it.
+    """A claim on a run; truthy if this process holds it.
 
     Attributes:
-        held: Whether it was given.
+        held: Whether it was granted.
     """
 
     held: bool
@@ -30,13 +30,13 @@ class RunClaim:
 
     @property
     def is_lost(self) -> bool:
-        """Whether another process has taken the run over, since this one was suspended for long."""
+        """Whether another process took over the run while this one was suspended."""
         return locks.is_lost(self._lock)
 
 
 @contextmanager
 def claim(directory: Path, wait: bool = True) -> Iterator[RunClaim]:
-    """Hold a run for this process, and delete drafts that a killed holder left.
+    """Hold a run for this process, and delete drafts left by a killed holder.
 
     Args:
         directory: The run's folder.
@@ -54,7 +54,7 @@ def claim(directory: Path, wait: bool = True) -> Iterator[RunClaim]:
         return
     try:
         for name in (RECORD, CHECKPOINT, STATE, WEIGHTS, CORRECT):
-            for draft in directory.glob(f".{name}.*.part"):  # of a process that was killed
+            for draft in directory.glob(f".{name}.*.part"):  # left by a killed process
                 draft.unlink()
         yield RunClaim(True, lock)
     finally:
@@ -67,6 +67,6 @@ def claimed_elsewhere(directory: Path) -> bool:
 
 
 def status_now(directory: Path, status: Status) -> Status:
-    """Tell how a run stands: one that says it is running, but that nobody holds, is interrupted."""
+    """Return a run's status now: a running one that nobody holds is interrupted."""
     dead = status == "running" and not claimed_elsewhere(directory)
     return "interrupted" if dead else status

@@ -1,7 +1,7 @@
-"""The content of a record as types, and the JSON Schema that is derived from them.
+"""The content of a record as types, and the JSON Schema derived from them.
 
-The names are a contract, since users read records with other tools: do not change them. Increase
-`SCHEMA` if a reader of the old version would misread a new record.
+The names are a contract: users read records with other tools, so do not change them. Increase
+`SCHEMA` if an old reader would misread a new record.
 """
 
 # No `from __future__ import annotations` here: typing could not see which keys are `NotRequired`.
@@ -47,9 +47,9 @@ Epoch = TypedDict(
 
 
 class Timing(TypedDict):
-    """When a run started and ended, in UTC, and the seconds that it took.
+    """When a run started and ended, in UTC, and how many seconds it took.
 
-    `seconds` counts training only, an entry for each epoch: the run's share of its stack's time.
+    `seconds` counts training only, one entry per epoch: the run's share of its stack's time.
     `total` and `finished` exist once the run has ended.
     """
 
@@ -70,8 +70,8 @@ class SplitSizes(TypedDict):
 class TrainedOn(TypedDict):
     """The data set: digest, shape of an image, classes, sizes; `mean` and `std` by channel.
 
-    `largest_class` is the share of the validation images that belong to the most frequent class:
-    what a network gets right that learned nothing. It is null without validation images.
+    `largest_class` is the share of validation images in the most frequent class, which a network
+    that learned nothing gets right. It is null without validation images.
     """
 
     digest: str
@@ -118,7 +118,7 @@ class LedgerLine(TypedDict):
 
 
 class Try(TypedDict):
-    """A try to train a run that ended by accident: its process was killed, or it had no memory.
+    """An attempt to train a run that ended by accident: a kill, or too little memory.
 
     `started` and `ended` are in UTC.
     """
@@ -129,10 +129,11 @@ class Try(TypedDict):
 
 
 class Code(TypedDict):
-    """What of the user's own a run runs on.
+    """The user's own code that a run uses.
 
-    `files` are sources that its classes import, and files that knobs name (weights, say): SHA-256
-    of each. `packages` are the installed packages that the sources import: version of each.
+    `files` are the sources of its classes with what they import, and files that knobs name (such as
+    weights): SHA-256 of each. `packages` are the installed packages that the sources import:
+    version of each.
     """
 
     files: dict[str, str]
@@ -144,10 +145,9 @@ class Record(TypedDict):
 
     `config` is resolved and nested; `active` says which regularizers acted, and how strongly;
     `evaluate` (by split) and `inspect` hold measurements of the trained network. A metric that
-    could not be measured is null. `ledger` is the line of the sweep's ledger that was the latest
-    when the run ended. `code` is there if the run uses anything of the user's own. `tries` are
-    those before, which ended by accident. `checksum` is the SHA-256 of the text before it, with a
-    closing brace.
+    could not be measured is null. `ledger` is the last line of the sweep's ledger when the run
+    ended. `code` exists if the run uses the user's own code. `tries` are earlier attempts that
+    ended by accident. `checksum` is the SHA-256 of the text before it plus a closing brace.
     """
 
     schema: int
@@ -173,7 +173,7 @@ class Record(TypedDict):
 
 
 def code_in(found: Mapping[str, Any]) -> Code | None:
-    """Read what of the user's own a record says that its run ran on; None if it says nothing."""
+    """Read which of the user's own code a run used, by its record; None if it does not say."""
     code = found.get("code")
     if not isinstance(code, dict):
         return None
@@ -191,7 +191,7 @@ _PLAIN = {str: "string", int: "integer", float: "number", bool: "boolean", type(
 
 
 def json_schema() -> dict[str, Any]:
-    """Derive the JSON Schema of a record, which is published as record.schema.json.
+    """Derive the JSON Schema of a record, published as record.schema.json.
 
     Other keys are allowed, so that a record may gain keys within a version.
 

@@ -1,8 +1,8 @@
-"""Which test images a run got right: correct.npy, a bit an image.
+"""Which test images a run got right: correct.npy, one bit per image.
 
-The images are in the order of the test split, as the data set is split; the record beside it has
-the digest of the data and the number of images. From the bits of two networks follows on which
-images they differ, and so how a difference would vary over new images.
+Images are in the order of the test split. The record beside it has the data's digest and the number
+of images. The bits of two networks show on which images they differ, and so how their difference
+would vary over new images.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from ablate.record import checksum
 from ablate.record.names import CORRECT
 from ablate.record.writing import replacing
 
-# numpy has Python parse the header, which may raise any of these on a damaged one.
+# numpy lets Python parse the header, which may raise any of these if it is damaged.
 _DAMAGE: Final = (
     *(OSError, ValueError, EOFError, TypeError, SyntaxError, MemoryError, OverflowError),
     TokenError,
@@ -31,12 +31,12 @@ def write_correct(directory: Path, correct: NDArray[np.bool_] | None) -> None:
 
     Args:
         directory: The run's folder.
-        correct: [N], or None of a run that has no answers.
+        correct: [N], or None for a run without answers.
     """
     if correct is None:
         (directory / CORRECT).unlink(missing_ok=True)
         return
-    whole = io.BytesIO()  # numpy would report a full disk as some other error
+    whole = io.BytesIO()  # numpy would report a full disk as another error
     np.save(whole, np.packbits(correct), allow_pickle=False)
     with replacing(directory / CORRECT) as file:
         file.write(whole.getbuffer())
@@ -48,12 +48,12 @@ def read_correct(directory: Path, images: int, count: int) -> NDArray[np.uint8] 
 
     Args:
         directory: The run's folder.
-        images: Images in its test split, by its record.
-        count: How many of them it got right, by its record.
+        images: Images in its test split, according to its record.
+        count: How many of them it got right, according to its record.
 
     Returns:
-        uint8 [images / 8, rounded up]; None where there is no file, as of an older run, or where
-        it is not what the record was written with.
+        uint8 [images / 8, rounded up]; None without a file, as for older runs, or if the file does
+        not match the record.
     """
     try:
         content = (directory / CORRECT).read_bytes()
@@ -66,7 +66,7 @@ def read_correct(directory: Path, images: int, count: int) -> NDArray[np.uint8] 
         packed = np.load(whole, allow_pickle=False)
     except _DAMAGE:
         return None
-    if whole.read(1):  # a checksum that is none any more
+    if whole.read(1):  # a checksum that is damaged
         return None
     if packed.dtype != np.uint8 or packed.shape != (-(-images // 8),):
         return None

@@ -1,4 +1,4 @@
-"""Sets aside what is damaged in a run's folder, so that the run starts anew and others go on."""
+"""Sets aside damaged files in a run's folder, so that the run starts over and others go on."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ from ablate.record.run_folder import read
 
 
 def mend(directory: Path) -> list[str]:
-    """Set aside a damaged record, or a damaged state to resume from; this process holds the run.
+    """Set aside a damaged record or state to resume from; this process holds the run.
 
     A sound state without a record is kept: the run goes on from there.
 
     Returns:
-        What was damaged, a sentence each.
+        What was damaged, one sentence each.
 
     Raises:
         OSError: The folder cannot be written.

@@ -1,4 +1,4 @@
-"""Finds the folders of runs below a path, through links too."""
+"""Finds the folders of runs below a path, following links."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ _NOT_THERE = (errno.ENOENT, errno.ENOTDIR)
 def find(path: Path) -> list[Path]:
     """List the folders of all runs below a path (or the path itself), in order.
 
-    Links to folders are followed. A folder that several ways lead to is listed once, by the way
-    without a link if there is one; a link to a folder above itself leads nowhere.
+    Links to folders are followed. A folder that can be reached in several ways is listed once,
+    without a link if possible. A link to a folder above itself is ignored.
 
     Raises:
-        AblateError: It cannot be a path, since a name in it is too long, say.
+        AblateError: It cannot be a path, for example because a name in it is too long.
     """
     try:
         os.stat(path)
@@ -41,13 +41,15 @@ def find(path: Path) -> list[Path]:
 
 
 def _below(top: str, seen: set[str], links: list[str]) -> Iterator[Path]:
-    """List folders of runs below one that no link leads out of; add the links to the others."""
+    """List the folders of runs below a folder, without following links, which are collected."""
     real = os.path.realpath(top)
     for folder, folders, files in os.walk(top):
         here = real + folder[len(top) :]
-        is_run = RECORD in files or RECORD in folders  # a folder of that name is damage, to be told
+        is_run = (
+            RECORD in files or RECORD in folders
+        )  # a folder of that name is damage, and is reported
         links += (way for name in folders if os.path.islink(way := os.path.join(folder, name)))
-        # A link may have led into this tree before.
+        # An earlier link may have led into this tree.
         folders[:] = [name for name in folders if os.path.join(here, name) not in seen]
         seen.update(os.path.join(here, name) for name in folders)
         if is_run:
@@ -55,7 +57,7 @@ def _below(top: str, seen: set[str], links: list[str]) -> Iterator[Path]:
 
 
 def _is_new(link: str, seen: set[str]) -> bool:
-    """Tell whether a link leads to a folder that was not listed, and not to one above itself."""
+    """Tell whether a link leads to a folder not yet listed, and not to one above itself."""
     target = os.path.realpath(link)
     above = os.path.realpath(os.path.dirname(link))
     if target in seen or os.path.commonpath([target, above]) == target:

@@ -1,4 +1,4 @@
-"""The end of a sweep's ledger, ledger.jsonl: what the record of a run keeps of it.
+"""The end of a sweep's ledger, ledger.jsonl, which a run's record refers to.
 
 `ablate.study.ledger` says what the file holds, and writes it.
 """
@@ -21,15 +21,15 @@ from ablate.record.content import LedgerLine, Record
 from ablate.record.names import LEASE, LOCK
 
 LEDGER: Final = "ledger.jsonl"
-_BLOCK = 1 << 16  # bytes that are read at once
+_BLOCK = 1 << 16  # bytes read at once
 
 
 @contextmanager
 def sweep_lock(sweep: Path) -> Iterator[None]:
-    """Hold the lock under which the files in a sweep's own folder are changed.
+    """Hold the lock for changing files in a sweep's own folder.
 
     Raises:
-        OSError: The folder is not there, or cannot be written to.
+        OSError: The folder does not exist, or cannot be written to.
     """
     set_aside_wrong_kinds(sweep, (LOCK, LEASE))
     lock: BaseFileLock = locks.lock_of(sweep)
@@ -41,7 +41,7 @@ def sweep_lock(sweep: Path) -> Iterator[None]:
 
 
 def with_line(record: Record, directory: Path) -> Record:
-    """Add the number and hash of the ledger's latest line to the record of a run that ends now."""
+    """Add the number and hash of the ledger's last line to the record of a run that ends now."""
     line = latest_line(directory.parent)
     return record if line is None else record | {"ledger": line}
 
@@ -49,8 +49,8 @@ def with_line(record: Record, directory: Path) -> Record:
 def latest_line(sweep: Path) -> LedgerLine | None:
     """Read the number and hash of the last whole line of a sweep's ledger; None without one.
 
-    Only the end of the file is read, and only if it has grown: each run of a sweep asks, and a line
-    that lists many runs is long.
+    Only the end of the file is read, and only if it has grown: every run of a sweep asks, and a
+    line that lists many runs is long.
     """
     file = sweep / LEDGER
     try:
@@ -58,7 +58,7 @@ def latest_line(sweep: Path) -> LedgerLine | None:
         if not stat.S_ISREG(found.st_mode):
             return None
         return _last_of(file.absolute(), found.st_ino, found.st_size, found.st_mtime_ns)
-    except OSError:  # there is none; or it does not read, which the report tells
+    except OSError:  # missing; or it does not read, which the report says
         return None
 
 
@@ -72,7 +72,7 @@ def _last_of(file: Path, *state: int) -> LedgerLine | None:
 
 
 def parsed(text: bytes) -> dict[str, Any] | None:
-    """Read a line of a ledger; None if it is none, or not whole."""
+    """Read a line of a ledger; None if it is not a line, or not whole."""
     try:
         found = json.loads(text)
     except ValueError:
@@ -83,7 +83,7 @@ def parsed(text: bytes) -> dict[str, Any] | None:
 
 
 def _from_the_end(file: IO[bytes]) -> Iterator[bytes]:
-    """Yield the lines of a file, the last one first."""
+    """Yield the lines of a file, last line first."""
     place, rest = file.seek(0, 2), b""
     while place > 0:
         begin = max(0, place - _BLOCK)

@@ -1,16 +1,16 @@
-"""Locks: by flock where that works, by a lease file where it does not.
+"""Locks, by flock where that works and by a lease file where it does not.
 
-A lock of the kernel (flock) is free again as soon as its holder dies. Some network and user-space
-file systems have none, or one that excludes nobody; so the first lock of a process tries it, once
-on each file system. Where it does not work, a file `.lease` stands in for it. It names the host,
-the process and a random token, and its holder touches it every third of `DURATION`. A process that
-has watched it for `DURATION` without a change, by its own clock, takes it over; on the same host a
-lease is free as soon as its process is gone. A holder that was suspended for so long finds at its
-next heartbeat that the lease is lost.
+The kernel's lock (flock) is released as soon as its holder dies. Some network and user-space file
+systems lack it, or have one that excludes nobody, so a process tests it once on each file system.
+Where it does not work, a file `.lease` replaces it. It names the host, the process and a random
+token, and its holder touches it every third of `DURATION`. A process that has seen no change for
+`DURATION`, by its own clock, takes it over; on the same host a lease is free as soon as its process
+is gone. A holder that was suspended for that long finds at its next heartbeat that it lost the
+lease.
 
-What trying cannot find out: locks that hold among the processes of one host alone (Lustre's
-`localflock`, NFS with `local_lock`), and a host where locks work beside one where they do not. The
-environment variable ABLATE_LOCKS=lease asks for leases on every host.
+The test cannot detect locks that hold only among processes of one host (Lustre's `localflock`, NFS
+with `local_lock`), or that locks work on one host and not on another. The environment variable
+ABLATE_LOCKS=lease asks for leases on every host.
 
 Source: the files are filelock's, `filelock.SoftFileLease`.
 """
@@ -38,10 +38,7 @@ _works: dict[int, bool] = {}  # device -> whether flock excludes
 
 
 def lock_of(folder: Path) -> BaseFileLock:
-    """Make the lock of a folder.
-
-    Args:
-        folder: It exists.
+    """Make the lock of a folder. Args: folder: An existing folder.
 
     Raises:
         OSError: The folder cannot be read.
@@ -52,19 +49,19 @@ def lock_of(folder: Path) -> BaseFileLock:
 
 
 def is_lost(lock: BaseFileLock) -> bool:
-    """Tell whether another process took over a lease that this one held."""
+    """Tell whether another process took over a lease held by this one."""
     return isinstance(lock, SoftFileLease) and lock.compromise is not None
 
 
 def flock_works(folder: Path) -> bool:
-    """Tell whether a lock in a folder keeps others out; tried once on each file system."""
+    """Tell whether a lock in a folder excludes others; tested once on each file system."""
     if os.environ.get("ABLATE_LOCKS") == "lease":
         return False
     device = folder.stat().st_dev
     if device not in _works:
         try:
             _works[device] = _excludes(folder)
-        except OSError:  # nothing can be written here, as whoever takes the lock will find
+        except OSError:  # nothing can be written here, as taking the lock will show
             return True
     return _works[device]
 
@@ -78,7 +75,7 @@ def _excludes(folder: Path) -> bool:
 
 
 def _takes(file: int) -> bool:
-    """Try to lock an open file: whether that worked, for whatever reason it may not."""
+    """Try to lock an open file; tell whether it worked."""
     try:
         fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except OSError:
@@ -100,7 +97,7 @@ def acquired(lock: BaseFileLock, wait: bool) -> bool:
         except Timeout:
             if not wait:
                 return False
-        except LeaseSettingsMismatch:  # a damaged lease, perhaps; it is removed when it is old
+        except LeaseSettingsMismatch:  # perhaps a damaged lease, which is removed once it is old
             if not wait:
                 return False
             time.sleep(_LOOK)
@@ -109,7 +106,7 @@ def acquired(lock: BaseFileLock, wait: bool) -> bool:
 
 
 def _remove_if_left(lease: Path) -> None:
-    """Remove a lease that nobody has touched for long: a damaged one would never be taken over."""
+    """Remove a lease untouched for long: a damaged one would never be taken over."""
     with suppress(OSError):
         if time.time() - lease.stat().st_mtime > DURATION + _SKEW:
             lease.unlink()
@@ -129,7 +126,7 @@ def _is_locked(file: Path) -> bool:
         fcntl.flock(opened, fcntl.LOCK_SH | fcntl.LOCK_NB)
     except BlockingIOError:
         return True
-    except OSError:  # there are no locks here
+    except OSError:  # locks do not work here
         return False
     finally:
         os.close(opened)
@@ -150,6 +147,6 @@ def _is_leased(file: Path) -> bool:
         os.kill(owner.pid, 0)
     except ProcessLookupError:
         return False
-    except PermissionError:  # the process of another user
+    except PermissionError:  # it belongs to another user
         return True
     return True

@@ -8,10 +8,10 @@ RECORD: Final = "record.json"
 CHECKPOINT: Final = "checkpoint.pt"
 STATE: Final = "state.pt"
 CORRECT: Final = "correct.npy"
-WEIGHTS: Final = ".weights.pt"  # complete, but not yet in the checkpoint's place
+WEIGHTS: Final = ".weights.pt"  # complete, but not yet moved to the checkpoint's place
 LOG: Final = "run.log"
 LOCK: Final = ".lock"
-LEASE: Final = ".lease"  # in the place of a lock, where those do not work
+LEASE: Final = ".lease"  # replaces the lock where locks do not work
 HYDRA: Final = ".hydra"
 
 FILES: Final = (RECORD, CHECKPOINT, STATE, CORRECT, WEIGHTS, LOG, LOCK, LEASE)

@@ -22,7 +22,7 @@ _PARTS = {
     "seed": int,
 }
 _CHECKSUM: Final = "checksum"
-_LAST: Final = f',\n "{_CHECKSUM}": '  # begins the last line of a record
+_LAST: Final = f',\n "{_CHECKSUM}": '  # start of a record's last line
 _NONE: Final = (errno.ENOENT, errno.ENOTDIR)
 ANEW: Final = "`ablate run` keeps the file aside and trains the run again"
 
@@ -44,11 +44,11 @@ def read(directory: Path, *, checked: bool = False) -> Record | None:
 
     Args:
         directory: The run's folder.
-        checked: Whether a record that is not as it was written counts as damaged. Earlier versions
-            wrote none of the checksums that tell.
+        checked: Whether a record that does not match its checksum counts as damaged. Earlier
+            versions wrote no checksums.
 
     Raises:
-        DamagedError: The file is no record, or no longer; the message names it.
+        DamagedError: The file is not a record, or no longer one; the message names it.
         AblateError: It cannot be read, or another version of ablate wrote it.
     """
     path = directory / RECORD
@@ -87,7 +87,7 @@ def read_if_sound(directory: Path) -> Record | None:
 def _text(path: Path) -> str | None:
     """Read a file as text; None without one."""
     try:
-        if not stat.S_ISREG(path.stat().st_mode):  # to open a named pipe would wait for a writer
+        if not stat.S_ISREG(path.stat().st_mode):  # opening a named pipe would wait for a writer
             raise DamagedError(f"{path} is no file; {ANEW}")
         return path.read_text(encoding="utf-8")
     except UnicodeDecodeError as error:
@@ -101,7 +101,7 @@ def _text(path: Path) -> str | None:
 
 
 def _is_as_written(text: str, found: Any) -> bool:
-    """Tell whether a record fits its checksum; to lay it out in another way is no change."""
+    """Tell whether a record matches its checksum; changing only its layout is fine."""
     told = found.get(_CHECKSUM)
     if told is None:
         return True
@@ -110,13 +110,13 @@ def _is_as_written(text: str, found: Any) -> bool:
 
 
 def is_as_written(directory: Path) -> bool:
-    """Tell whether a record that reads is as it was written."""
+    """Tell whether a readable record is as it was written."""
     text = _text(directory / RECORD)
     return text is None or _is_as_written(text, json.loads(text))
 
 
 def read_whole(directory: Path, *, checked: bool = False) -> Record | None:
-    """Read a record with all the parts that evaluation and analysis need; None if there is none.
+    """Read a record with all the parts that evaluation and analysis need; None if missing.
 
     Args:
         directory: The run's folder.

@@ -1,10 +1,10 @@
-"""The code that the runs of a sweep were trained on: the folder code/ beside the runs.
+"""The code that a sweep's runs were trained on: the folder code/ beside the runs.
 
 code/<id>.json         a snapshot: commit, what was not committed, sources, packages
 code/files/<SHA-256>   a source or a diff, by its content: each is kept once
 
-A snapshot is taken before training, and only if it differs from all that are there. What a clean
-commit holds is left to git.
+A snapshot is taken before training, and only if it differs from all earlier ones. Contents of a
+clean commit are left to git.
 """
 
 from __future__ import annotations
@@ -25,10 +25,10 @@ FILES: Final = "files"  # in that folder
 class Snapshot(TypedDict):
     """The code at one time.
 
-    `commit` and `dirty` are those of the working directory's repository, and null without one.
-    `diff` is the SHA-256 of what was changed since the commit, or null where nothing was or where
-    `diff_left_out` says why. `files` and `packages` are those of `Code`; `kept` names the files
-    whose content is kept.
+    `commit` and `dirty` describe the working directory's repository, and are null without one.
+    `diff` is the SHA-256 of the changes since the commit; null without changes, or if
+    `diff_left_out` gives a reason. `files` and `packages` are those of `Code`; `kept` names the
+    files whose content is kept.
     """
 
     commit: str | None
@@ -41,10 +41,10 @@ class Snapshot(TypedDict):
 
 
 def keep_snapshot(sweep: Path, snapshot: Snapshot, contents: Mapping[str, bytes]) -> Path:
-    """Write a snapshot into a sweep's folder, unless it is there.
+    """Write a snapshot into a sweep's folder, unless it is already there.
 
     Args:
-        sweep: The sweep's folder; made if need be.
+        sweep: The sweep's folder; created if missing.
         snapshot: The snapshot.
         contents: Contents to keep, by their SHA-256.
 
@@ -66,15 +66,15 @@ def keep_snapshot(sweep: Path, snapshot: Snapshot, contents: Mapping[str, bytes]
 
 
 def snapshots(sweep: Path) -> dict[Path, Snapshot]:
-    """Read the snapshots in a sweep's folder, by file; what does not read is left out."""
-    # To open a named pipe would wait for a writer.
+    """Read the snapshots in a sweep's folder, by file; unreadable ones are left out."""
+    # Opening a named pipe would wait for a writer.
     files = sorted(file for file in (sweep / FOLDER).glob("*.json") if file.is_file())
     found = {file: _read(file) for file in files}
     return {file: one for file, one in found.items() if one is not None}
 
 
 def _read(file: Path) -> Snapshot | None:
-    """Read a snapshot; None if it is none, as in a folder from elsewhere."""
+    """Read a snapshot; None if the file is not one, as in a folder from elsewhere."""
     try:
         found: Any = json.loads(file.read_text(encoding="utf-8"))
     except (OSError, ValueError):
@@ -87,7 +87,7 @@ def _read(file: Path) -> Snapshot | None:
 
 
 def _put(file: Path, content: bytes) -> None:
-    """Write a content whole; one of another length was torn by a crash."""
+    """Write a content whole. One of another length was torn by a crash."""
     if file.is_file() and file.stat().st_size == len(content):
         return
     draft = file.with_name(f".{file.name}.{os.getpid()}.part")

@@ -10,21 +10,22 @@ from ablate import record
 from ablate.study import ledger, questions, study_json, sweep_json
 from ablate.study.ledger import Ledger
 
-Seen = Mapping[str, Mapping[str, Any]]  # key -> what a look keeps of a run
+Seen = Mapping[str, Mapping[str, Any]]  # key -> what a look remembers of a run
 
-_MOST = 3  # runs that are named one by one
+_MOST = 3  # runs named one by one
 
 
 def faults_of(
     read: Ledger, sweep: Path, shown: Mapping[Path, record.Record], said: Seen
 ) -> list[str]:
-    """Tell what was edited, cut off or lost, a sentence each.
+    """List what was edited, cut off or lost, one sentence each.
 
     Args:
         read: The ledger.
         sweep: Its folder.
-        shown: Folder -> record, of the runs that are shown; others that the ledger saw are read.
-        said: Key -> digests, of those that have ended.
+        shown: Folder -> record, for the runs that are shown. Other runs that the ledger saw are
+            read from disk.
+        said: Key -> digests, for runs that have ended.
     """
     stated = {f"the record of {_name(one)}": _stated(one) for one in shown.values()}
     named = {who: line for who, line in stated.items() if line is not None}
@@ -47,7 +48,7 @@ def joined(clauses: Sequence[str]) -> str:
 
 
 def question_now(sweep: Path) -> dict[str, Any] | None:
-    """Read the question in study.json; None without one, or if it does not read, as above."""
+    """Read the question in study.json; None without one, or if it does not read."""
     told = sweep_json.json_in(sweep / study_json.FILE)
     try:
         return None if told is None else questions.as_written(told)
@@ -56,7 +57,7 @@ def question_now(sweep: Path) -> dict[str, Any] | None:
 
 
 def _of_the_study(read: Ledger, sweep: Path) -> Iterator[str]:
-    """Tell if study.json asks something that no line of the ledger asks."""
+    """Tell whether study.json asks something that no line of the ledger asks."""
     asked = [line["question"] for line in read.of_kind("claims") if "arms" in line["question"]]
     now = question_now(sweep)
     if asked and now is not None and now not in asked:
@@ -85,7 +86,7 @@ def _of_records(
 
 
 def _unsound(read: Ledger, shown: Mapping[Path, record.Record]) -> Iterator[str]:
-    """Name records that do not fit their checksums, and that no look saw before."""
+    """Name records that do not match their checksums and that no look has seen."""
     seen = {key for line in read.of_kind("look") for key in line["seen"]}
     names = [
         _name(found)
@@ -111,7 +112,7 @@ def _differs(
     said: Mapping[str, Any] | None,
     line: int,
 ) -> str:
-    """Say how a record differs from what a line saw of it, by a word of `_SAID`; or nothing."""
+    """Say how a record differs from what a line saw, by a word of `_SAID`; empty if it does not."""
     if found is None:
         return "gone"
     at_its_end = _stated(found)
@@ -126,7 +127,7 @@ def _differs(
 
 
 def _stated(found: record.Record) -> record.LedgerLine | None:
-    """Read which line a record names; None in a record of an earlier version, or if none reads."""
+    """Read which line a record names; None in older records, or if it does not read."""
     line: Any = found.get("ledger")
     sound = isinstance(line, dict) and type(line.get("number")) is int and "hash" in line
     return {"number": line["number"], "hash": str(line["hash"])} if sound else None

@@ -26,7 +26,7 @@ _KEYS = (
 )
 _DECIDED = {"seed": "use seeds: for that", "name": "a study has the name of its file"}
 _NEEDED = ("question", "source", "seeds", "claims")
-_MOST = 100_000  # seeds, or arms of a design: more are a slip, and would not fit into memory
+_MOST = 100_000  # seeds, or arms of a design: more would be a mistake, and not fit into memory
 _RANGE = re.compile(r"range\((\d{1,9}), *(\d{1,9})\)")
 _OF_AN_ARM = ("set", "seeds", "tune")
 T = TypeVar("T")

@@ -1,4 +1,4 @@
-"""Notes in the ledger what a grid or a design asks, before it trains."""
+"""Notes in the ledger what a grid or a design asks before it trains."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from ablate.study import ledger, questions, sweep_json
 
 
 def note_request(plan: Plan) -> None:
-    """Note what a plan asks, in the folder of each of its sweeps; a single run asks nothing.
+    """Note what a plan asks in the folder of each of its sweeps. A single run asks nothing.
 
     Raises:
         OSError: The disk is full, or a folder cannot be written to.
@@ -35,9 +35,9 @@ def note_request(plan: Plan) -> None:
 
 @contextmanager
 def unless_shown_only(plan: Plan) -> Iterator[None]:
-    """Write what is asked; where nothing is left to train, runs are shown even if that fails.
+    """Write what is asked. If nothing is left to train, go on to show the runs even if that fails.
 
-    What is shown then says that the look could not be noted.
+    The output then says that the look could not be noted.
 
     Raises:
         DiskFullError: There is no space left.

@@ -10,9 +10,9 @@ look      results are shown of a set of ended runs that was not shown before: it
 
 Every line has a number, the time in UTC, how many runs had ended and how many were planned, the
 hash of the line before, and a hash of its own. The last number and hash also stand in study.json,
-or in sweep.json beside the runs of a grid, and in the record of every run that ended since. So a
-line or a record that was edited shows, and a tail that was cut off, too; `ablate.study.story` tells
-it. Nothing here stops anyone who forges all of these together.
+or in sweep.json beside the runs of a grid, and in the record of every run that ended since. So
+edited lines, edited records and a cut-off end are all noticed, and `ablate.study.story` reports
+them. Nothing here stops someone who forges all of these together.
 """
 
 from __future__ import annotations
@@ -30,8 +30,8 @@ from ablate.launch.describe import now
 from ablate.record.ledger import LEDGER, parsed, sweep_lock
 from ablate.study import sweep_json
 
-_LABELS = ("study", "arm")  # a study that is renamed relabels its records
-_MEASURED = ("evaluate", "inspect")  # may be measured again, by other settings
+_LABELS = ("study", "arm")  # renaming a study relabels its records
+_MEASURED = ("evaluate", "inspect")  # may be measured again, with other settings
 _BEGIN = b'{"number": '  # of every line
 _TORN = "a line that was cut off while it was written was removed before this one"
 
@@ -41,11 +41,11 @@ class Ledger:
     """A ledger, as read.
 
     Attributes:
-        lines: Its lines, in order; those that do not read are missing.
-        edited: Numbers of lines that are not as they were written; what they hold does not count.
-        faults: What is wrong with its lines, a sentence each.
-        torn: How many bytes at its end are of a line that was not written whole.
-        there: Whether there is a file.
+        lines: Its readable lines, in order.
+        edited: Numbers of lines that were edited; their content does not count.
+        faults: What is wrong with its lines, one sentence each.
+        torn: How many bytes at its end belong to a line that was not written whole.
+        there: Whether the file exists.
     """
 
     lines: tuple[dict[str, Any], ...] = ()
@@ -60,7 +60,7 @@ class Ledger:
         return frozenset(key for line in self.of_kind("given up") for key in line["runs"])
 
     def of_kind(self, kind: str) -> list[dict[str, Any]]:
-        """List its lines of a kind: ``claims``, ``given up`` or ``look``."""
+        """List its lines of one kind: ``claims``, ``given up`` or ``look``."""
         whole = [line for line in self.lines if line["number"] not in self.edited]
         return [line for line in whole if line.get("kind") == kind]
 
@@ -74,7 +74,7 @@ class Ledger:
 
 
 def read(folder: Path) -> Ledger:
-    """Read the ledger of a sweep, and check that its lines follow each other as they were written.
+    """Read the ledger of a sweep, and check that its lines follow one another as written.
 
     Args:
         folder: The sweep's folder.
@@ -88,7 +88,7 @@ def read(folder: Path) -> Ledger:
         return Ledger()
     except OSError as error:
         return Ledger(faults=(f"the ledger cannot be read ({error.strerror})",), there=True)
-    if not _is_torn(rest):  # an end that lacks only its line break, or one that nobody expects
+    if not _is_torn(rest):  # an end that lacks only its line break, or an unexpected one
         whole, rest = [*whole, *([rest] if rest else [])], b""
     lines: list[dict[str, Any]] = []
     faults: list[str] = []
@@ -113,7 +113,7 @@ def _is_torn(rest: bytes) -> bool:
 
 
 def _gap(before: Mapping[str, Any] | None, line: Mapping[str, Any]) -> str:
-    """Say what lies between two lines that should follow each other, or nothing."""
+    """Say what is wrong between two lines that should follow each other; empty if nothing."""
     expected = (0, None) if before is None else (before["number"], before["hash"])
     if (line["number"] - 1, line.get("previous")) == expected:
         return ""
@@ -134,11 +134,11 @@ def _hashed(value: Any) -> str:
 
 
 def missing(ledger: Ledger, named: Mapping[str, record.LedgerLine]) -> list[str]:
-    """Name lines that are referred to, but that the ledger lacks or holds in another form.
+    """Name lines that something refers to, but that the ledger lacks or holds in another form.
 
     Args:
         ledger: The ledger.
-        named: Who names a line -> the line.
+        named: Who refers to a line -> the line.
     """
     known = {line["number"]: line["hash"] for line in ledger.lines}
     beyond: dict[str, int] = {}
@@ -185,7 +185,7 @@ def digests(found: record.Record) -> dict[str, Any]:
 
 
 def note_claims(folder: Path, question: Mapping[str, Any], planned: int | None) -> None:
-    """Note what is asked of runs about to be trained, unless the last question was the same.
+    """Note what is asked of runs about to train, unless the last question was the same.
 
     Args:
         folder: The sweep's folder; created if missing.
@@ -211,13 +211,13 @@ def note_claims(folder: Path, question: Mapping[str, Any], planned: int | None) 
 
 
 def _ended(folder: Path) -> int:
-    """Count the runs of a sweep that have ended; a record that does not read tells nothing."""
+    """Count the runs of a sweep that have ended; unreadable records do not count."""
     found = (record.read_if_sound(place) for place in record.find(folder))
     return sum(one is not None and one["status"] in record.ENDED for one in found)
 
 
 def note_given_up(folder: Path, keys: Sequence[str]) -> None:
-    """Note that failed runs will not be trained again, unless that was noted before.
+    """Note that failed runs will not be trained again, unless that is already noted.
 
     Args:
         folder: The sweep's folder.
@@ -238,7 +238,7 @@ def note_given_up(folder: Path, keys: Sequence[str]) -> None:
 
 
 def note_look(folder: Path, seen: Mapping[str, Mapping[str, Any]], planned: int | None) -> bool:
-    """Note that results of runs are shown, if these runs were not shown before as they are now.
+    """Note that results are shown, unless the same runs were shown before in the same state.
 
     Args:
         folder: The sweep's folder.
@@ -264,7 +264,7 @@ def note_look(folder: Path, seen: Mapping[str, Mapping[str, Any]], planned: int 
 
 
 def _was_shown(ledger: Ledger, seen: Mapping[str, Mapping[str, Any]]) -> bool:
-    """Tell whether a look showed this set before; to measure a run again makes no new one."""
+    """Tell whether an earlier look showed this set; measuring a run again does not make it new."""
 
     def ends(some: Mapping[str, Any]) -> dict[str, str]:
         return {key: one["ended"] for key, one in some.items()}
@@ -273,10 +273,10 @@ def _was_shown(ledger: Ledger, seen: Mapping[str, Mapping[str, Any]]) -> bool:
 
 
 def _append(folder: Path, ledger: Ledger, kind: str, told: Mapping[str, Any]) -> None:
-    """Add a line, and wait until it is on disk; the folder's lock is held.
+    """Add a line and wait until it is on disk; the caller holds the folder's lock.
 
-    A line also keeps what was found wrong before it, since a later end hides that the former one
-    was cut off.
+    A line also keeps what was wrong before it: once the ledger goes on, it no longer shows that its
+    end was cut off.
     """
     named = sweep_json.pointer(folder)
     wrong = [*missing(ledger, dict([named] if named else [])), *([_TORN] if ledger.torn else [])]
@@ -291,7 +291,7 @@ def _append(folder: Path, ledger: Ledger, kind: str, told: Mapping[str, Any]) ->
     line["hash"] = _hash_of(line)
     file = folder / LEDGER
     if ledger.there and not ledger.lines and not ledger.torn:
-        written.set_aside(file)  # a file of the user's that has this name
+        written.set_aside(file)  # a file of the user's with this name
     _write(file, json.dumps(line, ensure_ascii=False).encode(), ledger.torn)
     sweep_json.point(folder, {"number": line["number"], "hash": line["hash"]})
 
@@ -312,7 +312,7 @@ def _write(file: Path, line: bytes, torn: int) -> None:
 
 
 def _sync(folder: Path) -> None:
-    """Have the name of a new file on disk, too."""
+    """Make sure that a new file's name is on disk too."""
     place = os.open(folder, os.O_RDONLY)
     try:
         os.fsync(place)

@@ -1,6 +1,6 @@
-"""The question that a ledger's line holds, and in plain words how one differs from the one before.
+"""The question in a line of the ledger, and how it differs from the one before, in plain words.
 
-What only says how runs are executed (workers, folders, a report) is no part of it.
+Settings of execution (workers, folders, a report) are not part of it.
 """
 
 from __future__ import annotations
@@ -52,7 +52,7 @@ def as_written(told: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def of_request(request: Request, runs: Sequence[Run]) -> dict[str, Any]:
-    """Write down what a grid or a design asks: it claims nothing.
+    """Write down what a grid or a design asks; it claims nothing.
 
     Args:
         request: The request.
@@ -89,7 +89,7 @@ def _acts(name: str) -> bool:
 
 
 def changes(old: Asked, new: Asked) -> list[str]:
-    """Say what was changed from one question to the next, a clause each."""
+    """Say what changed from one question to the next, one clause each."""
     told = [*_of_claims(old, new), *_of_seeds(old, new), *_of_arms(old, new)]
     for key, name in (("metric", "the metric"), ("baseline", "the baseline")):
         if old.get(key) != new.get(key):
@@ -155,7 +155,7 @@ def _margin(
 
 
 def _amount(margin: float, metric: str, statistic: str) -> str:
-    """Write a margin: ``0.5 points``; of a spread the ratio."""
+    """Write a margin: ``0.5 points``, or a ratio for a spread."""
     if statistic == "spread":
         return f"{margin:g}"
     unit = metric_of(metric).unit
@@ -174,7 +174,7 @@ def _quoted(claim: Claimed) -> str:
 def _matched(
     old: Sequence[Claimed], new: Sequence[Claimed]
 ) -> tuple[list[tuple[Claimed, Claimed]], list[Claimed], list[Claimed]]:
-    """Match claims before and after: those that agree in most come first.
+    """Match claims before and after, best matches first.
 
     Returns:
         Pairs; claims that are gone; claims that are new.
@@ -192,7 +192,7 @@ def _matched(
 
 
 def _of_seeds(old: Asked, new: Asked) -> Iterator[str]:
-    """Tell of seeds that were added or dropped; the same change of several arms only once."""
+    """Report added and dropped seeds, with the same change in several arms told once."""
     changed: dict[tuple[tuple[int, ...], tuple[int, ...]], list[str]] = {}
     was, has = _all_seeds(old), _all_seeds(new)
     for arm in was.keys() & has.keys():

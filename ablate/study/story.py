@@ -1,8 +1,8 @@
-"""What the ledger of a sweep tells, in plain words, to whoever reads the verdicts.
+"""What a sweep's ledger says, in plain words, for readers of the verdicts.
 
-One line says whether the claims were written before the first run, or what was changed after how
-many runs had ended; how often results were looked at; and whether the planned end is reached. What
-was edited or cut off is told in sentences of its own.
+One line says whether the claims were written before the first run, or what changed after how many
+runs had ended; how often results were looked at; and whether the planned end is reached. Further
+sentences report what was edited or cut off.
 """
 
 from __future__ import annotations
@@ -21,8 +21,8 @@ from ablate.study.ledger import Ledger
 
 NOT_NOTED: Final = "this look could not be noted: the folder of the runs cannot be written to"
 OLDER: Final = "this folder is older than its ledger, so when its claims were written is unknown"
-_OUTCOMES = ("finished", "diverged")  # a run that failed has none, until it is trained again
-_MOST = 3  # runs, or numbers of runs, that are named one by one
+_OUTCOMES = ("finished", "diverged")  # a failed run has none until it is trained again
+_MOST = 3  # runs, or numbers of runs, named one by one
 
 
 @dataclass(frozen=True)
@@ -31,17 +31,17 @@ class Story:
 
     Attributes:
         line: In one line: when the claims were written or changed, the looks, and what is planned.
-        faults: What was edited, cut off or lost, a sentence each.
-        is_noted: Whether this look stands in the ledger.
-        looks: Of each look so far, in order, this one too where it is new: keys of the runs that it
-            showed and that had finished or diverged.
-        shown: The same of this look.
-        planned: Arm -> the seeds that were planned when the results were first looked at, on which
-            verdicts rest, less those of runs that were given up. Empty for a grid, and where
-            several folders are shown together.
-        claims: The largest number of claims that were ever made here: dropping one narrows no
+        faults: What was edited, cut off or lost, one sentence each.
+        is_noted: Whether this look is in the ledger.
+        looks: For each look so far, in order, including this one if it is new: keys of the runs
+            shown that had finished or diverged.
+        shown: The same for this look.
+        planned: Arm -> the seeds planned when results were first looked at, on which verdicts rest,
+            without those of runs given up. Empty for a grid, or if several folders are shown
+            together.
+        claims: The largest number of claims ever made here, since dropping one must narrow no
             interval.
-        is_interim: Whether planned runs are left: not trained, not ended, or failed and not given
+        is_interim: Whether planned runs are left: untrained, unfinished, or failed and not given
             up.
         is_extended: Whether seeds beyond the planned ones are shown.
     """
@@ -58,13 +58,13 @@ class Story:
 
     @property
     def sentences(self) -> tuple[str, ...]:
-        """All that is to be told, the line first."""
+        """All sentences, the line first."""
         told = (self.line, *self.faults, "" if self.is_noted else NOT_NOTED)
         return tuple(sentence for sentence in told if sentence)
 
 
 def looked_at(folders: Sequence[Path]) -> Story:
-    """Note in the ledger that results are being shown, and tell what it says about these runs.
+    """Note in the ledger that results are shown, and return what it says about these runs.
 
     Args:
         folders: The folders of all runs that are shown, ended or not.
@@ -88,7 +88,7 @@ def looked_at(folders: Sequence[Path]) -> Story:
 def _of_one(sweep: Path, shown: Mapping[Path, record.Record]) -> Story:
     before = ledger.read(sweep)
     ended = {f["key"]: ledger.digests(f) for f in shown.values() if f["status"] in record.ENDED}
-    wrong = faults_of(before, sweep, shown, ended)  # before this look gives the ledger a new end
+    wrong = faults_of(before, sweep, shown, ended)  # before this look extends the ledger
     keys = sweep_json.planned_keys(sweep)
     is_noted = ledger.note_look(sweep, ended, None if keys is None else len(keys))
     read = ledger.read(sweep)
@@ -157,7 +157,7 @@ def _outcomes(seen: Seen) -> frozenset[str]:
 
 
 def _found(read: Ledger) -> Iterator[str]:
-    """List what was wrong when a line was written, and cannot be seen any more."""
+    """List what was wrong when a line was written but can no longer be seen."""
     for line in read.lines:
         for fault in line.get("found", ()):
             yield f"{fault} (noted in line {line['number']})"
@@ -167,7 +167,7 @@ def _found(read: Ledger) -> Iterator[str]:
 
 
 def _question(read: Ledger, faults: Sequence[str]) -> str:
-    """Say when the question was written, and what was changed after runs had ended."""
+    """Say when the question was written, and what changed after runs had ended."""
     lines = read.of_kind("claims")
     if not lines:
         return "unknown: no whole line holds the claims" if faults else OLDER
@@ -205,10 +205,10 @@ def _runs(count: int, planned: int | None = None) -> str:
 
 
 def _planned_seeds(sweep: Path, read: Ledger) -> dict[str, tuple[int, ...]]:
-    """Give each arm the seeds that were planned when results were first looked at.
+    """Return each arm's seeds as planned when results were first looked at.
 
-    What is planned later is no part of it, or seeds could be added until something is found. An
-    arm that is added later has the seeds that it was added with.
+    Seeds planned later do not count, or one could add seeds until something is found. An arm added
+    later has the seeds it was added with.
     """
     planned: dict[str, tuple[int, ...]] = {}
     was_seen = False
@@ -224,7 +224,7 @@ def _planned_seeds(sweep: Path, read: Ledger) -> dict[str, tuple[int, ...]]:
 
 @dataclass(frozen=True)
 class _Shown:
-    """The runs that are shown, beside those that were planned.
+    """The runs that are shown, and those that were planned.
 
     Attributes:
         records: Their records.
@@ -251,7 +251,7 @@ class _Shown:
 
     @property
     def extended(self) -> bool:
-        """Whether runs of further seeds are shown; of a grid no plan says which those are."""
+        """Whether runs with further seeds are shown; a grid has no plan that could tell."""
         arms = self.planned
         return any(
             one.get("seed") not in arms[str(one.get("arm"))]

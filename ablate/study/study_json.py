@@ -118,10 +118,10 @@ def write(
 
 
 def _keep_foreign(file: Path) -> None:
-    """Move aside a file of this name that no study wrote."""
+    """Move aside a file of this name that was not written by a study."""
     if not os.path.lexists(file):
         return
-    try:  # to open a named pipe would wait for a writer
+    try:  # opening a named pipe would wait for a writer
         found = json.loads(file.read_text(encoding="utf-8")) if file.is_file() else None
     except ValueError:
         found = None
@@ -193,7 +193,7 @@ def read(folder: Path) -> WrittenStudy | None:
     """
     file = folder / FILE
     try:
-        if file.exists() and not file.is_file():  # to open a named pipe would wait for a writer
+        if file.exists() and not file.is_file():  # opening a named pipe would wait for a writer
             raise TypeError("it is no file")
         found = json.loads(file.read_text(encoding="utf-8"))
         if not isinstance(found, dict):

@@ -1,10 +1,10 @@
-"""sweep.json: what was asked of the runs of a grid, in their folder, as study.json is for a study.
+"""sweep.json: what was asked of a grid's runs, in their folder, like study.json for a study.
 
     command   the overrides of the request
     runs      keys of the runs that it planned; empty where a sweeper chooses them
     ledger    number and hash of the last line of the ledger
 
-A folder that was there before the ledger was gets the last of these alone.
+A folder older than its ledger gets only the last of these.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ SWEEP: Final = "sweep.json"
 
 
 def pointer(folder: Path) -> tuple[str, record.LedgerLine] | None:
-    """Read which line study.json or sweep.json names as the last: the file's name, and the line."""
+    """Read which line study.json or sweep.json names as the last: file name and line."""
     found = []
     for name in (study_json.FILE, SWEEP):
         line = (json_in(folder / name) or {}).get("ledger")
@@ -54,7 +54,7 @@ def planned_keys(folder: Path) -> frozenset[str] | None:
 
 
 def point(folder: Path, line: record.LedgerLine) -> None:
-    """Name the ledger's last line in study.json and sweep.json, where they are there and ours."""
+    """Name the ledger's last line in study.json and sweep.json, if they exist and are ours."""
     for name, ours in ((study_json.FILE, {"question", "arms"}), (SWEEP, {"ledger"})):
         found = json_in(folder / name)
         if found is not None and ours <= set(found):
@@ -63,7 +63,7 @@ def point(folder: Path, line: record.LedgerLine) -> None:
 
 def json_in(file: Path) -> dict[str, Any] | None:
     """Read a JSON file that holds a mapping; None without one."""
-    if not file.is_file():  # to open a named pipe would wait for a writer
+    if not file.is_file():  # opening a named pipe would wait for a writer
         return None
     try:
         found = json.loads(file.read_text(encoding="utf-8"))

@@ -1,4 +1,4 @@
-"""A claim about time takes runs that were trained one at a time."""
+"""A claim about time needs runs trained one at a time."""
 
 from __future__ import annotations
 
@@ -12,15 +12,15 @@ from ablate.study.study import Study
 def not_alone(study: Study, runs: Sequence[Run]) -> list[str]:
     """List the claims about time of a study whose runs share a stack or the machine.
 
-    Runs of one stack have its time in equal parts, and runs side by side slow each other down: a
-    test that takes them for independent finds differences where there are none.
+    Runs of one stack share its time equally, and runs side by side slow each other down: a test
+    that assumes independence finds differences where there are none.
 
     Args:
         study: The study.
         runs: Its reported runs, resolved.
 
     Returns:
-        A sentence each, with the claim's line; none where each run is trained alone.
+        One sentence each, with the claim's line; empty if each run is trained alone.
     """
     timed = [claim for claim in study.claims if {claim.metric, claim.against_metric} & {*TIMES}]
     wanted = {
