@@ -1,4 +1,4 @@
-"""Some slots of a stack, trained together once: from their states to their records."""
+"""One attempt to train some slots of a stack together, from their states to their records."""
 
 from __future__ import annotations
 
@@ -26,13 +26,13 @@ from ablate.train.training import Training
 
 log = logging.getLogger(__name__)
 
-_WRITE_EVERY = 1.0  # seconds between two writes of record.json, at least
+_WRITE_EVERY = 1.0  # at least this many seconds between two writes of record.json
 
 Follow = Callable[[Training, Sequence[Run]], "Follower"]
 
 
 class Follower:
-    """Called after every step of a training, inside its own context; this one does nothing."""
+    """Follows a training: called after every step, inside its context. This one does nothing."""
 
     def __enter__(self) -> Follower:
         return self
@@ -61,7 +61,7 @@ class Work:
         runs: All runs of the stack.
         directories: Their folders.
         fused: Whether it is applied under vmap.
-        threads: Torch threads in this process; None leaves the number as it is.
+        threads: Torch threads in this process; None leaves the number unchanged.
         wait: Whether to wait for runs that another process holds.
     """
 
@@ -73,7 +73,7 @@ class Work:
 
 
 class Owner(Protocol):
-    """Who has slots of a stack trained.
+    """What asks for slots of a stack to be trained.
 
     Attributes:
         work: The stack.
@@ -86,7 +86,7 @@ class Owner(Protocol):
     stop: Interruption
 
     def is_lost(self, slot: int) -> bool:
-        """Tell whether another process has taken a run over; it is then left to that one."""
+        """Tell whether another process has taken over a run, which is then left to it."""
         ...
 
     def fail(self, slot: int, reason: str) -> bool:
@@ -99,7 +99,7 @@ class NobodyLeftError(Exception):
 
 
 def cause(error: OSError | AblateError, directory: Path) -> str:
-    """Say in a sentence why a run's folder cannot be used."""
+    """Say in one sentence why a run's folder cannot be used."""
     if isinstance(error, AblateError):
         return error.faults[0]
     if isinstance(error, FileNotFoundError) and not directory.exists():
@@ -131,14 +131,14 @@ class Attempt:
     """Some slots of a stack, trained together from the same step.
 
     Args:
-        owner: Who has them trained.
-        slots: They.
-        halved: Whether the stack turned out too wide: then it is as narrow as these slots allow.
+        owner: What asks for them to be trained.
+        slots: The slots.
+        halved: Whether the stack turned out too wide; then it is as narrow as these slots allow.
     """
 
     def __init__(self, owner: Owner, slots: list[int], halved: bool) -> None:
         self.owner, work = owner, owner.work
-        # Stand-ins keep the other runs in their slots, and the width; a fused stack needs two.
+        # Stand-ins keep the other runs in their slots and keep the width; a fused stack needs two.
         planned = [*range(len(work.runs))] if work.fused and not halved else slots
         self.standing = [slot if slot in slots else slots[0] for slot in planned]
         if work.fused and len(self.standing) == 1:
@@ -190,14 +190,15 @@ class Attempt:
                 self._interrupt()
             if now_ >= due:
                 self._each(self._save_state)
-                # At even times from the start, however long saving takes; at 0s, after every step.
+                # At regular times from the start, however long saving takes; with 0s, after every
+                # step.
                 due += every * max(1, math.ceil((time.monotonic() - due) / every)) if every else 0
             if ended and now_ - written >= _WRITE_EVERY:
                 self._each(self._write)
                 written = now_
 
     def _each(self, write: Callable[[_Member], None]) -> None:
-        """Write something of each run; one whose files cannot be written is dropped.
+        """Write something for each run; a run whose files cannot be written is dropped.
 
         Raises:
             NobodyLeftError: No run is left.
@@ -255,14 +256,14 @@ class Attempt:
         log.info("%s after %.1f s", ends, seconds)
 
     def _correct(self, place: int) -> NDArray[np.bool_] | None:
-        """Give the test images that a run got right; one that diverged has no answers."""
+        """Return which test images a run got right; a diverged run has no answers."""
         right_RN = self.training.right_RN
         if right_RN is None or self.training.courses[place].diverged is not None:
             return None
         return right_RN[place].numpy()
 
     def _describe(self) -> None:
-        """Prove that every knob that is on acts, and record what acts."""
+        """Prove that every active knob has an effect, and record what acts."""
         training, stack = self.training, self.training.stack
         prove(training.configs[0], stack.layers(0), training.update.objective, training.data)
         for member in self.members:
@@ -282,5 +283,5 @@ class Attempt:
     def _fill(self, member: _Member) -> None:
         entry = member.record
         entry["history"] = self.training.courses[member.place].history
-        count = len(self.members)  # each run is given an equal share of its stack's time
+        count = len(self.members)  # each run gets an equal share of its stack's time
         entry["timing"]["seconds"] = [second / count for second in self.training.seconds]

@@ -19,7 +19,7 @@ def first_record(run: Run, tries: Sequence[record.Try] = ()) -> record.Record:
 
     Args:
         run: The run.
-        tries: Those before, which ended by accident.
+        tries: Earlier attempts, which ended by accident.
     """
     made: record.Record = {
         "schema": record.SCHEMA,
@@ -44,15 +44,15 @@ def first_record(run: Run, tries: Sequence[record.Try] = ()) -> record.Record:
 
 
 def tries_of(directory: Path) -> list[record.Try]:
-    """Read which tries of a run that has not ended ended by accident."""
+    """Read which attempts at an unfinished run ended by accident."""
     old = record.read(directory)
     return [] if old is None else list(old.get("tries", ()))
 
 
 def note_accident(run: Run, directory: Path, reason: str) -> bool:
-    """Record that a try ended by accident; tell whether the run is to be tried again.
+    """Record that an attempt ended by accident; tell whether to try the run again.
 
-    After its last try the run is recorded as failed, unless its record says that it has ended.
+    After the last attempt the run is recorded as failed, unless its record says that it has ended.
 
     Raises:
         OSError: The record cannot be written.

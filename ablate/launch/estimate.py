@@ -15,7 +15,7 @@ from ablate.plan.stacks import RunStack, graph_of
 from ablate.train.memory import keep_freed_memory, peak
 from ablate.train.training import Training
 
-_WARM, _TIMED = 5, 8  # steps; on a GPU the fourth is captured
+_WARM, _TIMED = 5, 8  # steps; on a GPU, the fourth is captured
 
 
 @dataclass(frozen=True)
@@ -41,7 +41,7 @@ def costs(stacks: Sequence[RunStack], how: Execution) -> list[Cost]:
     """Measure one stack of each kind.
 
     The time covers training steps only; start-up, evaluation and records come on top. On a CPU each
-    kind is measured in a process of its own, so that its memory is what a worker would use.
+    kind is measured in its own process, whose memory is then what a worker would use.
     """
     kinds: dict[tuple[str, bool, int], list[RunStack]] = {}
     for stack in stacks:

@@ -1,4 +1,4 @@
-"""From a plan to its outcome: all training starts and ends here."""
+"""Executes a plan: all training starts and ends here."""
 
 from __future__ import annotations
 
@@ -32,10 +32,10 @@ from ablate.record import Standing
 def execute(plan: Plan) -> Outcome:
     """Train the runs of a plan that have not ended; each run's record says how it ended.
 
-    A run that fails or diverges is recorded, and the others go on. The whole plan stops at a
-    requested stop, at a full disk and, with `fail_fast`, at the first failure; with `max_failed`,
-    no further stack starts after too many. Records are kept, and executing the same plan again
-    continues from there.
+    A run that fails or diverges is recorded, and the others go on. The whole plan stops when asked
+    to, when the disk is full and, with `fail_fast`, at the first failure; with `max_failed`, no
+    further stack starts after too many failures. Records are kept, and executing the same plan
+    again continues from there.
     """
     lost: dict[Path, str] = {}
     with stops() as caught:
@@ -48,7 +48,7 @@ def require_executor(plan: Plan) -> None:
     """Refuse a plan that its cluster would refuse, before anything is written.
 
     Raises:
-        AblateError: It says what to do.
+        AblateError: The plan would be refused; the message says what to do.
     """
     how = plan.execution
     if how is not None and how.launch in CLUSTERS and plan.left:
@@ -56,7 +56,7 @@ def require_executor(plan: Plan) -> None:
 
 
 def outcome_of(plan: Plan, stop: Stop | None, lost: Mapping[Path, str] | None = None) -> Outcome:
-    """Read how the runs of a plan stand; those that had ended before are not read again.
+    """Read how the runs of a plan stand, skipping those that had ended before.
 
     Args:
         plan: The plan.
@@ -72,7 +72,7 @@ def _standing(plan: Plan, run: Run) -> Standing | None:
 
 
 def standing_of(run: Run) -> Standing | None:
-    """Read how a run stands; one whose record does not read failed."""
+    """Read how a run stands; a run whose record does not read has failed."""
     try:
         return record.standing(run.directory)
     except AblateError as error:
@@ -84,8 +84,8 @@ def _train(plan: Plan, todo: Sequence[RunStack], lost: dict[Path, str]) -> Stop 
 
     Args:
         plan: The plan.
-        todo: Its stacks that are left.
-        lost: Gets the folder of each run that cannot be recorded, and why.
+        todo: The stacks that are left.
+        lost: Collects the folder of each run that cannot be recorded, with the reason.
     """
     from ablate.launch.inline import Inline  # loads torch, which a finished sweep does not need
     from ablate.launch.progress import Progress, SweepProgress, note
@@ -133,7 +133,7 @@ class _Failures:
     """Counts the failed runs of a plan, if `max_failed` limits them.
 
     Args:
-        plan: The plan; its runs that failed before and are not to be trained again count.
+        plan: The plan. Runs that failed earlier and are not trained again count.
     """
 
     def __init__(self, plan: Plan) -> None:
@@ -154,7 +154,7 @@ class _Failures:
 
     @property
     def stop(self) -> Stop | None:
-        """Why no further run is to start, or None."""
+        """Why no further run may start, or None."""
         count, planned = len(self._failed), len(self._planned)
         if self._allowed is None or count <= self._allowed * planned:
             return None
@@ -162,7 +162,7 @@ class _Failures:
 
 
 def _without_locks(stacks: Sequence[RunStack]) -> list[str]:
-    """Say where runs are claimed by lease files, since locks do not work there."""
+    """Say where runs are claimed with lease files because locks do not work."""
     sweeps = dict.fromkeys(run.sweep for stack in stacks for run in stack.runs)
     return [
         f"file locks do not work in {sweep}: runs are claimed by files named .lease instead, which"

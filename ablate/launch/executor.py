@@ -1,4 +1,4 @@
-"""The protocol of executors, and how a plan finds its own.
+"""The protocol of executors, and how a plan finds its executor.
 
 To add one, write a file with a class like `Executor`, made from the plan's `Execution`, and add a
 line to `config.knobs.run.EXECUTORS`, whose names are the legal values of the knob `launch`.
@@ -30,7 +30,7 @@ class StackEnd:
     Attributes:
         stack: The stack; its runs' records say how they ended.
         stop: Why the whole sweep must stop here, or None.
-        notes: What the user should know, a sentence each.
+        notes: What the user should know, one sentence each.
         lost: Folder -> why its run could not even be recorded.
     """
 
@@ -44,7 +44,7 @@ class Executor(Protocol):
     """Trains stacks.
 
     Attributes:
-        name: Its value of the knob `launch`.
+        name: The value of the knob `launch` that selects it.
     """
 
     name: str
@@ -63,18 +63,20 @@ class Executor(Protocol):
     def execute(
         self, stacks: Sequence[RunStack], stop: Interruption
     ) -> Generator[StackEnd, None, None]:
-        """Train stacks; yield each as it ends. Those held by another process come last.
+        """Train stacks; yield each as it ends.
+
+        Those held by another process come last.
 
         Args:
             stacks: Stacks with a run that has not ended.
             stop: Says whether a stop was requested. Then running stacks save their states, to be
-                resumed later. Closing the iterator has the same effect. Where it says `enough`, no
-                further stack is started, and those that are running are waited for.
+                resumed later. Closing the iterator has the same effect. If it says `enough`, no
+                further stack is started, and running ones are waited for.
         """
         ...
 
 
 def executor(how: Execution) -> Executor:
-    """Make the executor of a plan; its module is imported only now."""
+    """Make the executor of a plan, importing its module only now."""
     made: Executor = resolve_name(EXECUTORS[how.launch])(how)
     return made

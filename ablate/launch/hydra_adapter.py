@@ -1,4 +1,4 @@
-"""Adapts Hydra's sweepers and launchers: jobs become a plan, and its outcome becomes job returns.
+"""Adapts Hydra's sweepers and launchers: turns jobs into a plan, and its outcome into job returns.
 
 Our own launcher trains all jobs of a batch as stacks, whichever sweeper chose them. Any other
 launcher calls `train` once per job, perhaps in another process, so `train` takes everything from
@@ -34,7 +34,7 @@ from ablate.plan.session import first_lines, hydra_session
 
 _SEARCHED: list[
     Run
-] = []  # launched in this process; a sweeper that searches does not list its runs before
+] = []  # launched in this process; a sweeper that searches does not list its runs beforehand
 
 
 class Stopped(KeyboardInterrupt):
@@ -56,7 +56,7 @@ def hand_over(plan: Plan) -> Outcome:
     """
     request, stop = plan.request, None
     _SEARCHED.clear()
-    _run_of.cache_clear()  # the data may have changed since an earlier request, and keys with them
+    _run_of.cache_clear()  # data and keys may have changed since an earlier request
     with hydra_session(request) as hydra:
         start = hydra.multirun if request.multirun else hydra.run
         try:

@@ -14,7 +14,7 @@ from ablate import record
 from ablate.errors import raise_if_full
 from ablate.plan.planning import Plan, Planned
 
-# libyaml's emitter is ten times as fast as the one in Python, and each run has three files.
+# libyaml's emitter is ten times as fast as Python's, and each run has three files.
 _Dumper: Any = getattr(yaml, "CSafeDumper", yaml.SafeDumper)
 
 _NAMES = ("config.yaml", "hydra.yaml", "overrides.yaml")
@@ -24,7 +24,7 @@ def leave_hydra_files(plan: Plan) -> list[str]:
     """Write `.hydra/` for every run that is about to be trained, before training starts.
 
     Returns:
-        What was in the way and set aside, or could not be written, a sentence each.
+        What was set aside because it was in the way, or could not be written, one sentence each.
 
     Raises:
         DiskFullError: There is no space left.
@@ -38,7 +38,7 @@ def leave_hydra_files(plan: Plan) -> list[str]:
     for cell in first.values():
         if cell.hydra is None:
             continue
-        shared = id(cell.hydra)  # the same object for all cells with the same options
+        shared = id(cell.hydra)  # one object shared by all cells with the same options
         if shared not in templates:
             templates[shared] = _template(cell.hydra)
         folder = cell.run.directory / record.HYDRA

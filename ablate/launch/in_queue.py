@@ -1,4 +1,4 @@
-"""What a cluster's queue says of the runs of a sweep that nobody trains now."""
+"""What a cluster's queue says about the runs of a sweep that nobody is training."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ class Waiting:
     """A run that was submitted.
 
     Attributes:
-        kind: ``queued`` if a job has it, ``lost`` if none has any more, ``unknown`` if the queue
+        kind: ``queued`` if a job has it, ``lost`` if none has it any more, ``unknown`` if the queue
             does not answer.
         reason: The queue's word, with the job's name.
     """
@@ -56,7 +56,7 @@ def _of_request(folder: RequestFolder) -> dict[Path, Waiting]:
                 "queued" if state.is_there else "lost", f"job {one.named(number)}: {state}"
             )
             for place in (places[p] for p in task if p < len(places)):
-                # A later submission holds, unless an earlier job is still there.
+                # The latest submission counts, unless an earlier job is still there.
                 if place not in found or found[place].kind != "queued":
                     found[place] = waiting
     return found

@@ -18,12 +18,12 @@ from ablate.plan.stacks import RunStack
 
 @dataclass(frozen=True)
 class WorkEnd:
-    """The result of some work, from whichever process did it; records say how the runs ended.
+    """The result of some work, whichever process did it. Records say how the runs ended.
 
     Attributes:
         held: Keys of runs that were skipped because another process holds them.
         stop: Why the whole sweep must stop, or None.
-        notes: What the user should know, a sentence each.
+        notes: What the user should know, one sentence each.
         lost: Folder -> why its run could not even be recorded.
     """
 
@@ -33,11 +33,11 @@ class WorkEnd:
     lost: Mapping[Path, str] = field(default_factory=dict)
 
     def of(self, stack: RunStack) -> StackEnd:
-        """Say how a stack ended with it."""
+        """Return how a stack ended with it."""
         return StackEnd(stack, self.stop, self.notes, self.lost)
 
     def then(self, later: WorkEnd) -> WorkEnd:
-        """Add what was done after it."""
+        """Add what was done afterwards."""
         return WorkEnd(
             self.held + later.held,
             self.stop or later.stop,
@@ -103,7 +103,7 @@ def wait_for(
 
     Args:
         how: The execution of the plan.
-        held: The stacks, and what was done of each.
+        held: The stacks, and what was done on each.
         stop: As for `Executor.execute`.
         follow: Makes what follows the steps of a stack.
     """

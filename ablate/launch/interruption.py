@@ -1,4 +1,4 @@
-"""Ctrl-C, SIGTERM and SIGHUP ask for a clean stop; a second Ctrl-C or SIGTERM exits at once.
+"""Ctrl-C, SIGTERM and SIGHUP ask for a clean stop. A second Ctrl-C or SIGTERM exits at once.
 
 A closing terminal may send SIGHUP more than once, and a logout SIGTERM with it: a SIGHUP never
 exits. A signal that was ignored at the start, as SIGHUP under nohup, stays ignored.
@@ -17,11 +17,11 @@ STOPS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
 class Interruption:
-    """A context in which a signal to stop is remembered, and raises nothing.
+    """A context in which a signal to stop is remembered but raises nothing.
 
     Attributes:
         asked: Whether a stop was asked for.
-        enough: Whether no further stack is to be started; those that train may end.
+        enough: Whether to start no further stack; running ones may end.
         number: The signal that asked, or None.
     """
 
@@ -56,7 +56,7 @@ class Interruption:
 
 
 def stop_like_ctrl_c() -> None:
-    """Let every signal to stop that is not ignored raise KeyboardInterrupt from here on."""
+    """From here on, let every signal to stop that is not ignored raise KeyboardInterrupt."""
     for number in STOPS:
         if signal.getsignal(number) is not signal.SIG_IGN:
             signal.signal(number, signal.default_int_handler)

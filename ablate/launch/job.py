@@ -1,10 +1,10 @@
 """Trains a stack in this process and keeps its runs' records, through failures and stops.
 
 Only the runs that have not ended are trained. The stack keeps its planned width and slots (a
-stand-in takes the slot of a run that has ended), so a resumed sweep gives the same numbers. A stack
-that fails is halved until a single run fails; that run is recorded as failed, with the traceback in
-its run.log. What is wrong with the files of a run concerns that run alone: damaged ones are set
-aside, and a run whose folder cannot be written is lost, while the others go on.
+stand-in takes the slot of an ended run), so a resumed sweep gives the same numbers. A stack that
+fails is halved until a single run fails; that run is recorded as failed, with the traceback in its
+run.log. Problems with a run's files affect that run only: damaged files are set aside, and a run
+whose folder cannot be written is lost, while the others go on.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ class Job:
         follow: Makes what follows its steps.
         stop: Says whether a stop was requested.
         held: Keys of runs that were skipped because another process holds them.
-        notes: What the user should know, a sentence each.
+        notes: What the user should know, one sentence each.
         lost: Folder -> why its run could not even be recorded.
     """
 
@@ -83,7 +83,7 @@ class Job:
     def _kept(
         self, slots: list[int], keeps: Callable[[int], bool], splits: bool = False
     ) -> list[int]:
-        """Keep the slots for which something holds; a run whose files cannot be used is lost.
+        """Keep the slots that pass a test; a run whose files cannot be used is lost.
 
         Raises:
             _TooFewHandlesError: No file handles are left, and `splits` is set.
@@ -100,7 +100,7 @@ class Job:
         return kept
 
     def _claim(self, slot: int, claims: ExitStack) -> bool:
-        """Claim a run that has not ended; tell whether this process holds it now."""
+        """Claim an unfinished run; tell whether this process holds it now."""
         run, directory = self.work.runs[slot], self.work.directories[slot]
         if self._is_done(slot):
             return False
@@ -115,7 +115,7 @@ class Job:
         return claim.held
 
     def _prepare(self, slot: int) -> bool:
-        """Set aside what is damaged or is to be trained again; tell whether a run is to train."""
+        """Set aside what is damaged or will be trained again; tell whether the run should train."""
         if self._is_done(slot):
             return False
         run, directory = self.work.runs[slot], self.work.directories[slot]
@@ -135,7 +135,7 @@ class Job:
         return True
 
     def _by_step(self, slots: list[int]) -> list[list[int]]:
-        """Group slots by the step that they resume from: a kill may fall between two states."""
+        """Group slots by the step they resume from: a kill may fall between two saved states."""
         if not self.work.fused:
             return [[slot] for slot in slots]
         steps: dict[int, list[int]] = {}
@@ -155,7 +155,7 @@ class Job:
         if not again:
             return
         if self.work.runs[0].config["device"] == "cuda":
-            gc.collect()  # a traceback may hold memory that should be freed
+            gc.collect()  # a traceback may keep memory alive
             torch.cuda.empty_cache()
         middle = len(slots) // 2
         for half in (slots[:middle], slots[middle:]) if middle else (slots,):
@@ -163,19 +163,19 @@ class Job:
                 self._attempt(members, halved=middle > 0 or halved)
 
     def _tried(self, slots: list[int], halved: bool) -> bool:
-        """Train some slots once; tell whether they are to be tried again."""
+        """Train some slots once; tell whether to try them again."""
         try:
             with torch.enable_grad():
                 Attempt(self, slots, halved).train()
         except NobodyLeftError:
             return False
-        # A run may fail with any error; it is recorded, and the sweep goes on.
+        # A run may raise any error, which is recorded, and the sweep goes on.
         except Exception as error:
             return self._failed(slots, error)
         return False
 
     def _failed(self, slots: list[int], error: Exception) -> bool:
-        """Deal with slots whose training failed; tell whether they are to be tried again."""
+        """Handle slots whose training failed; tell whether to try them again."""
         if isinstance(error, OSError):
             raise_if_full(error)
         reason = f"{type(error).__name__}: {error}"
@@ -186,14 +186,14 @@ class Job:
         return self.fail(slots[0], reason, is_accident=_lacks_memory(error))
 
     def is_lost(self, slot: int) -> bool:
-        """Tell whether another process has taken a run over; remember it as held."""
+        """Tell whether another process has taken over a run, and remember it as held."""
         if not self._claims[slot].is_lost:
             return False
         self.held.append(self.work.runs[slot].key)
         return True
 
     def fail(self, slot: int, reason: str, is_accident: bool = False) -> bool:
-        """Record a run as failed; after an accident, tell whether it is to be tried again."""
+        """Record a run as failed; after an accident, tell whether to try it again."""
         run, directory = self.work.runs[slot], self.work.directories[slot]
         try:
             if is_accident and note_accident(run, directory, reason):
@@ -212,7 +212,7 @@ class Job:
 
 
 class _TooFewHandlesError(Exception):
-    """This process has no file handles left for all runs of a stack at once."""
+    """This process has too few file handles for all runs of a stack at once."""
 
 
 def _lacks_handles(error: OSError | AblateError) -> bool:
@@ -221,7 +221,7 @@ def _lacks_handles(error: OSError | AblateError) -> bool:
 
 
 def _lacks_memory(error: Exception) -> bool:
-    """Tell whether there was no memory, on a GPU or for torch on a CPU."""
+    """Tell whether memory ran out, on a GPU or for torch on a CPU."""
     if isinstance(error, MemoryError | torch.OutOfMemoryError):
         return True
     return isinstance(error, RuntimeError) and "DefaultCPUAllocator: can't allocate" in str(error)
@@ -229,7 +229,7 @@ def _lacks_memory(error: Exception) -> bool:
 
 @contextmanager
 def _logs(directories: Sequence[Path]) -> Iterator[None]:
-    """Write everything that is logged here, by this project or the user's code, to each run.log."""
+    """Write everything logged here, by this project or the user's code, to each run.log."""
     root, ours = logging.getLogger(), logging.getLogger("ablate")
     level = ours.level
     with ExitStack() as opened:

@@ -90,7 +90,7 @@ class Outcome:
         runs: All runs, in the order of the request.
         standings: Folder -> how its run stands; None if the run was never started.
         stop: Why the whole request stopped early, or None.
-        faults: Measurements after training that failed, a sentence each.
+        faults: Measurements after training that failed, one sentence each.
         lost: Folder -> why its run could not even be recorded.
     """
 
@@ -101,7 +101,7 @@ class Outcome:
     lost: Mapping[Path, str] = field(default_factory=dict)
 
     def standing(self, run: Run) -> Standing | None:
-        """Tell how a run stands: one that could not be recorded, and has not ended, failed."""
+        """Tell how a run stands. One that has not ended and could not be recorded has failed."""
         found, reason = self.standings[run.directory], self.unrecorded(run)
         return found if reason is None else Standing("failed", reason)
 
@@ -136,7 +136,7 @@ class Outcome:
 
 
 def _is_well(run: Run, found: Standing | None) -> bool:
-    """Tell whether a run ended well; a tuning run may diverge, since it is then not chosen."""
+    """Tell whether a run ended well. A tuning run may diverge; it is then not chosen."""
     if found is None:
         return False
     return found.status == "finished" or (run.only_tunes and found.status == "diverged")

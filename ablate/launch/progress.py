@@ -16,7 +16,7 @@ from ablate.plan.stacks import RunStack
 from ablate.streams import visible
 from ablate.train.training import Training
 
-_REFRESH = 0.2  # seconds between two reads of the loss, each of which waits for the device
+_REFRESH = 0.2  # seconds between two reads of the loss, which wait for the device
 
 
 class Progress(Follower):

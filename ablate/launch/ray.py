@@ -1,9 +1,9 @@
-"""Trains stacks as tasks of a Ray cluster, which places them, and retries those whose worker died.
+"""Trains stacks as tasks of a Ray cluster, which places them and retries those whose worker died.
 
-Tasks write the same records into the same folders where their node shares the sweep's folder with
-this process. Where it does not, they train in a folder of their own, and their files come back
-through Ray's object store when they end; a task that is lost on the way starts from what it was
-given. The node of the first task settles device, stacks and threads for the whole request.
+If their node shares the sweep's folder with this process, tasks write records there as usual. If
+not, they train in a folder of their own, and their files come back through Ray's object store when
+they end; a lost task starts again from the files it was given. The node of the first task settles
+device, stacks and threads for the whole request.
 """
 
 from __future__ import annotations
@@ -36,10 +36,10 @@ from ablate.plan.execution import Execution
 from ablate.plan.run import Run
 from ablate.plan.stacks import RunStack
 
-_RETRIES: Final = 3  # of a task whose worker or node died, at least; it goes on from its state
+_RETRIES: Final = 3  # at least, for a task whose worker or node died; it resumes from its state
 _POLL: Final = 0.5  # seconds between two looks
 _GRACE: Final = 60.0  # seconds in which cancelled tasks may save their states
-_LOOK: Final = 2.0  # seconds between two looks at runs that another process holds
+_LOOK: Final = 2.0  # seconds between two checks of runs that another process holds
 
 Files = Mapping[str, bytes]  # name -> content
 
@@ -49,9 +49,9 @@ class NodePlace:
     """How a task tells whether its node shares the sweep's folder.
 
     Attributes:
-        folder: The working directory of the process that launches.
-        file: A file that it has written.
-        token: What the file holds.
+        folder: The working directory of the launching process.
+        file: A file that it wrote.
+        token: The file's content.
     """
 
     folder: str
@@ -109,7 +109,7 @@ class Ray:
 
 
 def _connected(wanted: Config) -> None:
-    """Connect to the cluster that `ray.address` names, or make one of this machine.
+    """Connect to the cluster that `ray.address` names, or start one on this machine.
 
     Raises:
         AblateError: Ray is not installed, or nothing answers at the address.
@@ -139,7 +139,7 @@ def _connected(wanted: Config) -> None:
 
 @contextmanager
 def _written(folder: RequestFolder) -> Generator[NodePlace, None, None]:
-    """Write a file by which a task can tell whether its node shares the folder."""
+    """Write a file that lets a task tell whether its node shares the folder."""
     token = secrets.token_hex(16)
     file = folder.path.resolve() / f"{token}.here"
     file.write_text(token, encoding="ascii")
@@ -150,7 +150,7 @@ def _written(folder: RequestFolder) -> Generator[NodePlace, None, None]:
 
 
 def _looked(runs: Sequence[Run]) -> Node:
-    """Let a task look at the node where Ray places it, with the resources of a stack."""
+    """Let a task with a stack's resources inspect the node where Ray places it."""
     import ray
 
     wanted = runs[0].config["ray"]
@@ -186,7 +186,7 @@ class _Tasks:
     Args:
         runs: All its runs, in the order of its folder.
         how: What was settled for them.
-        place: By which a task tells whether its node shares the folder.
+        place: Lets a task tell whether its node shares the folder.
     """
 
     def __init__(self, runs: Sequence[Run], how: Settled, place: NodePlace) -> None:
@@ -223,7 +223,7 @@ class _Tasks:
         import ray
 
         config = stack.runs[0].config
-        # Training changes settings of its whole process, so each task has a process of its own.
+        # Training changes settings of the whole process, so each task gets its own.
         remote = ray.remote(max_calls=1)(trained_on_a_node).options(
             name=f"{config['name']} {stack.runs[0].key}",
             num_cpus=config["ray"]["cpus"],
@@ -238,7 +238,7 @@ class _Tasks:
         )
 
     def _share(self, stack: RunStack) -> float:
-        """Tell which share of a GPU a stack takes."""
+        """Return the share of a GPU that a stack takes."""
         if stack.runs[0].config["device"] != "cuda":
             return 0
         asked, memory = stack.runs[0].config["ray"]["gpus"], self._how.memory
@@ -264,7 +264,7 @@ class _Tasks:
         return made
 
     def _lost(self, stack: RunStack, error: Exception) -> WorkEnd:
-        """Record that Ray gave a task up."""
+        """Record that Ray gave up a task."""
         first = next((line for line in str(error).splitlines() if line.strip()), "")
         reason = f"Ray gave its task up: {type(error).__name__}: {first}"
         lost: dict[Path, str] = {}
@@ -276,7 +276,7 @@ class _Tasks:
         return WorkEnd(notes=(reason,), lost=lost)
 
     def _take_back_waiting(self) -> None:
-        """Take back tasks that nobody trains."""
+        """Cancel tasks that nobody is training."""
         import ray
 
         for task, stack in list(self._left.items()):
@@ -295,7 +295,7 @@ def trained_on_a_node(
 
     Args:
         work: The stack, with absolute paths.
-        place: By which this node's folder is told from another.
+        place: Tells whether this node shares the folder.
         given: The files of each run, for a node without the folder.
 
     Returns:
@@ -320,7 +320,7 @@ def trained_on_a_node(
 
 
 def _finished_when_free(work: Work) -> WorkEnd:
-    """Train a stack; runs that another process holds are looked at again until it lets go."""
+    """Train a stack. Runs that another process holds are checked again until it lets go."""
     end = finish(work)
     while end.held and end.stop is None:
         time.sleep(_LOOK)
@@ -339,7 +339,7 @@ def _files(folder: Path) -> Files:
 
 
 def _unpacked(stack: RunStack, files: Sequence[Files]) -> None:
-    """Write the files that came back from a node; the record last, as it says what the others are.
+    """Write the files that came back from a node; the record last, since it describes the others.
 
     Raises:
         DiskFullError: There is no space left.

@@ -1,7 +1,7 @@
-"""The files of a request that a cluster trains: its runs, what was settled, what was submitted.
+"""The files of a request that a cluster trains: its runs, what was settled and what was submitted.
 
-They lie in `.cluster/` of the sweep's folder, in a folder named after the request, so the same
-command finds them again. Whoever changes them holds the folder's lock. All are JSON.
+They lie in the sweep's `.cluster/`, in a folder named after the request, so that the same command
+finds them again. They are changed only under the folder's lock. All are JSON.
 
     runs.json           the runs, in an order that does not depend on that of the request
     settled.json        device, stacks and threads, as the first job found them (`settlement`)
@@ -37,9 +37,9 @@ class Submission:
     """Tasks that were submitted together, as one job array.
 
     Attributes:
-        token: Its name here, and the comment that the queue keeps with it.
-        tasks: Of each task, the runs that it is to train, by their places in `runs.json`.
-        job: The queue's number of it; None until the queue has answered.
+        token: Its name here, and its comment in the queue.
+        tasks: For each task, the runs to train, by their places in `runs.json`.
+        job: Its number in the queue; None until the queue has answered.
         cluster: ``slurm`` or ``local``.
     """
 
@@ -49,20 +49,20 @@ class Submission:
     cluster: str = "slurm"
 
     def named(self, task: int) -> str:
-        """Name a task as the queue does."""
+        """Return a task's name in the queue."""
         return f"{self.job}_{task}"
 
 
 @dataclass(frozen=True)
 class TaskEnd:
-    """How a task ended, by its own account.
+    """How a task ended, as it reported itself.
 
     Attributes:
         why: ``done``; ``time`` if its time limit came; ``stopped`` or ``waited`` if it was told to
             stop, while it trained or while another process held its runs; ``stuck`` if its time
             limit came before it had trained a step; ``unfit`` if its node cannot train what was
-            settled; ``full`` if the disk is; ``died`` if a part of it could not say.
-        notes: What the user should know, a sentence each.
+            settled; ``full`` if the disk is full; ``died`` if a part of it reported nothing.
+        notes: What the user should know, one sentence each.
         lost: Folder -> why its run could not even be recorded.
     """
 
@@ -83,7 +83,7 @@ class RequestFolder:
 
     @classmethod
     def of(cls, runs: Sequence[Run]) -> RequestFolder:
-        """Find the folder of a request by all its runs and by what their numbers depend on."""
+        """Find the folder of a request by all its runs and the settings their numbers depend on."""
         asked = [
             [str(run.directory), run.key, *(schema.get(run.config, name) for name in _HOW)]
             for run in in_order(runs)
@@ -169,7 +169,7 @@ class RequestFolder:
         (self.path / f"{one.token}.{task}.json").unlink(missing_ok=True)
 
     def end(self, one: Submission, task: int) -> TaskEnd | None:
-        """Read how a task ended; None if it could not say."""
+        """Read how a task ended; None if it did not report."""
         return self.end_at(f"{one.token}.{task}.json")
 
     def end_at(self, name: str) -> TaskEnd | None:
@@ -188,18 +188,18 @@ class RequestFolder:
 
 
 def in_order(runs: Sequence[Run]) -> list[Run]:
-    """Put the distinct runs of a request into the order in which its files count them."""
+    """Sort the distinct runs of a request into the order used by its files."""
     distinct = {(str(run.directory), run.key): run for run in runs}
     return [run for _, run in sorted(distinct.items(), key=lambda item: item[0])]
 
 
 def requests_below(sweep: Path) -> list[RequestFolder]:
-    """List the requests of a sweep that a cluster trains."""
+    """List the requests of a sweep that a cluster is training."""
     return [RequestFolder(file.parent) for file in sorted(sweep.glob(f"{FOLDER}/*/runs.json"))]
 
 
 def without_rerun(run: Run) -> Run:
-    """Give a run as its jobs get it: what ended in one of them is not trained again by the next."""
+    """Return a run as its jobs get it: one that ended in a job is not trained again by the next."""
     return replace(run, config={**run.config, "rerun": "none"})
 
 

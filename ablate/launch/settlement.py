@@ -1,7 +1,7 @@
-"""What the first job of a request finds on its node, and all later ones obey.
+"""What the first job of a request finds on its node, and all later jobs follow.
 
-A run's numbers depend on device, threads, and whether it is fused and, on a GPU, on the width of
-its stack. A cluster's nodes differ, and the machine that submits is none of them. So the first job
+A run's numbers depend on the device, the threads, whether it is fused and, on a GPU, the width of
+its stack. A cluster's nodes differ, and the submitting machine is not one of them. So the first job
 settles all four for the whole request, and writes them down under the lock of the request's folder.
 """
 
@@ -32,14 +32,14 @@ class SettledStack:
 
 @dataclass(frozen=True)
 class Settled:
-    """What holds for all jobs of a request.
+    """The settings shared by all jobs of a request.
 
     Attributes:
         stacks: All stacks.
         threads: Torch threads for each stack.
         lanes: How many stacks a job trains at a time.
         memory: Memory of a GPU in bytes, or None.
-        by: Who settled it, for a reader.
+        by: Who settled it, for people.
     """
 
     stacks: tuple[SettledStack, ...]
@@ -49,7 +49,7 @@ class Settled:
     by: str
 
     def stack(self, number: int, runs: Sequence[Run]) -> RunStack:
-        """Give a stack with its runs on the device that was settled."""
+        """Return a stack with its runs on the settled device."""
         one = self.stacks[number]
         members = tuple(runs[place].on(one.device) for place in one.runs)
         return RunStack(members, one.fused, "as settled")
@@ -61,7 +61,7 @@ class Node:
 
     Attributes:
         has_gpu: Whether torch finds a GPU.
-        memory: Memory in bytes of the GPU that has least, or None.
+        memory: Memory in bytes of the smallest GPU, or None.
         cores: How many cores the job has.
     """
 
@@ -71,7 +71,9 @@ class Node:
 
 
 def this_node(asked: int) -> Node:
-    """Look at this node; a cluster that binds no job to its cores gives it as many as it asked for.
+    """Inspect this node.
+
+    On a cluster that does not bind jobs to cores, assume as many as asked for.
 
     Args:
         asked: How many cores the job asked for.
@@ -146,13 +148,13 @@ def _wants_gpu(run: Run) -> bool:
 
 
 def planned_memory(stack: RunStack, memory: int) -> int:
-    """Plan how much of a GPU a stack takes, in bytes: all of it where there is no estimate."""
+    """Plan how much of a GPU a stack takes, in bytes; all of it without an estimate."""
     found = footprint_of(stack, memory)
     return memory if found is None else min(memory, found[0].tensors + found[0].allowance)
 
 
 def _room(stacks: Sequence[RunStack], node: Node) -> int:
-    """Count the stacks for which a GPU has room at a time; no more than there are cores."""
+    """Count the stacks that fit on a GPU at a time, at most one per core."""
     if node.memory is None:
         return 1
     most = max(

@@ -1,16 +1,16 @@
 """Trains stacks as job arrays of a SLURM cluster; `slurm.cluster=local` tries the same jobs here.
 
 This process trains nothing: it submits, and watches the queue and the records, which the jobs write
-into the same folders, on a file system that the cluster shares. It may end. What it submitted is
-written down in the sweep's folder, so the same command finds the jobs again, and submits what no
-job has any more. Ctrl-C takes the jobs back; a closed terminal or a logout leaves them.
+into the same folders, on a file system that the cluster shares. It may end: what it submitted is
+written down in the sweep's folder, so the same command finds the jobs again, and submits runs that
+no longer have a job. Ctrl-C cancels the jobs; a closed terminal or a logout leaves them.
 
-A job that met its time limit is put back by itself. One that was preempted, or whose node was lost,
-is put back by the queue, or submitted again by this process. One that was cancelled stays so until
-the same command is given again.
+A job that reached its time limit requeues itself. One that was preempted, or lost its node, is
+requeued by the queue or submitted again by this process. A cancelled job stays cancelled until the
+same command is given again.
 
-It calls sbatch and scontrol itself: submitit's watcher needs accounting (sacct), and its jobs count
-a time limit as their failure.
+It calls sbatch and scontrol itself, since submitit's watcher needs accounting (sacct), and its jobs
+count a time limit as a failure.
 """
 
 from __future__ import annotations
@@ -50,10 +50,10 @@ from ablate.plan.execution import Execution
 from ablate.plan.run import Run
 from ablate.plan.stacks import RunStack
 
-_POLL: Final = {"slurm": 2.0, "local": 0.2}  # seconds between two looks at the queue
-_STUCK: Final = 3  # submissions of a task in a row that may bring a run no further
+_POLL: Final = {"slurm": 2.0, "local": 0.2}  # seconds between two checks of the queue
+_STUCK: Final = 3  # submissions in a row that may bring a run no further
 _GRACE: Final = 60.0  # seconds in which cancelled jobs may save their states
-_UNSEEN: Final = 10.0  # seconds after which a task that the queue does not know is gone
+_UNSEEN: Final = 10.0  # seconds after which a task unknown to the queue is gone
 
 LEFT: Final = Stop(
     "interrupted", "the jobs stay in the queue: the same command goes on watching them"
@@ -73,7 +73,7 @@ class Slurm:
         self._how = how
 
     def check(self, stacks: Sequence[RunStack]) -> None:
-        """Refuse what the queue would refuse, before any folder is made.
+        """Refuse what the queue would refuse, before any folder is created.
 
         Raises:
             AblateError: The queue says what is wrong.
@@ -85,7 +85,7 @@ class Slurm:
     def execute(
         self, stacks: Sequence[RunStack], stop: Interruption
     ) -> Generator[StackEnd, None, None]:
-        """Submit what no job has; yield each stack as its runs end, or its job does for good."""
+        """Submit runs without a job; yield each stack as its runs or its job end for good."""
         runs = in_order(self._how.runs)
         watch = _JobWatch(RequestFolder.of(runs), runs, stacks)
         leaves = False
@@ -111,7 +111,7 @@ def _rest(seconds: float, stop: Interruption) -> None:
 
 
 def _alike(stacks: Sequence[RunStack]) -> list[list[RunStack]]:
-    """Group stacks whose jobs ask for the same; `slurm.*` may differ between runs."""
+    """Group stacks whose jobs ask for the same resources; `slurm.*` may differ between runs."""
     found: dict[str, list[RunStack]] = {}
     for stack in stacks:
         found.setdefault(str(stack.runs[0].config["slurm"]), []).append(stack)
@@ -126,9 +126,9 @@ class _Task:
         one: Its submission.
         number: Its number there.
         runs: Its runs that had not ended when it was submitted, by their places.
-        state: What the queue said of it last.
-        since: When it was first looked at, by the monotonic clock.
-        is_hurried: Whether this process had it start at once after it was requeued.
+        state: What the queue last said about it.
+        since: When it was first checked, by the monotonic clock.
+        is_hurried: Whether this process asked for it to start at once after it was requeued.
     """
 
     one: Submission
@@ -140,7 +140,7 @@ class _Task:
 
     @property
     def name(self) -> str:
-        """As the queue names it."""
+        """Its name in the queue."""
         return self.one.named(self.number)
 
 
@@ -175,7 +175,7 @@ class _JobWatch:
         self._told: set[str] = set()
 
     def queue(self, cluster: str) -> Queue:
-        """Give the queue of a submission."""
+        """Return the queue of a submission."""
         return self._queues.setdefault(cluster, queue_of(cluster))
 
     # -- submitting --------------------------------------------------------------------------------
@@ -203,7 +203,7 @@ class _JobWatch:
             try:
                 if one.job is None:
                     job = queue.find(one)
-                    if job is None:  # its submitter died before the queue had it
+                    if job is None:  # its submitter died before the queue got it
                         self.folder.remove(one)
                         continue
                     one = replace(one, job=job)
@@ -220,7 +220,7 @@ class _JobWatch:
                     self._tasks.append(_Task(one, number, left, state))
 
     def _make_ready(self, stack: RunStack, covered: Iterable[int]) -> None:
-        """Set aside what `rerun` asks to train again: jobs train what has not ended."""
+        """Set aside what `rerun` asks to train again, since jobs train only what has not ended."""
         for run in stack.runs:
             if self._place[run.directory] in covered:
                 continue
@@ -233,7 +233,7 @@ class _JobWatch:
     def _as_settled(
         self, stacks: Sequence[RunStack], covered: Iterable[int]
     ) -> list[tuple[int, ...]]:
-        """List the runs that go together: as the first job settled, or else as guessed."""
+        """List the runs that go together, as the first job settled or else as guessed."""
         wanted = {self._place[run.directory] for stack in stacks for run in stack.runs}
         found = self.folder.settled
         if found is None:
@@ -244,7 +244,7 @@ class _JobWatch:
         return [g for g in without if any(not self._has_ended(p) for p in g)]
 
     def _submit(self, groups: Sequence[tuple[int, ...]]) -> None:
-        """Submit groups of runs as arrays, those whose jobs ask for the same together."""
+        """Submit groups of runs as arrays, one for all jobs that ask for the same."""
         alike: dict[str, list[tuple[int, ...]]] = {}
         for group in groups:
             alike.setdefault(str(self.runs[group[0]].config["slurm"]), []).append(group)
@@ -275,7 +275,7 @@ class _JobWatch:
     # -- watching ----------------------------------------------------------------------------------
 
     def look(self) -> Generator[StackEnd, None, None]:
-        """Look at the queue and the records; yield the stacks that have ended since."""
+        """Check the queue and the records; yield the stacks that have ended since."""
         again: list[tuple[int, ...]] = []
         for one in {task.one.token: task.one for task in self._tasks}.values():
             try:
@@ -303,7 +303,7 @@ class _JobWatch:
                 yield StackEnd(stack, Stop("disk full", full) if full else None, notes, lost)
 
     def _follow(self, task: _Task, state: TaskState, again: list[tuple[int, ...]]) -> None:
-        """Take note of a task's state; decide what becomes of one that is no longer there."""
+        """Note a task's state, and decide what to do with one that is gone."""
         if not state.word and time.monotonic() - task.since < _UNSEEN:
             return  # submitted a moment ago
         if state.waits and state.reason == "BeginTime" and not task.is_hurried:
@@ -337,7 +337,7 @@ class _JobWatch:
         end: TaskEnd | None,
         again: list[tuple[int, ...]],
     ) -> None:
-        """Submit again the runs that a task left, or give them up, with the reason."""
+        """Submit the runs that a task left again, or give them up, with the reason."""
         why, job = "" if end is None else end.why, f"job {task.name}"
         if state.word == "CANCELLED" or self._never_started(task, state):
             told = f"{job} was cancelled; the same command submits it again"
@@ -365,19 +365,19 @@ class _JobWatch:
             self._given_up[place] = told
 
     def _is_its_own_fault(self, state: TaskState, end: TaskEnd | None) -> bool:
-        """Tell whether a task ended otherwise than by its own will, or by that of the queue.
+        """Tell whether a task ended without meaning to, and without the queue ending it.
 
-        One that met its time limit and was put back has said so, and forgets it as it starts again.
-        SLURM may count what is left of its processes as a failure of that start.
+        A task that reached its time limit and was requeued has said so, and forgets it when it
+        starts again. SLURM may count its remaining processes as a failure of that start.
         """
         return state.word in _OWN_FAULT or (state.word == "COMPLETED" and end is None)
 
     def _never_started(self, task: _Task, state: TaskState) -> bool:
-        """Tell whether a task was cancelled while it waited: the queue forgets it at once."""
+        """Tell whether a task was cancelled while waiting: the queue forgets it at once."""
         return task.one.cluster == "slurm" and not state.word and not self._log(task).exists()
 
     def _tried_again(self, place: int, told: str) -> bool:
-        """Record an accident; tell whether `retries` has the run tried again."""
+        """Record an accident; tell whether `retries` allows another attempt."""
         run = self.runs[place]
         try:
             with record.claim(run.directory, wait=False) as claim:
@@ -391,7 +391,7 @@ class _JobWatch:
         return False
 
     def _record(self, places: Iterable[int], reason: str) -> None:
-        """Record why runs were interrupted, in the queue's word."""
+        """Record why runs were interrupted, in the queue's words."""
         for place in places:
             run = self.runs[place]
             try:
@@ -405,7 +405,7 @@ class _JobWatch:
                 self._notes.append(f"{run.directory}: {error}")
 
     def _is_stuck(self, left: tuple[int, ...]) -> bool:
-        """Tell whether several jobs in a row brought runs no further."""
+        """Tell whether several jobs in a row made no progress."""
         states = [self.runs[p].directory / record.CHECKPOINT for p in left]
         mark = tuple(s.stat().st_mtime_ns if s.exists() else 0 for s in states)
         before, count = self._marks.get(left, (None, 0))
@@ -442,7 +442,7 @@ class _JobWatch:
     # -- taking back -------------------------------------------------------------------------------
 
     def cancel_waiting(self) -> None:
-        """Take back tasks that wait; those that train may end."""
+        """Cancel waiting tasks; those that train may end."""
         for task in [t for t in self._tasks if t.state.waits]:
             self.queue(task.one.cluster).cancel(task.one, [task.number])
             self._tasks.remove(task)
@@ -450,9 +450,9 @@ class _JobWatch:
                 self._given_up.setdefault(place, f"job {task.name} was taken back")
 
     def take_back(self) -> None:
-        """Cancel all tasks that are left; wait while they save their states."""
+        """Cancel all remaining tasks, and wait while they save their states."""
         by_token: dict[str, list[_Task]] = {}
-        # One whose runs have ended is about to end itself.
+        # A task whose runs have ended is about to end by itself.
         self._tasks = [t for t in self._tasks if not all(map(self._has_ended, t.runs))]
         for task in self._tasks:
             by_token.setdefault(task.one.token, []).append(task)
@@ -483,5 +483,5 @@ _OWN_FAULT: Final = ("FAILED", "OUT_OF_MEMORY")
 
 
 def job_less(reason: str) -> bool:
-    """Tell whether a reason does not name a job yet."""
+    """Tell whether a reason does not yet name a job."""
     return "job " not in reason

@@ -1,11 +1,11 @@
-"""A task of a job array: trains its stacks one after another, in the place of the batch script.
+"""A task of a job array: it replaces the batch script, and trains its stacks one after another.
 
     python -m ablate.launch.slurm_job FOLDER TOKEN TASK [LANE]
 
-It saves all states before its time limit comes, by a clock of its own: SLURM may send its warning
-up to a minute early, which of a limit of a minute leaves nothing. Then it asks the queue to be put
-back, and goes on from there when it starts again. SIGTERM, which SLURM sends when a job is
-cancelled, preempted or out of time, has the states saved as well.
+It saves all states before its time limit, by its own clock: SLURM may send its warning up to a
+minute early, which would leave nothing of a one-minute limit. Then it asks to be requeued, and
+resumes when it starts again. On SIGTERM, which SLURM sends when a job is cancelled, preempted or
+out of time, it saves the states as well.
 """
 
 from __future__ import annotations
@@ -30,25 +30,25 @@ from ablate.launch.slurm_queue import end_time, requeue
 from ablate.plan.run import Run
 from ablate.plan.stacks import RunStack
 
-_LOOK: Final = 2.0  # seconds between two looks at runs that another process holds
-_LAST_SECONDS: Final = (10.0, 60.0)  # kept for saving: at least, at most
-_SHARE: Final = 1 / 6  # of the limit that is kept for saving, between these
+_LOOK: Final = 2.0  # seconds between two checks of runs that another process holds
+_LAST_SECONDS: Final = (10.0, 60.0)  # kept for saving, at least and at most
+_SHARE: Final = 1 / 6  # share of the limit kept for saving, within these bounds
 
 
 def seconds_kept(minutes: float) -> float:
-    """Tell how many seconds before its time limit a job stops to save its states."""
+    """Return how many seconds before its time limit a job stops to save its states."""
     low, high = _LAST_SECONDS
     return min(high, max(low, minutes * 60 * _SHARE))
 
 
 class Clock:
-    """Asks this process to stop some seconds before its job's time limit, as SIGHUP does.
+    """Asks this process to stop some seconds before its job's time limit, like SIGHUP.
 
     Args:
         minutes: The limit.
 
     Attributes:
-        has_rung: Whether it did.
+        has_rung: Whether it has asked.
     """
 
     def __init__(self, minutes: float) -> None:
@@ -67,7 +67,7 @@ class Clock:
 
 def main(folder: RequestFolder, one: Submission, task: int, lane: int | None = None) -> int:
     """Train the stacks of a task; return the exit status."""
-    # The batch script ignores SIGHUP, so that none ends this process before it is ready.
+    # The batch script ignores SIGHUP, so that it cannot end this process before it is ready.
     signal.signal(signal.SIGHUP, signal.SIG_DFL)
     one = replace(one, job=os.environ.get("SLURM_ARRAY_JOB_ID", one.job))
     with Interruption() as stop:
@@ -81,7 +81,7 @@ def main(folder: RequestFolder, one: Submission, task: int, lane: int | None = N
         except AblateError as error:
             folder.write_end(one, task, TaskEnd("unfit", error.faults))
             return 1
-        # Torch reads it once, when it is imported.
+        # Torch reads it only once, on import.
         os.environ["OMP_NUM_THREADS"] = str(how.threads)
         mine = stacks_of_task(how, one, task)
         before = _progress(runs, how, mine)
@@ -106,8 +106,8 @@ def main(folder: RequestFolder, one: Submission, task: int, lane: int | None = N
 def stacks_of_task(how: Settled, one: Submission, task: int) -> list[int]:
     """List the settled stacks of a task.
 
-    A submission names runs, as they were stacked by guess; each settled stack belongs to the task
-    that names the first of its runs that any task names.
+    A submission names runs in guessed stacks. Each settled stack belongs to the task that names the
+    first of its runs named by any task.
     """
     owner = {place: number for number, runs in enumerate(one.tasks) for place in runs}
     mine = []
@@ -119,7 +119,7 @@ def stacks_of_task(how: Settled, one: Submission, task: int) -> list[int]:
 
 
 def _trained(stacks: Sequence[RunStack], how: Settled, stop: Interruption) -> TaskEnd:
-    """Train stacks; those that another process holds are looked at again until it lets go."""
+    """Train stacks. Those that another process holds are checked again until it lets go."""
     from ablate.launch.inline import finish, work_of  # loads torch
 
     left, notes, lost = list(stacks), list[str](), dict[str, str]()
@@ -148,7 +148,7 @@ def _trained(stacks: Sequence[RunStack], how: Settled, stop: Interruption) -> Ta
 def _in_lanes(
     folder: RequestFolder, one: Submission, task: int, lanes: int, stop: Interruption
 ) -> TaskEnd:
-    """Train in several processes at a time; each has its own clock."""
+    """Train in several processes at a time, each with its own clock."""
     words = [sys.executable, "-m", "ablate.launch.slurm_job", str(folder.path), one.token]
     processes = [subprocess.Popen([*words, str(task), str(n)]) for n in range(lanes)]
     told = False
@@ -173,7 +173,7 @@ def _in_lanes(
 
 
 def _progress(runs: Sequence[Run], how: Settled, mine: Sequence[int]) -> list[object]:
-    """Tell how far the runs of a task are: their states' times, and which have ended."""
+    """Return how far a task's runs are: the times of their states, and which have ended."""
     places = [place for number in mine for place in how.stacks[number].runs]
     found: list[object] = []
     for place in places:
@@ -186,7 +186,7 @@ def _progress(runs: Sequence[Run], how: Settled, mine: Sequence[int]) -> list[ob
 
 
 def _explain(runs: Sequence[Run], one: Submission, task: int) -> None:
-    """Add to the records of interrupted runs that it was the time limit that stopped them."""
+    """Record that the time limit stopped the interrupted runs."""
     for run in runs:
         found = record.read_if_sound(run.directory)
         if found is None or found["status"] != "interrupted":

@@ -1,7 +1,7 @@
-"""Talks to SLURM by its own commands: sbatch, scontrol, scancel; and a stand-in for trying it here.
+"""Talks to SLURM through its commands sbatch, scontrol and scancel; with a stand-in to try it here.
 
-Nothing depends on accounting: `scontrol show job` knows a job while it waits and trains, and for
-some minutes after it (MinJobAge). `sacct` is asked about those that are gone, where it answers.
+Nothing depends on accounting: `scontrol show job` knows a job while it waits and runs, and for some
+minutes afterwards (MinJobAge). `sacct`, if it answers, is asked about jobs that are gone.
 """
 
 from __future__ import annotations
@@ -35,16 +35,16 @@ _UNKNOWN: Final = "Invalid job id"
 
 
 class UnreachableError(Exception):
-    """The queue does not answer now, which says nothing about its jobs."""
+    """The queue does not answer, which says nothing about its jobs."""
 
 
 @dataclass(frozen=True)
 class TaskState:
-    """What the queue says of a task.
+    """What the queue says about a task.
 
     Attributes:
-        word: Its state, such as ``PENDING``; empty if the queue knows it no longer.
-        reason: Why it waits or ended, in the queue's word, or None.
+        word: Its state, such as ``PENDING``; empty if the queue no longer knows it.
+        reason: Why it waits or ended, in the queue's words, or None.
         node: Where it trains or has trained, or None.
     """
 
@@ -93,7 +93,7 @@ class Queue(Protocol):
         ...
 
     def find(self, one: Submission) -> str | None:
-        """Find the number of a submission whose submitter died before it could write it down."""
+        """Find the number of a submission whose submitter died before writing it down."""
         ...
 
     def states(self, one: Submission) -> dict[int, TaskState]:
@@ -105,20 +105,20 @@ class Queue(Protocol):
         ...
 
     def hurry(self, one: Submission, task: int) -> None:
-        """Let a task that was requeued start as soon as there is a node."""
+        """Let a requeued task start as soon as there is a node."""
         ...
 
     def cancel(self, one: Submission, tasks: Sequence[int] | None = None) -> None:
-        """Cancel tasks, or all; those that train are told to stop, and save their states."""
+        """Cancel some or all tasks. Running ones are told to stop, and save their states."""
         ...
 
     def close(self) -> None:
-        """Wait for tasks that are processes of this one, whose runs have all ended."""
+        """Wait for tasks that are child processes, and whose runs have all ended."""
         ...
 
 
 def queue_of(cluster: str) -> Queue:
-    """Make the queue that the knob `slurm.cluster` names."""
+    """Make the queue named by the knob `slurm.cluster`."""
     return SlurmQueue() if cluster == "slurm" else LocalQueue()
 
 
@@ -143,7 +143,7 @@ def flags(slurm: Mapping[str, Any], name: str) -> list[str]:
 
 
 def script(folder: RequestFolder, one: Submission) -> str:
-    """Write the batch script of a task: our job in the place of the shell, to hear its signals."""
+    """Write the batch script of a task: our job replaces the shell, to receive its signals."""
     words = shlex.join([sys.executable, "-m", JOB_MODULE, str(folder.path.resolve()), one.token])
     return (
         "#!/bin/sh\ntrap '' HUP\n"
@@ -204,9 +204,10 @@ class SlurmQueue:
         return {task: found.get(task, GONE) for task in range(len(one.tasks))}
 
     def hurry(self, one: Submission, task: int) -> None:
-        """As in `Queue`: SLURM lets a requeued job wait for two minutes.
+        """As in `Queue`.
 
-        At once would be too soon: on the same node, it might meet its own last processes.
+        SLURM lets a requeued job wait for two minutes. Starting at once would be too soon: on the
+        same node, it might meet its own last processes.
         """
         _asked("scontrol", "update", f"JobId={one.named(task)}", f"StartTime=now+{_LEAVING}")
 
@@ -228,7 +229,7 @@ def requeue(job: str) -> bool:
 
 
 def end_time(job: str) -> float | None:
-    """Ask when a job's time limit comes, in seconds since the epoch; None if nobody says."""
+    """Ask when a job reaches its time limit, in seconds since the epoch; None if unknown."""
     import time
 
     told = os.environ.get("SLURM_JOB_END_TIME")
@@ -258,7 +259,7 @@ def told_by_scontrol(text: str) -> dict[int, TaskState]:
 
 
 def _told_by_sacct(job: str) -> dict[int, TaskState]:
-    """Ask accounting about the tasks of an array; it tells nothing where it does not run."""
+    """Ask accounting about the tasks of an array; empty if it is not running."""
     if shutil.which("sacct") is None:
         return {}
     done = _asked("sacct", "-X", "-n", "-P", "-D", "-j", job, "-o", "JobID,State,Reason,NodeList")
@@ -291,7 +292,7 @@ def _tasks(text: str) -> list[int]:
 
 
 def _refusal(told: str, slurm: Mapping[str, Any]) -> str:
-    """Say what the queue refuses, with the knobs that it may be about."""
+    """Say what the queue refuses, with the knobs it may be about."""
     lines = [re.sub(r"^(sbatch: )?(error: )?", "", line).strip() for line in told.splitlines()]
     why = "; ".join(dict.fromkeys(line for line in lines if line)) or "it gives no reason"
     asked = ", ".join(
@@ -306,7 +307,7 @@ def _refusal(told: str, slurm: Mapping[str, Any]) -> str:
 
 
 def _asked(*words: str, given: str | None = None) -> subprocess.CompletedProcess[str]:
-    """Call a command of the queue; one that is missing or does not answer has failed."""
+    """Call a command of the queue; a missing or silent command counts as failed."""
     try:
         return subprocess.run(
             words, input=given, capture_output=True, text=True, timeout=_TIMEOUT, check=False
@@ -320,7 +321,7 @@ def _asked(*words: str, given: str | None = None) -> subprocess.CompletedProcess
 
 @dataclass
 class LocalQueue:
-    """The same jobs as processes of this machine, as many at a time as it has cores for."""
+    """Runs the same jobs as processes of this machine, as many at a time as its cores allow."""
 
     _jobs: dict[str, list[list[str]]] = field(default_factory=dict)
     _running: dict[tuple[str, int], subprocess.Popen[bytes]] = field(default_factory=dict)

@@ -1,4 +1,4 @@
-"""Takes a snapshot of the code that a sweep is about to run on; see `ablate.record.snapshot`."""
+"""Takes a snapshot of the code that a sweep is about to use; see `ablate.record.snapshot`."""
 
 from __future__ import annotations
 
@@ -12,20 +12,20 @@ from ablate.plan.imports import digest_of
 from ablate.plan.run import Run
 from ablate.record.snapshot import FOLDER, Snapshot, keep_snapshot
 
-_MOST = 2**23  # bytes of a diff; longer ones are generated files, or data
+_MOST = 2**23  # bytes of a diff; longer ones are generated files or data
 
-# Sweep's folder -> what its latest snapshot in this process was taken of, and its file.
+# Sweep's folder -> what its latest snapshot in this process covers, and its file.
 _TAKEN: dict[Path, tuple[record.Code, Path]] = {}
 
 
 def keep_code(runs: Sequence[Run]) -> list[str]:
-    """Keep the code that runs are about to be trained on, in the folder of each sweep, once.
+    """Keep the code that runs are about to use, once in each sweep's folder.
 
     Args:
         runs: The runs.
 
     Returns:
-        What could not be kept, a sentence each: that stops no run.
+        What could not be kept, one sentence each; no run is stopped by that.
 
     Raises:
         DiskFullError: There is no space left.
@@ -39,7 +39,7 @@ def keep_code(runs: Sequence[Run]) -> list[str]:
         taken, file = _TAKEN.get(sweep, (None, sweep))
         if taken == used and file.is_file():
             continue
-        if taken is not None:  # this process has lived on while files changed
+        if taken is not None:  # files may have changed while this process lived on
             environment.tree.cache_clear()
         try:
             _TAKEN[sweep] = (used, _kept(sweep, members, used))
@@ -50,7 +50,7 @@ def keep_code(runs: Sequence[Run]) -> list[str]:
 
 
 def _used(runs: Sequence[Run]) -> record.Code:
-    """Join what of the user's own some runs run on."""
+    """Join the user's own code of some runs."""
     both: record.Code = {"files": {}, "packages": {}}
     for run in runs:
         if run.code is not None:
@@ -107,7 +107,7 @@ def _uncommitted(sources: Mapping[str, Path | str]) -> dict[str, Path | str]:
 
 
 def _diff() -> tuple[bytes, str | None]:
-    """Tell what was changed since the commit, or why that is left out."""
+    """Return what changed since the commit, or why that is left out."""
     found = environment.git("diff", "--no-ext-diff", "--no-textconv", "--no-color", "HEAD")
     if found is None:
         return b"", "git did not tell it"

@@ -1,9 +1,9 @@
 """Trains stacks in a pool of worker processes, which share the cores or take a GPU each.
 
 Each place in the pool is a loky executor (installed with joblib) with one process. So if a process
-is killed, we know which stack it was training: that stack is recorded as failed, the other stacks
-are not affected, and the place gets a new process. (A stack of several runs is first halved, until
-a single run is found that gets its process killed; that one is tried `retries` times more.)
+is killed, we know which stack it was training: that stack is recorded as failed, others are not
+affected, and the place gets a new process. (A stack of several runs is first halved until a single
+run is found whose process gets killed; that run is tried `retries` more times.)
 """
 
 from __future__ import annotations
@@ -85,7 +85,7 @@ class Workers:
 
 
 def _emptied(todo: queue.SimpleQueue[RunStack]) -> int:
-    """Take back stacks that were not started; return how many."""
+    """Take back stacks that have not started; return how many."""
     count = 0
     with suppress(queue.Empty):
         while True:
@@ -164,8 +164,8 @@ class _Place(threading.Thread):
     def close(self) -> None:
         """Ask the process to stop, once it has saved its states; wait for it.
 
-        A process may be just starting, and is then asked as soon as it is there; one that is asked
-        twice would exit at once.
+        A process that is just starting is asked as soon as it exists. Asked twice, it would exit at
+        once.
         """
         self.closing = True
         asked = set[int]()
@@ -188,7 +188,7 @@ def _signal(pid: int) -> None:
 def work_for(parent: int, work: Work) -> WorkEnd:
     """Train a stack in a worker; if its parent has died meanwhile, end the worker.
 
-    It would wait for work for ever, and with it loky's semaphores in /dev/shm would stay.
+    Otherwise it would wait for work forever, and loky's semaphores would stay in /dev/shm.
     """
     end = finish(work)
     if os.getppid() != parent:

@@ -1,1 +1,1 @@
-"""What to run: from a request to resolved, validated runs in stacks. Planning trains nothing."""
+"""Turns a request into resolved, checked runs in stacks. Planning trains nothing."""

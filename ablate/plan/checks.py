@@ -1,4 +1,4 @@
-"""What can be wrong with a composed configuration; each check lists its faults, a sentence each."""
+"""Checks a composed configuration; each check lists its faults, one sentence each."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ from ablate.plan.run import sweep_name
 
 
 def sound_names(config: Mapping[str, Any]) -> set[str]:
-    """Name the values that are legal."""
+    """Name the legal values."""
     entries = schema.entries(config)
     return {name for name, value, knob in entries if knob is None or not knob.fault(value)}
 
 
 def illegal(config: Mapping[str, Any], explicit: Set[str]) -> list[str]:
-    """List values that are not legal, and names that are no knob's."""
+    """List illegal values, and names that are not knobs."""
     faults = _needs(config, explicit)
     for name, value, knob in schema.entries(config):
         group, _, part = name.partition(".")
@@ -41,14 +41,14 @@ def _needs(config: Mapping[str, Any], explicit: Set[str]) -> list[str]:
     for knob in [BY_NAME[f"{g}.{part}"] for g in schema.OPTIONS for part in needed(config, g)]:
         if schema.get(config, knob.name) is not None:
             continue
-        if knob.name not in explicit or knob.null:  # else its own fault has been told
+        if knob.name not in explicit or knob.null:  # otherwise its own fault is already listed
             option = _option(config, knob.group)
             faults.append(f"{knob.group}={option} needs {knob.name}=... ({knob.type})")
     return faults
 
 
 def needed(config: Mapping[str, Any], group: str) -> list[str]:
-    """Name what a group's option cannot do without: the values that its file leaves to be given."""
+    """Name what a group's option requires: the values that its file leaves open."""
     option = _option(config, group)
     if option not in files.groups().get(group, ()):
         return []
@@ -79,7 +79,7 @@ def lacking(config: Mapping[str, Any]) -> list[str]:
 
 
 def wrong_lengths(config: Mapping[str, Any], sound: Set[str]) -> list[str]:
-    """List lists with an entry a layer whose length is not the number of layers."""
+    """List per-layer lists whose length is not the number of layers."""
     model = config["model"]
     if model["name"] == "custom" or not model_is_sound(config, sound):
         return []
@@ -117,12 +117,12 @@ def _layers(number: int, which: str) -> str:
 
 
 def count(number: int, what: str) -> str:
-    """Write a number of things."""
+    """Write a count with its noun."""
     return f"{number} {what}{'' if number == 1 else 's'}"
 
 
 def idle(config: Mapping[str, Any], explicit: Set[str]) -> list[str]:
-    """List knobs that the request sets and that touch nothing."""
+    """List knobs that the request sets but that have no effect."""
     faults = []
     for knob, value in _turned_on(config, explicit):
         if knob.idle and (reason := knob.idle(config)):
@@ -137,7 +137,7 @@ def idle(config: Mapping[str, Any], explicit: Set[str]) -> list[str]:
 
 
 def _turned_on(config: Mapping[str, Any], explicit: Set[str]) -> Iterator[tuple[schema.Knob, Any]]:
-    """List the knobs that the request sets to a legal value at which they should do something."""
+    """List the knobs that the request sets to a legal value that should have an effect."""
     for name in sorted(explicit):
         knob, value = schema.knob_of(config, name), schema.get(config, name)
         if knob is not None and not knob.fault(value) and not schema.is_off(knob, value):
@@ -151,7 +151,7 @@ def _touches_nothing(knob: schema.Knob, value: Any, reason: str) -> str:
 def idle_in_course(
     config: Mapping[str, Any], explicit: Set[str], sound: Set[str], length: Length
 ) -> list[str]:
-    """List knobs that the request sets and that touch nothing in as many steps as there are."""
+    """List knobs that the request sets but that have no effect within the number of steps."""
     if not group_is_sound(config, "schedule", sound):
         return []
     if too_many := _too_many_cycles(config, explicit, length):
@@ -164,7 +164,7 @@ def idle_in_course(
         and not (knob.idle and knob.idle(config))  # told before
         and (reason := knob.idle_in(config, length))
     }
-    # What keeps a rate constant is told rather than the schedule and the factor that it disarms.
+    # Report what keeps the rate constant, rather than the schedule and factor it disables.
     of_rate = [name for name in found if name.startswith("schedule.") and "warmup" not in name]
     for disarmed in ("schedule.name", "schedule.gamma"):
         if disarmed in of_rate and len(of_rate) > 1:
@@ -201,7 +201,7 @@ def _dropout_option(config: Mapping[str, Any]) -> str:
 
 
 def contradictions(config: Mapping[str, Any], explicit: Set[str], sound: Set[str]) -> list[str]:
-    """List knobs that exclude each other."""
+    """List knobs that exclude one another."""
     norm, model, regularize = config["norm"], config["model"], config["regularize"]
     optimizer = config["optimizer"]
     own = model["name"] == "custom"
@@ -249,14 +249,14 @@ def _odd_groups(config: Mapping[str, Any], explicit: Set[str], sound: Set[str]) 
 
 
 def unwritable(config: Mapping[str, Any]) -> list[str]:
-    """Say why runs cannot be recorded where they are to be."""
+    """Say why runs cannot be recorded in their folder."""
     if not isinstance(config.get("out"), str | int | float) or config["out"] == "":
         return []
     place = Path(str(config["out"])).expanduser() / str(sweep_name(config))
     try:
         while not place.exists() and place != place.parent:
             place = place.parent
-    except OSError as error:  # a name that is too long, say
+    except OSError as error:  # for example, a name that is too long
         return [f"name={shown(sweep_name(config))} is no name for a folder ({error.strerror})"]
     if not place.is_dir():
         return [f"out={config['out']}: {place} is a file, and runs cannot be recorded below it"]

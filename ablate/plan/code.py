@@ -1,8 +1,8 @@
-"""What of the user's own a run runs on: sources, named files, installed packages; digested.
+"""The user's own code that a run uses, as digests: sources, named files, installed packages.
 
-It is a part of the run's key, so that a run whose class, helper module or weights file was edited
-is trained again. A run that uses nothing of the user's own has none of it. A data set of the user's
-counts by its images instead.
+It is part of the run's key, so that a run whose class, helper module or weights file was edited is
+trained again. A run that uses none of the user's code has none. A user's data set counts by its
+images instead.
 """
 
 from __future__ import annotations
@@ -23,17 +23,17 @@ from ablate.plan import imports, notebook
 
 
 def forget() -> None:
-    """Forget what this process has read: files may have come, gone or changed since."""
+    """Forget what this process has read: files may have appeared, gone or changed since."""
     imports.forget()
     _sources.cache_clear()
     _KNOWN.clear()
 
 
 def code_of(config: Mapping[str, Any]) -> record.Code | None:
-    """Digest what of the user's own a run runs on; None if there is nothing.
+    """Digest the user's own code that a run uses; None if there is none.
 
-    Files go by names that are the same wherever they lie: sources by ``package/module.py``, what a
-    notebook defines by ``__main__.name``, files that a knob names as it names them.
+    Names do not depend on where files lie: ``package/module.py`` for sources, ``__main__.name`` for
+    what a notebook defines, and for files that a knob names, the name it gives.
 
     Args:
         config: A resolved configuration.
@@ -49,12 +49,12 @@ def code_of(config: Mapping[str, Any]) -> record.Code | None:
 
 
 def sources(config: Mapping[str, Any]) -> dict[str, Path | str]:
-    """Find the sources of the user's own that a run runs on, by name; its data set's, too.
+    """Find the user's own sources that a run uses, by name, including those of its data set.
 
-    Files that a knob names are left out: weights are large, and their digest tells them apart.
+    Files that a knob names are left out: weights are large, and their digest identifies them.
 
     Returns:
-        Name -> the file; or the source itself, of what a notebook defines.
+        Name -> the file; for what a notebook defines, the source itself.
     """
     targets = (*_named(config)[0], *filter(None, [schema.targets(config).get("data")]))
     if not targets:
@@ -64,13 +64,13 @@ def sources(config: Mapping[str, Any]) -> dict[str, Path | str]:
 
 
 def require_loaded(config: Mapping[str, Any], planned: record.Code | None) -> None:
-    """Check that what this process has imported is what now stands in the files.
+    """Check that this process has imported what is now in the files.
 
-    In a notebook, a module that is edited stays as it was imported.
+    In a notebook, an edited module stays as it was imported.
 
     Args:
         config: A resolved configuration; what it names is imported.
-        planned: As `code_of` gives it.
+        planned: As `code_of` returned it.
 
     Raises:
         AblateError: A module was edited since this process first trained with it.
@@ -99,7 +99,7 @@ def require_loaded(config: Mapping[str, Any], planned: record.Code | None) -> No
 
 
 def require_as_planned(config: Mapping[str, Any], planned: record.Code | None) -> None:
-    """Check that a run is about to train on what its key was worked out from.
+    """Check that a run is about to train on the code that its key was computed from.
 
     Sources are compared before a process imports them, and may be edited while it trains. Files
     that knobs name are compared for each run, since each reads them.
@@ -124,10 +124,10 @@ def require_as_planned(config: Mapping[str, Any], planned: record.Code | None) -
 
 
 def differences(before: record.Code | None, now: record.Code | None) -> list[str]:
-    """Say what of the user's own differs: files that were edited, versions of packages, ...
+    """Say what differs in the user's own code: edited files, versions of packages, ...
 
     Args:
-        before: As `code_of` gives it.
+        before: As `code_of` returned it.
         now: The same, later or elsewhere.
     """
     old, new = before or _NOTHING, now or _NOTHING
@@ -152,10 +152,10 @@ def _change(name: str, old: Mapping[str, str], new: Mapping[str, str]) -> str:
 
 _NOTHING: record.Code = {"files": {}, "packages": {}}
 
-# Module -> its spec when it was first trained with, and the digest of its file at that time.
+# Module -> its spec when it was first used in training, and its file's digest at that time.
 _LOADED: dict[str, tuple[Any, str]] = {}
 
-# What this process has imported, as it was planned.
+# What this process has imported, in its planned form.
 _CHECKED = set[str]()
 
 
@@ -163,7 +163,7 @@ _CHECKED = set[str]()
 
 
 def _named(config: Mapping[str, Any]) -> tuple[tuple[str, ...], dict[str, Path]]:
-    """List the targets that a configuration names, its data set apart, and the files."""
+    """List the targets and files that a configuration names, except its data set."""
     own = {slot: target for slot, target in schema.targets(config).items() if slot != "data"}
     targets, files = list(own.values()), dict[str, Path]()
     for slot in own:
@@ -176,7 +176,7 @@ def _named(config: Mapping[str, Any]) -> tuple[tuple[str, ...], dict[str, Path]]
 
 
 def _texts(value: Any, name: str = "") -> Iterator[tuple[str, str]]:
-    """List the texts in a value at any depth, each with the name that it has there."""
+    """List the texts in a value at any depth, each with its name there."""
     if isinstance(value, Mapping):
         for key, inner in value.items():
             yield from _texts(inner, str(key))
@@ -201,11 +201,11 @@ def _file(text: str) -> Path | None:
 
 @dataclass(frozen=True)
 class _OwnSources:
-    """What targets run on.
+    """What targets use.
 
     Attributes:
         files: Name -> the file.
-        cells: Name -> source, of what a notebook defines.
+        cells: Name -> source, for what a notebook defines.
         packages: Installed packages, with their versions.
         modules: Name of a file -> the module that it is.
     """
@@ -233,7 +233,7 @@ _KNOWN: dict[Path, tuple[tuple[int, ...], str]] = {}  # file -> its state, its d
 
 
 def _digest(path: Path) -> str:
-    """Digest a file; once, as long as its state stays the same."""
+    """Digest a file, once as long as its state is unchanged."""
     found = os.stat(path)
     state = (found.st_ino, found.st_size, found.st_mtime_ns, found.st_ctime_ns)
     known = _KNOWN.get(path)

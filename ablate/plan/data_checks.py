@@ -1,4 +1,4 @@
-"""What of a configuration does not fit the data set that it names."""
+"""Checks a configuration against its data set."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from ablate.plan.checks import count, group_is_sound, idle_in_course, model_is_s
 
 
 def knows_its_data(config: Mapping[str, Any], sound: Set[str]) -> bool:
-    """Tell whether the values that name the data set are all legal."""
+    """Tell whether all values that name the data set are legal."""
     values = config["data"]
     if any(values.get(name) is None for name in needed(config, "data")):
         return False
@@ -66,10 +66,11 @@ def against_the_data(
 
 
 def check_newton(config: Mapping[str, Any], shape: tuple[int, int, int], classes: int) -> None:
-    """Refuse Newton's method where the Hessian would be too large.
+    """Refuse Newton's method if the Hessian would be too large.
 
     Raises:
-        AblateError: The network has too many parameters; told with the memory that they would need.
+        AblateError: The network has too many parameters; the message says how much memory they
+            would need.
     """
     if config["optimizer"]["name"] != "newton":
         return
@@ -100,15 +101,15 @@ def _without_validation(config: Mapping[str, Any]) -> list[str]:
 def _network(
     config: Mapping[str, Any], sound: Set[str], height: int, width: int, size: data.Sizes
 ) -> list[str]:
-    """List what goes wrong on the way of an image through a shipped network."""
+    """List what goes wrong as an image passes through a shipped network."""
     model, norm = config["model"], config["norm"]
     if shapes.illegal_depth(model) or not group_is_sound(config, "norm", sound):
-        return []  # told with the other values
+        return []  # listed with the other values
     try:
         sites = shapes.norm_sites(model, height, width, norm.get("position", "before"))
     except AblateError as error:
         return list(error.faults)
-    if norm["name"] == "instance":  # dense and recurrent layers have none
+    if norm["name"] == "instance":  # dense and recurrent layers have no such size
         sites = [(units, pixels) for units, pixels in sites if pixels is not None]
     for number, (units, pixels) in enumerate(sites, start=1):
         layer = f"layer {number} of model={model['name']}"
@@ -124,13 +125,13 @@ def _network(
 
 
 def _is_constant(norm: Mapping[str, Any], units: int, pixels: int) -> bool:
-    """Tell whether a norm of each image by itself sees one number at a time."""
+    """Tell whether a per-image norm sees a single number at a time."""
     groups = {"layer": 1, "group": gcd(norm.get("groups", 1), units), "instance": units}
     return norm["name"] in groups and units // groups[norm["name"]] * pixels == 1
 
 
 def _alone_in_evaluation(layer: str, size: data.Sizes) -> list[str]:
-    """List splits of a single image, where batch norm needs two."""
+    """List splits with a single image, where batch norm needs two."""
     splits = {"training": size.train, "validation": size.val, "test": size.test}
     return [
         f"norm.eval=batch needs at least 2 {split} images: one has no batch statistics in {layer}"
@@ -140,14 +141,14 @@ def _alone_in_evaluation(layer: str, size: data.Sizes) -> list[str]:
 
 
 def shape_of(config: Mapping[str, Any], facts: data.Facts) -> tuple[int, int, int]:
-    """Give channels, height and width of an image as the network sees it."""
+    """Return channels, height and width of an image as the network sees it."""
     channels, height, width = facts.shape
     side = config["data"].get("image_size")
     return channels, side or height, side or width
 
 
 def sizes(config: Mapping[str, Any], facts: data.Facts) -> data.Sizes:
-    """Work out how many images each split gets."""
+    """Compute how many images each split gets."""
     values = config["data"]
     by_class = facts.by_class if values.get("split_by") == "content" else None
     asked = values.get("train_size"), values.get("val_size")

@@ -1,7 +1,7 @@
-"""Designs: which arms a comparison has, given what varies. Pure, so that a plan can print them.
+"""Designs: the arms of a comparison, given what varies. Pure, so that a plan can print them.
 
-A grid answers how factors act together, at the price of every combination. Most questions need
-fewer arms:
+A grid shows how factors act together, at the price of every combination. Most questions need fewer
+arms:
 
     design             arms                                                  for k factors
     factorial          every combination of values                           product of the counts

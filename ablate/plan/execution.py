@@ -1,7 +1,7 @@
 """Groups a plan's runs into stacks and chooses who trains them.
 
-Both follow from all runs of the plan, never from what is left to train: a resumed sweep then meets
-the same stacks, and gives the same bits.
+Both depend on all runs of the plan, never on what is left to train, so that a resumed sweep has the
+same stacks and gives the same bits.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ class Execution:
         launch: The executor: ``inline``, ``workers``, or a cluster's.
         workers: Number of processes that train at once.
         threads: Torch threads in each process; None keeps torch's default.
-        runs: Of a cluster, all runs of the plan: it settles for all of them how they are trained.
+        runs: For a cluster, all runs of the plan: their training is settled together.
     """
 
     launch: str
@@ -37,15 +37,15 @@ class Execution:
 
 
 def stacks_of(runs: Sequence[Run]) -> list[RunStack]:
-    """Group runs into stacks that fit their device, which is already settled."""
+    """Group runs into stacks that fit their device, which is settled already."""
     on_a_gpu = bool(runs) and runs[0].config["device"] == "cuda"
     return group(runs, environment.cuda().memory if on_a_gpu else None)
 
 
 def stacks_as_guessed(runs: Sequence[Run]) -> list[RunStack]:
-    """Group runs of a cluster as its nodes probably will: with a GPU where one is asked for.
+    """Group runs of a cluster as its nodes probably will: with a GPU if one is asked for.
 
-    Their devices stay as asked for; the first job settles them.
+    Their devices stay as asked for until the first job settles them.
     """
     by_device: dict[str, list[Run]] = {}
     for run in runs:
@@ -67,10 +67,10 @@ def _guessed(config: Mapping[str, Any]) -> str:
 
 
 def execution(stacks: Sequence[RunStack]) -> Execution:
-    """Decide who trains: by the device, the number of stacks and the number of cores.
+    """Decide who trains, by device, number of stacks and number of cores.
 
     Raises:
-        AblateError: Other processes are asked to train what only this one has, a notebook's class.
+        AblateError: Other processes should train what only this one has: a notebook's class.
     """
     config = stacks[0].runs[0].config
     launch = config["launch"]
@@ -93,6 +93,6 @@ def execution(stacks: Sequence[RunStack]) -> Execution:
 
 
 def _of_a_notebook(stacks: Sequence[RunStack]) -> str | None:
-    """Find a class or function that is defined in a notebook; all runs of a stack share theirs."""
+    """Find a class or function defined in a notebook; all runs of a stack share it."""
     named = (schema.targets(stack.runs[0].config).values() for stack in stacks)
     return next((t for some in named for t in some if is_in_a_notebook(t)), None)

@@ -1,17 +1,17 @@
-"""Which files and packages a module of the user's runs on, found without importing anything.
+"""Finds which files and packages a user's module uses, without importing anything.
 
 Sources are parsed, and the modules that they import are looked up as Python would. What this
-process has imported is not asked: a key may not depend on that, and an import inside a function
-shows up there only once the function has been called.
+process has imported plays no part: a key must not depend on that, and an import inside a function
+shows only once the function is called.
 
-Followed is every import, wherever it stands (in a function, a branch, a `try`): relative ones,
-packages with their ``__init__``, namespace packages, what ``from package import *`` takes in by
-``__all__``, and ``import_module("name")``. Where the name is worked out at run time, all modules of
-the package that does so count. What only a type checker reads (``if TYPE_CHECKING``) does not.
+Every import is followed, wherever it is (in a function, a branch, a `try`): relative ones, packages
+with their ``__init__``, namespace packages, names that ``from package import *`` takes from
+``__all__``, and ``import_module("name")``. If a name is computed at run time, all modules of that
+package count. Imports for type checkers (``if TYPE_CHECKING``) do not.
 
-A module in site-packages counts by the version of its package. Any other that is not Python's own
-is the user's and counts by its content: below the working directory, on PYTHONPATH, or installed as
-editable. Ablate trains all runs alike, so it is left out.
+A module in site-packages counts by its package's version. Any other module that is not Python's own
+is the user's and counts by its content, whether below the working directory, on PYTHONPATH or in an
+editable install. Ablate itself is left out, since it trains all runs alike.
 """
 
 from __future__ import annotations
@@ -31,18 +31,17 @@ _SUFFIXES = (*EXTENSION_SUFFIXES, *SOURCE_SUFFIXES, *BYTECODE_SUFFIXES)
 _INSTALLED = {"site-packages", "dist-packages"}
 _STANDARD = tuple(Path(sysconfig.get_path(name)) for name in ("stdlib", "platstdlib"))
 _BY_NAME = {"import_module", "__import__"}
-_LISTS = {"iter_modules", "walk_packages"}  # of pkgutil; what they list is imported by name
+_LISTS = {"iter_modules", "walk_packages"}  # of pkgutil, whose results are imported by name
 
 
 @dataclass
 class Walk:
-    """Collects what modules run on.
+    """Collects what modules use.
 
     Attributes:
-        files: The user's own files by a name that is the same wherever they lie:
-            ``package/module.py``.
-        packages: Installed packages by the name that is imported, with their versions.
-        modules: Names of the modules that `files` were found for.
+        files: The user's own files by a name independent of their place: ``package/module.py``.
+        packages: Installed packages by imported name, with their versions.
+        modules: Names of the modules that `files` belong to.
     """
 
     files: dict[str, Path] = field(default_factory=dict)
@@ -51,10 +50,10 @@ class Walk:
     _seen: set[str] = field(default_factory=set)
 
     def add(self, *names: str) -> None:
-        """Add modules, the packages around them, and all that these import.
+        """Add modules, their parent packages, and everything these import.
 
         Args:
-            names: Dotted names. What names no module, or only what is in one, adds nothing.
+            names: Dotted names. A name that is not a module's adds nothing.
         """
         left = list(names)
         while left:
@@ -66,7 +65,7 @@ class Walk:
                 left += imported
 
     def _add_one(self, name: str) -> list[str] | None:
-        """Add a module; return what it imports, or None if nothing in it can be the user's own."""
+        """Add a module; return what it imports, or None if none of that can be the user's own."""
         place, top = _place(name), name.partition(".")[0]
         if place is None or top == "ablate":
             return None
@@ -94,7 +93,7 @@ class Walk:
 
         Args:
             source: The source.
-            package: The package that it is in, or of.
+            package: The package that it belongs to.
         """
         found, names = imports_in(source), list[str]()
         for level, module, taken in found.statements:
@@ -105,7 +104,7 @@ class Walk:
         return names + (_inside(package) if found.computed and package else [])
 
     def _starred(self, base: str) -> tuple[str, ...]:
-        """List the names that ``from base import *`` takes in."""
+        """List the names that ``from base import *`` imports."""
         place = _place(base)
         if place is None or place.file is None or place.file.suffix not in SOURCE_SUFFIXES:
             return ()
@@ -121,8 +120,8 @@ class Imports:
 
     Attributes:
         statements: Level (0, or the dots in front), module, and the names taken from it.
-        public: Its ``__all__``, where that is written out.
-        computed: Whether it imports by a name that only a run tells.
+        public: Its ``__all__``, if that is written out.
+        computed: Whether it imports by a name known only at run time.
     """
 
     statements: tuple[tuple[int, str, tuple[str, ...]], ...] = ()
@@ -132,7 +131,7 @@ class Imports:
 
 @lru_cache(maxsize=4096)
 def imports_in(source: bytes) -> Imports:
-    """Parse a source; one that does not parse imports nothing."""
+    """Parse a source; one that cannot be parsed imports nothing."""
     try:
         tree = ast.parse(source)
     except (SyntaxError, ValueError):
@@ -192,7 +191,7 @@ def _sets_all(node: ast.Assign | ast.AugAssign) -> bool:
 
 
 def _absolute(package: str, level: int, module: str) -> str:
-    """Resolve a relative name; nothing where it leads out of all packages."""
+    """Resolve a relative name; empty if it leads out of all packages."""
     if level == 0:
         return module
     parts = package.split(".") if package else []
@@ -209,8 +208,8 @@ class Place:
     """Where a module is found.
 
     Attributes:
-        file: Its file; None of a namespace package.
-        folders: Where modules inside it lie; none unless it is a package.
+        file: Its file; None for a namespace package.
+        folders: Where its submodules are; empty unless it is a package.
     """
 
     file: Path | None
@@ -218,12 +217,12 @@ class Place:
 
     @property
     def is_package(self) -> bool:
-        """Whether modules may lie in it."""
+        """Whether it may contain modules."""
         return bool(self.folders)
 
 
 def forget() -> None:
-    """Forget where modules lie: files may have come, gone or changed since."""
+    """Forget where modules are: files may have appeared, gone or changed since."""
     _place.cache_clear()
 
 
@@ -241,14 +240,14 @@ def _place(name: str) -> Place | None:
 
 
 def search_path() -> list[Path]:
-    """List the folders that a module of the user's is looked for in, the working directory too."""
+    """List the folders in which a user's module is looked up, including the working directory."""
     here = Path.cwd()
     known = [Path(entry or here) for entry in sys.path]
     return known if here in known else [here, *known]
 
 
 def _looked_up(leaf: str, folders: Iterable[Path]) -> Place | None:
-    """Look a name up in some folders, in the order that Python has."""
+    """Look up a name in some folders, in Python's order."""
     portions: list[Path] = []
     for folder in folders:
         inside = folder / leaf
@@ -265,9 +264,9 @@ def _looked_up(leaf: str, folders: Iterable[Path]) -> Place | None:
 
 
 def _by_other_finders(name: str) -> Place | None:
-    """Ask what else Python would ask: packages installed as editable may have finders of their own.
+    """Ask Python's other finders: editable installs may have their own.
 
-    They are asked for whole packages alone, since for parts they want these imported.
+    They are asked only for top-level packages, since for submodules they would import the package.
     """
     for finder in sys.meta_path:
         find = None if finder is PathFinder else getattr(finder, "find_spec", None)

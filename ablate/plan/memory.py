@@ -1,4 +1,4 @@
-"""Refuses a run that needs more memory than this machine has, before anything of it is built."""
+"""Refuses a run that needs more memory than this machine has, before it is built."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ from ablate.train.footprint import UNCERTAINTY, Images, footprint
 
 _NEWTON_ROWS = 8  # of the Hessian at once, as in `optim.solvers`
 _A_STEP = 8 * 4  # bytes of the rates of all steps, and of what they are computed from
-_MIXING = 8 * 5  # bytes a step that mixup and cutmix draw beforehand
+_MIXING = 8 * 5  # bytes per step that mixup and cutmix draw in advance
 
 
 def too_large(config: Mapping[str, Any], images: Images) -> list[str]:
-    """Say that a run needs more memory than this machine has; in doubt it is tried.
+    """Say that a run needs more memory than this machine has; in doubt, it is tried.
 
-    A run on a GPU is weighed with its stack, and a cluster's machines are not known.
+    Runs on a GPU are checked with their stack, and a cluster's machines are unknown.
 
     Args:
         config: A resolved configuration, whose device may still be ``auto``.
@@ -53,7 +53,7 @@ def _parts(config: Mapping[str, Any], images: Images) -> dict[str, int]:
     }
     if config["model"]["name"] == "custom":
         return parts
-    # Its images and rates are counted above.
+    # Images and rates are counted above.
     one = footprint([{**config, "device": "cpu"}], images, 1, fused=False, at_once=1)
     parts["the network and a batch"] = one.weights + one.optimizer + one.average + one.step
     if config["optimizer"]["name"] == "newton":

@@ -1,4 +1,4 @@
-"""What a class or function of a notebook runs on: its source, and whatever that names.
+"""What a notebook's class or function uses: its source, and everything named there.
 
 A notebook has no file to read. Its cells' sources are kept by `linecache`, where tracebacks find
 them, and its names are those of ``__main__``.
@@ -27,14 +27,14 @@ def is_in_a_notebook(target: str) -> bool:
 
 
 def sources(name: str) -> tuple[dict[str, str], list[str]]:
-    """Collect what a class or function of a notebook runs on.
+    """Collect what a notebook's class or function uses.
 
     Args:
         name: Its name in the notebook.
 
     Returns:
-        The source of it and of every class, function and plain value of the notebook that is named
-        in there, at any depth, as ``__main__.name``; and the modules that these name or import.
+        Its source and that of every class, function and plain value of the notebook named in it, at
+        any depth, as ``__main__.name``; and the modules that these name or import.
     """
     space = vars(sys.modules["__main__"])
     found: dict[str, str] = {}
@@ -57,7 +57,7 @@ def sources(name: str) -> tuple[dict[str, str], list[str]]:
             modules += imported
         elif (written := _plain(value)) is not None:
             found[label] = written
-        else:  # an object: what its class does is known, what it holds is not
+        else:  # an object: its class's code is known, its contents are not
             left += [type(value).__name__] if type(value).__module__ == "__main__" else []
             modules.append(type(value).__module__)
     return found, modules
@@ -67,7 +67,7 @@ def _named(source: str, value: Any, space: dict[str, Any]) -> tuple[list[str], l
     """List the names of the notebook, and the modules, that a source names."""
     try:
         tree = ast.parse(source)
-    except SyntaxError:  # no source, but what stands for it
+    except SyntaxError:  # no source, but a substitute
         return [n for code in _codes(value) for n in code.co_names if n in space], []
     names = _globals(symtable.symtable(source, "cell", "exec"))
     modules = [
@@ -83,7 +83,7 @@ def _named(source: str, value: Any, space: dict[str, Any]) -> tuple[list[str], l
 
 
 def _globals(table: symtable.SymbolTable) -> set[str]:
-    """List what a source takes from around it; a local variable may bear the same name."""
+    """List the names that a source takes from outside; a local variable may share a name."""
     is_outermost = table.get_type() == "module"
     found = {
         symbol.get_name()
@@ -94,7 +94,7 @@ def _globals(table: symtable.SymbolTable) -> set[str]:
 
 
 def _chain(node: ast.AST) -> list[str]:
-    """Split ``a.b.c`` into its names; nothing is told of what begins with anything but a name."""
+    """Split ``a.b.c`` into its names; empty if it does not begin with a name."""
     if isinstance(node, ast.Attribute):
         above = _chain(node.value)
         return [*above, node.attr] if above != [""] else [""]
@@ -102,7 +102,7 @@ def _chain(node: ast.AST) -> list[str]:
 
 
 def _source(value: Any) -> str:
-    """Give the source of a class or function; what its code does where no source is kept."""
+    """Return the source of a class or function; without one, a description of its code."""
     for code in _codes(value):
         text = "".join(linecache.getlines(code.co_filename))
         try:
@@ -138,13 +138,13 @@ def _codes(value: Any) -> Iterator[CodeType]:
 
 
 def _spelled(code: CodeType) -> str:
-    """Spell out what code does, without its place."""
+    """Describe what code does, independent of where it is."""
     inner = [_spelled(c) if isinstance(c, CodeType) else repr(c) for c in code.co_consts]
     return f"?{code.co_name} {code.co_code.hex()} {code.co_names} {code.co_varnames} {inner}"
 
 
 def _plain(value: Any) -> str | None:
-    """Write a value down if it is made of numbers and text alone."""
+    """Write down a value if it consists only of numbers and text."""
     try:
         return json.dumps(value, sort_keys=True)
     except (TypeError, ValueError):

@@ -1,7 +1,7 @@
 """Checks the overrides of a request, and reports all faults at once.
 
 Hydra's own grammar and composition do the work. But Hydra reports one mistake at a time, in its own
-terms; so mistakes are found here first, and reported in the user's terms.
+terms, so mistakes are found here first and reported in the user's terms.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from ablate.plan.overrides import count_of, is_interpolation, misplaced, slot_of
 from ablate.plan.request import Request, is_seed
 from ablate.plan.session import Composed, first_lines
 
-_MOST = 4  # knobs in a hint
+_MOST = 4  # knobs named in a hint
 _PATHS = ("data.root", "out")  # knobs whose values are a user's paths, which may hold anything
 
 
@@ -139,7 +139,7 @@ def explicit_name(name: str) -> str:
 
 
 def _whole(overrides: Sequence[str], checked: Checked) -> list[str]:
-    """Leave out overrides that the shell split at a space, as in ``seed=1, 2``, and say so."""
+    """Drop overrides that the shell split at a space, as in ``seed=1, 2``, and say so."""
     whole: list[str] = []
     for text in overrides:
         before = whole[-1] if whole else ""
@@ -179,7 +179,7 @@ def _parsed(hydra: Hydra, overrides: Sequence[str], checked: Checked) -> Iterato
 
 
 def _read(parser: OverridesParser, text: str) -> Override:
-    """Parse an override; a path that Hydra's grammar does not admit is taken as it stands."""
+    """Parse an override. A path that Hydra's grammar does not allow is taken literally."""
     try:
         return parser.parse_override(text)
     except HydraException:
@@ -195,7 +195,7 @@ def _quoted(value: str) -> str:
 
 
 def _how_to_quote(name: str, override: Override) -> str:
-    """Say how a path with commas or brackets is written, where one may be meant."""
+    """Say how to write a path with commas or brackets, if one may be meant."""
     if name not in _PATHS:
         return ""
     value = str(override.input_line).partition("=")[2]
@@ -225,7 +225,7 @@ def _cut(text: str, most: int = 200) -> str:
 
 
 def _with_own(parsed: list[Override], slot: str, checked: Checked) -> list[Override]:
-    """Let a class of the user's own take any argument; choose ``custom`` where a group has it."""
+    """Let a user's class take any argument; choose ``custom`` if the group has it."""
     parser = OverridesParser.create()
     added = [
         _forced(o)

@@ -15,7 +15,7 @@ from ablate.errors import listed, nearest
 
 
 def count_of(override: Override) -> int:
-    """Count the values that an override names, without listing them: a range may name billions.
+    """Count the values of an override without listing them: a range may have billions.
 
     Raises:
         ValueError: A range has no step.
@@ -30,7 +30,7 @@ def count_of(override: Override) -> int:
 
 
 def values_of(override: Override) -> list[Any]:
-    """List the values that an override names; none of an interval."""
+    """List the values of an override; none for an interval."""
     if override.is_interval_sweep():
         return []
     if override.is_sweep_override():
@@ -39,7 +39,7 @@ def values_of(override: Override) -> list[Any]:
 
 
 def _plain(value: Any) -> Any:
-    """Undo what the grammar wraps: quoted text, and the prefix that a sweep's iterator keeps."""
+    """Unwrap what the grammar wraps: quoted text, and the prefix that a sweep's iterator keeps."""
     if isinstance(value, QuotedString):
         return value.text
     if isinstance(value, list):
@@ -53,7 +53,7 @@ def is_interpolation(value: Any) -> bool:
 
 
 def slot_of(override: Override) -> str | None:
-    """Tell where an override puts something of the user's own."""
+    """Tell where an override puts a user's class."""
     slot = override.key_or_group.removesuffix("._target_")
     return slot if slot != override.key_or_group and slot in schema.SLOTS else None
 
@@ -67,7 +67,7 @@ def misplaced(base: DictConfig, override: Override, argument: bool) -> str | Non
     Args:
         base: What the choice of options composes to.
         override: The override.
-        argument: Whether its name is an argument of something of the user's own.
+        argument: Whether its name is an argument of a user's class.
     """
     name = override.key_or_group
     if name.split(".")[0] == "hydra":
@@ -100,7 +100,7 @@ def misplaced(base: DictConfig, override: Override, argument: bool) -> str | Non
 
 
 def _decided_here(override: Override) -> str | None:
-    """Say which of Hydra's own settings are not the user's to set."""
+    """Say which of Hydra's settings users may not set."""
     if override.is_sweep_override():
         return f"{override.input_line} names several values: a setting of Hydra's own takes one"
     plugin = re.fullmatch(r"hydra\.(launcher|sweeper)\._target_", override.key_or_group)

@@ -1,7 +1,7 @@
-"""Tries what is the user's own, before anything starts: it is made, fits, and does something.
+"""Tries the user's own code before anything starts: it builds, fits, and has an effect.
 
-Where runs would train on a GPU it is tried there as well: a tensor that the user's code makes on
-the CPU fails only when it meets one on the device.
+If runs would train on a GPU it is tried there as well: a tensor created on the CPU fails only when
+it meets one on the device.
 """
 
 from __future__ import annotations
@@ -47,7 +47,7 @@ def digests(config: Mapping[str, Any]) -> dict[str, str]:
 
 @dataclass(frozen=True)
 class Trial:
-    """What a trial of the user's own network has shown.
+    """The result of trying the user's own network.
 
     Attributes:
         alone: Why it cannot be batched under vmap, or None.
@@ -64,16 +64,16 @@ def try_out(
     classes: int,
     code: Mapping[str, Any] | None = None,
 ) -> Trial:
-    """Try everything of the user's own once on a few images; again when its code has changed.
+    """Try all of the user's own code once on a few images, and again when it has changed.
 
     Args:
         config: A resolved configuration.
         shape: Channels, height and width of an image.
         classes: Number of classes K.
-        code: What of the user's own it runs on, as `ablate.plan.code` digests it.
+        code: The user's own code that it uses, as digested by `ablate.plan.code`.
 
     Raises:
-        AblateError: Something does not build, does not fit, does nothing, or does not work on the
+        AblateError: Something does not build, does not fit, has no effect, or does not work on the
             device.
     """
     slots = tuple(schema.targets(config))
@@ -123,7 +123,7 @@ def _tried(
 
 @dataclass(frozen=True)
 class _Parts:
-    """All that is the user's own, once more, after the CPU has shown what it does."""
+    """All of the user's own code again, after it has run on the CPU."""
 
     config: Mapping[str, Any]
     slots: tuple[str, ...]
@@ -144,12 +144,12 @@ class _Parts:
                 _slopes(self.config, self.network)
             if "augment" in self.slots:
                 _augmented(self.config, _images(self.config, self.shape).to(device))
-        except torch.OutOfMemoryError:  # others use the device just now: this is not the part's
+        except torch.OutOfMemoryError:  # others are using the device: this is not the part's fault
             return
         except AblateError as error:
             if isinstance(error.__cause__, torch.OutOfMemoryError):
                 return
-            # What torch says further concerns whoever has set the mode, and that is us.
+            # The rest of torch's message is for whoever set the mode, which is us.
             faults = [fault.partition(", but you set 'torch.use")[0] for fault in error.faults]
             raise AblateError(*(f"{fault} (on {device}); {hint}" for fault in faults)) from error
         finally:
@@ -198,7 +198,7 @@ def _needs_plain_images(
 
 
 def _logits(config: Mapping[str, Any], network: nn.Module, x_BCHW: Tensor) -> list[Any]:
-    """Apply a network with parts of the user's in training mode and in evaluation mode."""
+    """Apply a network with the user's parts in training and evaluation mode."""
     import torch
 
     from ablate.rng import seeded
@@ -224,7 +224,7 @@ def _logits(config: Mapping[str, Any], network: nn.Module, x_BCHW: Tensor) -> li
 
 
 def _gradients(config: Mapping[str, Any], network: nn.Module, x_BCHW: Tensor) -> None:
-    """Differentiate a network with parts of the user's."""
+    """Differentiate a network with the user's parts."""
     import torch
 
     from ablate.rng import seeded
@@ -275,14 +275,14 @@ def _try_penalty(config: Mapping[str, Any], network: nn.Module) -> None:
 
 
 def _slopes(config: Mapping[str, Any], network: nn.Module) -> Sequence[Tensor]:
-    """Take the gradient of the user's penalty at some weights."""
+    """Compute the gradient of the user's penalty at some weights."""
     import torch
 
     from ablate.train.objective import own_penalty
 
     penalty = own_penalty(config)
     assert penalty is not None, "it is asked for where there is one"
-    # Away from initial weights that are all alike: a penalty may have no slope there.
+    # Move away from initial weights that are all alike, where a penalty may have no slope.
     parameters = {
         name: (p.detach() + torch.linspace(0.5, 1, p.numel()).view(p.shape).to(p)).requires_grad_()
         for name, p in network.named_parameters()
@@ -312,7 +312,7 @@ def _try_augmentation(config: Mapping[str, Any], x_BCHW: Tensor) -> None:
 
 
 def _augmented(config: Mapping[str, Any], x_BCHW: Tensor, tries: int = 1) -> list[Tensor]:
-    """Give a batch to the user's augmentation, several times over."""
+    """Pass a batch to the user's augmentation several times."""
     import torch
 
     from ablate.data.augment import own

@@ -1,4 +1,4 @@
-"""From a request to a plan: the runs, checked; those already recorded; the stacks to train.
+"""Turns a request into a plan: checked runs, those already recorded, and the stacks to train.
 
 request ─> cells ─> resolved runs ─> existing records ─> stacks, and who trains them
 
@@ -35,7 +35,7 @@ from ablate.plan.stacks import RunStack
 from ablate.plan.trust_checks import ConfigSource, require_trusted, untrusted
 from ablate.record import Standing
 
-_MANY = 2000  # runs that take seconds to plan
+_MANY = 2000  # runs, from which planning takes seconds
 _NAME = r"[\w./]*\w"  # of a knob or group, among words
 
 
@@ -70,8 +70,8 @@ class Plan:
         sound: The overrides of the request, ready for Hydra.
         stacks: Runs that train together, including those that have ended; empty if all have.
         execution: Who trains the stacks, or None if there are none.
-        damaged: What is wrong with records that are damaged, a sentence each; their runs are to be
-            trained again.
+        damaged: What is wrong with damaged records, one sentence each; their runs will be trained
+            again.
     """
 
     request: Request
@@ -162,7 +162,7 @@ def planned(
 def _with_stacks(made: Plan) -> Plan:
     """Settle the device, once for all runs; then group them and choose who trains them.
 
-    A cluster's first job settles it there, so the stacks of its runs are a guess.
+    On a cluster the first job settles it, so the stacks here are a guess.
     """
     if not made.request.is_single and made.runs[0].config["launch"] in CLUSTERS:
         stacks = tuple(stacks_as_guessed(made.runs))
@@ -183,7 +183,7 @@ class _Wanted:
     Attributes:
         cell: The cell, its overrides ready for Hydra.
         explicit: Names of the knobs that the request itself sets.
-        faults: What is known to be wrong with its overrides.
+        faults: What is wrong with its overrides.
         alike: Whether every cell of the request has these faults.
     """
 
@@ -194,7 +194,7 @@ class _Wanted:
 
 
 def _resolved(wanted: Iterator[_Wanted], composer: Composer, request: Request) -> list[Planned]:
-    """Resolve all cells; report each fault once and, of several cells, those that have it."""
+    """Resolve all cells; report each fault once, with the cells that have it."""
     found: list[Planned] = []
     places: dict[str, list[Cell]] = {}
     lines = set[str]()
@@ -241,7 +241,7 @@ def _trusted(
 
 
 def _followed(wanted: Iterator[_Wanted], count: int) -> Iterator[_Wanted]:
-    """Show on standard error how far planning is, where it takes more than moments."""
+    """Show progress of planning on standard error if it takes more than a moment."""
     if count < _MANY:
         return wanted
     from tqdm import tqdm
@@ -255,17 +255,17 @@ def _where(cells: Sequence[Cell], lines: int, typed: Set[str], most: int = 3) ->
     """Say which cells have a fault: by their line in a file, or by their overrides.
 
     Args:
-        cells: They.
+        cells: The cells.
         lines: How many lines all cells of the request have in the file.
-        typed: What of the fault's words the command line sets for all cells.
-        most: How many are named.
+        typed: Words of the fault that the command line sets for all cells.
+        most: How many to name.
     """
     if not cells:
         return ""
     every = 1 < lines == len({cell.place for cell in cells})
     if every and typed:
         return ""
-    if every:  # no line of an arm is to blame
+    if every:  # not the fault of any arm's line
         return f" (in every arm of {cells[0].place.rpartition(', line ')[0]})"
     distinct = list(dict.fromkeys(cell.place or " ".join(cell.overrides) for cell in cells))
     more = f" and {len(distinct) - most} more" if len(distinct) > most else ""

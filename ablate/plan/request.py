@@ -1,4 +1,4 @@
-"""A request as it was made, before any of it is checked."""
+"""A request as it was made, before it is checked."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ Overrides = tuple[str, ...]
 
 @dataclass(frozen=True)
 class Cell:
-    """One run of a request that lists its runs one by one, as a study or a design does.
+    """One run of a request that lists its runs one by one, such as a study or a design.
 
     Attributes:
         overrides: Its overrides, each knob once.
@@ -80,7 +80,7 @@ class Request:
 
     @property
     def max_runs(self) -> int:
-        """How many runs it may name."""
+        """How many runs it may contain."""
         given = self._last("max_runs") or ""
         return int(files.top()["max_runs"]) if not given.isdecimal() else int(given) or 1
 

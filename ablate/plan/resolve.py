@@ -1,4 +1,4 @@
-"""From a composed configuration to a run: values are checked, and `auto` is resolved.
+"""Turns a composed configuration into a run: checks values and resolves `auto`.
 
 `device=auto` is the exception: it is settled later, and only if something is left to train.
 
@@ -79,7 +79,7 @@ def resolve(contents: Contents, explicit: Set[str], earlier: Sequence[str] = ())
 
 
 def _has_ended(run: Run) -> bool:
-    """Tell whether a run has ended, so that it can be shown where nothing can be written."""
+    """Tell whether a run has ended and can be shown even where nothing can be written."""
     found = record.standing(run.directory)
     return found is not None and found.has_ended(run.config["rerun"])
 
@@ -87,7 +87,7 @@ def _has_ended(run: Run) -> bool:
 def _facts(
     config: Mapping[str, Any], sound: Set[str], explicit: Set[str], found: list[str]
 ) -> data.Facts | None:
-    """Look up the data set and check the run against it; a wrong request downloads nothing."""
+    """Look up the data set and check the run against it. A wrong request downloads nothing."""
     if not data_checks.knows_its_data(config, sound):
         return None
     if found and not data.is_at_hand(config["data"]):
@@ -120,7 +120,7 @@ def _without_foreign_defaults(config: dict[str, Any], explicit: Set[str]) -> dic
 
 
 def _canonical(config: Mapping[str, Any], facts: data.Facts) -> dict[str, Any]:
-    """Bring legal values to one form."""
+    """Normalize legal values."""
     new = {k: dict(v) if isinstance(v, Mapping) else v for k, v in config.items()}
     for name, value, knob in schema.entries(config):
         group, _, leaf = name.rpartition(".")
@@ -138,7 +138,7 @@ def _canonical(config: Mapping[str, Any], facts: data.Facts) -> dict[str, Any]:
 
 
 def _canonical_seeds(config: Mapping[str, Any]) -> dict[str, Any]:
-    """Write a source that follows the seed as null; the split as a number, as null fixes it."""
+    """Write sources that follow the seed as null; the split as a number, since null fixes it."""
     seed, seeds = config["seed"], config["seeds"]
     found = {name: None if value == seed else value for name, value in seeds.items()}
     if "split" in seeds:
@@ -147,14 +147,14 @@ def _canonical_seeds(config: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _gain(config: Mapping[str, Any]) -> float:
-    """Find the factor for an activation on the scheme's deviation; he schemes include relu's."""
+    """Find an activation's factor on the scheme's deviation; He schemes include ReLU's."""
     gain = gain_of(config["model"]["activation"])
     he = config["init"]["name"].startswith("he_")
     return gain / gain_of("relu") if he else gain
 
 
 def _canonical_sizes(new: dict[str, Any], facts: data.Facts) -> None:
-    """Write a size that equals the data set's default as null, and a full batch as its number."""
+    """Write a size that equals the data set's default as null, and a full batch as a number."""
     wanted, values = data_checks.sizes(new, facts), new["data"]
     if (
         new["batch_size"] == "full" or new["batch_size"] > wanted.train
@@ -165,7 +165,7 @@ def _canonical_sizes(new: dict[str, Any], facts: data.Facts) -> None:
         if number == getattr(default, name.removesuffix("_size")):
             values[name] = None
     _, height, width = facts.shape
-    # Where it is a setting of the reader, images may lie in another size, or in several.
+    # If the reader sets it, files may hold images of another size, or of several.
     read_so = "image_size" in DATASETS[values["name"]].settings
     if not read_so and values.get("image_size") == height == width:
         values["image_size"] = None

@@ -1,6 +1,6 @@
-"""Which recorded runs a plan does not use again, since what of the user's own they ran on differs.
+"""Finds recorded runs that a plan does not reuse because they used other user code.
 
-Only sweeps that use something of the user's own are looked at, and only where runs are missing.
+Only sweeps with user code are checked, and only if runs are missing.
 """
 
 from __future__ import annotations
@@ -16,14 +16,13 @@ from ablate.plan.run import Run, key
 
 
 def not_reused(plans: Sequence[Plan]) -> dict[str, list[str]]:
-    """Find earlier runs of the same settings that ran on other code.
+    """Find earlier runs of the same settings that used other code.
 
     Args:
         plans: The plans of a request.
 
     Returns:
-        What differs, in words -> the keys of the earlier runs. Of several that differ from the
-        same planned run, the latest.
+        What differs, in words -> keys of the earlier runs; only the latest for each planned run.
     """
     missing = {
         run.directory: run
@@ -49,7 +48,7 @@ def _why(old: record.Record, run: Run) -> str:
 
 
 def _by_setting(sweep: Path) -> dict[str, record.Record]:
-    """Read the runs of a sweep that ended, by the key that they would have without any code."""
+    """Read a sweep's ended runs, by the keys they would have without any code."""
     ended = []
     for folder in record.find(sweep):
         try:

@@ -1,4 +1,4 @@
-"""A run: a resolved configuration, its identity, and its place."""
+"""A run: a resolved configuration, its identity and its folder."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ class Run:
         study: The study that it belongs to, or None.
         arm: Its arm there, or None.
         plain: Why the network gets its images channels first in memory, or None.
-        code: What of the user's own it runs on, or None.
+        code: The user's own code that it uses, or None.
     """
 
     config: Mapping[str, Any]
@@ -48,7 +48,7 @@ class Run:
 
     @property
     def images(self) -> Images:
-        """Its images, as far as memory goes."""
+        """Its images, as far as memory is concerned."""
         return images_of(self.config, self.shape, self.classes, self.sizes)
 
     @property
@@ -62,11 +62,11 @@ class Run:
         return self.sweep / self.key
 
     def settled(self) -> Run:
-        """Give the same run with its device resolved: ``cpu`` or ``cuda``."""
+        """Return the same run with its device resolved: ``cpu`` or ``cuda``."""
         return self.on(environment.resolved_device(self.config["device"]))
 
     def on(self, device: str) -> Run:
-        """Give the same run with its device set: ``cpu`` or ``cuda``."""
+        """Return the same run with its device set: ``cpu`` or ``cuda``."""
         return replace(self, config={**self.config, "device": device})
 
     @property
@@ -78,7 +78,7 @@ class Run:
 def images_of(
     config: Mapping[str, Any], shape: tuple[int, int, int], classes: int, sizes: Sizes
 ) -> Images:
-    """Describe images as far as memory goes; those of a user's own arrays may be float32."""
+    """Describe images as far as memory is concerned; a user's own arrays may be float32."""
     values = config["data"]
     known = DATASETS[values["name"]]
     resized = values.get("image_size") is not None and "image_size" not in known.settings
@@ -94,13 +94,13 @@ def images_of(
 def key(config: Mapping[str, Any], digest: str, code: Mapping[str, Any] | None = None) -> str:
     """Work out a run's identity.
 
-    It covers every result knob that is not at its off value, the data, and what of the user's own
-    it runs on. Leaving out what is off keeps old keys valid when a knob is added.
+    It covers every result knob that is not off, the data, and the user's own code. Leaving out
+    knobs that are off keeps old keys valid when a knob is added.
 
     Args:
         config: A resolved configuration.
         digest: The data's digest.
-        code: What of the user's own it runs on, as `ablate.plan.code` digests it.
+        code: The user's own code that it uses, as digested by `ablate.plan.code`.
 
     Returns:
         16 hex digits of SHA-256.
@@ -120,7 +120,7 @@ def _is_result(knob: schema.Knob | None, value: Any) -> bool:
 
 
 def sweep_name(config: Mapping[str, Any]) -> Any:
-    """Name the sweep's folder: as asked for, else after the data set and the network."""
+    """Name the sweep's folder: as asked, else after the data set and the network."""
     name = config["name"]
     return f"{_title(config['data'])}-{_title(config['model'])}" if name is None else name
 

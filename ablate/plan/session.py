@@ -1,4 +1,4 @@
-"""Sessions of Hydra that find the shipped configurations and the user's, and report as we do."""
+"""Hydra sessions that find the shipped and the user's configurations, and report errors our way."""
 
 from __future__ import annotations
 
@@ -67,8 +67,8 @@ def hydra_session(request: Request) -> Iterator[Hydra]:
 class _Sources(ConfigRepository):
     """Hydra's sources of configurations, cheap to copy; shipped files are read once.
 
-    Hydra copies the sources for each composition, since it may put others into the list; deeply,
-    that would copy all that plugins have registered.
+    Hydra copies the sources for each composition, since it may add others to the list; a deep copy
+    would copy everything that plugins registered.
     """
 
     def __init__(self, path: ConfigSearchPath, shipped: bool) -> None:
@@ -91,13 +91,13 @@ class _Sources(ConfigRepository):
 
 
 def _are_shipped(request: Request) -> bool:
-    """Tell whether all that a request can compose is in files that come with us and Hydra."""
+    """Tell whether a request can compose only from files shipped with us and Hydra."""
     return request.config_dir is None and ConfigStore.instance().repo.keys() <= _HYDRAS_OWN
 
 
 @cache
 def find_plugins() -> None:
-    """Let Hydra find our sweeper and launcher, in a checkout that is not installed as well.
+    """Let Hydra find our sweeper and launcher, even in a checkout that is not installed.
 
     An installation puts them on the path, but `PYTHONPATH=checkout python -m ablate` does not.
     """
@@ -106,7 +106,7 @@ def find_plugins() -> None:
     except ModuleNotFoundError:
         sys.path.append(str(Path(__file__).parents[1] / "plugins"))
         ours = importlib.import_module("hydra_plugins.ablate")
-        # Hydra looks for plugins once; a program that uses it may have let it do so before.
+        # Hydra looks for plugins once, and the calling program may have triggered that already.
         for plugin in (ours.AblateSweeper, ours.AblateLauncher):
             Plugins.instance().register(plugin)
 
@@ -127,16 +127,16 @@ def compose(hydra: Hydra, request: Request, overrides: Sequence[str]) -> DictCon
         )
     except (HydraException, OmegaConfBaseException, YAMLError, UnicodeError) as error:
         why = first_lines(error)
-        if error.__cause__ is not None and "\n" not in str(error):  # told in its cause alone
+        if error.__cause__ is not None and "\n" not in str(error):  # only its cause says so
             why += f"; {first_lines(error.__cause__, 1)}"
         raise AblateError(f"the configuration does not compose: {why}") from error
 
 
 def composing(hydra: Hydra, request: Request) -> Composed:
-    """Compose as `compose` does, but each choice of options only once, since it takes 60 ms.
+    """Like `compose`, but compose each choice of options only once, since that takes 60 ms.
 
-    Checking and resolving ask for the same compositions and share them, so leave them unchanged.
-    What comes of the shipped files alone is kept for later requests, too.
+    Checking and resolving share the compositions, so do not change them. Those from shipped files
+    alone are kept for later requests too.
     """
     trust_checks.require_before_composing(hydra, request)
     passing: dict[tuple[str, ...], DictConfig] = {}
@@ -145,7 +145,7 @@ def composing(hydra: Hydra, request: Request) -> Composed:
 
     def known(overrides: Sequence[str]) -> DictConfig:
         choice = tuple(overrides)
-        # Settings of Hydra's own may read the environment, or name other directories.
+        # Hydra's own settings may read the environment or name other directories.
         kept = passing if any("hydra." in override for override in choice) else lasting
         if choice not in kept:
             if len(kept) == _KEPT:

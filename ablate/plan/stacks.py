@@ -1,15 +1,15 @@
-"""Grouping runs into stacks: pure, so that it can be printed and tested without training.
+"""Groups runs into stacks. Pure, so that it can be printed and tested without training.
 
 Runs stack if they agree on every graph knob and on the data. How a stack is applied, and how wide
-it is, follows from the device and the size of the network alone, never from what is left to do: a
-resumed sweep meets the same stacks.
+it is, depends only on the device and the size of the network, never on what is left to do, so that
+a resumed sweep has the same stacks.
 
     device   network                                    applied   width
     cuda     any that can be batched                    fused     at most 32, if they fit
-    cpu      up to 2^17 multiply-adds an image          fused     at most 16
+    cpu      up to 2^17 multiply-adds per image          fused     at most 16
     cpu      larger, or one of the user's own           looped    1
 
-Measured on 2 cores: fused at 16, 8 x 8 digits trained 1.4 to 4 times as fast as one after another
+Measured on 2 cores: fused by 16, 8 x 8 digits trained 1.4 to 4 times as fast as one after another
 below 2^17 multiply-adds, and slower or hardly faster above. A single run is never fused, so that
 `ablate run` gives the bits of a plain module.
 """
@@ -33,7 +33,7 @@ from ablate.train.footprint import (
     runs_at_once,
 )
 
-_FUSED_ON_A_CPU = 2**17  # multiply-adds an image
+_FUSED_ON_A_CPU = 2**17  # multiply-adds per image
 _WIDTH = {"cpu": 16, "cuda": 32}
 _WHERE = ("device", "stack.width", "stack.capture", "stack.compile", "deterministic")
 
@@ -57,8 +57,8 @@ def group(runs: Sequence[Run], memory: int | None = None) -> list[RunStack]:
     """Put every distinct run into exactly one stack.
 
     Args:
-        runs: Planned runs; one that occurs twice (by its key and folder) counts once.
-        memory: The device's memory in bytes, where a stack is to fit into it.
+        runs: Planned runs; duplicates (by key and folder) count once.
+        memory: The device's memory in bytes, if stacks must fit into it.
 
     Returns:
         Stacks in the order of their first runs' keys, independent of the order of the request.
@@ -74,7 +74,7 @@ def group(runs: Sequence[Run], memory: int | None = None) -> list[RunStack]:
 
 
 def graph_of(run: Run) -> str:
-    """Write down everything that must agree inside a stack."""
+    """Collect everything that must agree within a stack."""
     flat = schema.flatten(run.config)
     where = {name: flat.get(name) for name in _WHERE}
     return json.dumps([run.digest, schema.graph(run.config), where], sort_keys=True)
@@ -87,7 +87,8 @@ def _cut(members: list[Run], memory: int | None) -> list[RunStack]:
     width = _widest(members, memory) if wish == "auto" else wish
     if not fused:
         return [RunStack((run,), False, why) for run in members]
-    # Equal stacks rather than full ones and a rest: workers end at about the same time.
+    # Equal stacks rather than full ones and a remainder, so that workers end at about the same
+    # time.
     count = -(-len(members) // width)
     size, more = divmod(len(members), count)
     stacks, start = [], 0
@@ -101,7 +102,7 @@ def _cut(members: list[Run], memory: int | None) -> list[RunStack]:
 def _widest(members: Sequence[Run], memory: int | None) -> int:
     most = _WIDTH[members[0].config["device"]]
     if memory is None or members[0].config["model"]["name"] == "custom":
-        return most  # a stack that turns out too wide is halved
+        return most  # a stack that proves too wide is halved
     configs, images = [run.config for run in members], members[0].images.within(memory)
     for width in range(min(most, len(members)), 1, -1):
         least = least_at_once(width)
@@ -111,10 +112,10 @@ def _widest(members: Sequence[Run], memory: int | None) -> int:
 
 
 def _check_one_fits(members: Sequence[Run], memory: int | None) -> None:
-    """Refuse runs of which not even one can fit; in doubt they are tried.
+    """Refuse runs that cannot fit even alone; in doubt, they are tried.
 
     Raises:
-        AblateError: The estimate of one is beyond the memory by more than its own error.
+        AblateError: The estimate for one exceeds the memory by more than its own error.
     """
     run = members[0]
     if memory is None or run.config["model"]["name"] == "custom":
@@ -132,7 +133,7 @@ def _check_one_fits(members: Sequence[Run], memory: int | None) -> None:
 
 
 _LESS_OF_A_STEP = "take a smaller batch_size, a smaller model or precision=bf16"
-_LESS = {  # by the item that dominates
+_LESS = {  # by the largest item
     **dict.fromkeys(("data", "order", "drawing"), "take fewer images (data.train_size)"),
     **dict.fromkeys(("weights", "optimizer", "average"), "take a smaller model"),
     "evaluation": "take a smaller model or smaller images (data.image_size)",
@@ -140,10 +141,10 @@ _LESS = {  # by the item that dominates
 
 
 def footprint_of(stack: RunStack, memory: int | None) -> tuple[Footprint, int] | None:
-    """Estimate what a stack takes of a GPU, and how many runs an evaluation takes at a time.
+    """Estimate a stack's memory on a GPU, and how many runs are evaluated at a time.
 
     Returns:
-        None for networks of the user's own, of which there is no estimate.
+        Both; None for a user's own network, for which there is no estimate.
     """
     configs, images = [run.config for run in stack.runs], stack.runs[0].images.within(memory)
     if configs[0]["model"]["name"] == "custom":
@@ -169,5 +170,5 @@ def _applied(members: list[Run]) -> tuple[bool, str]:
         return False, "your own network, on a CPU"
     cost = multiply_adds(config["model"], run.shape, run.classes)
     if cost <= _FUSED_ON_A_CPU or config["stack"]["width"] != "auto":
-        return True, f"{cost:,} multiply-adds an image"
-    return False, f"{cost:,} multiply-adds an image: arithmetic is the limit on a CPU"
+        return True, f"{cost:,} multiply-adds per image"
+    return False, f"{cost:,} multiply-adds per image: arithmetic is the limit on a CPU"

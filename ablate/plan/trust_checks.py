@@ -1,9 +1,8 @@
 """Checks that the user trusts what a request would run, before any of it is imported.
 
-What is typed on the command line is the user's own. A study, or a configuration of `--config-dir`,
-may name classes, too (`_target_`), and a configuration can have Hydra make and call more:
-launchers, callbacks, log handlers, packages in its search path. All of that waits until its folder
-is trusted.
+What is typed on the command line is trusted. But a study, or a configuration in `--config-dir`, may
+also name classes (`_target_`), and a configuration can make Hydra create and call more: launchers,
+callbacks, log handlers, packages in its search path. All of that waits until its folder is trusted.
 """
 
 from __future__ import annotations
@@ -31,19 +30,19 @@ from ablate.plan.compose import Composer, resolved
 from ablate.plan.overrides import values_of
 from ablate.plan.request import Cell, Request
 
-# Of Hydra's own part, what it makes or calls by name, or gives to processes that it starts.
+# Parts of Hydra's configuration that it creates or calls by name, or passes to processes it starts.
 _RUNS = ("launcher", "sweeper", "callbacks", "job_logging", "hydra_logging", "env_set")
-_LARGEST = 1_000_000  # characters of a file in which a name is looked for
+_LARGEST = 1_000_000  # characters of a file that are searched for a name
 
 Names = Mapping[str, str]  # dotted name -> import path
 
 
 @dataclass(frozen=True)
 class ConfigSource:
-    """A file or folder that a request reads, and that is not trusted.
+    """A file or folder that a request reads and that is not trusted.
 
     Attributes:
-        path: It, as the user gave it.
+        path: As the user gave it.
         folder: What would be trusted.
     """
 
@@ -51,8 +50,8 @@ class ConfigSource:
     folder: trust.Folder
 
     def naming(self, names: Names) -> str:
-        """Find the file that has one of some names in it, with the line; else name the source."""
-        inside = [*self.path.glob("*.yaml"), *self.path.glob("*/*.yaml")]  # nothing of a file
+        """Find the file that contains one of some names, with the line; else name the source."""
+        inside = [*self.path.glob("*.yaml"), *self.path.glob("*/*.yaml")]  # not a file
         for file in sorted(inside) or [self.path]:
             for number, line in enumerate(_text(file).splitlines(), start=1):
                 if any(target in line for target in names.values()):
@@ -75,11 +74,11 @@ def untrusted(request: Request) -> list[ConfigSource]:
 
 
 def require_before_composing(hydra: Hydra, request: Request) -> None:
-    """Check what may run something as soon as Hydra composes: it imports packages to search them.
+    """Check what may run as soon as Hydra composes, since it imports packages to search them.
 
     Raises:
-        UntrustedError: A study sets something of Hydra's, a configuration or the request has it
-            search a place, and that is not trusted.
+        UntrustedError: An untrusted study sets one of Hydra's settings, or an untrusted
+            configuration or request makes it search a place.
     """
     sources = {source.path: source for source in untrusted(request)}
     told: dict[ConfigSource, list[str]] = {}
@@ -97,7 +96,7 @@ def require_before_composing(hydra: Hydra, request: Request) -> None:
 
 
 def _settings(request: Request) -> list[str]:
-    """List what of Hydra's own part the cells of a request set, beside what is typed."""
+    """List the settings of Hydra's that a request's cells make, apart from typed ones."""
     typed = _set_by(request.overrides)
     every = dict.fromkeys(o for cell in request.cells or () for o in cell.overrides)
     found = _set_by(override for override in every if _is_hydras(override))
@@ -110,13 +109,13 @@ def require_trusted(
     """Check what cells would run.
 
     Args:
-        cells: They, their overrides ready for Hydra.
+        cells: The cells, their overrides ready for Hydra.
         composer: Composes them.
         request: The request.
         sources: What it reads from folders that are not trusted.
 
     Raises:
-        UntrustedError: A file names something to run; every such file is told.
+        UntrustedError: A file names something to run; all such files are listed.
     """
     typed = _set_by(request.overrides)
     names: dict[str, str] = {}
@@ -144,7 +143,7 @@ def _settle(
     sources: Iterable[ConfigSource] = (),
     names: Names | None = None,
 ) -> None:
-    """Trust sources from now on if the request says so, else refuse them."""
+    """Trust sources from now on if the request says so; otherwise refuse them."""
     every = list(dict.fromkeys([*told, *sources]))
     if request.trust:
         trust.remember(source.folder for source in every)
@@ -190,12 +189,12 @@ def _plain(value: Any) -> Any:
 
 
 def _is_hydras(override: str) -> bool:
-    """Tell whether an override sets, or may put something into, Hydra's own part."""
+    """Tell whether an override sets, or may add to, Hydra's own part."""
     return "hydra" in override.partition("=")[0]
 
 
 def _searched(overrides: Iterable[str]) -> list[str]:
-    """List the folders that overrides have Hydra search; a package is typed, and so trusted."""
+    """List the folders that overrides make Hydra search. A typed package is trusted."""
     folders = []
     for text in overrides:
         if "hydra.searchpath" in text:
@@ -213,7 +212,7 @@ def _searched(overrides: Iterable[str]) -> list[str]:
 
 
 def _search_path(hydra: Hydra, request: Request) -> bool:
-    """Tell whether the primary configuration has Hydra search more; it is read, not composed."""
+    """Tell whether the primary configuration makes Hydra search more; it is read, not composed."""
     try:
         found = hydra.config_loader.repository.load_config(request.config_name)  # type: ignore[attr-defined]
         return found is not None and bool(OmegaConf.select(found.config, "hydra.searchpath"))
@@ -222,7 +221,7 @@ def _search_path(hydra: Hydra, request: Request) -> bool:
 
 
 def _foreign(part: Mapping[str, Any], overrides: tuple[str, ...]) -> list[str]:
-    """List what of Hydra's part is neither as it is shipped nor as Hydra has it by itself."""
+    """List what in Hydra's part is neither shipped by us nor Hydra's default."""
     mine = _running(part)
     usual = [_shipped(name, overrides) for name in ("config", None)]
     return [name for name in _RUNS if all(mine[name] != other.get(name, ()) for other in usual)]
@@ -230,7 +229,7 @@ def _foreign(part: Mapping[str, Any], overrides: tuple[str, ...]) -> list[str]:
 
 @cache
 def _shipped(config: str | None, overrides: tuple[str, ...]) -> Mapping[str, Any]:
-    """Compose Hydra's part from nothing but what is shipped, and what is typed."""
+    """Compose Hydra's part only from what is shipped and what is typed."""
     loader = ConfigLoaderImpl(config_search_path=create_config_search_path(str(files.CONF)))
     try:
         cfg = loader.load_configuration(config, list(overrides), RunMode.RUN)

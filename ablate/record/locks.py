@@ -38,7 +38,10 @@ _works: dict[int, bool] = {}  # device -> whether flock excludes
 
 
 def lock_of(folder: Path) -> BaseFileLock:
-    """Make the lock of a folder. Args: folder: An existing folder.
+    """Make the lock of a folder.
+
+    Args:
+        folder: An existing folder.
 
     Raises:
         OSError: The folder cannot be read.
