@@ -120,7 +120,7 @@ def lr_find(
 
     Args:
         overrides: As on the command line, settings such as ``mode=grid`` among them.
-        arms: Further overrides, the text of an arm each.
+        arms: Further overrides, one text per arm.
         multirun: Whether overrides may name several values, as with `-m`.
         trust: As `--trust`.
 
@@ -154,7 +154,7 @@ def inspect(
 
     Args:
         overrides: As on the command line, settings such as ``every=50`` among them.
-        arms: Further overrides, the text of an arm each.
+        arms: Further overrides, one text per arm.
         multirun: Whether overrides may name several values, as with `-m`.
         trust: As `--trust`.
 
@@ -187,8 +187,8 @@ def load(path: str | Path, *, all_knobs: bool = False) -> pd.DataFrame:
         all_knobs: Give every knob a column, not only those that vary.
 
     Returns:
-        One row a run, as `ablate.analyze.frames.load` describes it. A record that does not read is
-        left out, and a `UserWarning` names it.
+        One row per run, as described in `ablate.analyze.frames.load`. An unreadable record is left
+        out, and a `UserWarning` names it.
 
     Raises:
         AblateError: No record below the path reads.
@@ -213,12 +213,12 @@ def load_model(path: str | Path, *, trust: bool = False) -> nn.Module:
 
     Returns:
         A plain module: normalized images [B, C, H, W] -> logits [B, K]. The record holds the
-        normalization: ``environment.data.mean`` and ``std``, a channel each, in units of the
-        stored pixels (0 to 255).
+        normalization: ``environment.data.mean`` and ``std`` per channel, in units of the stored
+        pixels (0 to 255).
 
     Raises:
-        AblateError: There is no finished run, it kept no weights or they are gone; or its record
-            names a class, and is not known to be yours.
+        AblateError: There is no finished run, it kept no weights, or they are gone; or its record
+            names a class and is not known to be yours.
 
     Example:
         >>> import ablate

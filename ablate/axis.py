@@ -29,7 +29,7 @@ Step = int | Tensor
 
 
 def row(table: Tensor, step: Step) -> Tensor:
-    """Look a step's row up in a table [T, ...]."""
+    """Look up a step's row in a table [T, ...]."""
     return table[step] if isinstance(step, int) else table.index_select(0, step.view(1))[0]
 
 
@@ -44,12 +44,12 @@ def sliced(tensors: Stacked, runs: slice) -> Stacked:
 
 
 def parts(width: int, most: int) -> list[slice]:
-    """Cut the runs of a stack into parts as equal as can be, none of a single run.
+    """Cut the runs of a stack into parts of nearly equal size, none with a single run.
 
     Args:
         width: R.
-        most: Runs in a part at most; at least 2 where R is even, at least 3 where it is odd, unless
-            R is 1.
+        most: Runs per part at most; at least 2 if R is even, at least 3 if it is odd, unless R is
+            1.
     """
     count = -(-width // most)
     size, more = divmod(width, count)

@@ -56,7 +56,7 @@ def save(made: Figure, folder: Path, name: str) -> list[Path]:
             made.savefig(file, dpi=DOTS_PER_INCH)
             made.set_layout_engine(
                 "none"
-            )  # all is placed now; to place it anew takes as long again
+            )  # the layout is settled; computing it again would take as long
     finally:
         made.set_layout_engine(engine)
     return files

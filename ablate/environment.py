@@ -27,7 +27,7 @@ class Cuda:
 
     Attributes:
         count: How many torch finds.
-        memory: Memory in bytes of the one that has least, or None.
+        memory: Memory of the smallest one in bytes, or None.
     """
 
     count: int
@@ -52,7 +52,7 @@ def cuda() -> Cuda:
 
 
 def _has_driver() -> bool:
-    """Tell whether a GPU driver is installed; asking torch takes seconds, to import it."""
+    """Tell whether a GPU driver is installed, without the seconds it takes to import torch."""
     if Path("/dev/kfd").exists():  # AMD's driver, for ROCm builds of torch
         return True
     try:
@@ -71,12 +71,12 @@ def cores() -> int:
 def memory() -> int:
     """Tell how much memory this machine has, or this process's container, in bytes.
 
-    Where it cannot be known, no limit is assumed.
+    If it is unknown, no limit is assumed.
     """
     if not hasattr(os, "sysconf"):  # Windows
         return sys.maxsize
     limits = [os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")]
-    # Of control groups, version 2 and 1; a container sees its own at the root.
+    # Control groups, versions 2 and 1; a container sees its own at the root.
     for file in ("memory.max", "memory/memory.limit_in_bytes"):
         with suppress(OSError, ValueError):
             limits.append(int(Path("/sys/fs/cgroup", file).read_text(encoding="ascii")))
@@ -84,12 +84,12 @@ def memory() -> int:
 
 
 def may_have_cuda(asked: str) -> bool:
-    """Tell whether a `device` may come out as a GPU, without asking torch."""
+    """Tell whether a `device` may resolve to a GPU, without asking torch."""
     return asked != "cpu" and _has_driver()
 
 
 def lacks_cuda() -> list[str]:
-    """Say why `device=cuda` is impossible; nothing if torch finds such a device."""
+    """Say why `device=cuda` is impossible; empty if torch finds such a device."""
     if cuda().count:
         return []
     return ["device=cuda: torch finds no CUDA device here; use device=auto or device=cpu"]
@@ -107,17 +107,17 @@ def resolved_device(asked: str) -> str:
 
 
 def variables_for(number: int, environ: Mapping[str, str]) -> dict[str, str]:
-    """Give the environment variables by which a process sees just one of our CUDA devices.
+    """Return the environment variables that let a process see just one of our CUDA devices.
 
     Args:
         number: Which one, counted as torch counts them here.
         environ: The environment of this process.
 
     Returns:
-        ``CUDA_VISIBLE_DEVICES``, and ``HIP_VISIBLE_DEVICES`` where it is set, since AMD's runtime
-        reads that first: the device's entry of the list, as it stands. An entry is an index, a UUID
-        (perhaps cut short), or a part of a device (MIG). Devices are counted in the order of the
-        list, up to the first entry that names none.
+        ``CUDA_VISIBLE_DEVICES``, and ``HIP_VISIBLE_DEVICES`` if it is set, since AMD's runtime
+        reads that first. The value is the device's entry in the list, unchanged. An entry is an
+        index, a UUID (perhaps cut short), or a part of a device (MIG). Devices are counted in the
+        order of the list, up to the first entry that names none.
 
     Source: CUDA C++ Programming Guide, section "Environment variables".
     """
@@ -130,7 +130,7 @@ def variables_for(number: int, environ: Mapping[str, str]) -> dict[str, str]:
 
 
 def settle_arithmetic() -> None:
-    """Have torch compute alike, whatever a program that calls us has told it before.
+    """Make torch compute the same way, whatever settings the calling program made.
 
     It multiplies float32 as float32: by default cuDNN rounds the inputs of convolutions to tf32, 10
     bits of mantissa, and a program may have asked for the same, or for bf16, in products of

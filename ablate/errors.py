@@ -1,7 +1,7 @@
-"""What goes wrong on the user's side, and how it is said.
+"""Errors on the user's side, and how they are worded.
 
 One class of error for users. Its message names the value, the legal values, the nearest match and
-the place; several faults of one request are told together. Anything else that escapes is a bug and
+the place. All faults of a request are reported together. Anything else that escapes is a bug and
 shows its traceback.
 """
 
@@ -47,7 +47,7 @@ class DiskFullError(AblateError):
 
 
 class DamagedError(AblateError):
-    """A file of a run is not as it was written; it concerns that run alone."""
+    """A file of a run is not as it was written; only that run is affected."""
 
     status = 1
 
@@ -56,7 +56,7 @@ FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 
 def raise_if_full(error: OSError) -> None:
-    """Raise `DiskFullError` in place of an error of the system that means it."""
+    """Raise `DiskFullError` in place of a system error that means it."""
     if error.errno in FULL:
         raise DiskFullError(
             f"the disk is full ({error}): what is recorded stays; make space, and the same command"
@@ -65,15 +65,15 @@ def raise_if_full(error: OSError) -> None:
 
 
 def nearest(word: str, legal: Iterable[str], cutoff: float = 0.6) -> str:
-    """Name the closest legal word, as an ending of a sentence.
+    """Name the closest legal word, as the end of a sentence.
 
     Args:
         word: What was given.
         legal: The legal words.
-        cutoff: How alike two words are that are close, from 0 to 1.
+        cutoff: How similar close words must be, from 0 to 1.
 
     Returns:
-        ``"; did you mean 'relu'?"``, or nothing where no word is close.
+        ``"; did you mean 'relu'?"``, or an empty string if no word is close.
     """
     words = list(legal)
     close = [

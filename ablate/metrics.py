@@ -148,8 +148,8 @@ class Metric:
     def is_of_learning(self) -> bool:
         """Whether it measures what the network learned, and so says nothing if it did not learn.
 
-        What a run costs, how often a limit acted and what `ablate inspect` measures stand however
-        the training went.
+        Costs, how often a limit acted and what `ablate inspect` measures are valid however training
+        went.
         """
         of_a_limit = self.name.startswith("acted/")
         return self.kind != "inspect" and self.name not in _COSTS and not of_a_limit
@@ -299,7 +299,7 @@ def find(name: str) -> Metric | None:
 
 
 def metric_of(name: str) -> Metric:
-    """Look a metric up; an unknown one is a plain number, with no better side.
+    """Look up a metric; an unknown one is a plain number without a better side.
 
     A record may hold unknown metrics if another version or the user's own training loop wrote it.
     """

@@ -8,8 +8,8 @@ on other streams, and adding a layer shifts nothing.
 Everything is plain tensor arithmetic: it runs eager, compiled, inside a CUDA graph and under vmap,
 with the same bits everywhere. Keys are int64 tensors, 0-dimensional for one run or [R] for a stack.
 
-What users write draws from the global generators of torch, numpy and Python all the same; `seeded`
-gives it numbers of a stream, and leaves the generators as they were.
+Users' code still draws from the global generators of torch, numpy and Python. `seeded` lets it draw
+from a stream, and restores the generators afterwards.
 
 Source: the key's mixing is splitmix64 (Steele, Lea & Flood 2014, OOPSLA); the elements' is the
 32-bit xor-shift-multiply family with constants of C. Wellons' hash prospector (2018).
@@ -63,10 +63,10 @@ def stream(seed: Tensor | int, name: str) -> Tensor:
 
 
 def bits(key: Tensor, count: int) -> Tensor:
-    """Draw 31 random bits an element.
+    """Draw 31 random bits per element.
 
     Args:
-        key: int64, 0-dimensional (under vmap: one a run).
+        key: int64, 0-dimensional (under vmap, one per run).
         count: How many numbers.
 
     Returns:
@@ -75,7 +75,7 @@ def bits(key: Tensor, count: int) -> Tensor:
     """
     low, high = key.to(torch.int32), (key >> 32).to(torch.int32)
     h = torch.arange(count, dtype=torch.int32, device=key.device) ^ low
-    # In place: on a CPU the cost is memory traffic, and a new tensor a line would double it.
+    # In place: on a CPU the cost is memory traffic, and a new tensor per line would double it.
     for shift, mask, add, factor in (
         (16, 0xFFFF, 0, 0x7FEB352D),
         (15, 0x1FFFF, high, -0x7B935975),
@@ -162,12 +162,12 @@ def permutation(key: Tensor, count: int) -> Tensor:
 
 
 class seeded:  # noqa: N801 (used like a function)
-    """A block in which global generators start from a seed, and are put back after.
+    """A block in which global generators start from a seed and are restored afterwards.
 
-    Torch's on every device, Python's and numpy's: whatever code of the user's may draw from.
+    This covers torch's on every device, Python's and numpy's: all that a user's code may draw from.
 
     Args:
-        seed: Any integer, a stream's key for one; of a negative one the sign bit is dropped.
+        seed: Any integer, such as a stream's key; the sign bit of a negative one is dropped.
     """
 
     def __init__(self, seed: int) -> None:
@@ -189,7 +189,7 @@ class seeded:  # noqa: N801 (used like a function)
 
 
 def drawn_state() -> Any:
-    """Take down where Python's and numpy's global generators are."""
+    """Save the states of Python's and numpy's global generators."""
     state: Any = np.random.get_state()
     return random.getstate(), state[0], state[1].tobytes(), state[2:]
 

@@ -18,7 +18,7 @@ from typing import Any
 _NAMES = ("stdout", "stderr")
 
 
-# Where a stream cannot encode a character of ours, this stands for it; others are escaped.
+# Replacements for our characters that a stream cannot encode; others are escaped.
 _PLAIN = {
     "\N{MINUS SIGN}": "-",
     "\N{EN DASH}": "-",
@@ -43,7 +43,7 @@ _PLAIN = {
 
 
 def encodable(text: str, encoding: str | None) -> str:
-    """Write a text with the characters that an encoding has.
+    """Write a text with the characters of an encoding.
 
     Args:
         text: The text.
@@ -62,9 +62,9 @@ def encodable(text: str, encoding: str | None) -> str:
 
 
 def visible(text: str) -> str:
-    """Write � for control characters, but for line breaks and tabs.
+    """Write � for control characters other than line breaks and tabs.
 
-    A name from a file could otherwise move the cursor, clear the terminal, or turn words round.
+    Otherwise a name from a file could move the cursor, clear the terminal, or reverse text.
     """
     if text.isprintable():
         return text

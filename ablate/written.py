@@ -52,7 +52,7 @@ def add_list(folder: Path, what: str, more: Mapping[str, str] | None = None) -> 
 def listed(folder: Path, what: str) -> dict[str, str] | None:
     """Read the list of a folder, file -> digest; None if it is missing or unreadable."""
     file = folder / list_of(what)
-    if not file.is_file():  # to open a named pipe would wait for a writer
+    if not file.is_file():  # opening a named pipe would wait for a writer
         return None
     try:
         found = json.loads(file.read_text(encoding="utf-8"))["files"]
@@ -78,8 +78,8 @@ def not_ours(folder: Path, what: str) -> list[str]:
 def draft_of(folder: Path) -> Iterator[Path]:
     """Make an empty folder beside another one; delete it at the end, if it is still there.
 
-    Drafts that killed processes left are deleted, once they are old: another machine, whose
-    processes are not known here, may be writing a new one.
+    Old drafts from killed processes are deleted; recent ones stay, since another machine may be
+    writing them.
     """
     for old in folder.parent.glob(f".{glob.escape(folder.name)}.*-*.part"):
         if old.is_dir() and time.time() - old.stat().st_mtime > _OLD:

@@ -1,1 +1,1 @@
-"""The commands, a file or folder each: read the request, do the work, print the result."""
+"""The commands, one file each: they read the request, do the work and print the result."""

@@ -82,7 +82,7 @@ def _wrong(path: Path) -> str:
 
 
 def root_of(settings: Sequence[str], root: str | None) -> str | None:
-    """Find the place of a named data set among the settings of the command.
+    """Find the folder of a named data set in the settings of the command.
 
     Args:
         settings: ``data.root=DIR``, or nothing.
@@ -103,7 +103,7 @@ def root_of(settings: Sequence[str], root: str | None) -> str | None:
 
 
 def clear_cache() -> int:
-    """Delete all decoded images that are kept in the user's cache folder; say how much it was."""
+    """Delete all decoded images in the user's cache folder, and say how much that was."""
     try:
         place, size = image_cache.clear()
     except OSError as error:

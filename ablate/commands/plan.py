@@ -31,7 +31,7 @@ def serve(
         arguments: The command line.
         measure: Whether to measure a few steps, to estimate time and memory.
         spreads: As `prospects.Spreads` reads them.
-        spread_from: How many seeds these were worked out from.
+        spread_from: How many seeds they are based on.
 
     Raises:
         AblateError: The request is wrong.
@@ -106,7 +106,7 @@ def show_plan(
 
 
 def _memory(stacks: Sequence[RunStack]) -> str | None:
-    """Say what the stack that takes most of a GPU is planned to take; None on a CPU."""
+    """Say how much of a GPU the largest stack is planned to take; None on a CPU."""
     if stacks[0].runs[0].config["device"] != "cuda":
         return None
     memory = environment.cuda().memory
@@ -127,7 +127,7 @@ def _gib(count: int) -> str:
 
 
 def _arms(runs: Sequence[Run]) -> dict[str, list[Run]]:
-    """Group runs by arm, each once: by the study's name of it, or by the knobs that vary."""
+    """Group distinct runs by arm: by its name in the study, or by the knobs that vary."""
     flat = [schema.flatten(run.config) for run in runs]
     arms: dict[str, dict[str, Run]] = {}
     for run, name in zip(runs, naming.names(flat), strict=True):

@@ -15,7 +15,7 @@ from ablate.report import escape
 from ablate.report.formatting import NONE, written
 from ablate.streams import visible
 
-_WIDE = 10_000  # columns of a terminal that cuts nothing
+_WIDE = 10_000  # columns from which a terminal cuts nothing
 
 
 def say(console: Console, text: str, style: str = "", *, wrap: bool = False) -> None:
@@ -47,7 +47,7 @@ def show_table(table: Table, console: Console) -> None:
 
 
 def folding(table: Table) -> Table:
-    """Have a table fold words that are too long, rather than cut them off."""
+    """Let a table wrap words that are too long, rather than cut them off."""
     for column in table.columns:
         column.overflow = "fold"
     return table

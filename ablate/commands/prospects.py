@@ -24,7 +24,7 @@ from ablate.study.comparison import StudyPlan
 from ablate.study.story import looked_at
 
 RECORDED = "recorded"
-_FEW = 10  # seeds, of which a standard deviation is too uncertain to plan by
+_FEW = 10  # with fewer seeds, a standard deviation is too uncertain to plan by
 
 
 @dataclass(frozen=True)
@@ -33,7 +33,7 @@ class Spread:
 
     Attributes:
         value: A standard deviation, in the metric's unit.
-        seeds: How many it was worked out from, if that is known.
+        seeds: How many seeds it is based on, if known.
     """
 
     value: float
@@ -43,7 +43,7 @@ class Spread:
 def show_prospects(
     plan: StudyPlan, told: Sequence[str], told_from: int | None, console: Console
 ) -> None:
-    """Print what the claims of a study can come to, alike ones together.
+    """Print how the claims of a study can come out, grouping similar ones.
 
     Args:
         plan: The study.
@@ -53,7 +53,7 @@ def show_prospects(
         console: Where to.
 
     Raises:
-        AblateError: A standard deviation cannot be read, or is of no metric that is claimed.
+        AblateError: A standard deviation cannot be read, or belongs to no claimed metric.
     """
     claims = plan.study.claims
     each_terms = _terms(plan)
@@ -151,7 +151,7 @@ def _told(plan: StudyPlan, told: Sequence[str], told_from: int | None) -> dict[s
 
 
 def _recorded(plan: StudyPlan) -> list[Spread | None]:
-    """Work out the standard deviations from those of the study's own runs that have ended.
+    """Compute the standard deviations from the study's own runs that have ended.
 
     Raises:
         AblateError: None has.
@@ -175,7 +175,7 @@ def _recorded(plan: StudyPlan) -> list[Spread | None]:
 def _show(
     terms: Terms, spread: Spread | None, claims: Mapping[int, Claim], console: Console
 ) -> None:
-    """Print what alike claims can come to."""
+    """Print how similar claims can come out."""
     console.print()
     for number, claim in claims.items():
         say(console, f"claim {number}: {claim.words}", "bold", wrap=True)

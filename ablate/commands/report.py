@@ -25,8 +25,7 @@ def serve(
         baseline: The arm that the others are compared with, or None for the default.
         metric: The metric to compare, or None for the default.
         out: The report's folder, or None for the default.
-        give_up: Whether runs that failed are not to be trained again: verdicts wait for them no
-            longer.
+        give_up: Whether to give up failed runs, so that verdicts no longer wait for them.
 
     Raises:
         AblateError: There is nothing to report, or no such baseline or metric.

@@ -22,7 +22,7 @@ from ablate.streams import visible
 from ablate.study.comparison import StudyPlan, plan_study, run_study
 from ablate.study.grids import note_request
 
-FEW_SEEDS = 5  # up to which it is worth asking whether they can be enough
+FEW_SEEDS = 5  # up to which it is worth asking whether they are enough
 
 
 def parser(name: str) -> argparse.ArgumentParser:
@@ -129,7 +129,7 @@ def _note_few_seeds(study: StudyPlan) -> None:
 
 
 def _note_repeats(request: Request) -> None:
-    """Print to standard error which override holds where several set the same knob."""
+    """Print to standard error which override wins if several set the same knob."""
     names = [name_of(override) for override in request.overrides]
     last = dict(zip(names, request.overrides, strict=True))
     for name, count in Counter(names).items():

@@ -64,7 +64,7 @@ def _state_page(path: Path) -> tuple[Group, int]:
             sweeps.setdefault(folder.parent, Counter())["unreadable"] += 1
             wrong.append(("unreadable", str(folder), error.faults[0]))
             continue
-        if found is None:  # set aside a moment ago, by a rerun
+        if found is None:  # just set aside by a rerun
             continue
         status = record.status_now(folder, found["status"])
         told = waiting.pop(folder, None)

@@ -1,4 +1,4 @@
-"""`ablate data PATH`: what would be trained on of a folder of images, and a sheet of them."""
+"""`ablate data PATH`: shows how a folder of images would be read, with a contact sheet."""
 
 from __future__ import annotations
 
@@ -25,25 +25,25 @@ if TYPE_CHECKING:
     from PIL import Image
 
 _CLASSES = 40  # in the table
-_ROWS, _COLUMNS = 20, 10  # classes and images on the sheet
+_ROWS, _COLUMNS = 20, 10  # classes, and images of each, on the sheet
 _SIDE, _GAP, _LABEL = 64, 4, 120  # pixels
 _KNOBS = tuple(f"data.{name}" for name in files.option("data", "folder") if name != "name")
 
 
 def show_folder(path: str, settings: Sequence[str], sheet: str | None, console: Console) -> int:
-    """Print what would be trained on of a folder, and write a sheet of its images.
+    """Print how a folder would be read, and write a sheet of its images.
 
     Args:
         path: The folder.
-        settings: Knobs of the data, as ``data.image_size=64``.
-        sheet: Where the sheet goes, a PNG; None: the folder's name, in the working directory.
+        settings: Data knobs, such as ``data.image_size=64``.
+        sheet: Path of the sheet, a PNG; by default the folder's name, in the working directory.
         console: Where to print.
 
     Returns:
         The exit status.
 
     Raises:
-        AblateError: It cannot be trained on, or a setting is not legal.
+        AblateError: The folder cannot be trained on, or a setting is illegal.
     """
     config = _config(path, settings)
     source = data.read(config)
@@ -109,7 +109,7 @@ def _table(classes: Sequence[str], counts: Mapping[str, Sequence[int]]) -> Table
 
 
 def _images(source: data.Source, sizes: Sequence[tuple[int, int]]) -> str:
-    """Tell the size of images as they lie, and as they are trained on."""
+    """Return the size of images in their files, and as they are trained on."""
     channels, height, width = source.shape
     low, high = min(sizes, key=lambda s: s[0] * s[1]), max(sizes, key=lambda s: s[0] * s[1])
     lie = f"{low[0]} × {low[1]}" + (f" to {high[0]} × {high[1]}" if low != high else "")
@@ -121,7 +121,7 @@ def _images(source: data.Source, sizes: Sequence[tuple[int, int]]) -> str:
 
 
 def contact_sheet(part: data.Part, classes: Sequence[str]) -> Image.Image:
-    """Draw some images of each class, a row a class, as they are trained on.
+    """Draw some images of each class as they are trained on, one row per class.
 
     Args:
         part: Images, uint8 [N, C, H, W] of 1 or 3 channels.
@@ -129,7 +129,7 @@ def contact_sheet(part: data.Part, classes: Sequence[str]) -> Image.Image:
     """
     from PIL import Image, ImageDraw
 
-    first = np.lexsort(contents(part).T)  # no more alike than by chance
+    first = np.lexsort(contents(part).T)  # no more alike than chance makes them
     shown = [label for label in range(len(classes)) if (part.labels == label).any()][:_ROWS]
     step = _SIDE + _GAP
     size = (_LABEL + _COLUMNS * step, len(shown) * step + _GAP)
@@ -157,6 +157,6 @@ def _thumbnail(pixels: Array) -> Image.Image:
 
 
 def _drawable(name: str, most: int = 18) -> str:
-    """Shorten a class's name, and replace what the built-in font lacks."""
+    """Shorten a class's name, and replace characters that the built-in font lacks."""
     text = name.encode("latin-1", "replace").decode("latin-1")
     return text if len(text) <= most else f"{text[: most - 1]}~"

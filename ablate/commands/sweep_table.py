@@ -37,7 +37,7 @@ def show_sweep(outcome: Outcome, console: Console) -> None:
         places = list(dict.fromkeys(run.directory for run in begun))
         try:
             show_comparison(compare(places, brief=True), console)
-        except AblateError as error:  # no run has a finite number to compare, say
+        except AblateError as error:  # for example, no run has a finite number to compare
             say(console, f"no comparison: {'; '.join(error.faults)}")
     wrong = _wrong(outcome, [*_failed_tuning(outcome), *told])
     console.print(Group(*failures(wrong)))
@@ -53,7 +53,7 @@ def report_sweep(runs: Sequence[Run], console: Console) -> None:
     sweeps = list(dict.fromkeys(run.sweep for run in reported(runs)))
     try:
         folder, _ = write_report(sweeps)
-    except AblateError as error:  # the runs are done, and alone decide the exit status
+    except AblateError as error:  # the runs are done, and only they decide the exit status
         told = f"no report: {'; '.join(error.faults)}"
     else:
         told = f"report: {folder}/report.html"
@@ -71,7 +71,7 @@ def _status(outcome: Outcome, run: Run) -> str:
 
 
 def _failed_tuning(outcome: Outcome) -> list[Run]:
-    """List tuning runs that failed; one that diverged is no failure, it is just not chosen."""
+    """List tuning runs that failed. A diverged one is not a failure, it is just not chosen."""
     return [run for run in outcome.runs if run.only_tunes and _status(outcome, run) == "failed"]
 
 

@@ -1,1 +1,1 @@
-"""What can be measured of a trained network; nothing here asks, prints or draws."""
+"""Measures trained networks; nothing here asks, prints or draws."""

@@ -85,7 +85,7 @@ def _perturbation(entry: _Entry) -> _Numbers:
     return {f"perturbation/{way}/error": _error(found) for way, found in entry.items()}
 
 
-# Groups with curves, or numbers for each layer; in other groups, a metric's path finds its number.
+# Groups with curves, or numbers per layer. In other groups, a metric's path leads to its number.
 _SUMMARIES: Final[Mapping[str, Callable[[_Entry], _Numbers]]] = {
     "deletion": _deletion,
     "correlation": _correlation,

@@ -46,7 +46,7 @@ def has_dropout(record: Mapping[str, Any]) -> bool:
 def may_drop(config: Mapping[str, Any]) -> bool:
     """Tell from a configuration whether dropout or stochastic depth may act in training.
 
-    A network of the user's own may contain dropout, so it counts.
+    A user's network may contain dropout, so it counts.
     """
     named = [knob for knob in schema.BY_NAME.values() if knob.group == "dropout" and knob.off == 0]
     named.append(schema.BY_NAME["regularize.stochastic_depth"])

@@ -1,8 +1,9 @@
-"""Whether confidence is what it says: the calibration curve, and a temperature that mends it.
+"""Calibration: whether confidence can be trusted, and a temperature that corrects it.
 
-What it does: divides the logits by one number, the temperature, fitted on the validation images so
-that their loss is least. Decisions stay; confidence comes closer to the share of right answers.
-When it helps: networks trained long on few data, which are too sure. A temperature above 1 says so.
+What it does: divides the logits by one number, the temperature, chosen to minimize the loss on the
+validation images. Decisions stay the same; confidence comes closer to the share of right answers.
+When it helps: networks trained long on few data, which are overconfident; their temperature is above
+1.
 
 Source: Guo et al. 2017, arXiv:1706.04599, sections 2 and 4.2.
 """
@@ -29,8 +30,8 @@ class Temperature:
 
     Attributes:
         value: The temperature, in `RANGE`.
-        limited: Whether the loss still falls at that end of the range: the images are all right
-            (0.01), or the network knows less than nothing of them (100).
+        limited: Whether the loss still falls at that end of the range: all images are right (0.01),
+            or the network is worse than no knowledge (100).
     """
 
     value: float
@@ -40,15 +41,15 @@ class Temperature:
 def temperature(logits_NK: Tensor, labels_N: Tensor) -> Temperature | None:
     """Fit the temperature at which the mean cross entropy is least.
 
-    The loss is convex in the inverse temperature; its slope there, the mean difference between the
-    logit that is expected and the label's, is brought to zero.
+    The loss is convex in the inverse temperature. Its slope, the mean difference between the
+    expected logit and the label's, is brought to zero.
 
     Args:
         logits_NK: Logits of images that the network was not trained on.
         labels_N: Their labels.
 
     Returns:
-        The temperature; None where a logit is not finite, since no temperature mends that.
+        The temperature; None if a logit is not finite, which no temperature corrects.
 
     Source: Guo et al. 2017, arXiv:1706.04599, equation 9.
     """
@@ -79,8 +80,8 @@ def curve(log_NK: Tensor, labels_N: Tensor) -> pd.DataFrame:
         labels_N: The labels.
 
     Returns:
-        A row a bin: ``low``, ``high`` (confidence in (low, high]), ``images``, and their mean
-        ``confidence`` and ``accuracy``, missing where there is no image.
+        One row per bin: ``low``, ``high`` (confidence in (low, high]), ``images``, and their mean
+        ``confidence`` and ``accuracy``, missing for empty bins.
 
     Source: Guo et al. 2017, arXiv:1706.04599, section 2, with 15 bins.
     """

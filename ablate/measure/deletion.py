@@ -1,14 +1,13 @@
-"""Hidden units: what is left of accuracy as they are deleted, and how alike they are.
+"""Hidden units: how accuracy falls as they are deleted, and how alike they are.
 
-What it does: sets units of all hidden layers to zero, a share of each layer, chosen at random; and
-takes the mean absolute correlation between the units of a layer (co-adaptation). When it helps: to
-see whether dropout did what it is said to do, which is to make units useful by themselves. Where
-dropout scales in training, a network without the dropped units is the one that was trained, once
-those that are left make up for them (``scaled``).
+What it does: sets a random share of each hidden layer's units to zero, and computes the mean
+absolute correlation between the units of a layer (co-adaptation). When it helps: to see whether
+dropout made units useful on their own, as it is said to. If dropout scales in training, a network
+without the dropped units is one that was trained, once the others make up for them (``scaled``).
 
-A hidden layer is an activation's output; of a recurrent layer its states, as they are handed on; of
-a network of the user's without activation modules the output of each linear or convolutional
-module but the last. A unit of a convolutional layer is a channel.
+A hidden layer is an activation's output, or a recurrent layer's states as passed on. In a user's
+network without activation modules it is the output of each linear or convolutional module but the
+last. A unit of a convolutional layer is a channel.
 
 Source: Hinton et al. 2012, arXiv:1207.0580 (co-adaptation); Morcos et al. 2018, arXiv:1803.06959,
 section 2 (cumulative deletion); Cogswell et al. 2016, arXiv:1511.06068 (correlation of units).
@@ -36,11 +35,11 @@ from ablate.nets.layers import Function
 from ablate.nets.recurrent import RecurrentLayer
 from ablate.train.quality import measure_one
 
-Change = Callable[[str, Tensor], Tensor]  # a layer's name and its output -> its output from now on
+Change = Callable[[str, Tensor], Tensor]  # a layer's name and its output -> its new output
 
 SHARES: Final = (0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9)
 _CORRELATED = 1000  # images that correlations are taken over
-_AT_ONCE = 100  # of them, at most: each pixel of a map is a sample, and all are held in float64
+_AT_ONCE = 100  # samples at most: each pixel of a map is one, and all are held in float64
 _PRODUCTS = (nn.Linear, nn.modules.conv._ConvNd)
 _NO_HIDDEN = (nn.Softmax, nn.LogSoftmax, nn.Softmax2d, nn.Softmin, nn.MultiheadAttention)
 
@@ -160,12 +159,12 @@ def measure(
         layers: Its hidden layers.
         split: The images.
         plain_NK: Logits of the whole network.
-        draws: How many times the units are chosen; what a larger share deletes contains what a
-            smaller one does. At least one unit of a layer stays.
+        draws: How many times units are chosen; a larger share deletes all that a smaller one does.
+            At least one unit of each layer stays.
         scaled: Whether the others are multiplied by units / units left.
 
     Returns:
-        A row a draw and share: ``draw`` (from 0), ``share`` (from 0, the whole network),
+        One row per draw and share: ``draw`` (from 0), ``share`` (from 0, the whole network),
         ``accuracy``, ``error``, ``loss``, ``ece``, ``brier``.
     """
     rows: list[dict[str, Any]] = []
@@ -183,7 +182,7 @@ def measure(
 
 
 def _kept(seed: int, name: str, units: int, share: float, draw: int, scaled: bool) -> Tensor:
-    """Say for each unit of a layer what its output is multiplied by, [units]."""
+    """Return the factor on each unit's output, [units]."""
     deleted = min(math.floor(share * units + 0.5), units - 1)
     key = rng.fold(rng.stream(seed, f"evaluate/delete/{name}"), draw)
     kept = torch.ones(units)
@@ -219,10 +218,10 @@ class Correlation:
         self._squares_UU += x_SU.T @ x_SU
 
     def result(self) -> tuple[int, float | None]:
-        """Give the number of units that never vary, and the mean over pairs of the others.
+        """Return how many units never vary, and the mean over pairs of the others.
 
         Returns:
-            Units, and the mean |r| in [0, 1]; None where there is no pair.
+            Units, and the mean |r| in [0, 1]; None without a pair.
         """
         assert self._count, "something was added"
         mean_U = self._sum_U / self._count

@@ -1,11 +1,10 @@
 """Averages over views of an image, and over the sub-networks that dropout trained.
 
 What it does: test-time augmentation averages a network's probabilities over transformed views of an
-image; Monte-Carlo dropout averages them over sub-networks, drawn as in training. The spread of
-those says how much the network does not know (mutual information) beside what the image leaves open
-(the rest of the entropy). When it helps: views where training augmented, often half a point;
-samples where confidence matters more than accuracy. Settings that work: 4 to 10 views, 10 to 100
-samples.
+image; Monte-Carlo dropout averages them over sub-networks, drawn as in training. Their spread shows
+what the network does not know (mutual information), apart from what the image leaves open (the rest
+of the entropy). When it helps: views if training augmented, often by half a point; samples if
+confidence matters more than accuracy. Settings that work: 4 to 10 views, 10 to 100 samples.
 
 The geometric mean, renormalized, is what weight scaling stands for: equal to it for one softmax
 layer, near it in deeper networks.
@@ -38,14 +37,14 @@ from ablate.train.quality import measure_one
 
 @dataclass(frozen=True)
 class Ensemble:
-    """What several networks, or one that sees several views, say together.
+    """The joint prediction of several networks, or of one that sees several views.
 
     Attributes:
         arithmetic_NK: Logarithm of the mean probability, float64.
         geometric_NK: Logarithm of the geometric mean, renormalized.
         entropy_N: Entropy of the arithmetic mean, in nats, from 0 to log K.
-        information_N: Mutual information of the label and the choice of the member, in nats: the
-            entropy of the mean less the mean entropy; at least 0, at most the entropy.
+        information_N: Mutual information of the label and the choice of member, in nats: the
+            entropy of the mean minus the mean entropy; from 0 to the entropy.
     """
 
     arithmetic_NK: Tensor
@@ -81,15 +80,15 @@ def ensemble(members: Iterable[Tensor]) -> Ensemble:
 
 
 def entropy(log_NK: Tensor) -> Tensor:
-    """Work out the entropy of log probabilities [N, K], in nats, [N]."""
+    """Compute the entropy of log probabilities [N, K], in nats, [N]."""
     terms_NK: Tensor = torch.special.entr(log_NK.exp())
     return terms_NK.sum(-1)
 
 
 def divergence(log_p_NK: Tensor, log_q_NK: Tensor) -> float:
-    """Work out the mean Kullback-Leibler divergence KL(p ‖ q) over images, in nats."""
+    """Compute the mean Kullback-Leibler divergence KL(p ‖ q) over images, in nats."""
     p_NK = log_p_NK.exp()
-    # Where p is 0 the term is 0, whatever its logarithm.
+    # If p is 0 the term is 0, whatever the logarithm.
     terms_NK = torch.where(p_NK > 0, p_NK * (log_p_NK - log_q_NK), 0)
     return float(terms_NK.sum(-1).mean())
 
@@ -124,10 +123,10 @@ class SubNetworks:
     """The sub-networks of a network with dropout or stochastic depth.
 
     Args:
-        module: The network, in evaluation mode; all but its dropout stays so.
+        module: The network, in evaluation mode; everything but its dropout stays so.
         seed: Seed of the run's dropout.
-        own: Whether the dropout is the user's own: then every module named after dropout is one,
-            and draws from torch's generator, which is seeded for each pass.
+        own: Whether the dropout is the user's: then every module whose class is named after dropout
+            counts, and draws from torch's generator, which is seeded for each pass.
 
     Example:
         >>> import torch
@@ -149,7 +148,7 @@ class SubNetworks:
 
     @contextmanager
     def sample(self, number: int, part: int = 0) -> Iterator[None]:
-        """Let the module be one sub-network an image (one for all where weights are dropped).
+        """Make the module one sub-network per image (a single one if weights are dropped).
 
         Args:
             number: Number of the sample.

@@ -1,4 +1,4 @@
-"""What is measured of one saved run: entries of its record by kind, and curves behind them."""
+"""Measures one saved run: entries of its record by kind, and the curves behind them."""
 
 from __future__ import annotations
 
@@ -35,12 +35,12 @@ class Found:
 
 
 def measure(saved: Saved, wanted: EvaluateSettings, say: Say = lambda kind: None) -> Found:
-    """Measure all that was asked for and that applies.
+    """Measure everything that was asked for and applies.
 
     Args:
         saved: The run.
         wanted: What to measure.
-        say: Told what is being measured.
+        say: Called with what is being measured.
 
     Raises:
         AblateError: The split has no image, or a transformation would leave nothing of it.
@@ -92,7 +92,7 @@ def _add_classes(
 def _add_calibration(
     found: Found, saved: Saved, wanted: EvaluateSettings, log_NK: Tensor, split: Split
 ) -> None:
-    """Measure calibration, and what a temperature makes of it where other images can fit one."""
+    """Measure calibration, and how a temperature changes it if other images can fit one."""
     entry: dict[str, Any] = {"temperature": None, "limited": None, "before": _faith(log_NK, split)}
     curves = {"before": calibration.curve(log_NK, split.labels)}
     fitted = None
@@ -127,7 +127,7 @@ def _add_units(
     found: Found, saved: Saved, wanted: EvaluateSettings, log_NK: Tensor, split: Split
 ) -> None:
     layers = deletion.hidden_layers(saved)
-    if not layers.units:  # softmax regression: it was asked for, and there is nothing to delete
+    if not layers.units:  # softmax regression: asked for, but there is nothing to delete
         found.entries |= {"deletion": None, "correlation": None}
         return
     frame = deletion.measure(saved, layers, split, log_NK, wanted.draws, wanted.scaled)

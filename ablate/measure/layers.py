@@ -1,7 +1,7 @@
-"""Which layers of a network are looked at, and what is known of each without numbers.
+"""Which layers of a network are inspected, and what is known of each without computing.
 
-Every convolution, linear layer, norm, activation, pooling and recurrent layer that is a module of
-its own; what a network of the user's computes by functions is not seen.
+These are all convolutions, linear layers, norms, activations, pooling and recurrent layers that are
+modules. What a user's network computes with functions is not seen.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ _CHANNELS_FIRST = (nn.modules.conv._ConvNd, nn.modules.batchnorm._NormBase, nn.G
 
 
 def layers_of(network: nn.Module) -> dict[str, tuple[str, nn.Module]]:
-    """List the layers that are looked at: name -> kind and module.
+    """List the layers to inspect: name -> kind and module.
 
     Kinds are ``conv``, ``linear``, ``norm``, ``activation``, ``pool`` and ``recurrent``. The cell
     inside a recurrent layer is left out: it is applied at each step, and the layer's output holds
@@ -53,7 +53,7 @@ def layers_of(network: nn.Module) -> dict[str, tuple[str, nn.Module]]:
 
 
 def kind_of(name: str, layer: nn.Module) -> str | None:
-    """Tell what kind of layer a module is, or None; something of the user's own by its place."""
+    """Return a module's kind of layer, or None; a user's module by its place."""
     for kind, classes in _KINDS.items():
         if isinstance(layer, classes):
             return kind
@@ -67,12 +67,12 @@ def kind_of(name: str, layer: nn.Module) -> str | None:
 
 
 def range_of(layer: nn.Module) -> tuple[float, float] | None:
-    """Give the range of an activation that saturates at both ends, or None."""
+    """Return the range of an activation that saturates at both ends, or None."""
     return next((ends for kind, ends in _RANGES.items() if isinstance(layer, kind)), None)
 
 
 def unit_axis(layer: nn.Module, y: Tensor) -> int:
-    """Find the axis of an output along which its units lie: channels of maps, else the last."""
+    """Find the axis of units in an output: channels for maps, else the last."""
     maps = y.dim() >= 4 or (
         y.dim() == 3
         and (isinstance(layer, _CHANNELS_FIRST) or type(layer).__module__ == pooling.__name__)
@@ -81,7 +81,7 @@ def unit_axis(layer: nn.Module, y: Tensor) -> int:
 
 
 def shape_of(y: Tensor, batch: int) -> tuple[int, ...]:
-    """Give the shape of what a layer makes of one image, wherever its batch axis stands."""
+    """Return the shape of a layer's output for one image, wherever its batch axis is."""
     shape = list(y.shape)
     if batch in shape:
         shape.remove(batch)
@@ -92,13 +92,13 @@ def shape_of(y: Tensor, batch: int) -> tuple[int, ...]:
 
 def parameters_of(layer: nn.Module) -> int:
     """Count a layer's own trained parameters."""
-    # The product from state to state is taken by the layer itself: no call of it is seen.
+    # The layer computes the product from state to state itself, so no call shows it.
     owner: nn.Module = layer.hidden if isinstance(layer, recurrent.RecurrentLayer) else layer
     return sum(p.numel() for p in owner.parameters(recurse=False) if p.requires_grad)
 
 
 def differs(network: nn.Module) -> bool:
-    """Tell whether a network acts otherwise in training than in evaluation, by its modules."""
+    """Tell by its modules whether a network acts differently in training and evaluation."""
     kinds = (nn.modules.dropout._DropoutNd, nn.modules.batchnorm._BatchNorm)
     return any(
         isinstance(m, kinds)

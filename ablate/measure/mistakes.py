@@ -1,4 +1,4 @@
-"""Which images a network gets wrong, and what it takes them for."""
+"""Which images a network gets wrong, and what it mistakes them for."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from ablate.measure.ensembles import entropy
 
 
 def predictions(log_NK: Tensor, labels_N: Tensor, classes: Sequence[str]) -> pd.DataFrame:
-    """List what the network says of each image.
+    """List what the network says about each image.
 
     Args:
         log_NK: Log probabilities.
@@ -20,7 +20,7 @@ def predictions(log_NK: Tensor, labels_N: Tensor, classes: Sequence[str]) -> pd.
         classes: Names of the classes.
 
     Returns:
-        A row an image, in the order of the split: ``image`` (its number there, from 0), ``true``
+        One row per image, in the order of the split: ``image`` (its number there, from 0), ``true``
         and ``given`` (class names), ``right``, ``loss`` (nats), ``confidence`` (of the given
         class), ``entropy`` (nats).
     """
@@ -57,7 +57,7 @@ def confusion(log_NK: Tensor, labels_N: Tensor) -> Tensor:
 def most_confused(
     counts_KK: Tensor, classes: Sequence[str], most: int = 5
 ) -> list[tuple[str, str, int]]:
-    """List the commonest mistakes: the true class, the given one, and how many images."""
+    """List the most common mistakes: true class, given class, and number of images."""
     wrong_KK = counts_KK.clone().fill_diagonal_(0)
     counts, places = wrong_KK.flatten().sort(descending=True, stable=True)
     pairs = [
@@ -67,7 +67,7 @@ def most_confused(
 
 
 def class_accuracy(counts_KK: Tensor) -> list[float | None]:
-    """Give the share of right answers among each class's images; None where it has none."""
+    """Return the share of right answers per class; None for a class without images."""
     right, total = counts_KK.diagonal().tolist(), counts_KK.sum(1).tolist()
     return [r / n if n else None for r, n in zip(right, total, strict=True)]
 

@@ -1,4 +1,4 @@
-"""Looking at a run where it stands in training, without changing a number of it."""
+"""Inspects a run in the middle of training, without changing any of its numbers."""
 
 from __future__ import annotations
 
@@ -16,16 +16,16 @@ from ablate.nets.dropout import Dropout
 from ablate.train.batches import seed_of
 from ablate.train.training import Training
 
-IMAGES: Final = 256  # that are looked at, unless told otherwise
+IMAGES: Final = 256  # images inspected by default
 
 
 def of_training(training: Training, r: int = 0, images: int = IMAGES) -> dict[str, float]:
-    """Measure a run where it stands, as flat names; its numbers go on as if nobody had looked.
+    """Measure a run at its current step, as flat names; training goes on as if nobody had looked.
 
     Args:
         training: A training, at any step.
         r: Which of its runs.
-        images: How many training images are looked at.
+        images: How many training images to inspect.
 
     Returns:
         ``signal/<layer>/<statistic>``, in training mode, as `signals.signals` gives them.
@@ -39,7 +39,7 @@ def of_training(training: Training, r: int = 0, images: int = IMAGES) -> dict[st
 
 
 def fixed_batch(data: Tensors, images: int) -> tuple[Tensor, Tensor]:
-    """Choose training images to look at, by their content, normalized; and their labels."""
+    """Choose training images to inspect by their content; return them normalized, with labels."""
     return data.batch(data.train.order[:images])
 
 
@@ -62,8 +62,8 @@ def observe(
         labels_B: Their labels.
         training_mode: Whether in training mode, with gradients.
         weights: A state dict to look at in place of the run's weights as they are.
-        step: The step whose dropout masks are drawn, for a batch of this size; None is the step to
-            come.
+        step: The step whose dropout masks are drawn, for a batch of this size; None is the next
+            one.
     """
     stack, config = training.stack, training.configs[r]
     network = stack.layers(r)
@@ -80,10 +80,10 @@ def observe(
 
 
 def update_ratios(training: Training) -> dict[str, list[float]]:
-    """Do a step; give the size of what it changed over the size of the weight, ‖Δw‖/‖w‖.
+    """Do a step; return the size of the change relative to the weight, ‖Δw‖/‖w‖.
 
     Returns:
-        Of each parameter, by its name, a number a run; not finite where the weight is 0.
+        Parameter -> one number per run; not finite where the weight is 0.
     """
     parameters = training.stack.parameters
     before = {name: p.detach().clone() for name, p in parameters.items()}
@@ -104,7 +104,7 @@ def _precision(training: Training) -> AbstractContextManager[Any]:
 
 @contextmanager
 def _masks(network: nn.Module, seed: int, step: int) -> Iterator[None]:
-    """Begin a step of the run's own masks, and put back where dropout stood."""
+    """Begin a step with the run's own masks, and restore dropout's state afterwards."""
     layers = {name: m for name, m in network.named_modules() if isinstance(m, Dropout)}
     before = {name: (layer.key, layer.calls) for name, layer in layers.items()}
     for name, layer in layers.items():

@@ -1,7 +1,7 @@
-"""Shifted, rotated and noisy images: how accuracy falls with the strength of what is done to them.
+"""Shifted, rotated and noisy images: how accuracy falls with the strength of the perturbation.
 
-Every strength uses the same random numbers of an image, of the run's own augmentation stream, so
-that a curve shows the strength and nothing else. Strength 0 is the images as they are.
+All strengths use the same random numbers per image, from the run's augmentation stream, so that a
+curve shows only the effect of strength. Strength 0 leaves the images as they are.
 """
 
 from __future__ import annotations
@@ -51,7 +51,7 @@ def measure(saved: Saved, split: Split, plain_NK: Tensor) -> pd.DataFrame:
         plain_NK: Logits of the images as they are.
 
     Returns:
-        A row a perturbation and strength: ``kind``, ``strength`` (in `UNITS`), ``accuracy``,
+        One row per perturbation and strength: ``kind``, ``strength`` (in `UNITS`), ``accuracy``,
         ``error``, ``loss``, ``ece``, ``brier``.
     """
     rows: list[dict[str, Any]] = []
@@ -65,7 +65,7 @@ def measure(saved: Saved, split: Split, plain_NK: Tensor) -> pd.DataFrame:
 
 
 def perturbed(saved: Saved, kind: str, strength: float) -> See:
-    """Make what a network sees of images under a perturbation of some strength, in `UNITS`."""
+    """Return what a network sees under a perturbation of some strength, in `UNITS`."""
     return _noisy(saved, strength) if kind == "noise" else _moved(saved, kind, strength)
 
 

@@ -1,4 +1,4 @@
-"""A saved run, opened again: its network with the selected weights, and its data."""
+"""Opens a saved run: its network with the selected weights, and its data."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ from ablate.train.eval_parts import eval_parts, sees_its_batch
 See = Callable[[Tensor, int], Tensor]  # those images -> what the network is given
 During = Callable[[int], AbstractContextManager[None]]
 
-_LETTERS = 200  # of torch's message that names what does not fit
+_LETTERS = 200  # lines of torch's message that name what does not fit
 
 
 @dataclass(frozen=True)
@@ -38,7 +38,7 @@ class Saved:
         directory: The run's folder.
         record: Its record.
         module: Its network in evaluation mode, on the device; dropout is ours.
-        data: Its data set, there too.
+        data: Its data set, on the device too.
         classes: Names of the classes.
     """
 
@@ -55,11 +55,11 @@ class Saved:
         return config
 
     def seed(self, source: str) -> int:
-        """Give the seed of one source of randomness, as training did."""
+        """Return the seed of one source of randomness, as in training."""
         return seed_of(self.config, source)
 
     def split(self, name: str) -> Split:
-        """Give the images of a split.
+        """Return the images of a split.
 
         Raises:
             AblateError: There are none.
@@ -71,7 +71,7 @@ class Saved:
 
     @torch.no_grad()
     def apply(self, x: Tensor) -> Tensor:
-        """Apply the network, in the mode that it is in: normalized images -> logits [B, K]."""
+        """Apply the network in its current mode: normalized images -> logits [B, K]."""
         logits: Tensor
         with self._precision(), self._own_randomness():
             logits = self.module(x)
@@ -90,7 +90,9 @@ class Saved:
         """
         sizes = (len(split), self.data.classes)
         logits_NK = torch.empty(sizes, dtype=torch.float64, device=split.device)
-        drawn = see is not None or during is not None  # from random numbers by place
+        drawn = (
+            see is not None or during is not None
+        )  # from random numbers by place
         parts = eval_parts(split, by_content=drawn or sees_its_batch(self.config))
         for part, (where, images) in enumerate(parts):
             x = self.data.normalized(images) if see is None else see(images, part)
@@ -104,7 +106,7 @@ class Saved:
         return torch.autocast(self.data.device.type, torch.bfloat16)
 
     def _own_randomness(self) -> AbstractContextManager[None]:
-        """Fix what a network of the user's may draw even in evaluation."""
+        """Fix the random numbers that a user's network may draw even in evaluation."""
         if not schema.has_own_layers(self.config):
             return nullcontext()
         return rng.seeded(int(rng.stream(self.seed("dropout"), "evaluate")))
@@ -113,13 +115,13 @@ class Saved:
 def open_run(
     directory: Path, found: record.Record, device: str, like: Mapping[str, Any] | None = None
 ) -> Saved:
-    """Open a finished run; to be called while it is claimed.
+    """Open a finished run; the caller holds the claim on it.
 
     Args:
         directory: The run's folder.
         found: Its record.
         device: ``cpu`` or ``cuda``.
-        like: A configuration that was checked; the record may name what that does.
+        like: A checked configuration; the record may name what it names.
 
     Raises:
         UntrustedError: The record names something to run, and is not known to be the user's.
@@ -137,7 +139,7 @@ def open_run(
         )
     tensors = data.load({**config, "device": device})
     environment.settle_arithmetic()
-    with rng.seeded(0):  # torch's layers draw weights of their own, which are replaced here
+    with rng.seeded(0):  # torch's layers draw their own weights, which are replaced here
         module = build(config, tensors.shape, tensors.classes)
     _check_own_code(directory, found)
     module.to(device, DTYPES[config["precision"]])
@@ -163,7 +165,7 @@ def fill(module: nn.Module, weights: Mapping[str, Tensor], directory: Path) -> N
 
 
 def check(directory: Path, found: record.Record | None) -> record.Record:
-    """Check what a record alone can tell.
+    """Check what the record alone can show.
 
     Raises:
         AblateError: There is no finished run, or it kept no weights.
@@ -181,14 +183,14 @@ def check(directory: Path, found: record.Record | None) -> record.Record:
 
 
 def _check_own_code(directory: Path, found: record.Record) -> None:
-    """Compare what of the user's own the run was trained on with what is there now."""
+    """Compare the user's code that the run was trained on with what is there now."""
     config, digest = found["config"], found["environment"]["data"]["digest"]
     if (trained := record.code_in(found)) is not None:
         code.forget()
         now = code.code_of(config) or trained
         # Another version of a package may still evaluate it.
         changed = code.differences(trained, {**now, "packages": trained["packages"]})
-    else:  # it was recorded when the files of classes alone were known
+    else:  # it was recorded when only the files of classes were known
         old = own_code.digests(config)
         targets = schema.targets(config)
         named = ", ".join(f"{slot}._target_={targets[slot]}" for slot in old)

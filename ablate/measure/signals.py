@@ -1,12 +1,12 @@
-"""Signal statistics: what a batch looks like on its way through a network, and its gradient back.
+"""Signal statistics: a batch on its way through a network, and its gradient on the way back.
 
-What they tell: activations whose deviation shrinks or grows from layer to layer, units that are
-saturated or dead, gradients that vanish before the first layers, updates far from a thousandth of
-the weights. Settings that work: a few hundred images; training mode, which is what gradients come
-from (batch norm in evaluation mode has, at the start, statistics of nothing).
+What they show: activations whose deviation shrinks or grows from layer to layer, saturated or dead
+units, gradients that vanish before the first layers, updates far from a thousandth of the weights.
+Settings that work: a few hundred images; training mode, where gradients come from (at the start,
+batch norm in evaluation mode has no statistics yet).
 
-Nothing is changed by looking: parameters and buffers are passed in as copies, hooks are removed,
-modes are put back, and no generator is drawn from.
+Inspecting changes nothing: parameters and buffers are passed as copies, hooks are removed, modes
+are restored, and no generator is used.
 
 Source: Glorot & Bengio 2010, "Understanding the difficulty of training deep feedforward neural
 networks", sections 3 and 4; He et al. 2015, arXiv:1502.01852, section 2.2.
