@@ -1,1 +1,1 @@
-"""Every knob, declared once: type, range, effect, and the files and classes behind options."""
+"""Declares every knob once: type, range, effect, and the files and classes behind options."""

@@ -1,7 +1,7 @@
-"""The course of a training in plain numbers: how long its parts are, and what can happen when.
+"""The course of a training in plain numbers: how long its parts take, and what can happen when.
 
-Training goes by these rules; a plan asks them whether a knob can change anything in the steps that
-there are. Learning rates have a file of their own, `config/rates.py`.
+Training follows these rules, and planning uses them to see whether a knob can have an effect within
+the steps of a training. Learning rates are in `config/rates.py`.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import Any
 
 Schedule = Mapping[str, Any]
-THRESHOLD = 1e-4  # a validation loss is lower if it is so by this share, as in torch
+THRESHOLD = 1e-4  # a validation loss counts as lower if it is by this share, as in torch
 
 
 @dataclass(frozen=True)
@@ -34,12 +34,12 @@ class Length:
 
 
 def length_of(epochs: int, images: int, batch: int) -> Length:
-    """Tell how long a training of so many epochs is, with so many training images."""
+    """Compute the length of a training, from epochs and training images."""
     return Length(epochs * epoch_steps(images, batch), epoch_steps(images, batch))
 
 
 def epoch_steps(images: int, batch: int) -> int:
-    """Count the steps of an epoch; a last batch that is not full is dropped."""
+    """Count the steps of an epoch; an incomplete last batch is dropped."""
     return images // batch
 
 
@@ -66,9 +66,9 @@ class Plateau:
     waited: int = 0
 
     def look(self, schedule: Schedule, loss: float) -> None:
-        """Note an epoch's validation loss, and lower the rate once the patience has run out.
+        """Note an epoch's validation loss, and lower the rate once patience runs out.
 
-        Epochs that end before the warm-up does are left out.
+        Epochs that end before the warm-up do not count.
 
         Source: torch's ReduceLROnPlateau, in its defaults (relative threshold, no cooldown).
         """
@@ -82,7 +82,7 @@ class Plateau:
 
 
 def first_look(schedule: Schedule, length: Length) -> int:
-    """Number the first epoch, from 1, whose validation loss a plateau looks at.
+    """Return the first epoch, from 1, whose validation loss counts for a plateau.
 
     It is the first to end no earlier than the warm-up: while the rate still rises, the loss says
     nothing about a plateau.
@@ -91,7 +91,7 @@ def first_look(schedule: Schedule, length: Length) -> int:
 
 
 def first_fall(schedule: Schedule, length: Length) -> int:
-    """Number the first epoch, from 1, after which the rate can be lower on a plateau.
+    """Return the first epoch, from 1, after which a plateau can lower the rate.
 
     The first loss that counts is always the lowest so far.
     """
@@ -102,7 +102,7 @@ def first_fall(schedule: Schedule, length: Length) -> int:
 
 
 def last_epoch(best_epoch: int, patience: int) -> int:
-    """Number the epoch after which early stopping ends a run whose best epoch stays this one."""
+    """Return the epoch after which early stopping ends a run whose best epoch stays this one."""
     return best_epoch + patience
 
 
@@ -110,13 +110,13 @@ def last_epoch(best_epoch: int, patience: int) -> int:
 
 
 def first_averaged(start: float, steps: int) -> int:
-    """Number the first step, from 0, whose weights a stochastic weight average takes in.
+    """Return the first step, from 0, whose weights enter a stochastic weight average.
 
     Args:
         start: The share of training after which averaging begins, in [0, 1].
         steps: Steps of the whole training.
 
     Returns:
-        The number of steps, if none is averaged.
+        The step; the number of all steps if none is averaged.
     """
     return round(start * steps)

@@ -67,7 +67,7 @@ def no_such_dropout(config: Config) -> str | None:
 
 
 def _drops_maps(config: Config) -> bool:
-    """Tell whether dropout acts on channels of several pixels, or on units at several steps."""
+    """Tell whether dropout acts on channels with several pixels, or on units at several steps."""
     rates, model = config["dropout"], config["model"]
     if _is_on(rates.get("input")):
         return True
@@ -78,7 +78,7 @@ def _drops_maps(config: Config) -> bool:
     hidden, rates = model.get("hidden"), rates.get("dense")
     if not isinstance(hidden, list | tuple):
         return True  # reported elsewhere, as an illegal value
-    # Of the last layer only the last step goes on.
+    # Only the last step of the last layer is used.
     return _is_on(rates[:-1] if isinstance(rates, list | tuple) else [rates] * (len(hidden) - 1))
 
 

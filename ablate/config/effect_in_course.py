@@ -1,8 +1,8 @@
-"""When a knob has no effect in the steps that a training has.
+"""When a knob has no effect within the steps of a training.
 
-Each function takes a configuration in which its knob is on, and how long the training is. It
-returns the reason why no number of any step would be another without the knob, whatever the
-validation losses are, or None. Docstrings say which knobs a function is for.
+Each function takes a configuration in which its knob is on, and the length of the training. It
+returns the reason why no number would change without the knob, whatever the validation losses, or
+None. Docstrings say which knobs a function is for.
 """
 
 from __future__ import annotations
@@ -19,15 +19,15 @@ Config = Mapping[str, Any]
 Schedule = Mapping[str, Any]
 ReasonInCourse = Callable[[Config, Length], str | None]
 
-_SOME, _CHUNK = 64, 1 << 16  # steps whose rates are compared first, and then at a time
-_MOST = 1 << 24  # beyond as many steps, some stand for all
+_SOME, _CHUNK = 64, 1 << 16  # steps whose rates are compared first, and then per round
+_MOST = 1 << 24  # with more steps than this, a sample stands for all
 
 
 # -- schedules -------------------------------------------------------------------------------------
 
 
 def no_move(config: Config, length: Length) -> str | None:
-    """A schedule, and settings without which the rate stays."""
+    """A schedule, and settings without which the rate stays constant."""
     schedule = config["schedule"]
     if schedule["name"] == "plateau":
         return late_fall(config, length)
@@ -58,7 +58,7 @@ def short_warmup(config: Config, length: Length) -> str | None:
 
 
 def same_with(part: str, value: Any) -> ReasonInCourse:
-    """A setting of a schedule that might as well have another value."""
+    """A setting of a schedule whose value makes no difference."""
 
     def reason(config: Config, length: Length) -> str | None:
         schedule = config["schedule"]
@@ -84,7 +84,7 @@ def late_milestones(config: Config, length: Length) -> list[float]:
 
 
 def steps_to_fill(schedule: Schedule, length: Length) -> str:
-    """Write which steps a schedule fills."""
+    """Describe the steps that a schedule fills."""
     warmup = warmup_steps(schedule, length)
     left = _steps(length.steps - warmup)
     return f"the {left} after the warm-up" if warmup else f"the {left} of training"
@@ -105,7 +105,7 @@ def _agree(
 ) -> bool:
     import numpy as np  # at once only where a request sets a schedule
 
-    with np.errstate(all="ignore"):  # parts of a schedule divide by 0 where another one holds
+    with np.errstate(all="ignore"):  # parts of a schedule divide by 0 outside their range
         return all(
             np.array_equal(*(fractions(dict(s), length, step, np) for s in (one, other)))
             for step in _in_turn(length.steps, np)
@@ -113,7 +113,7 @@ def _agree(
 
 
 def _in_turn(steps: int, np: Any) -> Iterator[Any]:
-    """Yield some steps all over training, which differ if anything does as a rule; then all."""
+    """Yield a few steps from all of training, where differences usually show; then all steps."""
     yield np.unique(np.linspace(0, steps - 1, _SOME).round())
     for start in range(0, min(steps, _MOST), _CHUNK):
         yield np.arange(start, min(start + _CHUNK, steps), dtype=np.float64)
@@ -162,7 +162,7 @@ def one_step(config: Config, length: Length) -> str | None:
 
 
 def one_step_of_momentum(config: Config, length: Length) -> str | None:
-    """Momentum; with one that looks ahead, the first step is already longer."""
+    """Momentum; if it looks ahead, the first step is already longer."""
     return (
         one_step(config, length) if config["optimizer"]["name"] in ("momentum", "rmsprop") else None
     )

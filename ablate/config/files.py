@@ -1,4 +1,4 @@
-"""Where the configuration files lie: `conf/` in a checkout, `ablate/conf/` in a wheel."""
+"""Where the configuration files are: `conf/` in a checkout, `ablate/conf/` in a wheel."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 _HERE = Path(__file__).resolve().parents[1]
-STUDIES = "study"  # a folder of conf/ that is no group: what a study sets, it sets by itself
+STUDIES = "study"  # a folder of conf/ that is not a group: a study makes its own settings
 CONF = _HERE / "conf" if (_HERE / "conf").is_dir() else _HERE.parent / "conf"
 
 
@@ -51,7 +51,7 @@ def owners(knob: str) -> list[str]:
 
 
 def _read(file: Path) -> dict[str, Any]:
-    # Help lists options and reads none; OmegaConf takes longer to import than all else of it.
+    # Help only lists options, and importing OmegaConf takes longer than all the rest.
     from omegaconf import OmegaConf
 
     values = OmegaConf.to_container(OmegaConf.load(file))

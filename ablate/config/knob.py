@@ -1,4 +1,4 @@
-"""What is declared of a knob, and how a value is written."""
+"""The declaration of a knob, and how values are written."""
 
 from __future__ import annotations
 
@@ -25,19 +25,19 @@ class Knob:
         type: What values it takes.
         help: One line: what it does.
         role: ``result``, ``execution`` or ``label``.
-        place: ``axis`` or ``graph`` (of a result knob; of no meaning otherwise).
-        unit: Unit of the value, where it has one.
-        null: What null means, where null is legal.
-        words: Words that are legal beside the type.
-        off: The value at which the knob does nothing; left out of a run's key there.
-        idle: Given a config in which the knob is on, the reason why it touches nothing, or None.
-        idle_in: Likewise, where that depends on how many steps there are.
+        place: ``axis`` or ``graph``, for a result knob; meaningless otherwise.
+        unit: Unit of the value, if any.
+        null: What null means, if it is legal.
+        words: Legal words in addition to the type.
+        off: The value at which the knob does nothing and is left out of a run's key.
+        idle: Given a config in which the knob is on, returns why it has no effect, or None.
+        idle_in: The same, if that depends on the number of steps.
         source: Where its meaning comes from.
         acts_after: The moment from which it can change a number: ``start`` (the initial weights,
             or the first step), ``step`` (a later step), ``epoch`` (the first evaluation) or
             ``epochs`` (some epochs on).
-        switches: Whether turning it on adds operations, so that runs in which it is on and runs
-            in which it is off do not share a stack.
+        switches: Whether turning it on adds operations, so that runs with and without it cannot
+            share a stack.
     """
 
     name: str
@@ -95,7 +95,7 @@ def _each(value: Any) -> list[Any]:
 
 
 def _brief(value: Any, most: int = 200) -> str:
-    """Write a value as `shown` does, cut off where it is long."""
+    """Write a value like `shown`, cut off if it is long."""
     text = shown(value)
     return text if len(text) <= most else f"{text[:most]}..."
 

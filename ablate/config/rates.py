@@ -1,8 +1,8 @@
-"""Learning-rate schedules as functions of the step, in the arrays of whichever library asks.
+"""Learning-rate schedules as functions of the step, for arrays of numpy or torch.
 
-Training makes its table of rates with torch (`optim/schedule.py`); a plan looks at some of the same
-numbers with numpy, which starts fast, to see whether a knob moves any of them. So a schedule is
-written once, in functions that both libraries have by the same name.
+Training makes its table of rates with torch (`optim/schedule.py`). Planning computes some of the
+same numbers with numpy, which starts fast, to see whether a knob changes any of them. So each
+schedule is written once, with functions that have the same name in both libraries.
 
 Each schedule is a function of the step t = 0 ... S - 1 of the S steps after the warm-up; it gives
 the rate as a fraction of `optimizer.lr`. `plateau`, which waits for the validation loss, is a
@@ -25,7 +25,7 @@ from ablate.config.course import Length, warmup_steps
 
 Schedule = Mapping[str, Any]
 Array = Any  # of numpy or torch, float64
-_LARGEST = 700.0  # exponent of e, beyond which a number is hardly finite
+_LARGEST = 700.0  # exponent of e beyond which numbers are hardly finite
 
 
 @dataclass(frozen=True)
@@ -46,7 +46,7 @@ class _Span:
 
 
 def fractions(schedule: Schedule, length: Length, step: Array, xp: Any) -> Array:
-    """Work out the learning rate at some steps of a training, as a fraction of the base rate.
+    """Compute the learning rate at some steps of a training, as a fraction of the base rate.
 
     Args:
         schedule: The `schedule` part of a configuration.
@@ -176,7 +176,7 @@ def _cycles(count: int, growth: float, span: _Span) -> Array:
         power = power - (count - 1)  # lengths in units of the last: the first ones vanish
     lengths = growth**power
     ends = span.xp.cumsum(lengths, 0) * (span.steps / lengths.sum())
-    # Whole lengths come out whole, so that a cycle begins at a step and not a hair beside it.
+    # Whole lengths stay whole, so that a cycle begins exactly at a step.
     whole = span.xp.round(ends)
     ends = span.xp.where(abs(ends - whole) < 1e-6, whole, ends)
     return span.xp.concatenate([span.xp.zeros(1, dtype=span.xp.float64), ends])

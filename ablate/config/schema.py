@@ -1,14 +1,14 @@
 """Every knob, declared once: type, range, unit, role, place in a stack, off value, source.
 
 Validation, the run's key, the grouping into stacks, `conf/README.md` and the report's labels derive
-from this table. It imports nothing heavy, so that a wrong request is refused in no time.
+from this table. It imports nothing heavy, so that a wrong request is refused at once.
 
 A knob's *role* says what it may change: ``result`` (the numbers), ``execution`` (where and how a
 run is computed) or ``label`` (names and places). A result knob's *place* says whether it may differ
 inside a stack (``axis``) or must agree there (``graph``).
 
-Something of the user's own can stand in a *slot* (``model``, ``dropout``, ``model.activation``,
-...): its ``_target_`` names it, and further values of the slot that are no knobs are its arguments.
+A user's own class can fill a *slot* (``model``, ``dropout``, ``model.activation``, ...): its
+``_target_`` names it, and further values of the slot that are not knobs are its arguments.
 """
 
 from __future__ import annotations
@@ -58,36 +58,36 @@ OPTIONS: Final[dict[str, tuple[str, ...]]] = {
 KNOBS: Final[tuple[Knob, ...]] = (*run.DATA, *network.KNOBS, *training.KNOBS, *run.KNOBS)
 BY_NAME: Final[dict[str, Knob]] = {knob.name: knob for knob in KNOBS}
 
-# What a user's whole configuration may be too old to have; what reads one has its default.
+# Knobs that a user's older configuration may lack; readers use their defaults.
 LATER: Final = ("max_runs",)
 
-# Where a class or function of the user's own can stand.
+# Where a user's class or function can go.
 SLOTS: Final = tuple(k.removesuffix("._target_") for k in BY_NAME if k.endswith("._target_"))
 
 
 def targets(config: Config) -> dict[str, str]:
-    """List what is the user's own in a configuration: slot -> import path."""
+    """List the user's own classes in a configuration: slot -> import path."""
     own = {slot: get(config, f"{slot}._target_") for slot in SLOTS}
-    if own["model"]:  # then its activation, too, is its own affair
+    if own["model"]:  # then its activation is its own affair too
         own["model.activation"] = None
     return {slot: str(target) for slot, target in own.items() if target}
 
 
 def has_own_layers(config: Config) -> bool:
-    """Tell whether a configuration's network has parts of the user's own."""
+    """Tell whether a configuration's network has user parts."""
     own = targets(config)
     return any(slot in own for slot in ("model", "model.activation", "dropout", "norm"))
 
 
 def graph(config: Config) -> dict[str, Any]:
-    """List what must agree in runs that are computed by the same operations."""
+    """List what must agree in runs computed by the same operations."""
     flat = flatten(config)
     same = {
         name: value
         for name, value in flat.items()
         if name not in BY_NAME or (BY_NAME[name].role, BY_NAME[name].place) == ("result", "graph")
     }
-    # What of an axis knob decides about operations rather than numbers.
+    # The part of an axis knob that decides operations rather than numbers.
     same |= {
         f"{knob.name} is on": not is_off(knob, flat[knob.name])
         for knob in KNOBS
@@ -101,7 +101,7 @@ def graph(config: Config) -> dict[str, Any]:
 def entries(config: Config) -> Iterator[tuple[str, Any, Knob | None]]:
     """List a configuration's values: dotted name, value, and the knob.
 
-    There is no knob behind an argument of something of the user's own, nor behind a wrong name.
+    An argument of a user's class has no knob, nor does a wrong name.
     """
     own = targets(config)
     for name, value in flatten(config).items():
@@ -110,12 +110,12 @@ def entries(config: Config) -> Iterator[tuple[str, Any, Knob | None]]:
 
 
 def is_argument(config: Config, name: str) -> bool:
-    """Tell whether a name is an argument of something of the user's own, rather than a knob."""
+    """Tell whether a name is an argument of a user's class rather than a knob."""
     return any(belongs(name, slot) for slot in targets(config))
 
 
 def belongs(name: str, slot: str) -> bool:
-    """Tell whether a name would be an argument of what is in a slot."""
+    """Tell whether a name would be an argument of what fills a slot."""
     if not name.startswith(f"{slot}."):
         return False
     if slot in OPTIONS:  # an option of its own: `custom` has few knobs
@@ -124,13 +124,13 @@ def belongs(name: str, slot: str) -> bool:
 
 
 def arguments(config: Config, slot: str) -> dict[str, Any]:
-    """Pick the values that what is in a slot gets, by their names."""
+    """Select the values passed to what fills a slot, by name."""
     values = get(config, slot)
     return {k: v for k, v in values.items() if belongs(f"{slot}.{k}", slot)}
 
 
 def knob_of(config: Config, name: str) -> Knob | None:
-    """Find the knob behind a name; what a class of the user's takes besides is no knob."""
+    """Find the knob behind a name; other arguments of a user's class are not knobs."""
     return None if is_argument(config, name) else BY_NAME.get(name)
 
 

@@ -16,7 +16,7 @@ from ablate.config.knob import Knob, shown
 from ablate.config.types import Real
 from ablate.errors import nearest
 
-_WIDTH: Final = 74  # columns of a terminal, less the indentation of help
+_WIDTH: Final = 74  # columns of a terminal, minus the indentation of help
 
 
 @dataclass(frozen=True)
@@ -66,7 +66,7 @@ class Given:
             one.
         explicit: Names of the settings that the request sets.
         rest: Words that are not settings.
-        faults: What is wrong, a sentence each.
+        faults: What is wrong, one sentence each.
     """
 
     values: Mapping[str, Any]

@@ -1,7 +1,7 @@
-"""Finds a class or function of the user's by its dotted path, on the working directory too.
+"""Finds a user's class or function by its dotted path, also in the working directory.
 
-Whether a name from a file may be imported at all, `config.trust` tells. What is found must still be
-of the kind that its place takes, which is checked before it is called.
+`config.trust` decides whether a name from a file may be imported at all. What is found must be of
+the kind that its place takes, which is checked before it is called.
 """
 
 from __future__ import annotations
@@ -33,8 +33,8 @@ class Kind:
     Attributes:
         name: In words, without an article: ``torch.nn.Module``.
         takes: Tells whether the instances of a class are of that kind.
-        calls: Whether a function is called for what it makes; otherwise it is itself what stands
-            in the place, and gets tensors.
+        calls: Whether a function is called for what it makes. Otherwise the function itself fills
+            the place, and gets tensors.
     """
 
     name: str
@@ -52,7 +52,7 @@ PARTIAL: Final = Kind("argument", lambda cls: True, calls=False)
 
 
 def source_digest(target: str) -> str | None:
-    """Digest the file that a target is defined in; None where there is none to read."""
+    """Digest the file that defines a target; None if there is none to read."""
     module = sys.modules.get(target.rpartition(".")[0])
     file = getattr(module, "__file__", None)
     if file is None or not Path(file).is_file():
@@ -80,12 +80,12 @@ def locate(target: str, knob: str, kind: Kind | None = None) -> Any:
     try:
         module = importlib.import_module(module_name)
     except ModuleNotFoundError as error:
-        if (module := _class(module_name)) is None:  # whose method may be meant
+        if (module := _class(module_name)) is None:  # the class whose method may be meant
             raise AblateError(
                 f"{knob}={target} does not import: there is no module '{error.name}' (looked in the"
                 " working directory and in the installed packages)"
             ) from error
-    # The user's module may raise anything when it is imported; a script may even exit.
+    # The user's module may raise anything on import; a script may even exit.
     except (Exception, SystemExit) as error:
         raise AblateError(
             f"{knob}={target} does not import: {type(error).__name__}: {error}"
@@ -106,7 +106,7 @@ def locate(target: str, knob: str, kind: Kind | None = None) -> Any:
 def origins(top: str) -> list[str]:
     """List the file that a module would be imported from, or the folders of a namespace.
 
-    Nothing is imported. The program itself, and what is built into Python, come from nowhere.
+    Nothing is imported. The program itself and Python's built-in modules come from nowhere.
 
     Args:
         top: The first name of a target.
@@ -130,7 +130,7 @@ def origins(top: str) -> list[str]:
 def _let_find(top: str) -> None:
     """Put the working directory on the path if a module is found there.
 
-    Only then: whatever else lies there may have the name of a package that others import later.
+    Only then: other files there may share the name of a package imported later.
     """
     here = os.getcwd()
     inside = os.path.join(here, top)
@@ -140,7 +140,7 @@ def _let_find(top: str) -> None:
 
 
 def _class(path: str) -> type | None:
-    """Find a class in a module that is loaded."""
+    """Find a class in a loaded module."""
     module_name, _, name = path.rpartition(".")
     found = getattr(sys.modules.get(module_name), name, None)
     return found if inspect.isclass(found) else None
@@ -167,24 +167,24 @@ def _unfit(found: Any, kind: Kind) -> str | None:
 
 
 def _annotated(function: Any) -> type | None:
-    """Give the class that a function says it returns; None where it says none."""
+    """Return the class that a function is annotated to return; None without one."""
     try:
         made = get_type_hints(function).get("return")
-    # An annotation is code of the user's, which may raise anything.
+    # An annotation is the user's code, which may raise anything.
     except Exception:
         made = None
     return made if inspect.isclass(made) and made not in (object, Any) else None
 
 
 def _is_installed(function: Any) -> bool:
-    """Tell whether a function is a library's, or written in C, rather than the user's own."""
+    """Tell whether a function is a library's or written in C, not the user's own."""
     inner = inspect.unwrap(function)
     code = getattr(inner, "__code__", None) or getattr(type(inner).__call__, "__code__", None)
     return code is None or bool({*_LIBRARIES} & {*Path(code.co_filename).parts})
 
 
 def made(target: str, knob: str, arguments: Mapping[str, Any]) -> Callable[..., Any]:
-    """Make what the user's function or class is called for.
+    """Call the user's function or class, and return the result.
 
     Args:
         target: ``package.module.name``.
@@ -195,7 +195,7 @@ def made(target: str, knob: str, arguments: Mapping[str, Any]) -> Callable[..., 
         The function with its arguments filled in, or an instance of the class.
 
     Raises:
-        AblateError: It does not import, takes other arguments, or is not made.
+        AblateError: It does not import, takes other arguments, or fails.
     """
     found = locate(target, knob, FUNCTION)
     try:
@@ -214,14 +214,14 @@ def made(target: str, knob: str, arguments: Mapping[str, Any]) -> Callable[..., 
 
 
 def instantiated(value: Any, knob: str) -> Any:
-    """Make what an argument names by `_target_`, at any depth, as Hydra's `instantiate` does.
+    """Make what an argument names with `_target_`, at any depth, like Hydra's `instantiate`.
 
     Args:
-        value: The argument; without a ``_target_`` in it, it is returned as it is.
+        value: The argument; without a ``_target_`` it is returned unchanged.
         knob: The knob that holds it, for the message.
 
     Raises:
-        AblateError: Something is not made.
+        AblateError: Something could not be made.
     """
     if isinstance(value, list):
         return [instantiated(inner, knob) for inner in value]
@@ -241,7 +241,7 @@ def instantiated(value: Any, knob: str) -> Any:
     named = {name: inner for name, inner in inside.items() if name not in _SPECIAL}
     try:
         return partial(make, *positional, **named) if later else make(*positional, **named)
-    # It may raise anything, as the user's constructor itself.
+    # It may raise anything, like the user's constructor itself.
     except Exception as error:
         said = (str(error).splitlines() or [type(error).__name__])[0]
         raise AblateError(f"{knob} is not made: {said}") from error

@@ -1,8 +1,8 @@
-"""Which files may name something to run: those in folders that the user trusts, and their own.
+"""Which files may name something to run: those in trusted folders, and the user's own records.
 
 A `_target_` is imported and called, so whoever writes one can run anything. Typed on the command
-line or in Python it is the user's own. Read from a file (a study, a configuration, a record) it
-runs only
+line or in Python, it is the user's own. From a file (a study, a configuration, a record) it runs
+only
 
 - if the file lies in a folder that was trusted once, with `--trust`; or
 - if it is a record, and this user has trained just that on this machine: the same classes, with the
@@ -31,17 +31,17 @@ from ablate.config.targets import origins
 from ablate.errors import AblateError, listed
 from ablate.streams import visible
 
-_TRUSTED: Final = "trusted.jsonl"  # folders, one a line
-_TRAINED: Final = "trained.txt"  # digests of what was trained, one a line
+_TRUSTED: Final = "trusted.jsonl"  # folders, one per line
+_TRAINED: Final = "trained.txt"  # digests of what was trained, one per line
 _LIBRARIES: Final = ("site-packages", "dist-packages")  # where packages are installed
 _NESTED: Final = (dict, list, tuple)
-_MOST: Final = 3  # names in a message
+_MOST: Final = 3  # names listed in a message
 
-_now: set[Folder] = set()  # trusted in this process, where the file cannot be written
+_now: set[Folder] = set()  # trusted in this process if the file cannot be written
 
 
 class UntrustedError(AblateError):
-    """A file names something to run, and nothing tells that the user trusts it."""
+    """A file names something to run, and nothing says that the user trusts it."""
 
 
 @dataclass(frozen=True)
@@ -50,8 +50,8 @@ class Folder:
 
     Attributes:
         path: Its real path.
-        below: Whether that holds for all that lies below it, as for records, or only for files
-            right in it.
+        below: Whether that includes everything below it, as for records, or only files directly in
+            it.
     """
 
     path: str
@@ -65,7 +65,7 @@ class Folder:
 
     @property
     def file(self) -> Path:
-        """Any file right in it."""
+        """Any file directly in it."""
         return Path(self.path, "any.yaml")
 
     def __str__(self) -> str:
@@ -74,7 +74,7 @@ class Folder:
 
 
 def folder_of(path: Path | str, *, below: bool) -> Folder:
-    """Make a folder of a path, links followed."""
+    """Make a folder from a path, following links."""
     return Folder(os.path.realpath(path), below)
 
 
@@ -88,7 +88,7 @@ def user_folder() -> Path:
 
 
 def named(value: Any, path: str = "") -> dict[str, str]:
-    """List what a configuration names to be run, at any depth: dotted name -> import path.
+    """List what a configuration names to run, at any depth: dotted name -> import path.
 
     Args:
         value: Plain dictionaries and lists; a plan has thousands, so nothing else is looked into.
@@ -122,7 +122,7 @@ def is_trusted(file: Path) -> bool:
 
 
 def remember(folders: Iterable[Folder]) -> None:
-    """Trust folders from now on, and tell so on standard error."""
+    """Trust folders from now on, and say so on standard error."""
     new = [folder for folder in dict.fromkeys(folders) if folder not in {*_now, *_trusted()}]
     if not new:
         return
@@ -137,7 +137,7 @@ def remember(folders: Iterable[Folder]) -> None:
 
 
 def refusal(file: object, what: str, folders: Sequence[Folder]) -> str:
-    """Say that a file is not trusted, and how it would be.
+    """Say that a file is not trusted, and how to trust it.
 
     Args:
         file: The file, with its line if that is known.
@@ -182,7 +182,7 @@ def require_record(
     Args:
         folder: The folder of the record.
         config: Its configuration.
-        like: A configuration that was checked before; the record may name what that does.
+        like: A configuration checked before; the record may name what it names.
         above: The folder that would be trusted, with all below it; by default the record's.
 
     Raises:
@@ -231,9 +231,9 @@ def _digest(value: Any) -> str:
 
 
 def _parts(config: Mapping[str, Any]) -> dict[str, Any]:
-    """Pick the groups that name something: what is made there, and with which arguments."""
+    """Select the groups that name something: what is made there, with which arguments."""
     groups = {name.partition(".")[0] for name in named(config)}
-    # As a record holds it, where a tuple is a list.
+    # In a record's form, where a tuple is a list.
     parts: dict[str, Any] = json.loads(json.dumps({g: config[g] for g in groups}, sort_keys=True))
     return parts
 
@@ -243,10 +243,10 @@ def _places(config: Mapping[str, Any]) -> dict[str, str | None]:
 
 
 def _place(target: str) -> str | None:
-    """Tell where a target would be imported from, without importing it; None if from nowhere.
+    """Find where a target would be imported from, without importing it; None if nowhere.
 
-    A record of the user's own may be copied to lie beside another module of that name, which must
-    not be run. All that is installed is one place, since environments are built anew.
+    A user's record may be copied next to another module of that name, which must not run.
+    Everything installed counts as one place, since environments are rebuilt.
     """
     found = [os.path.realpath(path) for path in origins(target.partition(".")[0])]
     if not found:
@@ -275,11 +275,11 @@ def _known(file: str, *state: int) -> frozenset[str]:
 
 
 def _state(name: str) -> tuple[str, int, int]:
-    """Name a file, with what changes when it is written; all zero where there is none."""
+    """Return a file's name, with what changes when it is written; all zero if it is missing."""
     try:
         file = user_folder() / name
         found = file.stat()
-    except (OSError, RuntimeError):  # there is no home, say
+    except (OSError, RuntimeError):  # for example, there is no home
         return name, 0, 0
     return str(file), found.st_mtime_ns, found.st_size
 
@@ -292,7 +292,7 @@ def _lines(file: str) -> list[str]:
 
 
 def _append(name: str, lines: Sequence[str]) -> None:
-    """Append lines by one write, so that those of two processes do not mix."""
+    """Append lines in a single write, so that those of two processes do not mix."""
     if not lines:
         return
     folder = user_folder()

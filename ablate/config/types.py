@@ -1,4 +1,4 @@
-"""Types of knob values: what is legal, and how that is said."""
+"""Types of knob values: what is legal, and how to say so."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from typing import Any, Final
 from ablate.errors import listed
 
 LARGEST: Final = 2**63 - 1  # of a whole number
-MANY: Final = 10**6  # of what is done over and over: more would not end
+MANY: Final = 10**6  # of repetitions: more would not end
 
 # Training computes in single precision, which ends at 3.4e38 and 1.2e-38; the margin is for what
 # numbers are multiplied with. Beyond these, torch refuses a number, or takes it as 0.
@@ -50,7 +50,7 @@ class Real:
         return above and (not self.open_high or max(both) < self.high)
 
     def beyond(self, value: Any) -> str:
-        """Say where the arithmetic ends, of a number that is too large or too small for it."""
+        """Say where the arithmetic ends, for a number too large or too small for it."""
         if isinstance(value, bool) or not isinstance(value, int | float) or value == 0:
             return ""
         if HUGE < abs(value) < math.inf:
@@ -84,7 +84,7 @@ class Whole:
         return type(value) is int and self.low <= value <= self.high
 
     def beyond(self, value: Any) -> str:
-        """Say where the arithmetic ends, of a number that is too large for it."""
+        """Say where the arithmetic ends, for a number too large for it."""
         return ", below 2^63" if type(value) is int and value > self.high == LARGEST else ""
 
 
@@ -116,7 +116,7 @@ class Flag:
 
 @dataclass(frozen=True)
 class Text:
-    """A word or a path; where a pattern is given, the whole text matches it."""
+    """A word or a path; if a pattern is given, the whole text must match it."""
 
     pattern: str = r".+"
     example: str = "text"
@@ -135,7 +135,7 @@ class Text:
         )
 
     def beyond(self, value: Any) -> str:
-        """Say how long a text may be, of one that is too long."""
+        """Say how long a text may be, if it is too long."""
         if self.most is None or len(str(value).encode()) <= self.most:
             return ""
         return f", of at most {self.most} bytes"

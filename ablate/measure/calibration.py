@@ -2,8 +2,7 @@
 
 What it does: divides the logits by one number, the temperature, chosen to minimize the loss on the
 validation images. Decisions stay the same; confidence comes closer to the share of right answers.
-When it helps: networks trained long on few data, which are overconfident; their temperature is above
-1.
+When it helps: networks trained long on few data, which are overconfident; then it is above 1.
 
 Source: Guo et al. 2017, arXiv:1706.04599, sections 2 and 4.2.
 """

@@ -90,9 +90,7 @@ class Saved:
         """
         sizes = (len(split), self.data.classes)
         logits_NK = torch.empty(sizes, dtype=torch.float64, device=split.device)
-        drawn = (
-            see is not None or during is not None
-        )  # from random numbers by place
+        drawn = see is not None or during is not None  # from random numbers by place
         parts = eval_parts(split, by_content=drawn or sees_its_batch(self.config))
         for part, (where, images) in enumerate(parts):
             x = self.data.normalized(images) if see is None else see(images, part)

@@ -1,1 +1,1 @@
-"""The table of knobs: one file for what is trained on which data, one for how, one for the run."""
+"""The table of knobs: files for the network, the training, the run, and what looks at runs."""

@@ -138,7 +138,7 @@ DROPOUT: Final = (
         "dropout.scaling",
         Choice(("inverted", "test", "none")),
         "what is scaled so that sums keep their mean: by 1/(1 - p) in training, by 1 - p in"
-        " evaluation, or nothing (wrong, and worth a look)",
+        " evaluation, or nothing (wrong, but instructive)",
         off="inverted",
         idle=effect.nothing_to_scale,
         source="Srivastava et al. 2014, sections 4 and 10",
@@ -212,7 +212,7 @@ INIT: Final = (
     Knob(
         "init.name",
         Choice(INITS),
-        "how the weights are drawn; `own` leaves them as your model's constructor does",
+        "how the weights are drawn; `own` leaves them as your model's constructor made them",
         place="axis",
         source="He et al. 2015, arXiv:1502.01852; Glorot & Bengio 2010; LeCun et al. 1998; Saxe et"
         " al. 2014, arXiv:1312.6120",
@@ -237,7 +237,7 @@ INIT: Final = (
     Knob(
         "init.layers",
         ListOf(_SCHEME, at_least=1),
-        "a scheme for each layer with weights, from the input on; after a colon its standard"
+        "a scheme for each layer with weights, starting at the input; after a colon its standard"
         " deviation (normal, uniform) or gain",
         place="axis",
         null="as init",

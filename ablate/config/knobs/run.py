@@ -79,7 +79,7 @@ DATA: Final = (
         "data.split_by",
         Choice(("order", "content")),
         "how a split is drawn: along one stratified order of all images, or class by class by a"
-        " hash of their content, so that an image that is added moves at most two others",
+        " hash of their content, so that adding an image moves at most two others",
         off="order",
     ),
     Knob(
@@ -107,8 +107,8 @@ DATA: Final = (
     Knob(
         "data.cache_gb",
         Whole(0, MANY),
-        "the most that decoded images may take in the user's cache folder, where all processes"
-        " share them; 0: each process keeps its own copy in memory",
+        "the most space that decoded images may take in the user's cache folder, where all"
+        " processes share them; 0: each process keeps its own copy in memory",
         unit="GB",
         role="execution",
     ),
@@ -141,8 +141,8 @@ RUN: Final = (
     Knob(
         "seeds.split",
         Whole(0),
-        "draws anew which images are trained on, validated on and tested on; a test or validation"
-        " set that the files fix stays as it is; `seed`: a new split with each seed",
+        "which images are used for training, validation and testing; a test or validation set"
+        " fixed by the files stays as it is; `seed`: a new split with each seed",
         null="the same fixed split for every seed",
         words=("seed",),
         off=None,
@@ -158,7 +158,7 @@ RUN: Final = (
     Knob(
         "batch_size",
         Whole(1),
-        "images a step; what is left of an epoch is dropped, in a new order each epoch",
+        "images per step, in a new order each epoch; the remainder of an epoch is dropped",
         unit="images",
         words=("full",),
     ),
@@ -171,7 +171,7 @@ RUN: Final = (
     Knob(
         "select",
         Choice(("last", "best")),
-        "weights that are tested: the last, or those of the best validation accuracy",
+        "weights to test: the last ones, or those with the best validation accuracy",
         idle=effect.one_epoch,
         acts_after="epochs",
     ),
@@ -217,14 +217,14 @@ EXECUTION: Final = (
     Knob(
         "save",
         Choice(("none", "weights", "all")),
-        "what checkpoint.pt keeps at the end; all adds state.pt, from which training could go on",
+        "what checkpoint.pt keeps at the end; all adds state.pt, from which training could"
+        " continue",
         role="execution",
     ),
     Knob(
         "checkpoint.every",
         Text(r"\d+(\.\d+)?\s*(s|m|h)?", "a time such as 30s, 5m or 1h"),
-        "how often the resume state is written, from the start of training on; a shorter run writes"
-        " none",
+        "how often the resume state is written, counted from the start; a shorter run writes none",
         role="execution",
     ),
     Knob(
@@ -242,16 +242,16 @@ EXECUTION: Final = (
     Knob(
         "retries",
         Whole(0, MANY),
-        "how often a run is tried again whose process or node was lost, or that had no memory even"
-        " alone; never after an error of your own code",
+        "how often to retry a run whose process or node was lost, or that ran out of memory even"
+        " alone; never after an error in your own code",
         role="execution",
         unit="tries",
     ),
     Knob(
         "max_failed",
         Real(0, 1, open_high=True),
-        "start no further run when more than this share of the planned ones failed; a run that"
-        " diverged did not fail",
+        "start no further run once more than this share of the planned runs failed; diverged runs"
+        " did not fail",
         role="execution",
         unit="fraction of runs",
         null="no limit",
@@ -272,7 +272,7 @@ EXECUTION: Final = (
     Knob(
         "stack.width",
         Whole(1),
-        "runs that a stack holds at most; auto follows device and network size",
+        "most runs in a stack; auto follows device and network size",
         role="execution",
         unit="runs",
         words=("auto",),
@@ -280,13 +280,13 @@ EXECUTION: Final = (
     Knob(
         "stack.capture",
         Flag(),
-        "on a GPU, capture a step as a CUDA graph, and launch that at each step",
+        "on a GPU, capture a step as a CUDA graph, and replay it at each step",
         role="execution",
     ),
     Knob(
         "stack.compile",
         Flag(),
-        "have torch.compile write the kernels of fused stacks, which takes it up to a minute",
+        "let torch.compile write the kernels of fused stacks, which takes up to a minute",
         role="execution",
     ),
     Knob(
@@ -301,7 +301,7 @@ EXECUTION: Final = (
     Knob(
         "max_runs",
         Whole(1),
-        "runs that a request may name: a slip such as `seed=range(0,1000000000)` is refused",
+        "most runs in a request: a slip such as `seed=range(0,1000000000)` is refused",
         role="execution",
         unit="runs",
     ),
@@ -320,7 +320,7 @@ EXECUTION: Final = (
     _slurm(
         "minutes",
         Whole(1, MANY),
-        "time limit of a job; a run that takes longer goes on in another",
+        "time limit of a job; a run that takes longer continues in another",
         unit="minutes",
     ),
     _slurm("cpus", Whole(1, MANY), "cores a job", unit="cores"),
@@ -350,8 +350,8 @@ EXECUTION: Final = (
     _slurm(
         "abreast",
         Whole(1, MANY),
-        "of a job's stacks, how many it trains at a time on its GPU or its cores; auto: as many as"
-        " the GPU has room for, by planned memory",
+        "how many of its stacks a job trains at a time on its GPU or its cores; auto: as many as"
+        " fit on the GPU, by planned memory",
         unit="stacks",
         words=("auto",),
         idle=effect.one_stack,
@@ -364,7 +364,7 @@ EXECUTION: Final = (
     Knob(
         "ray.address",
         Text(example="an address such as 10.0.0.1:6379"),
-        "the Ray cluster that trains; auto is the one that `ray start` made on this machine",
+        "the Ray cluster to train on; auto is the one started by `ray start` on this machine",
         role="execution",
         null="one of this machine, for this sweep",
         idle=effect.no_ray,
@@ -380,7 +380,7 @@ EXECUTION: Final = (
     Knob(
         "ray.gpus",
         Real(0, 1),
-        "share of a GPU that a stack takes; auto: as its planned memory, where there are GPUs",
+        "share of a GPU that a stack takes; auto: by its planned memory, if there are GPUs",
         role="execution",
         unit="GPUs",
         words=("auto",),

@@ -53,8 +53,7 @@ OPTIMIZER: Final = (
     Knob(
         "optimizer.weight_decay",
         Real(0),
-        "what torch's optimizer of that name means: L2 in the gradient, decoupled in adamw and"
-        " muon",
+        "as in torch's optimizer of that name: L2 in the gradient, decoupled in adamw and muon",
         place="axis",
         off=0,
         source="Loshchilov & Hutter 2019, arXiv:1711.05101",
@@ -285,7 +284,7 @@ REGULARIZE: Final = (
     _method(
         "max_norm",
         Real(0, open_low=True),
-        "largest norm of the weights that enter a unit, restored after each step",
+        "largest norm of a unit's incoming weights, enforced after each step",
         off=None,
         idle=effect.no_rule,
         source="Srivastava et al. 2014, JMLR 15, section 5.1",
@@ -354,7 +353,7 @@ REGULARIZE: Final = (
     _method(
         "ema",
         _DECAY,
-        "decay of the exponential average of the weights, which is what is evaluated",
+        "decay of the exponential average of the weights, which replaces them in evaluation",
         source="Polyak & Juditsky 1992; torch.optim.swa_utils",
         idle_in=effect_in_course.nothing_kept,
         acts_after="epoch",
@@ -362,7 +361,7 @@ REGULARIZE: Final = (
     _method(
         "swa",
         Real(0, 1, open_high=True),
-        "share of training after which the weights of all steps are averaged, and the average"
+        "share of training after which the weights of all steps are averaged; the average is"
         " evaluated",
         off=None,
         unit="fraction of training",
@@ -456,8 +455,8 @@ AUGMENT: Final = (
     Knob(
         "augment.test_views",
         Whole(1, MANY),
-        "views of an image over which probabilities are averaged in evaluation: itself, and others"
-        " by the same transformations",
+        "views of an image whose probabilities are averaged in evaluation: the image itself, and"
+        " others by the same transformations",
         unit="views",
         off=1,
         idle=effect.nothing_augmented,
