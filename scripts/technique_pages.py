@@ -16,6 +16,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from inspect import cleandoc, getdoc
 from pathlib import Path
+from textwrap import dedent
 from types import ModuleType
 from typing import Any, Final
 
@@ -112,12 +113,12 @@ class Card:
         ends = [i for i, block in enumerate(blocks, 1) if re.search("^Source:", block, re.M)]
         end = ends[0] if ends else len(blocks)
         listed = [block for block in blocks[end : end + 1] if block.startswith("    ")]
-        entries = [e for block in listed for e in re.split(r"\n(?=\S)", cleandoc(block))]
+        entries = [e for block in listed for e in re.split(r"\n(?=\S)", dedent(block))]
         return cls(
             title,
             re.sub("^[a-z]", lambda letter: letter[0].upper(), sentence),
             tuple(" ".join(line.split()) for b in blocks[:end] for line in _LABELLED.split(b)),
-            tuple(Member.of(*entry.split(": ", 1)) for entry in entries),
+            tuple(Member.of(name, told) for name, _, told in (e.partition(": ") for e in entries)),
         )
 
     @property
@@ -152,16 +153,10 @@ class Technique:
 
 
 def techniques() -> list[Technique]:
-    """List the techniques that have a knob of their own, by name."""
-    found = [
-        *_regularizers(),
-        *_families(),
-        *_networks(),
-        _optimizers(),
-        _schedules(),
-        _augmentation(),
-    ]
-    return sorted(found, key=lambda one: one.name)
+    """List the techniques that have a knob of their own, by title."""
+    listed = (_optimizers(), _schedules(), _augmentation())
+    found = [*_regularizers(), *_families(), *_networks(), *listed]
+    return sorted(found, key=lambda one: one.card.title.casefold())
 
 
 def _regularizers() -> Iterator[Technique]:

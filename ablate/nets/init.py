@@ -1,4 +1,4 @@
-"""Initial weights: drawn at a scale at which signals keep their size from layer to layer.
+"""Initial weights: weights are drawn at a scale at which signals keep their size in every layer.
 
 Every scheme is zero-mean with a standard deviation set by the layer's fans (n_in inputs of a unit,
 n_out outputs of an input), times `init.gain`; biases start at `init.bias`, norms at scale 1 and

@@ -1,4 +1,4 @@
-"""Muon: step along the orthogonal matrix that is nearest to the (Nesterov) mean of gradients.
+"""Muon steps along the orthogonal matrix that is nearest to the (Nesterov) mean of gradients.
 
 A kernel [out, in, ...] counts as the matrix [out, in · ...], and each gate of a recurrent layer as
 a matrix of its own; biases and norms are AdamW's. All directions of a matrix move alike, the rare
