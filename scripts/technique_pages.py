@@ -10,21 +10,38 @@ from __future__ import annotations
 
 import importlib
 import math
-import pkgutil
 import re
 import sys
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from inspect import cleandoc, getdoc
 from pathlib import Path
+from textwrap import dedent
+from types import ModuleType
 from typing import Any, Final
 
 import pandas as pd
 
-from ablate import regularize
+from ablate import optim
 from ablate.analyze.verdicts import VERDICTS
+from ablate.config import files, rates
 from ablate.config.schema import BY_NAME
+from ablate.data import augment, transforms
+from ablate.errors import AblateError
 from ablate.metrics import metric_of
+from ablate.nets import (
+    activations,
+    cnn,
+    dropout,
+    init,
+    mlp,
+    norms,
+    pooling,
+    recurrent,
+    resnet,
+    whiten,
+)
+from ablate.optim import muon, solvers
 from ablate.optim.optimizer import RULES
 from ablate.report.compare import records
 from ablate.report.escape import markdown
@@ -34,83 +51,169 @@ from ablate.study import study
 from ablate.study.claim import Claim
 from ablate.study.file import read_study
 from ablate.study.study import Study
+from ablate.train import batches
 
 PUBLISHED: Final = Path(__file__).resolve().parent.parent / "results" / "published"
 FOLDER: Final = "techniques"
-_CARD = "When it helps:"  # a module that says it is the card of a method
 _WRITTEN = "<!-- Written by scripts/technique_pages.py. -->"
+_PARTS: Final = ("When it helps", "Settings", "Source")  # of a card, below its sentence
+_LABELLED = re.compile(rf"\n(?=(?:{'|'.join(_PARTS)}):)")
+_NO_CARD = re.compile(r"(Args|Returns|Raises|Attributes|Shape):\n")  # of a function's docstring
+
+
+# -- cards -----------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Member:
+    """One of a family, such as an optimizer.
+
+    Attributes:
+        name: As a configuration names it.
+        told: What it does, and settings that work.
+        source: Paper, with equation or section.
+    """
+
+    name: str
+    told: str
+    source: str
+
+    @classmethod
+    def of(cls, name: str, docstring: str) -> Member:
+        """Read a docstring: what comes before its ``Source:``, and that."""
+        kept = [b for b in cleandoc(docstring).split("\n\n") if not _NO_CARD.match(b)]
+        told, _, source = " ".join("\n".join(kept).split()).partition(" Source: ")
+        return cls(name, told, source)
+
+
+@dataclass(frozen=True)
+class Card:
+    """What a docstring says of a technique.
+
+    Attributes:
+        title: What stands before the first colon.
+        sentence: What it does.
+        paragraphs: What else is told, those of `_PARTS` with their names in front.
+        members: Of a family.
+    """
+
+    title: str
+    sentence: str
+    paragraphs: tuple[str, ...]
+    members: tuple[Member, ...] = ()
+
+    @classmethod
+    def of(cls, docstring: str) -> Card:
+        """Read a docstring as far as its source, and the list of members that may follow.
+
+        What comes then is for those who read the code.
+        """
+        first, *blocks = cleandoc(docstring).split("\n\n")
+        title, _, sentence = " ".join(first.split()).partition(": ")
+        ends = [i for i, block in enumerate(blocks, 1) if re.search("^Source:", block, re.M)]
+        end = ends[0] if ends else len(blocks)
+        listed = [block for block in blocks[end : end + 1] if block.startswith("    ")]
+        entries = [e for block in listed for e in re.split(r"\n(?=\S)", dedent(block))]
+        return cls(
+            title,
+            re.sub("^[a-z]", lambda letter: letter[0].upper(), sentence),
+            tuple(" ".join(line.split()) for b in blocks[:end] for line in _LABELLED.split(b)),
+            tuple(Member.of(name, told) for name, _, told in (e.partition(": ") for e in entries)),
+        )
+
+    @property
+    def lacks(self) -> list[str]:
+        """List the parts that are missing."""
+        told = {"a sentence": bool(self.sentence)}
+        for part in _PARTS:
+            told[part] = any(re.match(rf"{part}: \S", p) for p in self.paragraphs)
+        for one in self.members:
+            told |= {
+                f"what {one.name} does": bool(one.told),
+                f"{one.name}'s source": bool(one.source),
+            }
+        return [part for part, is_there in told.items() if not is_there]
 
 
 @dataclass(frozen=True)
 class Technique:
-    """A technique: the knobs that set it, and its card.
+    """A technique: its card, and the knobs that set it.
 
     Attributes:
         name: Of its page.
-        title: Of the page, in words.
-        knobs: Names of knobs, or beginnings of them that end in a dot.
         card: What it does, when it helps, settings and source.
+        knobs: Names of knobs, or beginnings of them that end in a dot.
+        options: Options of the group `model`, where the technique is a network.
     """
 
     name: str
-    title: str
+    card: Card
     knobs: tuple[str, ...]
-    card: str
-
-    @property
-    def sentence(self) -> str:
-        """What it does."""
-        return self.card.partition("\n\n")[0].replace("\n", " ")
+    options: tuple[str, ...] = ()
 
 
 def techniques() -> list[Technique]:
-    """List the techniques that have a card or a knob of their own, by name."""
-    found = [*_regularizers(), *_others()]
-    return sorted(found, key=lambda one: one.name)
+    """List the techniques that have a knob of their own, by title."""
+    listed = (_optimizers(), _schedules(), _augmentation())
+    found = [*_regularizers(), *_families(), *_networks(), *listed]
+    return sorted(found, key=lambda one: one.card.title.casefold())
 
 
 def _regularizers() -> Iterator[Technique]:
-    for module in pkgutil.iter_modules(regularize.__path__):
-        card = getdoc(importlib.import_module(f"ablate.regularize.{module.name}")) or ""
-        knob = f"regularize.{module.name}"
-        if _CARD in card and any(name == knob or name.startswith(f"{knob}.") for name in BY_NAME):
-            yield Technique(module.name, _title(card), (knob, f"{knob}."), card)
+    for knob in BY_NAME:
+        group, _, name = knob.partition(".")
+        if group == "regularize" and not name.startswith("_"):
+            module = importlib.import_module(f"ablate.regularize.{name}")
+            yield Technique(name, _card(module), (knob,))
 
 
-def _others() -> Iterator[Technique]:
-    for name, title, module, group in (
-        ("dropout", "Dropout", "ablate.nets.dropout", "dropout"),
-        ("initial_weights", "Initial weights", "ablate.nets.init", "init"),
+def _families() -> Iterator[Technique]:
+    for name, module, knobs in (
+        ("dropout", dropout, ("dropout", "dropout.")),
+        ("initial_weights", init, ("init", "init.")),
+        ("norm", norms, ("norm", "norm.")),
+        ("activations", activations, ("model.activation", "model.activation.")),
+        ("pooling", pooling, ("model.pool", "model.stride")),
+        ("whitening", whiten, ("model.whiten",)),
+        ("batch_size", batches, ("batch_size",)),
     ):
-        card = getdoc(importlib.import_module(module)) or ""
-        yield Technique(name, title, (group, f"{group}."), card)
-    for name, title, knob, knobs in (
-        ("norm", "Batch norm and other normalizations", "norm.name", ("norm", "norm.")),
-        ("schedules", "Schedules of the learning rate", "schedule.name", ("schedule", "schedule.")),
-        ("activations", "Activations", "model.activation", ("model.activation",)),
-        ("pooling", "Pooling", "model.pool", ("model.pool", "model.stride")),
-        ("batch_size", "Batch size", "batch_size", ("batch_size",)),
-        ("networks", "Networks", "model.name", ("model",)),
-        ("augmentation", "Augmentation", "augment.flip", ("augment", "augment.")),
+        yield Technique(name, _card(module), knobs)
+
+
+def _networks() -> Iterator[Technique]:
+    for name, module, options in (
+        ("dense_networks", mlp, ("mlp", "deep_mlp")),
+        ("convolutional_networks", cnn, ("cnn", "lenet5", "vgg")),
+        ("residual_networks", resnet, ("resnet",)),
+        ("recurrent_networks", recurrent, ("rnn", "lstm", "gru")),
     ):
-        yield Technique(name, title, knobs, _of_knob(knob))
-    rules = [f"**{name}**: {_first(getdoc(rule.update) or '')}" for name, rule in RULES.items()]
-    card = "\n\n".join([_of_knob("optimizer.name"), *rules[:-1]])
-    yield Technique("optimizers", "Optimizers", ("optimizer", "optimizer."), card)
+        yield Technique(name, _card(module), ("model", "model.name"), options)
 
 
-def _of_knob(name: str) -> str:
-    knob = BY_NAME[name]
-    source = f"\n\nSource: {knob.source}." if knob.source else ""
-    return f"{knob.help[:1].upper()}{knob.help[1:]}.{source}"
+def _optimizers() -> Technique:
+    cards: dict[str, Any] = {name: rule.update for name, rule in RULES.items()}
+    cards |= {"muon": muon, "lbfgs": solvers.LBFGS, "newton": solvers.Newton}
+    return Technique("optimizers", _card(optim, cards), ("optimizer", "optimizer."))
 
 
-def _title(card: str) -> str:
-    return re.split(r":\s", card, maxsplit=1)[0]
+def _schedules() -> Technique:
+    return Technique("schedules", _card(rates, rates.FRACTIONS), ("schedule", "schedule."))
 
 
-def _first(card: str) -> str:
-    return card.partition("\n\n")[0].replace("\n", " ")
+def _augmentation() -> Technique:
+    names = ("flip", "crop", "shift", "rotate, scale, shear", "cutout", "brightness", "contrast")
+    functions = {"rotate, scale, shear": transforms.affine}
+    cards = {name: functions.get(name) or getattr(transforms, name) for name in names}
+    return Technique("augmentation", _card(augment, cards), ("augment", "augment."))
+
+
+def _card(module: ModuleType, members: Mapping[str, Any] | None = None) -> Card:
+    """Read the card of a module, and those of members that have docstrings of their own."""
+    card = Card.of(getdoc(module) or "")
+    if members is None:
+        return card
+    told = tuple(Member.of(name, getdoc(one) or "") for name, one in members.items())
+    return Card(card.title, card.sentence, card.paragraphs, told)
 
 
 # -- the studies of a technique --------------------------------------------------------------------
@@ -118,12 +221,18 @@ def _first(card: str) -> str:
 
 def _sets(technique: Technique, overrides: Sequence[str]) -> frozenset[str]:
     """Choose the overrides that set a knob of a technique."""
-    return frozenset(
-        word
-        for word in overrides
-        for name in [word.partition("=")[0].lstrip("+~")]
-        if any(name == k or (k.endswith(".") and name.startswith(k)) for k in technique.knobs)
-    )
+    return frozenset(word for word in overrides if _is_set_by(technique, word))
+
+
+def _is_set_by(technique: Technique, override: str) -> bool:
+    name, _, value = override.partition("=")
+    if technique.options and value not in technique.options:
+        return False
+    return _has(technique, name.lstrip("+~"))
+
+
+def _has(technique: Technique, name: str) -> bool:
+    return any(name == k or (k.endswith(".") and name.startswith(k)) for k in technique.knobs)
 
 
 def claims_of(technique: Technique, asked: Study) -> list[Claim]:
@@ -173,10 +282,16 @@ def _found(claim: Claim, row: Mapping[str, Any] | None) -> tuple[str, str]:
 
 
 def pages() -> dict[str, str]:
-    """Compose every page, by the name of its file; the index is `README.md`."""
+    """Compose every page, by the name of its file; the index is `README.md`.
+
+    Raises:
+        AblateError: A card lacks a part.
+    """
     asked = [read_study(name) for name in study.shipped()]
-    made, rows = {}, []
-    for one in techniques():
+    made, rows, shown = {}, [], techniques()
+    if faults := [f"the card of {t.name} lacks {part}" for t in shown for part in t.card.lacks]:
+        raise AblateError(*faults)
+    for one in shown:
         claimed = [(s, found) for s in asked if (found := claims_of(one, s))]
         made[f"{one.name}.md"] = _page(one, claimed)
         rows.append(_summary(one, claimed))
@@ -204,16 +319,19 @@ def _summary(one: Technique, claimed: Sequence[tuple[Study, Sequence[Claim]]]) -
     others = sorted(set(words) - set(VERDICTS))
     told = counted(words, others) or "none yet"
     studies = ", ".join(markdown(asked.name) for asked, _ in claimed) or "none yet"
-    link = f"[{markdown(one.title)}]({one.name}.md)"
-    return f"| {link} | {markdown(one.sentence)} | {studies} | {told} |"
+    link = f"[{markdown(one.card.title)}]({one.name}.md)"
+    return f"| {link} | {_paragraph(one.card.sentence)} | {studies} | {told} |"
 
 
 def _page(one: Technique, claimed: Sequence[tuple[Study, Sequence[Claim]]]) -> str:
-    parts = [_WRITTEN, f"# {markdown(one.title)}", markdown(one.sentence), "## The knob"]
-    names = [name for name in BY_NAME if _sets(one, [f"{name}=x"])]
-    rows = [f"| `{name}` | {markdown(BY_NAME[name].help)} |" for name in names]
-    parts.append("\n".join(["| knob | what it sets |", "| --- | --- |", *rows]))
-    parts += ["## The card", _card(one)]
+    card = one.card
+    parts = [_WRITTEN, f"# {markdown(card.title)}", _paragraph(card.sentence)]
+    parts += [_labelled(paragraph) for paragraph in card.paragraphs]
+    if card.members:
+        rows = [(f"`{m.name}`", _paragraph(m.told), _paragraph(m.source)) for m in card.members]
+        parts += ["## One by one", _table(("", "what it does", "source"), rows)]
+    knobs = [(f"`{name}`", _paragraph(BY_NAME[name].help)) for name in knobs_of(one)]
+    parts += ["## The knobs", _table(("knob", "what it sets"), knobs)]
     parts.append("## What the studies found")
     for asked, claims in claimed:
         parts += _of_study(asked, claims)
@@ -223,21 +341,25 @@ def _page(one: Technique, claimed: Sequence[tuple[Study, Sequence[Claim]]]) -> s
     return "\n\n".join(parts) + "\n"
 
 
-def _card(one: Technique) -> str:
-    """Write a card as paragraphs; a table of the docstring stays a block of code."""
-    blocks = []
-    for block in cleandoc(one.card).split("\n\n"):
-        if block.startswith(" "):
-            blocks.append(f"```text\n{block}\n```")
-            continue
-        lines = re.split(r"\n(?=(?:When it helps|Settings|Source):)", block)
-        blocks += [_paragraph(" ".join(line.split())) for line in lines]
-    return "\n\n".join(blocks)
+def knobs_of(one: Technique) -> list[str]:
+    """Name the knobs of a technique: of a network those that its options have."""
+    named = {f"model.{key}" for option in one.options for key in files.option("model", option)}
+    return [name for name in BY_NAME if _has(one, name) or name in named]
+
+
+def _table(heads: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    return "\n".join(f"| {' | '.join(row)} |" for row in (heads, ["---"] * len(heads), *rows))
+
+
+def _labelled(paragraph: str) -> str:
+    """Set off the name of a part that stands in front of a paragraph."""
+    part, colon, told = paragraph.partition(": ")
+    return f"**{part}:** {_paragraph(told)}" if colon and part in _PARTS else _paragraph(paragraph)
 
 
 def _paragraph(text: str) -> str:
-    """Escape a paragraph outside of its code and its bold words."""
-    parts = re.split(r"(``.+?``|`.+?`|\*\*\w+\*\*)", text)
+    """Escape a paragraph outside of its code."""
+    parts = re.split(r"(``.+?``|`.+?`)", text)
     return "".join(p if i % 2 else _inline(p) for i, p in enumerate(parts))
 
 
@@ -259,9 +381,8 @@ def _of_study(asked: Study, claims: Sequence[Claim]) -> Iterator[str]:
         verdict, found = ("not published", "") if table is None else _found(claim, row)
         metric = metric_of(claim.metric).label
         cells = (claim.words, verdict, found, metric, claim.source)
-        rows.append(f"| {' | '.join(markdown(cell) for cell in cells)} |")
-    heads = ("claim", "verdict", "Δ [interval]", "measured", "who claims it")
-    yield "\n".join([f"| {' | '.join(map(markdown, heads))} |", "|" + " --- |" * len(heads), *rows])
+        rows.append([markdown(cell) for cell in cells])
+    yield _table(("claim", "verdict", "Δ \\[interval\\]", "measured", "who claims it"), rows)
     if table is not None and "low" not in table:
         yield (
             "Published before verdicts came from a single interval: the words are those of its"

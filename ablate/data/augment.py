@@ -1,10 +1,21 @@
-"""Augmentation of whole batches on the device: each run's own strengths and random streams.
+"""Augmentation: training images are changed at random, in ways that leave their labels true.
+
+Stored images are moved (flip, crop, shift), warped (rotate, scale, shear) and lit (brightness,
+contrast) on their own scale of 0 to 255, then normalized; cutout blanks normalized pixels to 0, the
+mean; a function of the user's comes last. Each image gets numbers of its own at each step. In
+evaluation images stay as they are, unless `augment.test_views` asks for an average over views.
+
+When it helps: wherever images are few, more than any penalty of the weights: it says what does not
+matter. It hurts where it does matter (a mirrored digit is another sign), and in trainings too short
+to fit what is harder to fit.
+Settings: shift of 2 pixels or affine for digits; flip 0.5 with crop 4 pixels for CIFAR; more epochs
+with stronger changes.
+Source: Simard, Steinkraus & Platt 2003, ICDAR, section 2; Krizhevsky, Sutskever & Hinton 2012, NIPS
+25, section 4.1 (also the average over views).
 
 A transformation's numbers come from the stream `augment/<name>` of the run, at the step; so arms
-that share a seed see the same shifts, and adding a transformation changes no other.
-
-Stored images are moved (flip, crop, shift), warped and lit on their own scale of 0 to 255, then
-normalized; cutout blanks normalized pixels to 0, the mean; a function of the user's comes last.
+that share a seed see the same shifts, and adding a transformation changes no other. Whole batches
+are changed on the device, each run by its own strengths.
 """
 
 from __future__ import annotations

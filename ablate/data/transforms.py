@@ -81,7 +81,7 @@ def crop(x_RBCHW: Tensor, pixels_R: Tensor, u_RB: Tensor, v_RB: Tensor) -> Tenso
 
 
 def flip(x_RBCHW: Tensor, mask_RB: Tensor) -> Tensor:
-    """Mirror images left to right where the mask says so.
+    """Mirror images left to right: those that a mask picks, by chance or by turns.
 
     When it helps: scenes and objects that look alike in a mirror; never digits, letters or signs.
     Settings: half of the images; or each image every other epoch, which repeats fewer views.
@@ -184,8 +184,17 @@ def contrast(
 ) -> Tensor:
     """Move each image away from its mean gray, or towards it, by a factor between 1 - s and 1 + s.
 
-    When it helps, settings, arguments, source: as for `brightness`. The gray of three channels is
-    their luma, of another number of channels their mean.
+    When it helps: photographs that are hazy or taken with different cameras.
+    Settings: s = 0.1 to 0.4.
+
+    Args:
+        x_RBCHW: Images whose black is 0, not yet normalized. The gray of three channels is their
+            luma, of another number of channels their mean.
+        strength_R: s in [0, 1], as for `brightness`.
+        u_RB: Random numbers.
+        high: White, as for `brightness`.
+
+    Source: Howard 2013, arXiv:1312.5402, section 2.
     """
     return _blended(x_RBCHW, _mean_gray(x_RBCHW), strength_R, u_RB, high)
 

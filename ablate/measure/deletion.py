@@ -31,7 +31,7 @@ from ablate import rng
 from ablate.config.targets import FUNCTION, locate
 from ablate.data.tensors import Split
 from ablate.measure.saved import Saved
-from ablate.nets.layers import Function
+from ablate.nets.activations import Function
 from ablate.nets.recurrent import RecurrentLayer
 from ablate.train.quality import measure_one
 

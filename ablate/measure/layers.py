@@ -15,8 +15,8 @@ from torch.nn.modules import activation as activations
 from torch.nn.modules import pooling
 
 from ablate.nets import recurrent
+from ablate.nets.activations import Function
 from ablate.nets.dropout import Dropout
-from ablate.nets.layers import Function
 
 _KINDS: Final[dict[str, tuple[type[nn.Module], ...]]] = {
     "conv": (nn.modules.conv._ConvNd,),

@@ -1,14 +1,26 @@
-"""`cnn`, `lenet5` and `vgg`: convolutional blocks, then dense layers.
+"""Convolutional networks: blocks that look for the same patterns everywhere, then dense layers.
 
-What they do: stages of convolutions look for ever larger patterns wherever they stand. They help on
-any image; `cnn` is the network of many tutorials, `lenet5` the first that read digits, `vgg` goes
-deeper with small kernels. Settings that work: 32 to 64 channels for digits, twice as many after
-each pooling; for more than eight or so layers a norm or a `resnet`. `model.whiten` puts a fixed
-layer before the blocks (ablate/nets/whiten.py).
+A block is a convolution, norm, activation, pooling and dropout. `model.whiten` puts a fixed layer
+before the blocks, and `model.pad_to` a black frame around the image.
 
-Source: LeCun et al. 1998, "Gradient-based learning applied to document recognition", section II.B
-(here its subsampling is a plain average, its output layer linear); Simonyan & Zisserman 2015,
-arXiv:1409.1556, section 2.
+When it helps: any image in which a pattern means the same wherever it stands; few weights serve all
+places, so that few images suffice. It hurts where places differ in meaning, as columns of a table
+do; and plain stacks of more than about eight convolutions train badly without a norm or, better, a
+resnet's shortcuts.
+Settings: 3 × 3 kernels with padding; 32 to 64 channels for digits, twice as many after each
+pooling; one dense layer of about 128 units, with dropout 0.5 if it overfits.
+Source: LeCun et al. 1998, "Gradient-based learning applied to document recognition", section II.A;
+He et al. 2016, arXiv:1512.03385, figure 1 (plain stacks that are too deep).
+
+    cnn: Blocks of one convolution each, 32 and 64 channels, as in many tutorials. Source: LeCun et
+        al. 1998, section II.A (the principle; relu, max pooling and 3 × 3 kernels are of later
+        date).
+    lenet5: The first that read digits at large: 6 and 16 channels, 5 × 5 kernels, mean pooling,
+        tanh, dense layers of 120 and 84. Source: LeCun et al. 1998, section II.B (here its
+        subsampling is a plain mean, every map sees all maps before it, and the output is linear).
+    vgg: Stages of several 3 × 3 convolutions (`model.depth`, two each) between poolings: two see as
+        far as one of 5 × 5, with fewer weights. Source: Simonyan & Zisserman 2015, arXiv:1409.1556,
+        sections 2.1 and 2.3.
 """
 
 from __future__ import annotations
@@ -20,8 +32,8 @@ from typing import Any
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from ablate.nets.activations import activation_layer
 from ablate.nets.layers import (
-    activation_layer,
     around_activation,
     conv2d,
     dropout_layer,
@@ -29,10 +41,9 @@ from ablate.nets.layers import (
     weight_dropout,
 )
 from ablate.nets.mlp import Dense
+from ablate.nets.pooling import pool_layer
 from ablate.nets.shapes import BlockShape, block_shapes, whitened
 from ablate.nets.whiten import Whitening
-
-_POOLS = {"max": nn.MaxPool2d, "avg": nn.AvgPool2d}
 
 
 class CNN(nn.Module):
@@ -108,6 +119,6 @@ def _block(
     )
     steps: list[tuple[str, nn.Module]] = [("conv", convolution), *inner]
     if shape.pooled:
-        steps.append(("pool", _POOLS[model["pool"]](2)))
+        steps.append(("pool", pool_layer(model["pool"])))
     steps.append(("dropout", dropout_layer(dropout, rate)))
     return nn.Sequential(OrderedDict(steps))

@@ -1,22 +1,31 @@
-"""Dropout: what is multiplied onto activations or weights in training, from the run's own stream.
+"""Dropout: activations or weights are zeroed at random in training, by the run's own stream.
 
-What it does: noise keeps units from relying on each other, much like averaging over many thinned
-networks. It helps where a network fits its training set far better than new images; little or not
-at all where data are plenty, or right before a batch norm, whose statistics it shifts (Li et al.
-2019, arXiv:1801.05134).
+Each site draws a mask a step. With rate p what is left is scaled by 1/(1 - p), so that evaluation
+uses everything as it is; `dropout.scaling` moves the factor to evaluation, or leaves it out.
 
-    kind         multiplies                              settings that work
-    bernoulli    each element by 0 or 1/(1-p)            0.2 on inputs, 0.1 to 0.3 conv, 0.5 dense
-    gaussian     each element by N(1, p/(1-p))           as bernoulli: the same mean and variance
-    spatial      whole channels [B, C, ...] by the same  0.1 to 0.3, in convolutional layers
-    alpha        each element, then restores mean and    0.05 to 0.1, with selu and lecun_normal
-                 variance of self-normalizing networks
-    dropconnect  each weight by 0 or 1/(1-p)             0.5 in dense layers
-    image        whole images by the same                stochastic depth: the residual branch
+When it helps: where a network fits its training set far better than new images: noise keeps units
+from relying on each other, much like averaging over many thinned networks. It hurts where data are
+plenty or training is short, since it slows learning; and right before a batch norm, whose
+statistics it shifts.
+Settings: 0.2 on inputs, 0.1 to 0.3 after convolutions, 0.5 in dense layers; more epochs.
+Source: Srivastava et al. 2014, JMLR 15, sections 4 and 10 (where the factor stands) and appendix A
+(settings); Li et al. 2019, arXiv:1801.05134 (before a batch norm).
 
-Source: Srivastava et al. 2014, JMLR 15 (gaussian: section 10); Tompson et al. 2015,
-arXiv:1411.4280, section 3.2 (spatial); Klambauer et al. 2017, arXiv:1706.02515, section 2 (alpha);
-Wan et al. 2013, ICML (dropconnect); Huang et al. 2016, arXiv:1603.09382, section 3 (image).
+    bernoulli: Each element times 0 or 1/(1 - p). Source: Srivastava et al. 2014, JMLR 15, section
+        4.
+    gaussian: Each element times a normal number of mean 1 and variance p/(1 - p), as bernoulli's
+        has; rates as there. Source: Srivastava et al. 2014, JMLR 15, section 10.
+    spatial: Whole channels at once, since neighbouring pixels tell of each other; 0.1 to 0.3 in
+        convolutions. Source: Tompson et al. 2015, arXiv:1411.4280, section 3.2.
+    alpha: Elements are set to selu's lower limit, -1.758, then all are scaled and shifted so that
+        mean 0 and variance 1 stay; 0.05 to 0.1, with selu and lecun_normal. Source: Klambauer et
+        al. 2017, arXiv:1706.02515, section 2.
+    dropconnect: Each weight times 0 or 1/(1 - p), one mask a step for the whole batch; 0.5 in dense
+        layers. Source: Wan et al. 2013, ICML, section 3 (they draw a mask an image, and sample in
+        evaluation).
+
+A sixth kind, ``image``, drops whole images: it is the mask of a residual branch in stochastic depth
+(Huang et al. 2016, arXiv:1603.09382, section 3).
 """
 
 from __future__ import annotations
@@ -44,7 +53,7 @@ class Dropout(nn.Module):
     Args:
         rate: Probability of zeroing, in [0, 1).
         kind: ``bernoulli``, ``gaussian``, ``spatial``, ``alpha``, ``dropconnect`` or ``image``, as
-            the module's table says; ``dropconnect`` is meant for a weight.
+            the module's list says; ``dropconnect`` is meant for a weight.
         scaling: ``inverted`` scales by 1/(1-rate) in training, ``test`` by 1-rate in evaluation,
             ``none`` never. Gaussian and alpha dropout keep the mean by themselves.
 

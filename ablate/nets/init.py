@@ -1,13 +1,44 @@
-"""Initial weights: each parameter drawn from its own stream, in float64, on the CPU.
+"""Initial weights: weights are drawn at a scale at which signals keep their size in every layer.
 
-Every scheme is zero-mean with a standard deviation set by the layer's fans (`fans`); a uniform draw
-reaches √3 standard deviations. Norm layers keep scale 1 and shift 0; what whitens is fitted to the
-images instead. A layer's attribute `gates`, where it has one, says of how many layers side by side
-its rows are: each is drawn by itself.
+Every scheme is zero-mean with a standard deviation set by the layer's fans (n_in inputs of a unit,
+n_out outputs of an input), times `init.gain`; biases start at `init.bias`, norms at scale 1 and
+shift 0. A network's numbers are drawn parameter by parameter, each from a stream of its own.
 
-Source: he_*, He et al. 2015, arXiv:1502.01852, equation 10 (variance 2/n_in); xavier_*, Glorot &
-Bengio 2010, equation 16 (2/(n_in + n_out)); lecun_*, LeCun et al. 1998, "Efficient BackProp",
-equation 16 (1/n_in); orthogonal, Saxe et al. 2014, arXiv:1312.6120.
+When it helps: the more, the deeper a network is and the less it is normalized. A scale that is off
+by a factor in each layer is off by its tenth power after ten: signals and gradients vanish, or
+units saturate. Before a batch norm a scale cancels, but large weights learn slowly, for their
+gradients are small. Zeros hurt in hidden layers, whose units then stay alike for ever; in the
+output layer alone they do no harm.
+Settings: he_normal with relu, xavier_normal with tanh, lecun_normal with selu, orthogonal in
+recurrent layers; `init.gain=auto` fits a scheme to any activation; bias 0.
+Source: Glorot & Bengio 2010, AISTATS, section 4.2.1; He et al. 2015, arXiv:1502.01852, section 2.2
+and figure 3 (30 layers: Xavier's weights stall, theirs learn); Ioffe & Szegedy 2015,
+arXiv:1502.03167, section 3.3 (before a batch norm).
+
+    he_normal: Normal, of variance 2/n_in: twice lecun's, for relu cuts off half of the signal.
+        Source: He et al. 2015, arXiv:1502.01852, equation 10.
+    he_uniform: The same variance, evenly between ±√(6/n_in). Source: He et al. 2015,
+        arXiv:1502.01852, equation 10 (the variance).
+    xavier_normal: Normal, of variance 2/(n_in + n_out): halfway between what keeps signals and what
+        keeps gradients. Source: Glorot & Bengio 2010, AISTATS, equation 12.
+    xavier_uniform: The same variance, evenly between ±√(6/(n_in + n_out)). Source: Glorot & Bengio
+        2010, AISTATS, equation 16.
+    lecun_normal: Normal, of variance 1/n_in, which keeps signals' variance where the activation
+        does. Source: LeCun et al. 1998, "Efficient BackProp", equation 16.
+    lecun_uniform: The same variance, evenly between ±√(3/n_in). Source: LeCun et al. 1998,
+        "Efficient BackProp", equation 16 (the variance).
+    normal: Normal, of the standard deviation `init.std` (0.05) in every layer, whatever its size.
+        Source: Krizhevsky, Sutskever & Hinton 2012, NIPS 25, section 5 (0.01).
+    uniform: Evenly between ±√3·`init.std`. Source: Glorot & Bengio 2010, AISTATS, equation 1 (there
+        the bounds are ±1/√n_in).
+    orthogonal: Rows of length 1 at right angles to each other (columns, where there are more rows):
+        a square layer keeps every length. Source: Saxe, McClelland & Ganguli 2014, arXiv:1312.6120.
+    zeros: All weights 0. Units of a layer stay alike, and with relu or tanh nothing but the output
+        biases learns. Source: Goodfellow, Bengio & Courville 2016, Deep Learning, section 8.4.
+
+Numbers are drawn in float64, on the CPU; a uniform draw reaches √3 standard deviations. What
+whitens is fitted to the images instead. A layer's attribute `gates`, where it has one, says of how
+many layers side by side its rows are: each is drawn by itself.
 """
 
 from __future__ import annotations

@@ -2,131 +2,18 @@
 
 from __future__ import annotations
 
-import inspect
 from collections.abc import Mapping
-from math import gcd
 from typing import Any
 
-from torch import Tensor, nn
+from torch import nn
 
-from ablate.config.targets import FUNCTION, locate
 from ablate.nets import own
+from ablate.nets.activations import activation_layer
 from ablate.nets.convolution import Conv2d
 from ablate.nets.dropout import DropConnectConv2d, DropConnectLinear, Dropout
+from ablate.nets.norms import keeps_bias, norm_layer
 
-ACTIVATIONS: dict[str, type[nn.Module]] = {
-    "relu": nn.ReLU,
-    "tanh": nn.Tanh,
-    "sigmoid": nn.Sigmoid,
-    "leaky_relu": nn.LeakyReLU,
-    "elu": nn.ELU,
-    "selu": nn.SELU,
-    "gelu": nn.GELU,
-    "silu": nn.SiLU,
-}
 _DROPOUT = ("input", "conv", "dense", "output", "kind", "scaling", "_target_")  # the knobs
-
-
-class BatchNorm(nn.BatchNorm2d):
-    """Batch norm of [B, C, H, W]; maps of one pixel are laid out as `DenseBatchNorm` does."""
-
-    def forward(self, x: Tensor) -> Tensor:
-        lifted = _lifted(x, self)
-        if x.shape[-2:].numel() > 1:
-            return super().forward(lifted).to(x.dtype)
-        # A copy: torch 2.15's backward is wrong for the transposed view itself, unless vmapped.
-        y_1CB1 = super().forward(lifted.flatten(1).t().contiguous()[None, :, :, None])
-        return y_1CB1[0, :, :, 0].t().to(x.dtype).view_as(x)
-
-
-class DenseBatchNorm(nn.BatchNorm1d):
-    """Batch norm of [B, C], computed as [1, C, B].
-
-    The same statistics, but each channel is summed along contiguous memory. Under vmap torch lays
-    [B, R × C] side by side and sums columns in blocks of the vector width, so that a run's last
-    bits would depend on its slot.
-    """
-
-    def forward(self, x: Tensor) -> Tensor:
-        return super().forward(_lifted(x, self).t()[None])[0].t().to(x.dtype)
-
-
-def _lifted(x: Tensor, norm: nn.modules.batchnorm._NormBase) -> Tensor:
-    """Give x the type of the norm's own tensors: under vmap, on a CPU, torch takes no other."""
-    if x.is_cuda:
-        return x
-    held = norm.weight if norm.running_mean is None else norm.running_mean
-    return x if held is None else x.to(held.dtype)
-
-
-class Function(nn.Module):
-    """A function of the user's as a module.
-
-    Args:
-        function: Tensor -> tensor.
-        extra: Its keyword arguments.
-    """
-
-    def __init__(self, function: Any, extra: Mapping[str, Any]) -> None:
-        super().__init__()
-        self.function, self.extra = function, dict(extra)
-
-    def forward(self, x: Tensor) -> Tensor:
-        y: Tensor = self.function(x, **self.extra)
-        return y
-
-
-def norm_layer(norm: Mapping[str, Any], width: int, spatial: bool) -> nn.Module | None:
-    """Make the normalization of a layer.
-
-    Args:
-        norm: The `norm` part of a configuration.
-        width: Channels or units.
-        spatial: Whether the input is [B, C, H, W] rather than [B, C].
-
-    Returns:
-        The module, or None where there is nothing to normalize (no norm; one unit an instance).
-
-    Raises:
-        AblateError: A norm of the user's own does not build.
-    """
-    kind = norm["name"]
-    if kind == "none" or (kind == "instance" and not spatial):
-        return None
-    if kind == "custom":
-        extra = {k: v for k, v in norm.items() if k not in ("name", "_target_", "position")}
-        return own.part(norm["_target_"], "norm._target_", width, **extra)
-    if kind == "batch":
-        cls = BatchNorm if spatial else DenseBatchNorm
-        running = norm["eval"] == "running"
-        return cls(
-            width,
-            eps=norm["eps"],
-            momentum=norm["momentum"],
-            affine=norm["affine"],
-            track_running_stats=running,
-        )
-    # Layer norm over [C, H, W] is one group, instance norm is a group a channel.
-    groups = {"layer": 1, "group": gcd(norm.get("groups", 1), width), "instance": width}[kind]
-    return nn.GroupNorm(groups, width, eps=norm["eps"], affine=norm["affine"])
-
-
-def activation_layer(activation: str | Mapping[str, Any]) -> nn.Module:
-    """Make an activation: by its name, or the user's own class or function.
-
-    Args:
-        activation: `model.activation`: a name, or `_target_` and keyword arguments.
-
-    Raises:
-        AblateError: The user's own does not build.
-    """
-    if isinstance(activation, str):
-        return ACTIVATIONS[activation]()
-    target, knob = activation["_target_"], "model.activation._target_"
-    extra = {name: value for name, value in activation.items() if name != "_target_"}
-    if inspect.isclass(found := locate(target, knob, FUNCTION)):
-        return own.part(target, knob, **extra)
-    return Function(found, extra)
 
 
 def around_activation(
@@ -145,14 +32,6 @@ def around_activation(
     if config["norm"]["position"] == "after":
         return [("activation", activation), ("norm", norm)], True
     return [("norm", norm), ("activation", activation)], keeps_bias(config["norm"])
-
-
-def keeps_bias(norm: Mapping[str, Any]) -> bool:
-    """Tell whether a layer right before this norm needs a bias.
-
-    A norm of the user's own may take no mean away, as RMS norm does not.
-    """
-    return bool(norm["name"] == "custom")
 
 
 def per_layer(rates: Any, layers: int) -> list[float]:

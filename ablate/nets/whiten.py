@@ -1,12 +1,13 @@
 """Whitening: a fixed first layer whose outputs are uncorrelated and of variance 1.
 
-What it does: neighbouring pixels are much alike, so that the loss is steep along few directions of
-the first weights and flat along most. The layer looks at every k × k patch along the eigenvectors
-of the patches' covariance, each divided by its standard deviation, and once more with the other
-sign, so that relu loses nothing. It is fitted to the training images before training and stays as
-it is; its bias alone is learned. It helps short trainings on natural images. Settings that work: k
-= 2 (24 channels from RGB; Jordan) or 3 (Page), and a norm in the blocks that follow.
+The layer looks at every k × k patch along the eigenvectors of the patches' covariance, each divided
+by its standard deviation, and once more with the other sign, so that relu loses nothing. It is
+fitted to the training images before training and stays as it is; its bias alone is learned.
 
+When it helps: short trainings on natural images. Neighbouring pixels are much alike, so that the
+loss is steep along few directions of the first weights and flat along most; after whitening it is
+not. It hurts where the faint directions are mostly noise, which it makes as large as all others.
+Settings: k = 2 (24 channels from RGB; Jordan) or 3 (Page), and a norm in the blocks that follow.
 Source: Jordan 2024, arXiv:2404.00498, section 3.2, after D. Page's network for the DAWNBench
 contest (2018-2019). As in Jordan's code 5e-4 is added to the eigenvalues (Page: 1e-2) and 5,000
 images are used; here the covariance is about the mean of the patches.

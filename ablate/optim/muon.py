@@ -1,4 +1,15 @@
-"""Muon: momentum whose singular values are all brought near 1."""
+"""Muon steps along the orthogonal matrix that is nearest to the (Nesterov) mean of gradients.
+
+A kernel [out, in, ...] counts as the matrix [out, in · ...], and each gate of a recurrent layer as
+a matrix of its own; biases and norms are AdamW's. All directions of a matrix move alike, the rare
+ones too, which saves steps on hidden layers. The step is scaled by 0.2·sqrt(max(out, in · ...)), to
+the size of AdamW's: AdamW's lr and weight_decay serve (1e-3 to 5e-3 on small nets), with momentum
+0.95 and 5 iterations.
+
+Source: Jordan et al. 2024 (Muon: an optimizer for hidden layers in neural networks); Liu et al.
+2025, arXiv:2502.16982, equation 4; torch.optim.Muon(adjust_lr_fn="match_rms_adamw"), which iterates
+in bfloat16 where this one keeps the type of the weights.
+"""
 
 from __future__ import annotations
 
@@ -37,18 +48,6 @@ def _terms(c: PerRun, count: Step, products: PerRun) -> PerRun:
 
 
 def _muon(p: Tensor, gradient: Tensor, s: Stacked, c: Coefficients, steps: int, gates: int) -> None:
-    """Step along the orthogonal matrix that is nearest to the (Nesterov) mean of gradients.
-
-    A kernel [out, in, ...] counts as the matrix [out, in · ...], and each gate of a recurrent layer
-    as a matrix of its own. All directions of a matrix move alike, the rare ones too, which saves
-    steps on hidden layers. The step is scaled by 0.2·sqrt(max(out, in · ...)), to the size of
-    AdamW's: AdamW's lr and weight_decay serve (1e-3 to 5e-3 on small nets), with momentum 0.95 and
-    5 iterations.
-
-    Source: Jordan et al. 2024 (Muon: an optimizer for hidden layers in neural networks); Liu et al.
-    2025, arXiv:2502.16982, equation 4; torch.optim.Muon(adjust_lr_fn="match_rms_adamw"), which
-    iterates in bfloat16 where this one keeps the type of the weights.
-    """
     lerp(s["momentum"], gradient, c["1-momentum"])
     mean = gradient.clone()
     lerp(mean, s["momentum"], c["momentum"])

@@ -1,7 +1,23 @@
-"""What each step of training sees: order, augmentation, noise and mixing, for R runs at once.
+"""Batch size: how many training images each step takes the mean gradient of.
 
-Everything is drawn from the runs' own streams and computed on the device, outside the network, so
-that a fused and a looped stack see the same batches.
+Each epoch goes through the images in a new order; those that fill no batch at its end are left out.
+`full` is one batch of all, which is also what lbfgs and newton take unless told otherwise. The
+learning rate does not follow the batch size by itself.
+
+When it helps: a large batch makes a steadier gradient and keeps a GPU busy; up to some size, twice
+the batch needs half the steps. A small one takes more steps in as many epochs, and its noise
+regularizes a little. Large batches hurt where epochs are fixed and the rate is not raised, small
+ones in time, and below about 16 in a batch norm.
+Settings: 32 to 128 for small networks; k times the batch with k times the rate for sgd and
+momentum, with √k times for adam, and a warm-up from a few thousand images on.
+Source: Goyal et al. 2017, arXiv:1706.02677, sections 2.1 and 2.2 (rate in proportion, warm-up);
+Malladi et al. 2022, arXiv:2205.10287 (√k); Shallue et al. 2019, arXiv:1811.03600, section 4 (steps
+against batch size); Masters & Luschi 2018, arXiv:1804.07612 (the best results between 2 and 32);
+Keskar et al. 2017, arXiv:1609.04836, section 2 (large batches that generalize worse).
+
+What a step sees of them, augmented, with noise and mixed, is drawn here for R runs at once from the
+runs' own streams and computed on the device, outside the network, so that a fused and a looped
+stack see the same batches.
 """
 
 from __future__ import annotations

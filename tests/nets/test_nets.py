@@ -21,11 +21,13 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from ablate.errors import AblateError
 from ablate.nets import shapes
+from ablate.nets.activations import ACTIVATIONS
 from ablate.nets.build import build
 from ablate.nets.dropout import Dropout
 from ablate.nets.gains import gain_of
 from ablate.nets.init import initialize
-from ablate.nets.layers import ACTIVATIONS, DenseBatchNorm, norm_layer, per_layer
+from ablate.nets.layers import per_layer
+from ablate.nets.norms import DenseBatchNorm, norm_layer
 from ablate.nets.shapes import block_shapes
 from ablate.train.stack import Stack
 from tests import reference
