@@ -9,6 +9,9 @@ RUNS := $(VENV)/.runs
 READY := $(VENV)/.ready
 CLUSTERS := $(VENV)/.clusters
 
+# Tests start Python some hundred times: without bytecode each would compile all modules again.
+export PYTHONDONTWRITEBYTECODE :=
+
 .PHONY: setup run test suite fast readme long fuzz lint clean
 
 setup: $(READY)

@@ -11,6 +11,7 @@ import pytest
 import torch
 from hypothesis import settings
 
+from tests import pictures
 from tests.gpu.fake import library
 
 # The same few examples at every run: a failure is a failure everywhere, and none is a surprise.
@@ -43,6 +44,12 @@ def _hears_interrupts() -> None:
         signal.signal(signal.SIGINT, signal.default_int_handler)
     if signal.getsignal(signal.SIGHUP) is signal.SIG_IGN:
         signal.signal(signal.SIGHUP, signal.SIG_DFL)
+
+
+@pytest.fixture
+def blank_pictures(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Render no figure: the test does not look at them."""
+    pictures.leave_blank(monkeypatch)
 
 
 def pytest_runtest_setup(item: pytest.Item) -> None:

@@ -140,6 +140,7 @@ def test_fp32_is_ieee_single_precision_whatever_a_program_has_asked_torch_for():
 
 
 @pytest.mark.slow
+@pytest.mark.usefixtures("blank_pictures")
 def test_training_and_evaluating_alike_settle_arithmetic(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(torch.backends.cudnn, "allow_tf32", True)
@@ -148,7 +149,7 @@ def test_training_and_evaluating_alike_settle_arithmetic(tmp_path, monkeypatch):
     assert found["environment"]["tf32"] is False
     torch.backends.cudnn.allow_tf32 = True
     (folder,) = record.find(Path("results"))
-    ablate.evaluate(folder, delete=False, perturb=False)
+    ablate.evaluate(folder, samples=None, delete=False, perturb=False, worst=None)
     assert not torch.backends.cudnn.allow_tf32
 
 

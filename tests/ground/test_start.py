@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shlex
 import subprocess
 import sys
 from pathlib import Path
@@ -12,13 +13,14 @@ import pytest
 from tests.calls import called
 
 ASK = """
-import json, sys
+import json, shlex, sys
 from ablate.cli import main
-sys.argv = ["ablate", *sys.argv[1:]]
-try:
-    main()
-except SystemExit as end:
-    print(json.dumps([end.code, sorted(sys.modules)]))
+for line in sys.argv[1:]:
+    sys.argv = ["ablate", *shlex.split(line)]
+    try:
+        main()
+    except SystemExit as end:
+        print(json.dumps([end.code, sorted(sys.modules)]))
 """
 RUN = ("run", "model=mlp", "model.hidden=[8]", "data.train_size=64", "epochs=1")
 SWEEP = ("run", "-m", *RUN[1:], "seed=0,1", "launch=inline")
@@ -29,27 +31,28 @@ def _in_its_own_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
 
 
-def imported_by(*words: str) -> set[str]:
-    """Run the command in its own process; return the modules that it imported."""
+def imported_by(*commands: tuple[str, ...]) -> list[set[str]]:
+    """Run commands in one new process; return the modules that there are after each."""
+    lines = [shlex.join(words) for words in commands]
     done = subprocess.run(
-        [sys.executable, "-c", ASK, *words], capture_output=True, text=True, check=True
+        [sys.executable, "-c", ASK, *lines], capture_output=True, text=True, check=True
     )
-    status, modules = json.loads(done.stdout.splitlines()[-1])
-    assert status == 0, done.stderr
-    return set(modules)
+    ended = [json.loads(line) for line in done.stdout.splitlines() if line.startswith("[0, [")]
+    assert len(ended) == len(commands), done.stdout + done.stderr
+    return [set(modules) for _, modules in ended]
 
 
 @pytest.mark.slow
 def test_a_looped_run_imports_no_compiler_and_no_statistics() -> None:
-    imported = imported_by(*RUN)
+    (imported,) = imported_by(RUN)
     assert "torch" in imported
     unwanted = {"torch._dynamo", "torch._inductor", "sympy", "pandas", "scipy", "sklearn", "PIL"}
     assert not imported & unwanted
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("words", [RUN, SWEEP, ("run", "+study=mine.yaml")])
-def test_a_request_whose_runs_are_all_finished_imports_no_torch(words: tuple[str, ...]) -> None:
+@pytest.mark.usefixtures("blank_pictures")
+def test_a_request_whose_runs_are_all_finished_imports_no_torch() -> None:
     arms = "{plain: [], slow: [optimizer.lr=0.0001]}"
     fixed = ", ".join(f"'{word}'" for word in RUN[1:])
     claim = "{claim: it does, arm: slow, direction: higher, margin: 0.01}"
@@ -58,6 +61,9 @@ def test_a_request_whose_runs_are_all_finished_imports_no_torch(words: tuple[str
         f"arms: {arms}\nseeds: 2\nclaims: [{claim}]\nmeasure: {{evaluate: [perturb=false]}}\n",
         encoding="utf-8",
     )
-    assert called(*words).returncode == 0
+    requests = {"a run": RUN, "a sweep": SWEEP, "a study": ("run", "+study=mine.yaml")}
+    for words in requests.values():
+        assert called(*words).returncode == 0
     unwanted = {"torch", "scipy.stats", "statsmodels", "sklearn", "matplotlib"}
-    assert not imported_by(*words) & unwanted
+    for asked, modules in zip(requests, imported_by(*requests.values()), strict=True):
+        assert not modules & unwanted, asked

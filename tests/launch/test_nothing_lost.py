@@ -13,7 +13,6 @@ from pathlib import Path
 
 import pytest
 import torch
-from matplotlib.figure import Figure
 
 import ablate
 from ablate import record, streams, written
@@ -89,9 +88,9 @@ def test_a_run_whose_progress_nobody_reads_finishes(stream, own, monkeypatch, tm
 
 
 @pytest.mark.slow
+@pytest.mark.usefixtures("blank_pictures")
 @pytest.mark.parametrize("stream", [None, _Watched()], ids=["none", "closed terminal"])
 def test_whatever_looks_at_a_run_needs_no_reader_either(stream, monkeypatch):
-    monkeypatch.setattr(Figure, "savefig", lambda *_, **__: None)  # which takes most of the time
     ablate.run(TINY)
     monkeypatch.setattr(sys, "stderr", stream)
     assert len(ablate.lr_find([*TINY, "steps=3"]).suggestions) == 1
@@ -469,6 +468,7 @@ def test_a_report_that_would_be_refused_is_refused_before_training(monkeypatch, 
 # -- what looks at runs ----------------------------------------------------------------------------
 
 
+@pytest.mark.usefixtures("blank_pictures")
 def test_results_replace_those_of_before_and_no_file_of_the_users():
     place = Path("results/digits-mlp/lr_find")
     ablate.lr_find([*TINY, "steps=3"])

@@ -4,11 +4,8 @@ from __future__ import annotations
 
 import itertools
 import math
-import os
 import pickle
 import shutil
-import subprocess
-import sys
 import zipfile
 from pathlib import Path
 
@@ -40,7 +37,6 @@ from tests import reference
 from tests.calls import called
 from tests.configs import config
 
-ABLATE = str(Path(sys.executable).parent / "ablate")
 TINY = ["data.train_size=128", "epochs=2", "model=mlp", "model.hidden=[12]", "dropout.dense=0.25"]
 QUICK = {"delete": False, "perturb": False, "worst": 2}
 
@@ -778,15 +774,6 @@ def test_what_touches_no_run_is_refused(results):
 # -- the command -----------------------------------------------------------------------------------
 
 
-def done(*arguments):
-    """Run the installed command, with one thread: others may work on this machine."""
-    env = os.environ | {"OMP_NUM_THREADS": "1", "COLUMNS": "80"}
-    ran = subprocess.run(
-        [ABLATE, "evaluate", *arguments], capture_output=True, text=True, timeout=300, env=env
-    )
-    return ran.returncode, ran.stdout, ran.stderr
-
-
 @pytest.mark.usefixtures("_no_pictures")
 def test_a_run_is_shown_in_80_columns(results, capsys, monkeypatch):
     monkeypatch.setenv("COLUMNS", "80")
@@ -814,14 +801,18 @@ def test_a_run_whose_outputs_are_not_finite_is_evaluated_with_dashes(factor, res
     assert "temperature" not in out, "none mends an output that is not finite"
 
 
-def test_the_command_exits_1_where_some_could_not_be_evaluated_and_2_on_a_wrong_request(results):
+@pytest.mark.usefixtures("_no_pictures")
+def test_the_command_exits_1_where_some_could_not_be_evaluated_and_2_on_a_wrong_request(
+    results, monkeypatch
+):
+    monkeypatch.setenv("COLUMNS", "80")
     truncated(folders(results)[0])
     changed(folders(results)[1], status="interrupted")
-    status, out, err = done(str(results), "delete=false", "perturb=false", "worst=1")
-    assert status == 1
-    assert "not evaluated: " in err
-    assert "Traceback" not in err
-    assert max(map(len, out.splitlines())) <= 80
+    done = called("evaluate", str(results), "delete=false", "perturb=false", "worst=1")
+    assert done.returncode == 1
+    assert "not evaluated: " in done.stderr
+    assert "Traceback" not in done.stderr
+    assert max(map(len, done.stdout.splitlines())) <= 80
     refused = called("evaluate", str(results), "views=0", "smples=3")
     assert (refused.returncode, refused.stdout) == (2, "")
     assert "views=0 is not legal" in refused.stderr

@@ -17,7 +17,6 @@ from ablate import record
 from ablate.analyze.frames import read
 from ablate.analyze.run_measures import metrics_of
 from ablate.commands.asking import Words
-from ablate.commands.evaluate import pictures
 from ablate.commands.inspect import serve as inspecting
 from ablate.commands.requests import trained
 from ablate.errors import AblateError
@@ -108,9 +107,8 @@ def test_every_number_measured_has_a_name_that_is_listed_and_every_listed_one_is
     assert not any("." in name for name in given), "a dot makes a knob of it"
 
 
-def test_the_numbers_are_those_of_evaluate_and_inspect(results, monkeypatch):
-    monkeypatch.setattr(pictures, "of_run", lambda *_: {})
-    monkeypatch.setattr(pictures, "of_arms", lambda *_: {})
+@pytest.mark.usefixtures("blank_pictures")
+def test_the_numbers_are_those_of_evaluate_and_inspect(results):
     frame = ablate.load(results).set_index("key")
     shutil.copytree("results", "again")
     for folder in record.find(Path("again")):

@@ -24,9 +24,12 @@ BLOCKS = BLOCK.findall(PAGE.read_text(encoding="utf-8"))
 # One process for all commands: importing torch takes most of the time of each.
 SERVED = """
 import json, runpy, shlex, sys
-import torch
+import pytest, torch
+from tests import pictures
 from tests.calls import called
 
+torch.set_num_threads(1)
+pictures.leave_blank(pytest.MonkeyPatch())
 for line in sys.argv[1:]:
     program, *words = shlex.split(line.removeprefix("$ "))
     if program == ".venv/bin/python":
@@ -64,9 +67,8 @@ def changed(text: str, diff: str) -> str:
 def copy(tmp_path_factory):
     """Copy the code, with all recipes applied."""
     folder = tmp_path_factory.mktemp("contributed")
-    leave = shutil.ignore_patterns("__pycache__")
-    for name in ("ablate", "conf", "scripts", "tests"):
-        shutil.copytree(ROOT / name, folder / name, ignore=leave)
+    for name in ("ablate", "conf", "scripts", "tests"):  # with their bytecode, where there is any
+        shutil.copytree(ROOT / name, folder / name)
     for what, names, text in BLOCKS:
         for name in names.split() if what != "run" else ():
             path = folder / name

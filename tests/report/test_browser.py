@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import pytest
 
-from tests import reports
 from tests.browser import CHROMIUM, Browser
 
 pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="there is no chromium")
@@ -12,11 +11,8 @@ HEADS = ["arm", "test error, %", "Δ, points [interval]", "difference", "n", "pa
 
 
 @pytest.fixture(scope="module")
-def pages(tmp_path_factory):
-    return {
-        name: make(tmp_path_factory.mktemp(name)) / "report.html"
-        for name, make in (("plain", reports.write_plain), ("troubled", reports.write_troubled))
-    }
+def pages(plain, troubled):
+    return {"plain": plain / "report.html", "troubled": troubled / "report.html"}
 
 
 @pytest.fixture(scope="module")

@@ -201,6 +201,7 @@ def test_figures_show_claims_of_other_arms_and_of_spread(told):
     assert "wide against plain" in spreads
 
 
+@pytest.mark.usefixtures("blank_pictures")
 def test_without_a_claim_of_spread_there_is_no_figure_of_it(tmp_path):
     write_study(tmp_path, CLAIMS[0])
     report, _ = write.write_report([tmp_path])

@@ -21,19 +21,8 @@ from ablate.report.compare import compare
 from ablate.report.question import Question
 from ablate.study.file import read_study
 from ablate.study.study_json import described
-from tests import reports
 from tests.analyze.test_frames import write_run
 from tests.reports import ALIKE, BASE, LESS, NASTY, brief, metrics, page, terminal, write_arms
-
-
-@pytest.fixture(scope="module")
-def plain(tmp_path_factory):
-    return reports.write_plain(tmp_path_factory.mktemp("plain"))
-
-
-@pytest.fixture(scope="module")
-def troubled(tmp_path_factory):
-    return reports.write_troubled(tmp_path_factory.mktemp("troubled"))
 
 
 def table_of(folder, name):

@@ -34,17 +34,6 @@ from tests.analyze.test_frames import write_run
 from tests.asking import runs_of
 from tests.reports import ALIKE, BASE, LESS, brief, run, write_arms
 
-
-@pytest.fixture(scope="module")
-def plain(tmp_path_factory):
-    return reports.write_plain(tmp_path_factory.mktemp("plain"))
-
-
-@pytest.fixture(scope="module")
-def troubled(tmp_path_factory):
-    return reports.write_troubled(tmp_path_factory.mktemp("troubled"))
-
-
 # -- what is written -------------------------------------------------------------------------------
 
 
@@ -215,9 +204,8 @@ def test_what_is_default_is_not_said(plain):
 # -- whole or not there ----------------------------------------------------------------------------
 
 
+@pytest.mark.usefixtures("blank_pictures")
 def test_an_interrupted_report_leaves_the_old_one_and_no_other(tmp_path, monkeypatch):
-    draw = write.draw
-    monkeypatch.setattr(write, "draw", lambda *_: ())  # which takes longest
     write_arms(tmp_path / "runs", {"plain": BASE[:2], "less": LESS[:2]})
     folder, _ = write.write_report([tmp_path / "runs"], out=tmp_path / "out" / "report")
     old = (folder / "report.html").read_bytes()
@@ -227,7 +215,6 @@ def test_an_interrupted_report_leaves_the_old_one_and_no_other(tmp_path, monkeyp
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
-        patch.setattr(write, "draw", draw)
         patch.setattr(pages, "markdown", stop)
         with pytest.raises(KeyboardInterrupt):
             write.write_report([tmp_path / "runs"], out=folder)
@@ -256,6 +243,7 @@ def test_a_folder_of_other_files_is_not_replaced(tmp_path):
 # -- the command -----------------------------------------------------------------------------------
 
 
+@pytest.mark.usefixtures("blank_pictures")
 def test_the_command_writes_where_it_says_and_prints_the_short_version(
     tmp_path, monkeypatch, capsys
 ):
@@ -302,6 +290,7 @@ def test_nothing_to_report_names_the_path_and_why(tmp_path, monkeypatch, capsys)
     assert "b/c/record.json" in capsys.readouterr().err
 
 
+@pytest.mark.usefixtures("blank_pictures")
 def test_a_sweep_ends_with_its_comparison_and_writes_the_report_that_it_is_asked_for(
     tmp_path, monkeypatch, capsys
 ):
@@ -327,6 +316,7 @@ def test_importing_the_command_line_imports_no_statistics():
     assert done.stdout.strip() == "[]"
 
 
+@pytest.mark.usefixtures("blank_pictures")
 @pytest.mark.parametrize("others", [(), ("uniform",)])
 def test_a_knob_that_an_option_lacks_is_crossed_with_nothing(tmp_path, others):
     options = [("xavier_normal", {})]
@@ -339,6 +329,7 @@ def test_a_knob_that_an_option_lacks_is_crossed_with_nothing(tmp_path, others):
     assert drawn == bool(others), "a heat map is of what is crossed"
 
 
+@pytest.mark.usefixtures("blank_pictures")
 def test_what_varies_one_at_a_time_is_crossed_with_nothing(tmp_path):
     arms = [{}, {"dropout.dense": 0.5}, {"dropout.dense": 0.25}, {"dropout.output": 0.5}]
     for knobs in arms:
@@ -349,9 +340,8 @@ def test_what_varies_one_at_a_time_is_crossed_with_nothing(tmp_path):
     assert not (folder / "tables" / "effects.csv").exists()
 
 
-def test_a_factorial_is_told_by_its_effects_in_one_family_with_its_arms(tmp_path):
-    folder = reports.write_plain(tmp_path)
-    text = (folder / "report.md").read_text()
+def test_a_factorial_is_told_by_its_effects_in_one_family_with_its_arms(plain):
+    text = (plain / "report.md").read_text()
     table = text[text.index("## Effects of factors") :].split("\n")
     rows = [[cell.strip() for cell in row.split("|")[1:-1]] for row in table if row[:2] == "| "][
         2:7
@@ -363,10 +353,10 @@ def test_a_factorial_is_told_by_its_effects_in_one_family_with_its_arms(tmp_path
     # 5 arms and 5 effects are described; dropout costs 0.04 of its rate, batch norm saves 5 points.
     assert [row[3] for row in rows] == ["worse", "worse", "better", *["not told apart"] * 2]
     assert "Intervals are at 99.5 %, so that all 10 descriptions, of arms and of effects" in text
-    data = pd.read_csv(folder / "tables" / "effects.csv")
+    data = pd.read_csv(plain / "tables" / "effects.csv")
     assert data["family_size"].tolist() == [10] * 5
     assert data["delta"].tolist()[:3] == pytest.approx([0.01, 0.02, -0.05], abs=0.003)
-    arms = pd.read_parquet(folder / "frames" / "contrasts.parquet")
+    arms = pd.read_parquet(plain / "frames" / "contrasts.parquet")
     assert set(arms.loc[arms["primary"], "family_size"]) == {10}
 
 

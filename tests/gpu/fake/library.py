@@ -19,6 +19,9 @@ from filelock import FileLock
 SOURCE = Path(__file__).parent / "source"
 NAME = "libcuda.so.1"
 ALIAS = "libnvidia-ml.so.1"
+# Two declare what the headers of the others declare otherwise. All others are compiled as one
+# text: to read the headers takes most of the time, and this way they are read once.
+APART = ("dnn_calls.cpp", "nvml.cpp")
 
 
 class UnavailableError(Exception):
@@ -34,15 +37,17 @@ def folder() -> Path:
     """
     compiler, headers = _compiler(), _headers()
     files = sorted(path for path in SOURCE.iterdir() if path.suffix in (".h", ".cpp"))
+    sources = [path for path in files if path.suffix == ".cpp"]
     command = [
         *(compiler, "-shared", "-fPIC", "-O1", "-std=c++17", "-fvisibility=hidden"),
         "-Wno-deprecated-declarations",
         "-D__CUDA_API_VERSION_INTERNAL",  # no names of functions with versions
         *(f"-isystem{path}" for path in headers),
         f"-Wl,-soname,{NAME}",
-        *(str(path) for path in files if path.suffix == ".cpp"),
-        "-ldl",
+        *(f"-I{SOURCE}", *(str(path) for path in sources if path.name in APART)),
+        *("-x", "c++", "-", "-x", "none", "-ldl"),
     ]
+    together = "".join(f'#include "{path.name}"\n' for path in sources if path.name not in APART)
     versions = " ".join(map(version, ("torch", "triton", "nvidia-cudnn-cu13")))
     known = [" ".join(command).encode(), versions.encode()]
     known += [path.read_bytes() for path in files]
@@ -50,7 +55,7 @@ def folder() -> Path:
     built = _cache() / key
     with FileLock(_cache() / f"{key}.lock"):
         if not (built / ALIAS).exists():
-            _build(command, built)
+            _build(command, together, built)
     return built
 
 
@@ -64,10 +69,14 @@ def missing() -> str | None:
     return None
 
 
-def _build(command: list[str], built: Path) -> None:
+def _build(command: list[str], together: str, built: Path) -> None:
     built.mkdir(exist_ok=True)
     done = subprocess.run(
-        [*command, "-o", str(built / NAME)], capture_output=True, text=True, check=False
+        [*command, "-o", str(built / NAME)],
+        input=together,
+        capture_output=True,
+        text=True,
+        check=False,
     )
     if done.returncode:
         raise RuntimeError(f"the fake CUDA library does not compile:\n{done.stderr}")
