@@ -38,6 +38,7 @@ from ablate.analyze import naming
 from ablate.analyze.read_records import Gathered, Paths, first_of_each, gather
 from ablate.config import schema
 from ablate.streams import visible
+from ablate.study.glimpse import Glimpse
 
 _WORDS = ("path", "key", "study", "arm", "replicate", "status", "reason")
 _ABOUT = ("data_digest", "commit", "hardware")
@@ -54,6 +55,7 @@ class Frames:
         unreadable: What is wrong with each file that is no record, with its name.
         copies: Folders whose run is read from another folder.
         code: Key -> the user's own code that the run used: file or package -> digest or version.
+        glimpses: Folder -> what the ledger needs of its record, if results are about to be shown.
     """
 
     runs: pd.DataFrame
@@ -61,23 +63,27 @@ class Frames:
     unreadable: tuple[str, ...] = ()
     copies: tuple[str, ...] = ()
     code: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
+    glimpses: Mapping[Path, Glimpse] = field(default_factory=dict)
 
 
-def read(paths: Paths, *, all_knobs: bool = False, target: float | None = None) -> Frames:
+def read(
+    paths: Paths, *, all_knobs: bool = False, target: float | None = None, shown: bool = False
+) -> Frames:
     """Read all records below some paths, each file once. Files that do not read are set aside.
 
     A run that lies in several folders counts once: where it finished, else where it was found
-        first.
+    first.
 
     Args:
         paths: A run's folder, a sweep's, or any above; or several of them.
         all_knobs: Give every knob a column, not only those that vary.
         target: Validation error, a fraction, for `epochs_to_target`.
+        shown: Whether results are about to be shown, so that the ledger needs a glimpse of each.
 
     Raises:
         AblateError: No record below the paths reads.
     """
-    gathered = gather(paths, target)
+    gathered = gather(paths, target, shown=shown)
     kept, copies = first_of_each(gathered)
     return _frames(gathered.only(kept), all_knobs, tuple(gathered.rows[i]["path"] for i in copies))
 
@@ -198,7 +204,8 @@ def _frames(gathered: Gathered, all_knobs: bool, copies: tuple[str, ...]) -> Fra
     )
     code = {row["key"]: row["code"] for row in rows if row["code"]}
     history = _history(rows, gathered.epochs)
-    return Frames(runs, history, tuple(gathered.unreadable), copies, code)
+    seen = dict(zip((Path(row["path"]) for row in rows), gathered.glimpses, strict=False))
+    return Frames(runs, history, tuple(gathered.unreadable), copies, code, seen)
 
 
 def _arms(rows: Sequence[Mapping[str, Any]], flat: Sequence[naming.Flat]) -> list[str]:

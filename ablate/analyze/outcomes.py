@@ -9,14 +9,17 @@ is reported, and a contrast with such runs says which side is better but not by 
 from __future__ import annotations
 
 import math
+from typing import TYPE_CHECKING
 
 import numpy as np
-import pandas as pd
 from numpy.typing import NDArray
 from scipy import special
 
 from ablate.analyze.spread import Array
 from ablate.metrics import metric_of
+
+if TYPE_CHECKING:  # processes that read records start without it
+    import pandas as pd
 
 CHANCE_LEVEL = 0.001  # of the test that a run's accuracy is above chance
 

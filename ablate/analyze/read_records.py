@@ -6,6 +6,7 @@ import sys
 from array import array
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from math import isnan, nan
 from pathlib import Path
 from typing import Any
@@ -13,10 +14,16 @@ from typing import Any
 from ablate import record
 from ablate.analyze import outcomes
 from ablate.analyze.run_measures import measure
+from ablate.analyze.spread_out import spread_out
 from ablate.config import schema
 from ablate.errors import AblateError
+from ablate.study import glimpse
+from ablate.study.glimpse import Glimpse
 
 Paths = str | Path | Sequence[str | Path]
+
+_MANY = 2000  # runs, from which on other processes are worth their start
+_AT_ONCE = 100  # runs that a process reads before it asks for more
 
 
 @dataclass(frozen=True)
@@ -28,6 +35,7 @@ class Gathered:
         measures: Its measures.
         flat: Its config by dotted names.
         epochs: Its history as columns [epochs].
+        glimpses: What the ledger needs of it; none if results are not about to be shown.
         unreadable: What is wrong with each file that is no record.
     """
 
@@ -35,6 +43,7 @@ class Gathered:
     measures: list[dict[str, float]] = field(default_factory=list)
     flat: list[dict[str, Any]] = field(default_factory=list)
     epochs: list[dict[str, array[float]]] = field(default_factory=list)
+    glimpses: list[Glimpse] = field(default_factory=list)
     unreadable: list[str] = field(default_factory=list)
 
     def only(self, kept: Sequence[int]) -> Gathered:
@@ -44,34 +53,44 @@ class Gathered:
             [self.measures[i] for i in kept],
             [self.flat[i] for i in kept],
             [self.epochs[i] for i in kept],
+            [self.glimpses[i] for i in kept if self.glimpses],
             self.unreadable,
         )
 
+    def add(self, other: Gathered) -> None:
+        """Add further runs."""
+        self.rows.extend(other.rows)
+        self.measures.extend(other.measures)
+        self.flat.extend(other.flat)
+        self.epochs.extend(other.epochs)
+        self.glimpses.extend(other.glimpses)
+        self.unreadable.extend(other.unreadable)
 
-def gather(paths: Paths, target: float | None) -> Gathered:
+
+def gather(paths: Paths, target: float | None, *, shown: bool = False) -> Gathered:
     """Read all records below some paths. Files that do not read are listed, not raised.
 
     Args:
         paths: A run's folder, a sweep's, or any above; or several of them.
         target: Validation error for `epochs_to_target`, a fraction.
+        shown: Whether results are about to be shown, so that the ledger needs a glimpse of each.
 
     Raises:
         AblateError: No record below the paths reads.
     """
     named = [paths] if isinstance(paths, str | Path) else list(paths)
-    folders = {folder.resolve(): folder for p in named for folder in record.find(Path(p))}
+    folders = [folder for p in named for folder in record.find(Path(p))]
+    if len(named) > 1:  # one path alone lists no folder twice
+        folders = list({folder.resolve(): folder for folder in folders}.values())
     if not named:
         raise AblateError("the list of paths is empty: name the folder of a run or a sweep")
     if lost := [Path(p) for p in named if not folders or not Path(p).exists()]:
         raise AblateError(*map(record.none_below, lost))
+    parts = [folders[i : i + _AT_ONCE] for i in range(0, len(folders), _AT_ONCE)]
+    work = partial(_read, target=target, shown=shown)
     gathered = Gathered()
-    for folder in folders.values():
-        try:
-            found = record.read_whole(folder)
-            if found is not None:  # else it was just set aside
-                _add(gathered, folder, found, target)
-        except AblateError as error:
-            gathered.unreadable.extend(error.faults)
+    for some in spread_out(work, parts, cores=None if len(folders) >= _MANY else 1):
+        gathered.add(some)
     if not gathered.rows:
         raise AblateError(*gathered.unreadable)
     return gathered
@@ -86,6 +105,21 @@ def first_of_each(gathered: Gathered) -> tuple[list[int], list[int]]:
             best[row["key"]] = i
     kept = sorted(best.values())
     return kept, sorted(set(range(len(gathered.rows))) - set(kept))
+
+
+def _read(folders: Sequence[Path], target: float | None, shown: bool) -> Gathered:
+    gathered = Gathered()
+    for folder in folders:
+        try:
+            read = record.read_and_check(folder)
+            if read is not None:  # else it was just set aside
+                found, is_as_written = read
+                _add(gathered, folder, record.whole(folder, found), target)
+                if shown:
+                    gathered.glimpses.append(glimpse.of(found, is_as_written))
+        except AblateError as error:
+            gathered.unreadable.extend(error.faults)
+    return gathered
 
 
 def _add(gathered: Gathered, folder: Path, found: record.Record, target: float | None) -> None:

@@ -16,8 +16,8 @@ al. 2017, arXiv:1706.02677, section 2.2 (warm-up).
 Each schedule is written once, with functions that have the same name in torch and numpy: training
 makes its table of rates with torch (`optim/schedule.py`), and planning computes some of the same
 numbers with numpy, which starts fast, to see whether a knob changes any of them. Each is a function
-of the step t = 0 ... S - 1 of the S steps after the warm-up. `plateau`, which waits for the validation loss, is a
-constant here, and a factor in `config/course.py`.
+of the step t = 0 ... S - 1 of the S steps after the warm-up. `plateau`, which waits for the
+validation loss, is a constant here, and a factor in `config/course.py`.
 """
 
 from __future__ import annotations

@@ -55,14 +55,40 @@ def read(directory: Path, *, checked: bool = False) -> Record | None:
     text = _text(path)
     if text is None:
         return None
+    found = _parsed(path, text)
+    if checked and not _is_as_written(text, found):
+        raise DamagedError(f"{path} is not as it was written: damaged, or edited; {ANEW}")
+    return _known(path, found)
+
+
+def read_and_check(directory: Path) -> tuple[Record, bool] | None:
+    """Read a record, and tell whether it is as it was written; None if there is none.
+
+    One that is not is no error here: a report shows what the record says, and tells of it.
+
+    Raises:
+        AblateError: As `read`.
+    """
+    path = directory / RECORD
+    text = _text(path)
+    if text is None:
+        return None
+    found = _parsed(path, text)
+    return _known(path, found), _is_as_written(text, found)
+
+
+def _parsed(path: Path, text: str) -> dict[str, Any]:
     try:
         found: Any = json.loads(text)
     except (ValueError, RecursionError) as error:
         raise DamagedError(f"{path} does not read as a record: {error}; {ANEW}") from error
     if not isinstance(found, dict) or not {"schema", "key", "status"} <= set(found):
         raise DamagedError(f"{path} is no record of ablate: it lacks schema, key or status; {ANEW}")
-    if checked and not _is_as_written(text, found):
-        raise DamagedError(f"{path} is not as it was written: damaged, or edited; {ANEW}")
+    return found
+
+
+def _known(path: Path, found: dict[str, Any]) -> Record:
+    """Check that this version of ablate can read a record."""
     if found["schema"] != SCHEMA:
         raise AblateError(
             f"{path} has schema {found['schema']}, this version of ablate reads {SCHEMA}"
@@ -109,12 +135,6 @@ def _is_as_written(text: str, found: Any) -> bool:
     return bool(told == text_digest(body) or told == text_digest(_without_checksum(found)))
 
 
-def is_as_written(directory: Path) -> bool:
-    """Tell whether a readable record is as it was written."""
-    text = _text(directory / RECORD)
-    return text is None or _is_as_written(text, json.loads(text))
-
-
 def read_whole(directory: Path, *, checked: bool = False) -> Record | None:
     """Read a record with all the parts that evaluation and analysis need; None if missing.
 
@@ -126,8 +146,15 @@ def read_whole(directory: Path, *, checked: bool = False) -> Record | None:
         AblateError: The file is not a record, or lacks a part; the message names it.
     """
     found = read(directory, checked=checked)
-    if found is None:
-        return None
+    return None if found is None else whole(directory, found)
+
+
+def whole(directory: Path, found: Record) -> Record:
+    """Check that a record has all the parts that evaluation and analysis need, and return it.
+
+    Raises:
+        AblateError: It lacks a part; the message names the file.
+    """
     lacking = [name for name, kind in _PARTS.items() if type(found.get(name)) is not kind]
     if lacking:
         raise AblateError(

@@ -190,7 +190,7 @@ def compare(paths: Paths, asked: Question | None = None, *, brief: bool = False)
     subject = _subject(paths, asked or Question())
     read, question, metric = subject.frames, subject.question, subject.metric
     identical = tuple(caveats.identical_arms(read))
-    story = looked_at([Path(path) for path in read.runs["path"]])
+    story = looked_at([Path(path) for path in read.runs["path"]], read.glimpses)
     runs = planned_only(read.runs, story)
     factorial = factors.factorial(runs, metric)
     metrics = [metric, COST, *subject.claimed] if brief else None
@@ -259,7 +259,7 @@ def _subject(paths: Paths, asked: Question) -> _Subject:
     Raises:
         AblateError: As `compare`.
     """
-    read, notes = as_last_asked(frames.read(paths))
+    read, notes = as_last_asked(frames.read(paths, shown=True))
     _require_finished(read.runs, paths)
     whole, swapped = completed(asked, read.runs)
     short = []

@@ -6,29 +6,22 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final
 
-from ablate import record
-from ablate.study import ledger, questions, study_json, sweep_json
+from ablate.study import glimpse, ledger, questions, study_json, sweep_json
+from ablate.study.glimpse import Glimpse
 from ablate.study.ledger import Ledger
-
-Seen = Mapping[str, Mapping[str, Any]]  # key -> what a look remembers of a run
 
 _MOST = 3  # runs named one by one
 
 
-def faults_of(
-    read: Ledger, sweep: Path, shown: Mapping[Path, record.Record], said: Seen
-) -> list[str]:
+def faults_of(read: Ledger, sweep: Path, shown: Sequence[Glimpse]) -> list[str]:
     """List what was edited, cut off or lost, one sentence each.
 
     Args:
         read: The ledger.
         sweep: Its folder.
-        shown: Folder -> record, for the runs that are shown. Other runs that the ledger saw are
-            read from disk.
-        said: Key -> digests, for runs that have ended.
+        shown: The runs that are shown; others that the ledger saw are read.
     """
-    stated = {f"the record of {_name(one)}": _stated(one) for one in shown.values()}
-    named = {who: line for who, line in stated.items() if line is not None}
+    named = {f"the record of {_name(one)}": one.line for one in shown if one.line is not None}
     if (pointed := sweep_json.pointer(sweep)) is not None:
         named = {pointed[0]: pointed[1], **named}
     return [
@@ -36,7 +29,7 @@ def faults_of(
         *(["the ledger's last line was cut off while it was written"] if read.torn else []),
         *ledger.missing(read, named),
         *_of_the_study(read, sweep),
-        *_of_records(read, sweep, shown, said),
+        *_of_records(read, sweep, shown),
         *_unsound(read, shown),
     ]
 
@@ -65,19 +58,17 @@ def _of_the_study(read: Ledger, sweep: Path) -> Iterator[str]:
         yield f"study.json was edited, it is not what the ledger holds: {changed}"
 
 
-def _of_records(
-    read: Ledger, sweep: Path, shown: Mapping[Path, record.Record], said: Seen
-) -> Iterator[str]:
+def _of_records(read: Ledger, sweep: Path, shown: Sequence[Glimpse]) -> Iterator[str]:
     """Name records that have changed since a look saw them."""
-    now = {one["key"]: one for one in shown.values()}
+    now = {one.key: one for one in shown}
     told: dict[tuple[str, int], list[str]] = {}
     done = set[str]()
     for line in read.of_kind("look"):
         for key, then in line["seen"].items():
             if key in done:
                 continue
-            found = now[key] if key in now else record.read_if_sound(sweep / key)
-            if what := _differs(then, found, said.get(key), line["number"]):
+            found = now[key] if key in now else glimpse.at(sweep / key)
+            if what := _differs(then, found, line["number"]):
                 done.add(key)
                 name = f"run {key}" if found is None else _name(found)
                 told.setdefault((what, line["number"]), []).append(name)
@@ -85,14 +76,10 @@ def _of_records(
         yield _SAID[what].format(runs=_some(names), line=number)
 
 
-def _unsound(read: Ledger, shown: Mapping[Path, record.Record]) -> Iterator[str]:
+def _unsound(read: Ledger, shown: Sequence[Glimpse]) -> Iterator[str]:
     """Name records that do not match their checksums and that no look has seen."""
     seen = {key for line in read.of_kind("look") for key in line["seen"]}
-    names = [
-        _name(found)
-        for folder, found in shown.items()
-        if found["key"] not in seen and not record.is_as_written(folder)
-    ]
+    names = [_name(one) for one in shown if one.key not in seen and not one.is_as_written]
     if names:
         what = "is not as it was" if len(names) == 1 else "are not as they were"
         yield f"the record of {_some(names)} {what} written: edited, or damaged on the disk"
@@ -106,36 +93,23 @@ _SAID: Final = {
 }
 
 
-def _differs(
-    then: Mapping[str, Any],
-    found: record.Record | None,
-    said: Mapping[str, Any] | None,
-    line: int,
-) -> str:
+def _differs(then: Mapping[str, Any], found: Glimpse | None, line: int) -> str:
     """Say how a record differs from what a line saw, by a word of `_SAID`; empty if it does not."""
     if found is None:
         return "gone"
-    at_its_end = _stated(found)
-    later = at_its_end is not None and at_its_end["number"] >= line
-    if later or found["status"] not in record.ENDED:
+    later = found.line is not None and found.line["number"] >= line
+    if later or found.digests is None:
         return "" if then["status"] == "failed" else "again"
-    seen = said or ledger.digests(found)
+    seen = found.digests
     if seen["ended"] != then["ended"]:
         return "edited"
     measured = then.get("measured")
     return "measured" if measured is not None and seen.get("measured") != measured else ""
 
 
-def _stated(found: record.Record) -> record.LedgerLine | None:
-    """Read which line a record names; None in older records, or if it does not read."""
-    line: Any = found.get("ledger")
-    sound = isinstance(line, dict) and type(line.get("number")) is int and "hash" in line
-    return {"number": line["number"], "hash": str(line["hash"])} if sound else None
-
-
-def _name(found: record.Record) -> str:
-    arm = f"{found['arm']}, " if found.get("arm") else ""
-    return f"run {found['key']} ({arm}seed {found.get('seed')})"
+def _name(one: Glimpse) -> str:
+    arm = f"{one.arm}, " if one.arm else ""
+    return f"run {one.key} ({arm}seed {one.seed})"
 
 
 def _some(names: Sequence[str]) -> str:

@@ -11,12 +11,13 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import pairwise
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 from ablate import record
 from ablate.errors import AblateError
-from ablate.study import ledger, questions, sweep_json
-from ablate.study.edits import Seen, faults_of, joined, question_now
+from ablate.study import glimpse, ledger, questions, sweep_json
+from ablate.study.edits import faults_of, joined, question_now
+from ablate.study.glimpse import Glimpse
 from ablate.study.ledger import Ledger
 
 NOT_NOTED: Final = "this look could not be noted: the folder of the runs cannot be written to"
@@ -63,19 +64,21 @@ class Story:
         return tuple(sentence for sentence in told if sentence)
 
 
-def looked_at(folders: Sequence[Path]) -> Story:
+def looked_at(folders: Sequence[Path], known: Mapping[Path, Glimpse] | None = None) -> Story:
     """Note in the ledger that results are shown, and return what it says about these runs.
 
     Args:
         folders: The folders of all runs that are shown, ended or not.
+        known: Folder -> what its record said when it was read to be shown; others are read.
 
     Returns:
         The story. If the runs come from several sweeps, it tells only what is wrong in each.
     """
-    sweeps: dict[Path, dict[Path, record.Record]] = {}
-    for folder in folders:
-        if (found := record.read_if_sound(folder)) is not None:
-            sweeps.setdefault(folder.parent, {})[folder] = found
+    known = known or {}
+    sweeps: dict[Path, list[Glimpse]] = {}
+    for folder in dict.fromkeys(folders):
+        if (found := known.get(folder) or glimpse.at(folder)) is not None:
+            sweeps.setdefault(folder.parent, []).append(found)
     stories = {sweep: _of_one(sweep, shown) for sweep, shown in sweeps.items()}
     if len(stories) == 1:
         return next(iter(stories.values()))
@@ -85,21 +88,20 @@ def looked_at(folders: Sequence[Path]) -> Story:
     )
 
 
-def _of_one(sweep: Path, shown: Mapping[Path, record.Record]) -> Story:
+def _of_one(sweep: Path, shown: Sequence[Glimpse]) -> Story:
     before = ledger.read(sweep)
-    ended = {f["key"]: ledger.digests(f) for f in shown.values() if f["status"] in record.ENDED}
-    wrong = faults_of(before, sweep, shown, ended)  # before this look extends the ledger
+    ended = {one.key: one.digests for one in shown if one.digests is not None}
+    wrong = faults_of(before, sweep, shown)  # before this look extends the ledger
     keys = sweep_json.planned_keys(sweep)
     is_noted = ledger.note_look(sweep, ended, None if keys is None else len(keys))
     read = ledger.read(sweep)
     looks = [_outcomes(line["seen"]) for line in read.of_kind("look")]
     looks += [] if is_noted else [_outcomes(ended)]
-    lost = [one for one in shown.values() if one["status"] == "failed"]
-    gone = [one for one in lost if one["key"] in read.given_up]
+    gone = [one for one in shown if one.status == "failed" and one.key in read.given_up]
     planned = _without(_planned_seeds(sweep, read), gone)
     if keys is not None:
-        keys -= {one["key"] for one in gone}
-    told = _Shown(list(shown.values()), planned, keys, len(gone))
+        keys -= {one.key for one in gone}
+    told = _Shown(shown, planned, keys, len(gone))
     faults = tuple(dict.fromkeys([*wrong, *_found(before)]))
     parts = [_question(read, faults), _looks(read, is_noted, len(ended)), *told.sentences()]
     return Story(
@@ -116,9 +118,9 @@ def _of_one(sweep: Path, shown: Mapping[Path, record.Record]) -> Story:
 
 
 def _without(
-    planned: Mapping[str, tuple[int, ...]], gone: Sequence[record.Record]
+    planned: Mapping[str, tuple[int, ...]], gone: Sequence[Glimpse]
 ) -> dict[str, tuple[int, ...]]:
-    left_out = {(str(one["arm"]), one["seed"]) for one in gone}
+    left_out = {(str(one.arm), one.seed) for one in gone}
     return {
         arm: tuple(seed for seed in seeds if (arm, seed) not in left_out)
         for arm, seeds in planned.items()
@@ -152,7 +154,7 @@ def give_up(folders: Sequence[Path]) -> int:
     return sum(map(len, failed.values()))
 
 
-def _outcomes(seen: Seen) -> frozenset[str]:
+def _outcomes(seen: Mapping[str, Mapping[str, Any]]) -> frozenset[str]:
     return frozenset(key for key, one in seen.items() if one["status"] in _OUTCOMES)
 
 
@@ -227,13 +229,13 @@ class _Shown:
     """The runs that are shown, and those that were planned.
 
     Attributes:
-        records: Their records.
+        runs: These runs.
         planned: Arm -> planned seeds; empty for a grid.
         keys: Keys of the runs that were planned last, or None.
         given_up: How many runs that failed are not to be trained again.
     """
 
-    records: Sequence[record.Record]
+    runs: Sequence[Glimpse]
     planned: Mapping[str, tuple[int, ...]]
     keys: frozenset[str] | None
     given_up: int = 0
@@ -246,7 +248,7 @@ class _Shown:
     @property
     def left(self) -> int:
         """How many of the planned runs have not ended with a result."""
-        done = [one for one in self.records if one["status"] in _OUTCOMES and self._is_planned(one)]
+        done = [one for one in self.runs if one.status in _OUTCOMES and self._is_planned(one)]
         return max(0, self.total - len(done))
 
     @property
@@ -254,20 +256,20 @@ class _Shown:
         """Whether runs with further seeds are shown; a grid has no plan that could tell."""
         arms = self.planned
         return any(
-            one.get("seed") not in arms[str(one.get("arm"))]
-            for one in self.records
-            if str(one.get("arm")) in arms and one["status"] in _OUTCOMES
+            one.seed not in arms[str(one.arm)]
+            for one in self.runs
+            if str(one.arm) in arms and one.status in _OUTCOMES
         )
 
-    def _is_planned(self, one: record.Record) -> bool:
+    def _is_planned(self, one: Glimpse) -> bool:
         if self.planned:
-            return one.get("seed") in self.planned.get(str(one.get("arm")), ())
-        return self.keys is not None and one["key"] in self.keys
+            return one.seed in self.planned.get(str(one.arm), ())
+        return self.keys is not None and one.key in self.keys
 
     def sentences(self) -> Iterator[str]:
         """Say how far the plan has come."""
         if self.left:
-            failed = sum(one["status"] == "failed" for one in self.records if self._is_planned(one))
+            failed = sum(one.status == "failed" for one in self.runs if self._is_planned(one))
             told = f"interim: {self.total - self.left} of {self.total} planned runs have ended"
             yield f"{told}, {failed} failed" if failed else told
         if self.given_up:
