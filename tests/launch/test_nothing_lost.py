@@ -123,8 +123,7 @@ def shell(line, status="status"):
 @pytest.mark.parametrize("launch", ["inline", pytest.param("workers", marks=pytest.mark.long)])
 def test_a_sweep_whose_reader_goes_away_finishes(launch, tmp_path):
     (tmp_path / "loud.py").write_text(LOUD)
-    small = "data.train_size=128 epochs=3"
-    sweep = f"run -m model._target_=loud.Net {small} seed=0,1 lr=1,2 launch={launch}"
+    sweep = f"run -m model._target_=loud.Net epochs=3 seed=0,1 lr=1,2 launch={launch}"
     done, status = shell(
         f"($ABLATE {sweep.replace('lr=', 'optimizer.lr=0.00')} 2>&1; echo $? >status) | head -1"
     )
