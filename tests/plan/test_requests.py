@@ -1296,13 +1296,13 @@ def test_the_shown_configuration_holds_every_knob_of_its_options() -> None:
 
 
 def test_a_grid_of_two_seeds_leaves_two_records(here: Path) -> None:
-    small = ("model=mlp", "model.hidden=[8]", "epochs=1", "launch=inline")
-    done = shell("run", "-m", *small, "seed=0,1")
+    done = shell("run", "-m", "model=mlp", "model.hidden=[8]", "epochs=1", "seed=0,1")
     assert done.returncode == 0, done.stderr
     records = [json.loads(path.read_text()) for path in here.rglob("record.json")]
     assert sorted(record["seed"] for record in records) == [0, 1]
     assert {record["status"] for record in records} == {"finished"}
-    expected = {planned(*small, f"seed={seed}").directory for seed in (0, 1)}
+    request = ["model=mlp", "model.hidden=[8]", "epochs=1"]
+    expected = {planned(*request, f"seed={seed}").directory for seed in (0, 1)}
     assert {path.parent.relative_to(here) for path in here.rglob("record.json")} == expected
 
 

@@ -36,6 +36,8 @@ for line in sys.argv[1:]:
         runpy.run_path(words[0], run_name="__main__")
         continue
     assert program == ".venv/bin/ablate", line
+    if "-m" in words and "launch" not in line:
+        words.append("launch=inline")  # workers would import torch as well
     done = called(*words)
     assert done.returncode == 0, (line, done.stderr)
 
