@@ -85,7 +85,7 @@ def finished(figure: Canvas, name: str, title: str, caption: str, data: pd.DataF
     """Save a figure in both formats, without a date."""
     svg, png = io.BytesIO(), io.BytesIO()
     figure.savefig(svg, format="svg", metadata={"Date": None, "Creator": None})
-    figure.set_layout_engine("none")  # as it was laid out for the first
+    figure.set_layout_engine(None)  # as it was laid out for the first
     figure.savefig(png, format="png", dpi=DPI, metadata={"Software": None})
     return Figure(
         name, title, caption, _own_ids(svg.getvalue().decode(), name), png.getvalue(), data
