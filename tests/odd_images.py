@@ -329,13 +329,13 @@ CASES = (
         "train/ and Train/",
         _folder("train", "Train", "test"),
         None,
-        ("both Train and train are called like train", "data.splits"),
+        ("both Train and train are named like train", "data.splits"),
     ),
     Case(
         "train/, test/ and another folder of classes",
         _folder("train", "test", "extra"),
         None,
-        ("extra, test, train", "beside splits there is nothing else", "data.splits"),
+        ("extra, test, train", "no other folder may be beside splits", "data.splits"),
     ),
     Case(
         "a copy of the whole inside itself (chest_xray/chest_xray/)",
@@ -407,7 +407,7 @@ CASES = (
         "a class of the test folder alone",
         _and(_folder("train", "test"), _images("test/owls/9.png")),
         None,
-        ("there is no such class among a, b", "nothing would be trained for it"),
+        ("this class has no training images", "are a, b"),
     ),
     Case(
         "a class that test/ lacks",
@@ -449,7 +449,7 @@ CASES = (
         "images beside the class folders, and a text",
         _and(_folder("."), _images("sheet.png"), _beside("labels.csv")),
         {"train": 6},
-        ("1 × an image outside the class folders (sheet.png)", "1 × no image by its ending"),
+        ("1 × an image outside the class folders (sheet.png)", "1 × not an image by its ending"),
     ),
     Case(
         "an empty class",
@@ -625,13 +625,13 @@ CASES = (
         "an odd EXIF block",
         _bytes(_odd_exif(), "a/0.jpg"),
         None,
-        ("a/0.jpg has an EXIF block that does not read", "which way is up is not known"),
+        ("a/0.jpg has an EXIF block that cannot be read", "not known which way is up"),
     ),
     Case(
         "an animated GIF",
         _bytes(_frames("GIF"), "a/0.gif"),
         None,
-        ("a/0.gif holds 3 frames: save the one that you mean",),
+        ("a/0.gif holds 3 frames: save those that you want",),
     ),
     Case("a TIFF of several pages", _bytes(_frames("TIFF"), "a/0.tif"), None, ("holds 3 pages",)),
     Case(
@@ -661,12 +661,12 @@ CASES = (
         ("channel 2 is 0 in every training image",),
     ),
     # Files that are not what they say.
-    Case("an empty file", _bytes(b""), None, ("a/0.png is empty", "mend it or take it away")),
+    Case("an empty file", _bytes(b""), None, ("a/0.png is empty", "repair or remove it")),
     Case(
         "a text called .png",
         _bytes(b"this is no image"),
         None,
-        ("a/0.png is no image that Pillow knows: it begins with b'this is no i'",),
+        ("a/0.png is not an image that Pillow knows: it begins with b'this is no i'",),
     ),
     Case("a web page called .png", _bytes(b"<!DOCTYPE html><html>"), None, ("is a web page",)),
     Case(
@@ -680,7 +680,7 @@ CASES = (
         "3,600 megapixels by its header",
         _bytes(_bomb()),
         None,
-        ("declares 60,000 × 60,000 pixels, and at most 1,000,000,000 are read",),
+        ("declares 60,000 × 60,000 pixels, but at most 1,000,000,000 are read",),
     ),
     Case(
         "four broken files, data.on_bad=skip",

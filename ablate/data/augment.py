@@ -1,10 +1,10 @@
 """Augmentation of whole batches on the device: each run's own strengths and random streams.
 
-A transformation's numbers come from the stream `augment/<name>` of the run, at the step; so arms
-that share a seed see the same shifts, and adding a transformation changes no other.
+Each transformation draws from its own stream `augment/<name>` of the run, by step. So arms that
+share a seed see the same shifts, and adding a transformation does not change the others.
 
-Stored images are moved (flip, crop, shift), warped and lit on their own scale of 0 to 255, then
-normalized; cutout blanks normalized pixels to 0, the mean; a function of the user's comes last.
+Stored images are moved (flip, crop, shift), warped and re-lit on their own scale of 0 to 255, then
+normalized. Cutout sets normalized pixels to 0, the mean. The user's own function comes last.
 """
 
 from __future__ import annotations
@@ -35,14 +35,15 @@ _LARGEST = 255.0  # value of a stored pixel
 
 @dataclass(frozen=True)
 class Moment:
-    """What the random numbers of a batch are drawn for.
+    """The batch that random numbers are drawn for.
 
     Attributes:
-        site: What its streams' names begin with: ``augment``, or ``augment/test`` for test views.
-        step: The step, or the number of the view; a step also on the device (`ablate.axis`).
-        part: Which of several batches of that step.
-        parity: 0 or 1 in turn, from epoch to epoch or from view to view.
-        index_RB: Which images they are, where each is flipped every other time; else all alike.
+        site: Prefix of the streams' names: ``augment``, or ``augment/test`` for test views.
+        step: The step, or the number of the view; a step may be on the device (`ablate.axis`).
+        part: Which batch of the step, if it has several.
+        parity: 0 and 1 in turn, by epoch or by view.
+        index_RB: The images' indices, so that alternating flips start differently for each image;
+            None starts them all alike.
     """
 
     site: str
@@ -61,7 +62,7 @@ class Augmentation:
         data: Their data set.
 
     Attributes:
-        names: Those that are on in any of the runs.
+        names: The transformations that at least one run uses.
     """
 
     def __init__(self, configs: Sequence[Config], seeds_R: Tensor, data: Tensors) -> None:
@@ -168,10 +169,10 @@ class Augmentation:
 
 
 def own(config: Config) -> Callable[[Tensor], Tensor] | None:
-    """Make the user's augmentation, which checks what it returns; None where there is none.
+    """Make the user's augmentation, with a check of what it returns; None if there is none.
 
     Raises:
-        AblateError: It does not import or is not made.
+        AblateError: It cannot be imported or constructed.
     """
     target = config["augment"].get("_target_")
     if not target:

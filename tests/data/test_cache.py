@@ -383,7 +383,7 @@ def test_what_was_used_longest_ago_makes_room(tmp_path: Path, cache: Path) -> No
 def test_images_beyond_the_limit_are_refused_before_they_are_decoded(photos: Config) -> None:
     with (
         image_cache.room(1000) as room,
-        pytest.raises(AblateError, match=r"lets be kept in .*: raise it, .*data\.image_size"),
+        pytest.raises(AblateError, match=r"allows in .*: raise it, .*data\.image_size"),
     ):
         room.images("train", (60, 8, 8, 3))
 

@@ -264,7 +264,7 @@ def test_a_folder_that_no_longer_suits_is_refused_as_when_it_is_read(
     data.facts(config)
     write_image(tmp_path / "photos" / "notes" / "0.png", np.zeros((3, 8, 8), np.uint8))
     later()
-    with pytest.raises(AblateError, match="there is nothing else"):
+    with pytest.raises(AblateError, match="no other folder may be beside splits"):
         data.facts(config)
 
 

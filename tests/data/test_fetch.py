@@ -412,7 +412,7 @@ def test_a_file_that_may_not_be_read_is_told(mnist, monkeypatch):
         raise PermissionError(errno.EACCES, "Permission denied", str(path))
 
     monkeypatch.setattr("pathlib.Path.is_file", refuse)
-    with pytest.raises(AblateError, match=r"may not be read .* see to its rights"):
+    with pytest.raises(AblateError, match=r"may not be read .* check its permissions"):
         data.read({"name": "mnist", "root": str(mnist.folder)})
 
 

@@ -64,7 +64,7 @@ def refused(name, root, path, *words):
         read(name, root)
     message = str(caught.value)
     assert f"{path} is damaged" in message
-    assert "delete it and it is fetched anew" in message
+    assert "delete it and it is downloaded again" in message
     assert [word for word in words if word not in message] == []
     assert listing(root) == before
 

@@ -408,4 +408,4 @@ def test_items_that_change_are_refused(cls):
     def make():
         return cls(list(zip(PIXELS, LABELS, strict=True)))
 
-    refused(make, "item 0 is another one", "__getitem__", "augment.*")
+    refused(make, "item 0 differs", "__getitem__", "augment.*")
