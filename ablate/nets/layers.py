@@ -28,7 +28,7 @@ _DROPOUT = ("input", "conv", "dense", "output", "kind", "scaling", "_target_")  
 
 
 class BatchNorm(nn.BatchNorm2d):
-    """Batch norm of [B, C, H, W]; maps of one pixel are laid out as `DenseBatchNorm` does."""
+    """Batch norm of [B, C, H, W]; maps of one pixel are laid out as in `DenseBatchNorm`."""
 
     def forward(self, x: Tensor) -> Tensor:
         lifted = _lifted(x, self)
@@ -42,9 +42,9 @@ class BatchNorm(nn.BatchNorm2d):
 class DenseBatchNorm(nn.BatchNorm1d):
     """Batch norm of [B, C], computed as [1, C, B].
 
-    The same statistics, but each channel is summed along contiguous memory. Under vmap torch lays
-    [B, R × C] side by side and sums columns in blocks of the vector width, so that a run's last
-    bits would depend on its slot.
+    The statistics are the same, but each channel is summed along contiguous memory. Under vmap,
+    torch's layout [B, R × C] sums columns in blocks of the vector width, so that a run's last bits
+    would depend on its slot.
     """
 
     def forward(self, x: Tensor) -> Tensor:
@@ -52,7 +52,7 @@ class DenseBatchNorm(nn.BatchNorm1d):
 
 
 def _lifted(x: Tensor, norm: nn.modules.batchnorm._NormBase) -> Tensor:
-    """Give x the type of the norm's own tensors: under vmap, on a CPU, torch takes no other."""
+    """Convert x to the type of the norm's tensors, which torch requires under vmap on a CPU."""
     if x.is_cuda:
         return x
     held = norm.weight if norm.running_mean is None else norm.running_mean
@@ -60,7 +60,7 @@ def _lifted(x: Tensor, norm: nn.modules.batchnorm._NormBase) -> Tensor:
 
 
 class Function(nn.Module):
-    """A function of the user's as a module.
+    """The user's function as a module.
 
     Args:
         function: Tensor -> tensor.
@@ -85,10 +85,10 @@ def norm_layer(norm: Mapping[str, Any], width: int, spatial: bool) -> nn.Module 
         spatial: Whether the input is [B, C, H, W] rather than [B, C].
 
     Returns:
-        The module, or None where there is nothing to normalize (no norm; one unit an instance).
+        The module, or None if there is nothing to normalize (no norm; instances of a single unit).
 
     Raises:
-        AblateError: A norm of the user's own does not build.
+        AblateError: The user's own norm cannot be constructed.
     """
     kind = norm["name"]
     if kind == "none" or (kind == "instance" and not spatial):
@@ -106,7 +106,7 @@ def norm_layer(norm: Mapping[str, Any], width: int, spatial: bool) -> nn.Module 
             affine=norm["affine"],
             track_running_stats=running,
         )
-    # Layer norm over [C, H, W] is one group, instance norm is a group a channel.
+    # Layer norm over [C, H, W] is one group, instance norm a group per channel.
     groups = {"layer": 1, "group": gcd(norm.get("groups", 1), width), "instance": width}[kind]
     return nn.GroupNorm(groups, width, eps=norm["eps"], affine=norm["affine"])
 
@@ -118,7 +118,7 @@ def activation_layer(activation: str | Mapping[str, Any]) -> nn.Module:
         activation: `model.activation`: a name, or `_target_` and keyword arguments.
 
     Raises:
-        AblateError: The user's own does not build.
+        AblateError: The user's own cannot be constructed.
     """
     if isinstance(activation, str):
         return ACTIVATIONS[activation]()
@@ -132,11 +132,11 @@ def activation_layer(activation: str | Mapping[str, Any]) -> nn.Module:
 def around_activation(
     config: Mapping[str, Any], width: int, spatial: bool
 ) -> tuple[list[tuple[str, nn.Module]], bool]:
-    """Make norm and activation in the order that `norm.position` says.
+    """Make norm and activation in the order given by `norm.position`.
 
     Returns:
-        Named modules, and whether the layer before them keeps its bias: a bias right before a norm
-        has no effect but rounding noise, which Adam amplifies.
+        Named modules, and whether the layer before them keeps its bias: right before a norm, the
+        only effect of a bias is rounding noise, which Adam amplifies.
     """
     activation = activation_layer(config["model"]["activation"])
     norm = norm_layer(config["norm"], width, spatial)
@@ -150,7 +150,7 @@ def around_activation(
 def keeps_bias(norm: Mapping[str, Any]) -> bool:
     """Tell whether a layer right before this norm needs a bias.
 
-    A norm of the user's own may take no mean away, as RMS norm does not.
+    The user's own norm might: it may leave the mean in, as RMS norm does.
     """
     return bool(norm["name"] == "custom")
 
@@ -164,17 +164,17 @@ def per_layer(rates: Any, layers: int) -> list[float]:
 
 
 def dropout_layer(dropout: Mapping[str, Any], rate: float) -> nn.Module:
-    """Make what stands where a rate says so.
+    """Make the dropout module of a site.
 
     Args:
         dropout: The `dropout` part of a configuration.
         rate: Probability of zeroing.
 
     Returns:
-        Ours, the user's own, or the identity where the weights in front are dropped.
+        Ours, the user's own, or the identity if the weights before it are dropped instead.
 
     Raises:
-        AblateError: The user's own does not build.
+        AblateError: The user's own cannot be constructed.
     """
     if target := dropout.get("_target_"):
         extra = {name: value for name, value in dropout.items() if name not in _DROPOUT}
@@ -183,12 +183,12 @@ def dropout_layer(dropout: Mapping[str, Any], rate: float) -> nn.Module:
 
 
 def weight_dropout(dropout: Mapping[str, Any], rate: float) -> Dropout | None:
-    """Make what the weights in front of such a site pass through: none but with `dropconnect`."""
+    """Make the dropout of the weights before a site; None except for `dropconnect`."""
     return _dropout(dropout, rate) if _drops_weights(dropout) else None
 
 
 def linear(inputs: int, units: int, bias: bool = True, drop: Dropout | None = None) -> nn.Linear:
-    """Make a linear layer, its weights dropped where there is something to drop them."""
+    """Make a linear layer; with `drop`, its weights are dropped."""
     if drop is None:
         return nn.Linear(inputs, units, bias=bias)
     return DropConnectLinear(inputs, units, bias, drop)

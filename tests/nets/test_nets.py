@@ -704,7 +704,7 @@ def test_a_depth_a_stage_needs_as_many_numbers_as_stages():
         return shapes.illegal_depth({"name": "vgg", "channels": [4, 8], "depth": depth})
 
     assert fault(3) is fault([1, 2]) is None
-    assert "3 numbers, and model.channels has 2 stages" in fault([1, 2, 3])
+    assert "3 numbers, but model.channels has 2 stages" in fault([1, 2, 3])
 
 
 def test_sizes_and_gains_are_known_without_torch():

@@ -99,7 +99,7 @@ def test_steps_and_places_draw_masks_of_their_own():
 
 
 def test_a_checkpoint_that_forgets_the_generator_is_told_rather_than_wrong():
-    with pytest.raises(AblateError, match="preserve_rng_state=False draws other dropout masks"):
+    with pytest.raises(AblateError, match="preserve_rng_state=False draws different dropout masks"):
         gradients(Forgetful)
 
 

@@ -348,7 +348,7 @@ def test_applied_leaves_buffers_alone_and_gives_what_the_network_gives():
 
 
 def test_a_hessian_that_is_too_large_is_refused_with_a_way_out():
-    with pytest.raises(AblateError, match="at most 10000 parameters, the model has 10001"):
+    with pytest.raises(AblateError, match="at most 10000 parameters, but the model has 10001"):
         solvers.exact_hessian(lambda p: p["w"].sum(), {"w": torch.zeros(solvers.LARGEST + 1)})
 
 
