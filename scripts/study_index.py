@@ -15,7 +15,7 @@ from ablate.report.wording import compared_with, counted, statistic_of, unit_of_
 from ablate.study import study
 from study_runs import Found
 
-NOT_JUDGED = "not judged"  # no finished run has what is claimed of
+NOT_JUDGED = "not judged"  # no finished run has the claimed metric
 PILOT = "a pilot with smaller ones was seen before the claims were final"  # as the YAML says it
 
 
@@ -44,7 +44,7 @@ def index(reported: Sequence[tuple[Found, Comparison]], cores: int) -> str:
 
 
 def _how(every: Sequence[Found], cores: int) -> Iterator[str]:
-    """Tell what was fixed before the runs, and what they ran on."""
+    """Say what was fixed before the runs, and what they ran on."""
     scales = {scale: [f.asked.name for f in every if f.scale == scale] for scale in study.SCALES}
     ran = " and ".join(
         f"{'all' if len(names) == len(every) else ', '.join(names)} ran at scale={scale}"
@@ -124,7 +124,7 @@ def _judged(line: Line) -> list[str]:
 
 
 def verdicts(found: Found, comparison: Comparison) -> list[str]:
-    """List the verdicts of a study, a claim each, in the order of its file."""
+    """List a study's verdicts, one per claim, in the order of its file."""
     return [row[1] for row in _rows(found, comparison)]
 
 
@@ -148,6 +148,6 @@ def minutes(records: Sequence[record.Record]) -> float:
 
 
 def _table(heads: Sequence[str], rows: Sequence[Sequence[str]], numbers: int = 0) -> str:
-    """Write a table of what is Markdown already; the last columns hold numbers."""
+    """Write a table from cells of Markdown; the last columns hold numbers."""
     rules = ["---"] * (len(heads) - numbers) + ["---:"] * numbers
     return "\n".join(f"| {' | '.join(row)} |" for row in (heads, rules, *rows))

@@ -2,8 +2,8 @@
 
     python scripts/technique_pages.py            writes results/published/techniques/
 
-Cards come from docstrings in `ablate/`, claims from the studies in `conf/study/`, and what came out
-from the published tables of claims. Nothing is computed anew.
+Cards come from docstrings in `ablate/`, claims from the studies in `conf/study/`, and outcomes from
+the published tables of claims. Nothing is recomputed.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ from ablate.study.study import Study
 
 PUBLISHED: Final = Path(__file__).resolve().parent.parent / "results" / "published"
 FOLDER: Final = "techniques"
-_CARD = "When it helps:"  # a module that says it is the card of a method
+_CARD = "When it helps:"  # marks a module's docstring as a card
 _WRITTEN = "<!-- Written by scripts/technique_pages.py. -->"
 
 
@@ -143,7 +143,7 @@ def _published(name: str) -> pd.DataFrame | None:
 
 
 def _row(asked: Study, claim: Claim, table: pd.DataFrame) -> Mapping[str, Any] | None:
-    """Find what was published of a claim."""
+    """Find what was published about a claim."""
     what = claim.compared(asked.baseline.name)
     mine = table[
         (table["arm"] == what.arm)
@@ -158,7 +158,7 @@ def _row(asked: Study, claim: Claim, table: pd.DataFrame) -> Mapping[str, Any] |
 
 
 def _found(claim: Claim, row: Mapping[str, Any] | None) -> tuple[str, str]:
-    """Give the verdict, and the difference with its interval."""
+    """Return the verdict, and the difference with its interval."""
     if row is None:
         return "not judged", ""
     unit = RATIO if claim.statistic == "spread" else metric_of(claim.metric).unit
@@ -224,7 +224,7 @@ def _page(one: Technique, claimed: Sequence[tuple[Study, Sequence[Claim]]]) -> s
 
 
 def _card(one: Technique) -> str:
-    """Write a card as paragraphs; a table of the docstring stays a block of code."""
+    """Write a card as paragraphs; a table in the docstring stays a code block."""
     blocks = []
     for block in cleandoc(one.card).split("\n\n"):
         if block.startswith(" "):
@@ -270,7 +270,7 @@ def _of_study(asked: Study, claims: Sequence[Claim]) -> Iterator[str]:
 
 
 def write(folder: Path = PUBLISHED / FOLDER) -> None:
-    """Write all pages, and delete those of techniques that are no more."""
+    """Write all pages, and delete those of techniques that no longer exist."""
     folder.mkdir(parents=True, exist_ok=True)
     made = pages()
     for file in folder.glob("*.md"):
