@@ -1,6 +1,6 @@
 """Makes folders of images as people have them: odd splits, odd files, odd pixels, odd names.
 
-`CASES` says what each gives. Nothing that makes them uses ablate.
+`CASES` says what comes of each. The code that makes them does not use ablate.
 
     python -m tests.odd_images    prints the table, as Markdown
 """
@@ -33,16 +33,16 @@ HALVES = np.repeat([[0] * 8, [255] * 8], 4, axis=0).astype(np.uint8)
 
 @dataclass(frozen=True)
 class Case:
-    """A folder, and what it gives.
+    """A folder, and what comes of it.
 
     Attributes:
         what: What is odd about it.
         make: Makes it.
-        gives: Images of each part, ``train`` alone where the split is drawn; None: it is refused.
-        words: What the refusal, or else what is told, contains.
+        gives: Images of each part, only ``train`` if the split is drawn; None if it is refused.
+        words: Words of the refusal, or else of the notes.
         settings: Knobs of the data.
-        classes: Names of the classes, where they matter.
-        first: The pixels of the first training image, uint8 [C, 8, 8], where they matter.
+        classes: Names of the classes, if they matter.
+        first: The pixels of the first training image, uint8 [C, 8, 8], if they matter.
         within: How far these may be off.
     """
 
@@ -60,7 +60,7 @@ class Case:
 
 
 def _folder(*places: str, classes: tuple[str, ...] = ("a", "b"), images: int = 6) -> Maker:
-    """Make one folder of classes at each place, with as many images in all, no two alike."""
+    """Make a folder of classes at each place, with equally many images, no two alike."""
 
     def make(root: Path) -> None:
         for seed, place in enumerate(places):
@@ -80,7 +80,7 @@ def _and(*makers: Maker) -> Maker:
 
 
 def _saved(image: Image.Image, name: str = "a/0.png", **options: Any) -> Maker:
-    """Save an image in the place of the first one."""
+    """Replace the first image."""
 
     def make(root: Path) -> None:
         (root / "a" / "0.png").unlink(missing_ok=True)
@@ -101,7 +101,7 @@ def _bytes(content: bytes, name: str = "a/0.png") -> Maker:
 
 
 def _beside(*names: str) -> Maker:
-    """Put files that are no images there."""
+    """Add files that are not images."""
 
     def make(root: Path) -> None:
         for name in names:

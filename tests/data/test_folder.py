@@ -33,7 +33,7 @@ def refused(root, *words):
 
 
 def decoded(root, image, ending="png", size=8, **options):
-    """Save one image beside coloured ones, and return it as it is read."""
+    """Save one image beside coloured ones, and return what is read."""
     write_folder(root, classes=("a", "b"))
     image.save(root / "a" / f"0.{ending}", **options)
     return read(root, size).parts["train"].images[0]

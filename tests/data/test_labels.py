@@ -1,4 +1,4 @@
-"""Labels of a user's own data: numbered, or refused with the item and what to do."""
+"""Labels of the user's own data: numbered, or refused with the item and what to do."""
 
 from __future__ import annotations
 

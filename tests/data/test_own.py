@@ -1,4 +1,4 @@
-"""A data set class of the user's: what its constructor is given, and what its items may be."""
+"""The user's own data set class: what its constructor gets, and what its items may be."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Layers and networks, held against torch's layers and against their arithmetic written out.
+"""Layers and networks, compared with torch's layers and with their arithmetic written out.
 
 Dropout has its own tests.
 """
@@ -172,7 +172,7 @@ def configs(draw, model):
 
 
 def network(c, shape=(2, 7, 6), classes=3):
-    """Build a network in double precision; give each dropout a key, and return those too."""
+    """Build a network in double precision; give each dropout a key, and return the keys too."""
     module = build(c, shape, classes).double()
     initialize(module, c["init"], c["seed"])
     with torch.no_grad():
@@ -282,7 +282,7 @@ def copy_in_order(source, target):
 
 
 def assert_same_network(c, written, shape, parameters):
-    """Hold a network against the same one written with torch's layers, and its published size."""
+    """Compare a network with the same one made of torch's layers, and with its published size."""
     ours = build(c, shape, 10).double()
     initialize(ours, c["init"], 0)
     copy_in_order(ours, written.double())

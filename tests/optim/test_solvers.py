@@ -1,4 +1,4 @@
-"""Solvers that ask for the loss again, held against torch, scipy and hand arithmetic."""
+"""Solvers that evaluate the loss repeatedly, compared with torch, scipy and hand arithmetic."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ NEWTON = {"name": "newton", "lr": 1.0, "damping": 1e-12}
 
 
 def saved(state):
-    """Write a state and read it as a checkpoint is read."""
+    """Write a state and read it back like a checkpoint."""
     file = io.BytesIO()
     torch.save(state, file)
     file.seek(0)
@@ -69,7 +69,7 @@ class Softmax:
         return torch.cat([p.detach().flatten() for p in self.parameters])
 
     def optimum(self):
-        """Let scipy find where a gradient that is written out is zero."""
+        """Let scipy find the zero of a gradient that is written out."""
         x, y = self.x_NF.numpy(), np.eye(3)[self.y_N.numpy()]
 
         def gradient(flat):
