@@ -468,7 +468,7 @@ CONTRADICTIONS = {
     "init.layers=[magic]": "each a scheme, as he_normal, normal:0.01 or xavier_normal:1.5",
     "model=lstm init.gain=auto": "init.gain=auto knows the gain of the shipped activations alone",
     "model=resnet model.depth=21": "use 9, or 6n + 2 (20, 32, 44, 56, 110)",
-    "model=vgg model.depth=[1,2]": "model.depth has 2 numbers, and model.channels has 3 stages",
+    "model=vgg model.depth=[1,2]": "model.depth has 2 numbers, but model.channels has 3 stages",
     "dropout.kind=dropconnect dropout.input=0.2": "drops weights, and the input has none",
     "regularize.ema=0.9 regularize.swa=0.5": "both average the weights: choose one",
     "optimizer=nesterov optimizer.momentum=0": "momentum=0 leaves optimizer=sgd",
