@@ -1,10 +1,10 @@
-"""Decodes many small JPEGs, and compares with a plain loop of Pillow in as many processes.
+"""Decodes many small JPEGs, and compares with a plain Pillow loop in as many processes.
 
     python scripts/bench_decoding.py            50,000 images of 64 × 64, in turns, three times each
     python scripts/bench_decoding.py 5000 1     fewer images, once
 
-Prints images a second of either, the time to open what is kept, and what four workers that read all
-images take of memory together (their proportional share, PSS) against one.
+Prints images per second of both, the time to open the cached images, and the memory (proportional
+share, PSS) of four workers that read all images against that of one.
 """
 
 from __future__ import annotations
@@ -57,7 +57,7 @@ def main(images: int, turns: int) -> None:
 
 
 def write(root: Path, images: int) -> None:
-    """Write noise on smooth ground, as photographs have it."""
+    """Write images of noise on a smooth background, like photographs."""
     random = np.random.default_rng(0)
     grounds = [
         np.asarray(
@@ -80,7 +80,7 @@ def config(root: Path) -> dict[str, object]:
 
 
 def ours(root: Path, images: int) -> float:
-    """Decode into an empty cache, in a process of its own; images a second."""
+    """Decode into an empty cache, in a separate process; images per second."""
     code = (
         "import sys, json, time; from ablate import data; from ablate.data import image_cache\n"
         "image_cache.clear(); began = time.perf_counter()\n"
@@ -92,7 +92,7 @@ def ours(root: Path, images: int) -> float:
 
 
 def plain(root: Path, images: int) -> float:
-    """Decode with a loop in each of as many processes as there are cores; images a second."""
+    """Decode with a plain loop in a process per core; images per second."""
     cores = len(os.sched_getaffinity(0))
     paths = [str(path) for path in sorted(root.rglob("*.jpg"))]
     began = time.perf_counter()
@@ -110,7 +110,7 @@ def loop(paths: Sequence[str]) -> None:
 
 
 def workers(root: Path, count: int) -> list[tuple[float, int]]:
-    """Let workers read all images at once; seconds to open them, and bytes of PSS, of each."""
+    """Let workers read all images at once; each one's seconds to open them, and bytes of PSS."""
     command = [sys.executable, "-c", READ, _json(root)]
     pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE}
     processes = [subprocess.Popen(command, **pipes) for _ in range(count)]  # type: ignore[call-overload]

@@ -1,24 +1,23 @@
-"""What a stack costs on a GPU, beside what people use.
+"""What a stack costs on a GPU, next to what people use.
 
     python scripts/bench_gpu.py --part PART [--batch 128|1024] [--out FOLDER] [--again] [--dry]
 
-check         the stack theorem, slots, NaN, resume, graphs, the tests marked gpu: before all times
-profile       the kernels of a step, and the bytes it moves over the rate of a copy
-sweep         64 runs on MNIST beside a DataLoader script, a careful loop, a compiled one, several
+check         the stack theorem, slots, NaN, resume, graphs, the tests marked gpu: run it first
+profile       the kernels of a step, and the time to copy the bytes that it moves
+sweep         64 runs on MNIST next to a DataLoader script, a careful loop, a compiled one, several
               processes and JAX; --batch is its batch size
-step          milliseconds a step against width; memory a run
+step          milliseconds per step against width; memory per run
 convolutions  ways to convolve, by shape
-cifar94       CIFAR-10 to 94 %, one run and a stack, beside airbench94 where that is installed
+cifar94       CIFAR-10 to 94 %, one run and a stack, next to airbench94 if that is installed
 
-Each part writes `gpu_<part>.json` and `.txt` as it goes, and begins nothing that might end after
---minutes: then it exits with 3, and the same command goes on. What is measured on the same card,
-with the same versions and, for ablate's own figures, the same code, is not measured again unless
---again is given. What fails is named, and the exit status is 1; all else is measured all the same.
+Each part writes `gpu_<part>.json` and `.txt` as it goes, and starts nothing that might not end
+within --minutes: it then exits with 3, and the same command continues. Figures for the same card
+and versions and, for ablate itself, the same code are not measured again without --again. Failures
+are named, and the exit status is then 1, but everything else is still measured.
 
---dry runs every piece at the smallest sizes, to try the script out, on the CPU where there is no
-GPU; no figure is of worth then. Where ablate is not installed, PYTHONPATH=. serves; beside torch,
-torchvision and what they bring, hydra-core, omegaconf and filelock are needed. Data are looked for
-as `ablate run` does (ABLATE_DATA).
+--dry runs everything at the smallest sizes, to try the script, on the CPU if there is no GPU; its
+figures mean nothing. Without installing ablate, set PYTHONPATH=. and install torch, torchvision,
+hydra-core, omegaconf and filelock. Data are found as by `ablate run` (ABLATE_DATA).
 """
 
 from __future__ import annotations
@@ -53,7 +52,7 @@ def main() -> None:
     if not (there or options.dry):
         parser.error("there is no GPU here; --dry tries the script out on the CPU")
     bench = Bench("cuda" if there else "cpu", options.dry, options.batch)
-    # As an interrupt would: the process that measures is ended, rather than left on the card.
+    # Act as on an interrupt, so that the measuring process is ended and does not stay on the card.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
     minutes = options.minutes or (math.inf if options.dry else 8)
     sys.exit(run(options.part, bench, options.out, minutes, options.again))

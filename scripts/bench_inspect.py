@@ -3,9 +3,9 @@
 python scripts/bench_inspect.py             on digits of 8 × 8 and of 28 × 28 pixels
 python scripts/bench_inspect.py --rounds 2  shorter; the page is not written
 
-Two trainings of the same run take turns in one process, 100 steps each, so that whatever else the
-machine does meets both alike. Printed is the median of the ratios of two turns, with the middle
-half; the target is below 1.10.
+Two trainings of the same run take turns in one process, 100 steps each, so that other load on the
+machine affects both alike. It prints the median of the ratios of two turns, with the middle half;
+the target is below 1.10.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ ROWS: dict[str, tuple[str, ...]] = {
 
 
 def turn(training: Training, watched: bool) -> float:
-    """Do some steps, the first with a look where the training is watched; give the seconds."""
+    """Do some steps, the first with a look if the training is watched; return the seconds."""
     batch = fixed_batch(training.data, 256)
     start = time.perf_counter()
     if watched:

@@ -3,9 +3,9 @@
 python scripts/bench_methods.py             on digits-sized and MNIST-sized images
 python scripts/bench_methods.py --rounds 3  shorter
 
-Contenders take turns in one process, a few steps each, so that whatever else the machine does meets
-all alike; printed is the median ratio of a technique's step to the plain step beside it, and the
-middle half of the ratios. A technique above 1.3 has to have a reason, and the table names it.
+Contenders take turns in one process, a few steps each, so that other load on the machine affects
+all alike. It prints the median ratio of a technique's step to the plain step next to it, and the
+middle half of the ratios. A technique above 1.3 must have a reason, which the table names.
 """
 
 from __future__ import annotations
@@ -73,12 +73,12 @@ ROWS: tuple[tuple[str, ...], ...] = (
 
 @dataclass
 class Contender:
-    """A technique under way.
+    """A technique being timed.
 
     Attributes:
         overrides: What turns it on.
-        training: Its training; begun anew when it ends.
-        ratios: Its steps over the plain ones, a turn each.
+        training: Its training; restarted when it ends.
+        ratios: Its step time over the plain one, for each turn.
     """
 
     overrides: tuple[str, ...]
@@ -106,7 +106,7 @@ def configuration(overrides: Sequence[str]) -> dict[str, Any]:
 
 
 def turn(contender: Contender) -> float:
-    """Do a few steps; give the seconds of one."""
+    """Do a few steps; return the seconds per step."""
     start = time.perf_counter()
     for _ in range(STEPS):
         contender.training.advance()

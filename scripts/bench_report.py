@@ -1,7 +1,7 @@
 """How long a report over many runs takes, and how much memory.
 
-Writes synthetic records of a grid of arms, each over many seeds and epochs, with a few that failed,
-then lets the installed command report them, in a process of its own, as a user does.
+Writes synthetic records of a grid of arms, each over many seeds and epochs, with a few failed runs,
+then reports them with the installed command in a separate process, as a user does.
 
     python scripts/bench_report.py                       10,000 runs: 100 arms of 100 seeds
     python scripts/bench_report.py --arms 1000 --seeds 10

@@ -1,10 +1,10 @@
-"""What a single run costs: ours beside a hand-written loop and beside the usual DataLoader script.
+"""What a single run costs: ours next to a hand-written loop and the usual DataLoader script.
 
     python scripts/bench_single.py [--steps N] [--rounds N]
 
 All contenders train the same network on MNIST with the same threads. They take turns, a few steps
-at a time, so that a noisy machine slows all alike; ratios are of the sums over all turns, with the
-range over turns beside. MNIST is looked for as `ablate run data=mnist` does.
+at a time, so that a noisy machine slows all alike. Ratios are of the sums over all turns, with the
+range over turns. MNIST is found as by `ablate run data=mnist`.
 """
 
 from __future__ import annotations
@@ -64,7 +64,7 @@ def main() -> None:
 
 
 def compare(contenders: dict[str, Step], steps: int, rounds: int) -> None:
-    """Let the contenders take turns, and print milliseconds a step and ratios to the first."""
+    """Let the contenders take turns; print milliseconds per step and ratios to the first."""
     seconds: dict[str, list[float]] = {name: [] for name in contenders}
     for turn in range(rounds + 1):
         for name, step in contenders.items():

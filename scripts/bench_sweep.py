@@ -1,4 +1,4 @@
-"""What a sweep costs, beside Hydra's basic launcher and a script a run; and what starting costs.
+"""What a sweep costs, next to Hydra's basic launcher and a script per run; and what starting costs.
 
     python scripts/bench_sweep.py [--part sweep|start] [--seeds N]
 
@@ -7,9 +7,9 @@ with the default one. All contenders run the installed command or a script, from
 record, one after another on the same cores; start-up is included. The scripts' time is that of one
 script of each kind, times the number of runs.
 
-What it costs to start is told as a ratio to `import torch`, taken in turn with it: what a command
-takes for help, for a refusal, for a plan of 1,000 cells, for a request of which everything is
-finished, for a run of a single step, and for each further run of a sweep.
+Start-up is given as a ratio to `import torch`, measured in turn with it: a command's help, a
+refusal, a plan of 1,000 cells, a request that is already finished, a run of a single step, and each
+further run of a sweep.
 """
 
 from __future__ import annotations
@@ -96,9 +96,9 @@ def _compare_sweeps(seeds: int) -> None:
         )
 
 
-# -- what it costs to start ------------------------------------------------------------------------
+# -- start-up --------------------------------------------------------------------------------------
 
-# Of a single step: all but the start is launching and recording.
+# A single step, so that all but the start is launching and recording.
 TINY = ("model=mlp", "model.hidden=[8]", "data.train_size=64", "epochs=1", "launch=inline")
 FEW, MANY, TURNS = 10, 110, 5
 

@@ -1,4 +1,4 @@
-"""What ablate is held against: the default network trained by loops that people write by hand."""
+"""What ablate is compared with: the default network trained by loops that people write by hand."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from ablate.plan.request import Request
 
 Step = Callable[[], Any]
 
-# Hydra finds our sweeper there also where the package is not installed, but only on the path.
+# Without installing the package, Hydra finds our sweeper only if this folder is on the path.
 sys.path.append(str(Path(ablate.__file__).parent / "plugins"))
 
 
@@ -31,13 +31,13 @@ def configuration(*overrides: str) -> dict[str, Any]:
 
 
 def settle_arithmetic() -> None:
-    """Have torch compute fp32 as ablate does, without tf32; but cuDNN may try what is fastest."""
+    """Let torch compute fp32 as ablate does, without tf32; but cuDNN may pick the fastest way."""
     environment.settle_arithmetic()
     torch.backends.cudnn.benchmark = True
 
 
 def network(conv: float = 0.0, dense: float = 0.0) -> nn.Module:
-    """Write the default network by hand, with torch's dropout where a rate is given."""
+    """Write the default network by hand, with torch's dropout if a rate is given."""
 
     def drop(rate: float) -> list[nn.Module]:
         return [nn.Dropout(rate)] if rate else []
@@ -58,7 +58,7 @@ def by_hand(
         module: The network, on the device of the data.
         data: The data set.
         batch: Batch size.
-        autocast: Type of activations where it is lower than the weights', else None.
+        autocast: Type of activations if lower than the weights', else None.
     """
     images, labels = data.normalized(data.train.images), data.train.labels
     fused = images.device.type == "cuda" or None  # what torch would choose elsewhere
@@ -86,12 +86,12 @@ def by_hand(
 def as_graph(
     module: nn.Module, data: Tensors, batch: int, autocast: torch.dtype | None = None
 ) -> Step:
-    """Write the fastest loop over single runs: compiled, and launched as one CUDA graph a step.
+    """Write the fastest loop over single runs: compiled, and launched as one CUDA graph per step.
 
-    `mode="reduce-overhead"` would capture forward and backward pass apart, and leave the optimizer
-    and `zero_grad` outside. So the kernels are compiled without graphs, and the whole step, Adam's
-    fused kernel included, is captured as PyTorch's notes on CUDA graphs describe it. On a CPU the
-    same step is compiled, and nothing captured. The arguments are those of `by_hand`.
+    `mode="reduce-overhead"` would capture forward and backward pass separately, and leave out the
+    optimizer and `zero_grad`. So the kernels are compiled without graphs, and the whole step, with
+    Adam's fused kernel, is captured as in PyTorch's notes on CUDA graphs. On a CPU the same step is
+    compiled, but not captured. The arguments are those of `by_hand`.
     """
     images, labels = data.normalized(data.train.images), data.train.labels
     device = images.device
@@ -109,7 +109,7 @@ def as_graph(
             return nn.functional.cross_entropy(logits, y), (logits.argmax(1) == y).sum()
 
     def work() -> None:
-        # Gradients are made anew in the graph's own memory, rather than filled with zeros.
+        # Gradients are allocated in the graph's own memory, rather than filled with zeros.
         optimizer.zero_grad(set_to_none=True)
         loss, count = losses(images[index], labels[index])
         loss.backward()  # type: ignore[no-untyped-call]
@@ -132,7 +132,7 @@ def _each(work: Step, prepare: Step, *, captured: bool) -> Step:
 
 
 def _captured(work: Step, prepare: Step) -> Step:
-    """Do some work a few times on a stream of its own, then capture it; return what replays it."""
+    """Do some work a few times on a separate stream, then capture it; return its replay."""
     stream = torch.cuda.Stream()  # type: ignore[no-untyped-call]
     stream.wait_stream(torch.cuda.current_stream())
     with torch.cuda.stream(stream):
@@ -158,14 +158,14 @@ def _batches(items: int, batch: int, device: torch.device) -> Iterator[Tensor]:
 def lowered(
     device: torch.device, autocast: torch.dtype | None, cache: bool = True
 ) -> AbstractContextManager[Any]:
-    """Lower the type of activations, where it is to be lower."""
+    """Make the context that lowers the type of activations, if asked for."""
     if autocast is None:
         return nullcontext()
     return torch.autocast(device.type, autocast, cache_enabled=cache)
 
 
 class _Pictures(Dataset[tuple[Tensor, int]]):
-    """What torchvision's MNIST does for an item: a PIL image through ToTensor and Normalize."""
+    """Does what torchvision's MNIST does per item: a PIL image through ToTensor and Normalize."""
 
     def __init__(self, data: Tensors) -> None:
         from torchvision import transforms

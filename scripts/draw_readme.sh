@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Draws the README's pictures from real runs, trained anew in a fresh folder: some minutes on two
+# Draws the README's pictures from real runs, trained in a fresh folder: some minutes on two
 # cores. Run it where nothing else runs, since the terminals show times. Needs MNIST (`ablate data
 # mnist`) and, for docs/report.png, chromium.
 set -euo pipefail

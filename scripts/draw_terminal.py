@@ -66,7 +66,7 @@ def on_a_terminal(words: Sequence[str]) -> tuple[str, int]:
 
 
 def shown(printed: str) -> str:
-    """Keep what stays on the screen: of a line that was written over, the last state."""
+    """Keep what stays on the screen: the last state of a line that was overwritten."""
     lines = _MOVES.sub("", printed).replace("\r\n", "\n").split("\n")
     last = [line.rstrip("\r").rpartition("\r")[2] for line in lines]
     return "\n".join(line for line in last if line.strip())

@@ -1,18 +1,18 @@
 """How many small faults in the code the tests notice.
 
 Runs the tests once under coverage, in a copy of the tree, to learn which test executes which line.
-Then draws faults over executed lines, as many in each room of `ablate/` as the seed and the room's
-size allow, and for each: writes it into the copy, and runs the tests that execute its line, then
-the other tests of their files, until one fails. A fault that none notices has survived.
+Then draws faults over executed lines, from each room of `ablate/` in turn. For each, it writes the
+fault into the copy, and runs the tests that execute its line, then the other tests of their files,
+until one fails. A fault that no test notices has survived.
 
     python scripts/mutate.py                     60 faults, into build/mutate/
     python scripts/mutate.py --count 8 tests/train/test_stack.py tests/ground/test_metrics.py
 
-The same command goes on where it was stopped. `outcomes.json` there holds every fault; write into a
-survivor's `reason` why no test should notice it, and it is kept and listed. Tests are run one at a
-time: 60 faults take hours, since a survivor costs all of its tests. Other work beside it does no
-harm: what ends a fault's endless loop is the time of a core that it used. Lines that tests execute
-only in processes of their own count as not executed.
+The same command continues where it was stopped. `outcomes.json` in that folder holds every fault;
+if no test should notice a survivor, write why into its `reason`, which is kept and listed. Tests
+run one at a time: 60 faults take hours, since a survivor costs all of its tests. Other work on the
+machine does no harm, since endless loops are ended by CPU time. Lines that tests execute only in
+separate processes count as not executed.
 """
 
 from __future__ import annotations
@@ -38,8 +38,8 @@ from typing import Any, Final
 
 REPOSITORY: Final = Path(__file__).parents[1]
 COPIED: Final = ("ablate", "conf", "scripts", "tests", "results/published")
-SPARED: Final = 60  # seconds of a core that a mutated run may use beyond five times its usual time
-WAITED: Final = 10  # times as long it may last on the clock, since other work may slow it down
+SPARED: Final = 60  # seconds of CPU time that a mutated run may use beyond five times its usual
+WAITED: Final = 10  # times as long it may take on the clock, since other work may slow it down
 
 _TURNED: Final[dict[type[ast.cmpop], tuple[type[ast.cmpop], ...]]] = {
     ast.Lt: (ast.LtE, ast.GtE),
@@ -60,21 +60,21 @@ Executed = Mapping[str, Mapping[int, Sequence[str]]]  # file -> line -> tests th
 
 @dataclass
 class Mutation:
-    """A fault, and what became of it.
+    """A fault and its outcome.
 
     Attributes:
         file: Path from the root of the repository.
-        line: Where it stands, from 1.
+        line: Its line, from 1.
         kind: What was changed.
         span: First and last offset in the file, in bytes.
-        before: The code there.
-        after: The code in its place.
+        before: The original code.
+        after: The mutated code.
         tests: Number of tests that execute the line.
         outcome: ``caught``, ``timeout`` (counts as caught) or ``survived``; empty before it is
             tried.
         by: The test that failed.
         seconds: How long it took.
-        reason: Of a survivor: why no test should notice it, written by hand.
+        reason: Why no test should notice a survivor, written by hand.
     """
 
     file: str
@@ -97,7 +97,7 @@ class Mutation:
 
 
 def main(arguments: Sequence[str]) -> int:
-    """Draw and try; the exit status is 1 if a fault survived for no written reason."""
+    """Draw and try; the exit status is 1 if a fault survived without a written reason."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
     parser.add_argument("tests", nargs="*", default=["tests"], help="files or folders of tests")
     parser.add_argument("--count", type=int, default=60, help="faults to draw")
@@ -134,7 +134,7 @@ def main(arguments: Sequence[str]) -> int:
 
 
 def told(one: Mutation) -> str:
-    """Tell of a fault in a line."""
+    """Describe a fault in a line."""
     change = " ".join(f"{one.before}  ->  {one.after}".split())
     by = f" by {one.by}" if one.by else ""
     return f"{one.outcome}{by} ({one.seconds:.0f} s): {one.file}:{one.line}, {one.kind}: {change}"
@@ -159,7 +159,7 @@ def observe(tree: Path, out: Path, tests: Sequence[str], marks: str) -> None:
     data = out / ".coverage"
     (out / "coveragerc").write_text(f"[run]\nsource = {tree / 'ablate'}\ndata_file = {data}\n")
     command = ["-m", "coverage", "run", f"--rcfile={out / 'coveragerc'}", "-m", "pytest", "-q"]
-    # Python's own monitoring, where newer, notes a line only the first time that it is executed.
+    # Newer Pythons' own monitoring notes a line only the first time that it is executed.
     seen = {"MUTATE_SEEN": str(out / "tests.json"), "COVERAGE_CORE": "ctrace"}
     environment = _environment(tree) | seen
     subprocess.run(
@@ -251,13 +251,13 @@ def draw(tree: Path, executed: Executed, seed: int, count: int) -> list[Mutation
 
 
 def _in_turn(queues: Sequence[Sequence[Mutation]]) -> list[Mutation]:
-    """Take one of each queue, then the next of each, until all are empty."""
+    """Take one from each queue, then the next from each, until all are empty."""
     longest = max(map(len, queues), default=0)
     return [queue[place] for place in range(longest) for queue in queues if place < len(queue)]
 
 
 def possible(file: str, source: bytes, seed: int) -> Iterator[Mutation]:
-    """List a file's faults; where an expression has several of a kind, the seed draws one."""
+    """List a file's faults; if an expression has several of a kind, the seed draws one."""
     starts = [0]
     for line in source.splitlines(keepends=True):
         starts.append(starts[-1] + len(line))
@@ -277,7 +277,7 @@ def possible(file: str, source: bytes, seed: int) -> Iterator[Mutation]:
 
 
 def _code(node: ast.AST) -> Iterator[ast.AST]:
-    """Walk what is computed: no annotation, no assert; no f-string, whose places are not exact."""
+    """Walk code that computes: no annotations, asserts or f-strings (whose offsets are inexact)."""
     yield node
     for name, value in ast.iter_fields(node):
         if name in ("annotation", "returns", "type_params"):
@@ -288,7 +288,7 @@ def _code(node: ast.AST) -> Iterator[ast.AST]:
 
 
 def _faults(node: ast.AST) -> Iterator[tuple[str, ast.expr, str]]:
-    """List what can go wrong in a node: the kind, the expression, and the code in its place."""
+    """List a node's possible faults: the kind, the expression, and its replacement."""
     match node:
         case ast.Compare(ops=[op]):
             for turned in _TURNED[type(op)]:
@@ -333,7 +333,7 @@ def _is_text(node: ast.BinOp) -> bool:
 
 
 def _with(node: ast.expr, **changes: Any) -> str:
-    """Write a node with other fields, in brackets, since what stands around it stays."""
+    """Write a node with other fields, in brackets, since the code around it stays."""
     other = copy.copy(node)
     for name, value in changes.items():
         setattr(other, name, value)
@@ -363,8 +363,8 @@ def attempt(tree: Path, one: Mutation, passed: Tests, executed: Executed) -> Non
 def in_order(names: Sequence[str], passed: Tests) -> list[str]:
     """Order tests: those that execute the line, file by file, the quickest file first; then others.
 
-    The others of their files come too: what a shared fixture computes is put down to the first test
-    that asks for it, and judged by all.
+    The other tests of their files are needed since coverage credits a shared fixture to the first
+    test that asks for it, though others may check it.
     """
     cost: dict[str, float] = defaultdict(float)
     for name in names:
@@ -380,9 +380,9 @@ def _file(name: str) -> str:
 
 
 def _tried(tree: Path, names: Sequence[str], limit: int) -> tuple[str, str]:
-    """Run tests until one fails, in so many seconds of a core; return the outcome and the test.
+    """Run tests until one fails, in so many seconds of CPU time; return the outcome and the test.
 
-    Each file has a process of its own, since what its tests keep for each other is much.
+    Each file has its own process, since its tests share much in memory.
     """
     for _, of_a_file in groupby(names, key=_file):
         outcome, by = _tried_together(tree, list(of_a_file), limit)

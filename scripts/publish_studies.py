@@ -2,7 +2,7 @@
 
     python scripts/publish_studies.py results [MORE ...]    folders that hold the studies' runs
 
-Writes results/published/<study>/, as `ablate report` does but without what is derivable (LaTeX
+Writes results/published/<study>/, as `ablate report` does but without derivable files (LaTeX
 tables, tables that the frames hold, the larger of a figure's two formats) and with the ledger of
 its runs; then results/published/studies.md with its pictures, and what the README says of them. A
 study that is not whole (`study_runs`) is named and skipped.
@@ -40,7 +40,7 @@ _PLACE = re.compile(r"(?<![\w.~])/(?:tmp|home|root|work|Users|var|mnt|srv|opt)/[
 
 
 def main(arguments: Sequence[str]) -> int:
-    """Publish what is whole; the exit status is 2 where nothing was."""
+    """Publish the complete studies; the exit status is 2 if nothing was published."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
     parser.add_argument("results", nargs="+", type=Path, help="folders that hold studies' runs")
     parser.add_argument(
@@ -71,7 +71,7 @@ def _require_all(whole: Sequence[Found]) -> None:
     """Refuse to leave a published report out of the index.
 
     Raises:
-        AblateError: No study is whole, or one that was published is not among them.
+        AblateError: No study is complete, or one that was published is not among them.
     """
     names = {found.asked.name for found in whole}
     if not names:
@@ -85,10 +85,10 @@ def _require_all(whole: Sequence[Found]) -> None:
 
 
 def publish(found: Found, published: Path) -> Comparison:
-    """Write the report of a study, in place of one that is there.
+    """Write the report of a study, replacing an existing one.
 
     Raises:
-        AblateError: It would hold a path of this machine; nothing was written.
+        AblateError: It would contain a path of this machine; nothing was written.
     """
     name = found.asked.name
     with tempfile.TemporaryDirectory(dir=published) as draft:
@@ -105,7 +105,7 @@ def publish(found: Found, published: Path) -> Comparison:
 
 
 def _prune(folder: Path) -> None:
-    """Take away what is derivable, and let the page link what stays."""
+    """Remove derivable files, and let the page link those that stay."""
     page = (folder / "report.md").read_text(encoding="utf-8")
     (folder / list_of("report")).unlink()  # of a whole report, which this no longer is
     (folder / "report.html").unlink()  # the same again, with all figures inside

@@ -3,7 +3,7 @@
     python scripts/readme_findings.py
 
 `scripts/publish_studies.py` does so at its end. The claims were chosen when the first studies were
-published, to show every kind of outcome; they stay, whatever comes of them with other seeds.
+published, to show every kind of outcome; they stay, whatever other seeds find.
 """
 
 from __future__ import annotations
@@ -62,7 +62,7 @@ def _rows(index: str) -> Iterator[str]:
 
 
 def write() -> None:
-    """Put what the index says in place of what the README said."""
+    """Replace the README's part by what the index says."""
     before, written = README.read_text(encoding="utf-8").split(BEGIN)
     _, after = written.split(END)
     told = findings((REPOSITORY / INDEX).read_text(encoding="utf-8"))

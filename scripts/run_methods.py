@@ -3,8 +3,8 @@
 python scripts/run_methods.py              on the digits that ship inside scikit-learn
 python scripts/run_methods.py --epochs 2   shorter, to try the script (writes nothing)
 
-Every row is a command that anyone can repeat. A technique passes if its test accuracy lies above
-chance by five standard errors; `init=zeros` is to end at chance, which is what it shows.
+Every row is a command that anyone can repeat. A technique passes if its test accuracy is five
+standard errors above chance; `init=zeros` must end at chance, as it is there to show.
 """
 
 from __future__ import annotations

@@ -112,7 +112,7 @@ def _lines(found: Found, comparison: Comparison) -> list[Line | None]:
 
 
 def _how(every: Sequence[Found], cores: int) -> Iterator[str]:
-    """Tell what was fixed before the runs, and what they ran on."""
+    """Say what was fixed before the runs, and what they ran on."""
     scales = {scale: [f.asked.name for f in every if f.scale == scale] for scale in study.SCALES}
     ran = " and ".join(
         f"{'all' if len(names) == len(every) else ', '.join(names)} ran at scale={scale}"

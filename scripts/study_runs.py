@@ -1,7 +1,7 @@
-"""Finds the shipped studies that have been run, and tells why one is not whole.
+"""Finds the shipped studies that have been run, and says why one is not complete.
 
-A study is whole where every planned run has ended, what it measures was measured, and its YAML was
-committed, with the words it has today, before its runs: at the commit that each record names.
+A study is complete if every planned run has ended, all its measurements were made, and its YAML was
+committed before its runs with the same words as today, at the commit that each record names.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ class Found:
         asked: The study, at the scale of its runs.
         root: The folder that holds the folder of its runs.
         scale: ``quick`` or ``full``.
-        records: Of all its runs, those that tuned among them.
+        records: Records of all its runs, with those of the tuning.
     """
 
     asked: Study
@@ -47,17 +47,17 @@ class Found:
 
 
 class NotWholeError(AblateError):
-    """Some run of a study is missing, or the study is not the one whose YAML was committed."""
+    """A study lacks a run, or is not the one whose YAML was committed."""
 
 
 def found_below(roots: Sequence[Path]) -> tuple[list[Found], list[str]]:
-    """Find the shipped studies of which runs lie below some folders.
+    """Find the shipped studies with runs below some folders.
 
     Returns:
-        Those that are whole, by name, and why each other one is not.
+        The complete ones, by name, and why each of the others is not.
 
     Raises:
-        AblateError: A folder holds no run of any study, or two hold the same one whole.
+        AblateError: A folder has no run of any study, or two have the same complete study.
     """
     whole: dict[str, Found] = {}
     faults = []
@@ -83,7 +83,7 @@ def read_runs(root: Path, name: str) -> Found:
     """Read the runs of a study.
 
     Raises:
-        NotWholeError: It is not whole; each reason is told.
+        NotWholeError: It is not complete; gives each reason.
     """
     told = _told(root / name)
     reported, tuning = _records(root / name), _records(root / f"{name}-tuning")
@@ -118,7 +118,7 @@ def _records(folder: Path) -> list[record.Record]:
 
 
 def _changed(asked: Study, told: WrittenStudy) -> Iterator[str]:
-    """Tell what was asked of the runs that the YAML does not ask."""
+    """List how the runs' study differs from the YAML."""
     for key in ("question", "fixed", "metric", "margin", "target", "equal", "tuning"):
         if getattr(told, key) != getattr(asked, key):
             yield f"its YAML asks for another {key} today"
@@ -165,7 +165,7 @@ def _left(
 def _not_measured(
     asked: Study, told: WrittenStudy, records: Sequence[record.Record]
 ) -> Iterator[str]:
-    """Tell of runs that were not measured yet; of one that cannot be, study.json has the reason."""
+    """List runs not measured yet; for those that cannot be, study.json has the reason."""
     if asked.measure is None or told.unmeasured:
         return
     wanted = [n for n in ("evaluate", "inspect") if getattr(asked.measure, n) is not None]
@@ -175,7 +175,7 @@ def _not_measured(
 
 
 def _uncommitted(name: str, records: Sequence[record.Record]) -> Iterator[str]:
-    """Tell where the commits that runs were trained at do not hold the study's YAML of today."""
+    """List commits of the runs that do not have the study's YAML as it is today."""
     if any(one["environment"].get("dirty") for one in records):
         yield "some runs were trained with uncommitted changes"
     today = yaml.safe_load(study.find(name).read_text(encoding="utf-8"))

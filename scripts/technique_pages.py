@@ -2,8 +2,8 @@
 
     python scripts/technique_pages.py            writes results/published/techniques/
 
-Cards come from docstrings in `ablate/`, claims from the studies in `conf/study/`, and what came out
-from the published tables of claims. Nothing is computed anew.
+Cards come from docstrings in `ablate/`, claims from the studies in `conf/study/`, and outcomes from
+the published tables of claims. Nothing is recomputed.
 """
 
 from __future__ import annotations
@@ -252,7 +252,7 @@ def _published(name: str) -> pd.DataFrame | None:
 
 
 def _row(asked: Study, claim: Claim, table: pd.DataFrame) -> Mapping[str, Any] | None:
-    """Find what was published of a claim."""
+    """Find what was published about a claim."""
     what = claim.compared(asked.baseline.name)
     mine = table[
         (table["arm"] == what.arm)
@@ -267,7 +267,7 @@ def _row(asked: Study, claim: Claim, table: pd.DataFrame) -> Mapping[str, Any] |
 
 
 def _found(claim: Claim, row: Mapping[str, Any] | None) -> tuple[str, str]:
-    """Give the verdict, and the difference with its interval."""
+    """Return the verdict, and the difference with its interval."""
     if row is None:
         return "not judged", ""
     unit = RATIO if claim.statistic == "spread" else metric_of(claim.metric).unit
@@ -391,7 +391,7 @@ def _of_study(asked: Study, claims: Sequence[Claim]) -> Iterator[str]:
 
 
 def write(folder: Path = PUBLISHED / FOLDER) -> None:
-    """Write all pages, and delete those of techniques that are no more."""
+    """Write all pages, and delete those of techniques that no longer exist."""
     folder.mkdir(parents=True, exist_ok=True)
     made = pages()
     for file in folder.glob("*.md"):

@@ -59,7 +59,7 @@ def page() -> str:
 
 
 def _options(group: str) -> tuple[str, ...]:
-    """List a group's options in the order of the schema, where that has one."""
+    """List a group's options, in the schema's order if it has one."""
     return schema.OPTIONS.get(group, files.groups()[group])
 
 
@@ -106,7 +106,7 @@ def _settings(settings: Settings) -> str:
     ]
     for setting in settings.each:
         knob, default = setting.knob, setting.default
-        # A default that is not legal stands for nothing until the setting is given.
+        # An illegal default means that the setting must be given.
         shown_default = "" if knob.fault(default) else f"`{shown(default)}`"
         cells = (f"`{knob.name}`", _help(knob), _takes(knob), shown_default)
         lines.append(f"| {' | '.join(cells)} |".replace("|  |", "| |"))

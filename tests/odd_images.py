@@ -1,6 +1,6 @@
 """Makes folders of images as people have them: odd splits, odd files, odd pixels, odd names.
 
-`CASES` says what each gives. Nothing that makes them uses ablate.
+`CASES` says what comes of each. The code that makes them does not use ablate.
 
     python -m tests.odd_images    prints the table, as Markdown
 """
@@ -33,16 +33,16 @@ HALVES = np.repeat([[0] * 8, [255] * 8], 4, axis=0).astype(np.uint8)
 
 @dataclass(frozen=True)
 class Case:
-    """A folder, and what it gives.
+    """A folder, and what comes of it.
 
     Attributes:
         what: What is odd about it.
         make: Makes it.
-        gives: Images of each part, ``train`` alone where the split is drawn; None: it is refused.
-        words: What the refusal, or else what is told, contains.
+        gives: Images of each part, only ``train`` if the split is drawn; None if it is refused.
+        words: Words of the refusal, or else of the notes.
         settings: Knobs of the data.
-        classes: Names of the classes, where they matter.
-        first: The pixels of the first training image, uint8 [C, 8, 8], where they matter.
+        classes: Names of the classes, if they matter.
+        first: The pixels of the first training image, uint8 [C, 8, 8], if they matter.
         within: How far these may be off.
     """
 
@@ -60,7 +60,7 @@ class Case:
 
 
 def _folder(*places: str, classes: tuple[str, ...] = ("a", "b"), images: int = 6) -> Maker:
-    """Make one folder of classes at each place, with as many images in all, no two alike."""
+    """Make a folder of classes at each place, with equally many images, no two alike."""
 
     def make(root: Path) -> None:
         for seed, place in enumerate(places):
@@ -80,7 +80,7 @@ def _and(*makers: Maker) -> Maker:
 
 
 def _saved(image: Image.Image, name: str = "a/0.png", **options: Any) -> Maker:
-    """Save an image in the place of the first one."""
+    """Replace the first image."""
 
     def make(root: Path) -> None:
         (root / "a" / "0.png").unlink(missing_ok=True)
@@ -101,7 +101,7 @@ def _bytes(content: bytes, name: str = "a/0.png") -> Maker:
 
 
 def _beside(*names: str) -> Maker:
-    """Put files that are no images there."""
+    """Add files that are not images."""
 
     def make(root: Path) -> None:
         for name in names:
@@ -329,13 +329,13 @@ CASES = (
         "train/ and Train/",
         _folder("train", "Train", "test"),
         None,
-        ("both Train and train are called like train", "data.splits"),
+        ("both Train and train are named like train", "data.splits"),
     ),
     Case(
         "train/, test/ and another folder of classes",
         _folder("train", "test", "extra"),
         None,
-        ("extra, test, train", "beside splits there is nothing else", "data.splits"),
+        ("extra, test, train", "no other folder may be beside splits", "data.splits"),
     ),
     Case(
         "a copy of the whole inside itself (chest_xray/chest_xray/)",
@@ -407,7 +407,7 @@ CASES = (
         "a class of the test folder alone",
         _and(_folder("train", "test"), _images("test/owls/9.png")),
         None,
-        ("there is no such class among a, b", "nothing would be trained for it"),
+        ("this class has no training images", "are a, b"),
     ),
     Case(
         "a class that test/ lacks",
@@ -449,7 +449,7 @@ CASES = (
         "images beside the class folders, and a text",
         _and(_folder("."), _images("sheet.png"), _beside("labels.csv")),
         {"train": 6},
-        ("1 × an image outside the class folders (sheet.png)", "1 × no image by its ending"),
+        ("1 × an image outside the class folders (sheet.png)", "1 × not an image by its ending"),
     ),
     Case(
         "an empty class",
@@ -625,13 +625,13 @@ CASES = (
         "an odd EXIF block",
         _bytes(_odd_exif(), "a/0.jpg"),
         None,
-        ("a/0.jpg has an EXIF block that does not read", "which way is up is not known"),
+        ("a/0.jpg has an EXIF block that cannot be read", "not known which way is up"),
     ),
     Case(
         "an animated GIF",
         _bytes(_frames("GIF"), "a/0.gif"),
         None,
-        ("a/0.gif holds 3 frames: save the one that you mean",),
+        ("a/0.gif holds 3 frames: save those that you want",),
     ),
     Case("a TIFF of several pages", _bytes(_frames("TIFF"), "a/0.tif"), None, ("holds 3 pages",)),
     Case(
@@ -661,12 +661,12 @@ CASES = (
         ("channel 2 is 0 in every training image",),
     ),
     # Files that are not what they say.
-    Case("an empty file", _bytes(b""), None, ("a/0.png is empty", "mend it or take it away")),
+    Case("an empty file", _bytes(b""), None, ("a/0.png is empty", "repair or remove it")),
     Case(
         "a text called .png",
         _bytes(b"this is no image"),
         None,
-        ("a/0.png is no image that Pillow knows: it begins with b'this is no i'",),
+        ("a/0.png is not an image that Pillow knows: it begins with b'this is no i'",),
     ),
     Case("a web page called .png", _bytes(b"<!DOCTYPE html><html>"), None, ("is a web page",)),
     Case(
@@ -680,7 +680,7 @@ CASES = (
         "3,600 megapixels by its header",
         _bytes(_bomb()),
         None,
-        ("declares 60,000 × 60,000 pixels, and at most 1,000,000,000 are read",),
+        ("declares 60,000 × 60,000 pixels, but at most 1,000,000,000 are read",),
     ),
     Case(
         "four broken files, data.on_bad=skip",

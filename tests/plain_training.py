@@ -1,8 +1,9 @@
 """A whole run in plain torch: one module, one loop, torch.optim. Slow, obvious, without a stack.
 
-It takes from `ablate` what is tested by itself: networks and their initial weights, random streams
-and augmented images. Everything else is written here once more: targets, penalties, SAM, limits,
-update rules (torch's own), schedules (closed forms), averages, and which weights are tested.
+From `ablate` it uses only what has its own tests: networks and their initial weights, random
+streams and augmented images. Everything else is written here again: targets, penalties, SAM,
+limits, update rules (torch's own), schedules (closed forms), averages, and which weights are
+tested.
 """
 
 from __future__ import annotations
@@ -62,8 +63,7 @@ def train(config: Config, data: Tensors, *, nudge: float = 0) -> Trained:
     Args:
         config: A resolved configuration.
         data: Its data set, in float64.
-        nudge: How far the initial weights are moved away from their own values, to see how far the
-            run comes from its way.
+        nudge: How far to move the initial weights, to see how far the run then deviates.
     """
     return _Run(config, data, nudge).trained()
 
@@ -157,7 +157,7 @@ class _Run:
     def _objective(
         self, x: Tensor, target: Tensor, step: int, weights: Weights | None
     ) -> tuple[Tensor, Tensor]:
-        """Take the loss and the penalties; with weights of one's own, no buffer changes."""
+        """Compute the loss and the penalties; with given weights, no buffer changes."""
         self.module.train()
         _begin(self.module, self.seeds["dropout"], step)
         if weights is None:
@@ -253,7 +253,7 @@ class _Run:
     # -- evaluation --------------------------------------------------------------------------------
 
     def _judged(self, steps: int) -> nn.Module:
-        """Give the network that is evaluated after some steps: as it is, or averaged."""
+        """Return the network to evaluate after some steps: as it is, or averaged."""
         ema, swa = self.options["ema"], self.options["swa"]
         if not ema and swa is None:
             return self.module
@@ -516,7 +516,7 @@ class _Newton(_Solver):
 
 
 def rate(schedule: Config, step: int, steps: int, epoch_steps: int) -> float:
-    """Work out the share of the base rate at a step, from 0."""
+    """Compute the fraction of the base rate at a step, from 0."""
     warmup = min(round(schedule["warmup_epochs"] * epoch_steps), steps)
     if step < warmup:
         return (step + 1) / warmup
@@ -555,7 +555,7 @@ def _arc(share: float) -> float:
 
 
 def _share_of_cycle(schedule: Config, t: int, total: int) -> float:
-    """Tell how much of its cycle has passed at a step; cycles are counted in exact fractions."""
+    """Compute how much of its cycle has passed at a step, in exact fractions."""
     lengths = [Fraction(schedule["growth"]) ** i for i in range(schedule["cycles"])]
     unit, start = total / sum(lengths), Fraction(0)
     for length in lengths:

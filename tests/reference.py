@@ -1,4 +1,4 @@
-"""Slow, obvious implementations that the fast ones are held against."""
+"""Slow, obvious implementations that the fast ones are compared with."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ def signed(number):
 
 
 def bits(key, count):
-    """Draw 31 bits an element, the lowest clear, one element after another."""
+    """Draw 31 bits per element, the lowest clear, one element after another."""
     return [_bits_of(key & _32, (key & _64) >> 32, index) for index in range(count)]
 
 
@@ -72,7 +72,7 @@ def permutation(key, count):
 
 
 def kept(key, keep, count):
-    """Tell for each element whether it is kept, with this probability of keeping."""
+    """Tell for each element whether it is kept, with this probability."""
     return [b < keep * 2**31 for b in bits(key, count)]
 
 
@@ -91,7 +91,7 @@ def dropout(x, rate, key):
 
 
 def normalize(x, kind, groups=1, eps=1e-5):
-    """Bring each set of values that belong together to mean 0 and (biased) variance 1."""
+    """Bring each group of values to mean 0 and (biased) variance 1."""
     if kind == "batch":
         axes = [axis for axis in range(x.dim()) if axis != 1]
         return _standard(x, axes, eps)
@@ -285,7 +285,7 @@ def box(u, v, high, wide, height, width):
 
 
 def mixed(images, partners, weight):
-    """Mix images [B, C, H, W] with their partners by a weight a pixel."""
+    """Mix images [B, C, H, W] with their partners by a weight per pixel."""
     return torch.stack(
         [weight * x + (1 - weight) * images[p] for x, p in zip(images, partners, strict=True)]
     )
@@ -369,7 +369,7 @@ def _unit(config, state, at, x, stride=1):
 
 
 def _unnormed_or_normed(config, state, at, x, stride=1):
-    """Apply what stands before an addition: the norm too, where it precedes the activation."""
+    """Apply the layers before an addition, with the norm if it precedes the activation."""
     x = _conv(state, at, x, stride)
     before = config["norm"]["name"] != "none" and config["norm"]["position"] == "before"
     return _norm(config, state, f"{at}norm", x) if before else x
@@ -458,13 +458,13 @@ def hessian(module, x, y):
 
 
 def mean_and_sd(values):
-    """Work out a mean and a standard deviation with n - 1."""
+    """Compute a mean and a standard deviation with n - 1."""
     mean = sum(values) / len(values)
     return mean, math.sqrt(sum((v - mean) ** 2 for v in values) / (len(values) - 1))
 
 
 def t_half_width(values, quantile):
-    """Work out half of a t interval, given Student's quantile from a table."""
+    """Compute half of a t interval, given Student's quantile from a table."""
     return quantile * mean_and_sd(values)[1] / math.sqrt(len(values))
 
 
@@ -506,7 +506,7 @@ def skewness_z(values):
 
 
 def sign_flip(differences):
-    """Count the flips of signs whose sum is as far from zero as the one that was seen."""
+    """Count the flips of signs whose sum is at least as far from zero as the observed one."""
     seen, n = abs(sum(differences)), len(differences)
     flips = itertools.product([1, -1], repeat=n)
     sums = (sum(s * d for s, d in zip(signs, differences, strict=True)) for signs in flips)
@@ -514,25 +514,25 @@ def sign_flip(differences):
 
 
 def improvement(x, y):
-    """Count the pairs in which the first lies below the second, ties half."""
+    """Count the pairs in which the first is below the second; ties count half."""
     return sum((a < b) + 0.5 * (a == b) for a in x for b in y) / (len(x) * len(y))
 
 
 def binomial_tail(count, total, share):
-    """Add up the probabilities of at least so many hits, a term each."""
+    """Sum the probabilities of at least that many hits, term by term."""
     terms = range(count, total + 1)
     return sum(math.comb(total, k) * share**k * (1 - share) ** (total - k) for k in terms)
 
 
 def sign_test(x, y):
-    """Go through every way in which the pairs that differ could have fallen out."""
+    """Enumerate every outcome of the pairs that differ."""
     signs = [1 if a > b else -1 for a, b in zip(x, y, strict=True) if a != b]
     ways = itertools.product([1, -1], repeat=len(signs))
     return sum(abs(sum(way)) >= abs(sum(signs)) for way in ways) / 2 ** len(signs)
 
 
 def rank_sum(x, y):
-    """Go through every choice of runs that could have been the arm's, ties by their mean rank."""
+    """Enumerate every choice of runs for the arm; ties get their mean rank."""
     values, few = [*x, *y], len(x)
     ranks = [
         sum(other < value for other in values) + (values.count(value) + 1) / 2 for value in values
@@ -549,12 +549,12 @@ def half_of_two(parts, quantiles):
 
 
 def effect_of_level(cells, level, first, others):
-    """Give each seed's difference of two levels, over the settings of the others that both have.
+    """Return each seed's difference of two levels, over the other settings that both have.
 
     Args:
         cells: (level, setting of the others, seed) -> value.
-        level: The one that is looked at.
-        first: The one that it is compared with.
+        level: The level.
+        first: The level to compare it with.
         others: Settings of the other factors.
     """
     seeds = sorted({seed for _, _, seed in cells})
@@ -610,7 +610,7 @@ def entropy(p):
 
 
 def ensemble(members):
-    """Average what several networks say of one image, in probabilities.
+    """Average several networks' probabilities for one image.
 
     Args:
         members: Logits [K] of each.
@@ -636,7 +636,7 @@ def masks(units):
 
 
 def pitman_morgan(x: list[float], y: list[float]) -> tuple[float, float]:
-    """Give the ratio of two standard deviations and Morgan's t of n - 2 degrees of freedom."""
+    """Return the ratio of two standard deviations and Morgan's t with n - 2 degrees of freedom."""
     n = len(x)
     mean_x, mean_y = sum(x) / n, sum(y) / n
     var_x = sum((a - mean_x) ** 2 for a in x) / (n - 1)
@@ -706,7 +706,7 @@ def mcnemar(x: list[bool], y: list[bool]) -> float:
 
 
 def resampled(d: list[float], splits: list[object], ratio: float) -> tuple[float, float]:
-    """Give the mean over splits, and Nadeau and Bengio's standard error."""
+    """Return the mean over splits, and Nadeau and Bengio's standard error."""
     by_split: dict[object, list[float]] = {}
     for value, split in zip(d, splits, strict=True):
         by_split.setdefault(split, []).append(value)

@@ -33,8 +33,8 @@ def own_augmentation(x_BCHW):
 
 
 CNN = {"model": "cnn", "model.channels": [3, 4], "model.hidden": [8]}
-# Adam would make steps out of rounding noise wherever batch norm leaves a gradient of 0: of a shift
-# that no relu cuts and that the next norm takes away again, as happens in networks so small.
+# Adam would turn rounding noise into steps wherever batch norm leaves a gradient of 0: for a shift
+# that no relu cuts and that the next norm removes, as happens in such small networks.
 STEADY = {"optimizer": "momentum", "optimizer.lr": lambda i: 0.01 * (i + 1)}
 CNN_BATCH = CNN | STEADY | {"norm": "batch"}
 NETWORKS = {
@@ -50,7 +50,7 @@ NETWORKS = {
 }
 PAGE = STEADY | {"model": "resnet", "model.depth": 9, "model.width": 2, "norm": "batch"}
 
-# A function gives one value a run.
+# A function gives one value per run.
 REGULARIZERS = {
     "l1": {"regularize.l1": lambda i: 1e-4 * (i + 1)},
     "l2": {"regularize.l2": lambda i: 1e-3 * (i + 1)},
@@ -153,7 +153,7 @@ TECHNIQUES = {
 
 
 def runs(name, precision="fp32"):
-    """Make the runs of a technique: three, or five where each is to stop at another epoch."""
+    """Make the runs of a technique: three, or five if each should stop at a different epoch."""
     changes = {"model": "mlp", "model.hidden": [8]} | TECHNIQUES[name]
     width = 5 if name == "regularize: early_stopping" else 3
     plain = {
@@ -186,7 +186,7 @@ class Left:
 
 @functools.cache
 def data(precision="fp32"):
-    """Load digits, as few as configured, and test images in a number that makes whole vectors."""
+    """Load as few digits as configured, and a number of test images that fills whole vectors."""
     tensors = load(config(**{"data.train_size": 100, "data.val_size": 60, "precision": precision}))
     test = Split(tensors.test.images[:WHOLE], tensors.test.labels[:WHOLE])
     return replace(tensors, test=test)
@@ -209,7 +209,7 @@ def ended(training):
 
 @dataclass(frozen=True)
 class Trained:
-    """What runs leave, and what files held of them on the way, somewhere past half of it."""
+    """What runs leave, and their files at a point past the middle."""
 
     left: list[Left]
     states: list[dict[str, Any] | None]
@@ -237,7 +237,7 @@ def same(one, other):
 
 
 def distance(one, other):
-    """Give the largest difference of two runs' tensors, relative to each tensor's largest."""
+    """Return the largest difference of two runs' tensors, relative to each tensor's largest."""
     return max(
         float((a - other.weights[name]).abs().max() / a.abs().max().clamp(min=0.1))
         for name, a in one.weights.items()

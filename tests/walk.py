@@ -1,4 +1,4 @@
-"""Where each result knob applies and where it does not, and values to give it; for `test_walk`."""
+"""Where each result knob applies and where not, and values for it; for `test_walk`."""
 
 from __future__ import annotations
 

@@ -46,14 +46,15 @@ _LARGEST = 255.0  # value of a stored pixel
 
 @dataclass(frozen=True)
 class Moment:
-    """What the random numbers of a batch are drawn for.
+    """The batch that random numbers are drawn for.
 
     Attributes:
-        site: What its streams' names begin with: ``augment``, or ``augment/test`` for test views.
-        step: The step, or the number of the view; a step also on the device (`ablate.axis`).
-        part: Which of several batches of that step.
-        parity: 0 or 1 in turn, from epoch to epoch or from view to view.
-        index_RB: Which images they are, where each is flipped every other time; else all alike.
+        site: Prefix of the streams' names: ``augment``, or ``augment/test`` for test views.
+        step: The step, or the number of the view; a step may be on the device (`ablate.axis`).
+        part: Which batch of the step, if it has several.
+        parity: 0 and 1 in turn, by epoch or by view.
+        index_RB: The images' indices, so that alternating flips start differently for each image;
+            None starts them all alike.
     """
 
     site: str
@@ -72,7 +73,7 @@ class Augmentation:
         data: Their data set.
 
     Attributes:
-        names: Those that are on in any of the runs.
+        names: The transformations that at least one run uses.
     """
 
     def __init__(self, configs: Sequence[Config], seeds_R: Tensor, data: Tensors) -> None:
@@ -179,10 +180,10 @@ class Augmentation:
 
 
 def own(config: Config) -> Callable[[Tensor], Tensor] | None:
-    """Make the user's augmentation, which checks what it returns; None where there is none.
+    """Make the user's augmentation, with a check of what it returns; None if there is none.
 
     Raises:
-        AblateError: It does not import or is not made.
+        AblateError: It cannot be imported or constructed.
     """
     target = config["augment"].get("_target_")
     if not target:

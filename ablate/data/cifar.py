@@ -25,7 +25,7 @@ from ablate.errors import AblateError
 
 @dataclass(frozen=True)
 class Layout:
-    """Where a set lies and how its batches name things."""
+    """Where a data set's files are, and the keys in its batches."""
 
     published: str  # torchvision's class
     folder: str
@@ -39,7 +39,7 @@ class Layout:
 
 
 class _ArraysOnly(pickle.Unpickler):
-    """Unpickles arrays, lists and text, and runs nothing else that a file may ask for."""
+    """Unpickles arrays, lists and text only, so that a file cannot run code."""
 
     def find_class(self, module: str, name: str) -> Any:
         if (module.split(".")[0], name) == ("numpy", "_frombuffer"):  # protocol 5
@@ -114,7 +114,7 @@ class _Files:
         return content(path) if path.is_file() else None
 
     def _unpack(self, wanted: set[str]) -> dict[str, bytes]:
-        import tarfile  # with it come bz2 and lzma, which reading unpacked files does not need
+        import tarfile  # here, since it imports bz2 and lzma, which unpacked files do not need
 
         packed: dict[str, bytes] = {}
         raw = io.BytesIO(content(self.archive))
@@ -135,7 +135,7 @@ def _batch(files: _Files, file: str) -> Part:
         raise files.damaged(file, "it is missing")
     try:
         pixels, labels = np.asarray(batch["data"]), np.asarray(batch[layout.labels])
-        channels_last = pixels.shape[1:] == (32, 32, 3)  # as some pack the images anew
+        channels_last = pixels.shape[1:] == (32, 32, 3)  # some repackaged copies
         pixels = np.moveaxis(pixels, -1, 1) if channels_last else pixels
         if pixels.shape[1:] not in ((3072,), (3, 32, 32)):
             raise ValueError(f"its images have the shape {list(pixels.shape)}")

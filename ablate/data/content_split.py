@@ -1,16 +1,16 @@
-"""Splits by content: each class is ranked by a hash of its images, and cut at the shares.
+"""Splits by content: the images of each class are ranked by hash, and the ranking is cut up.
 
-An image's place follows from what it holds and from the other images of its class. So files may be
-renamed or sorted anew, and an image that is added moves at most two others of its class, and none
-of another:
+An image's rank depends only on its content and the other images of its class. So files may be
+renamed or reordered, and adding an image moves at most two others of its class, and none of any
+other class:
 
     validation | ... training ... | test        a class, in the order of its hashes
 
-Either end is cut off by a count that grows by 0 or 1 with the class, so either border passes at
-most one image. Images that are equal stay together: they are all trained on.
+As a class grows by one image, the size of each end grows by 0 or 1, so each border moves past at
+most one image. Equal images stay together: they are all used for training.
 
-Source: Balinski & Young 1982, "Fair Representation", on divisor methods (Sainte-Laguë's shares out
-a size that is asked for): with one more image a class gains at most one place, and no other gains.
+Source: Balinski & Young 1982, "Fair Representation", on divisor methods (Sainte-Laguë's is used
+when a size is asked for): with one more image a class gains at most one place, and no other gains.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ import numpy as np
 from ablate.data.source import Array, Part, fingerprint
 
 _TEST = Fraction(1, 5)
-_ENOUGH = 3  # images of a class from which on it appears in every split
+_ENOUGH = 3  # a class with this many images appears in every split
 
 
 @dataclass(frozen=True)
@@ -35,7 +35,7 @@ class ClassCount:
 
     Attributes:
         images: All.
-        single: Those that equal no other image of the data set.
+        single: Those without a copy in the data set.
     """
 
     images: int
@@ -56,7 +56,7 @@ def class_counts(part: Part, classes: int) -> tuple[ClassCount, ...]:
 
 
 def contents(part: Part) -> Array:
-    """Return what images are ranked by, uint8 [N, 16]: `Part.content`, else hashes of pixels."""
+    """Return the hashes to rank images by, uint8 [N, 16]: `Part.content`, else of the pixels."""
     if part.content is not None:
         return part.content
     hashes = [fingerprint(np.ascontiguousarray(image).data) for image in part.images]
@@ -73,7 +73,7 @@ def copies(content_N16: Array) -> Array:
 
 
 def test_counts(counts: Sequence[ClassCount]) -> list[int]:
-    """Give each class a fifth of its images for the test, rounded; of two images one."""
+    """Give each class a fifth of its images for the test, rounded; one if it has two images."""
     part, whole = _TEST.as_integer_ratio()
     return [
         min(max(1, (2 * part * c.images + whole) // (2 * whole)), c.single) if c.images > 1 else 0
@@ -88,9 +88,9 @@ def val_counts(
 
     Args:
         counts: Images of each class.
-        test: How many of them are tested on.
-        share: The share of the class, rounded down, but at least one image of three.
-        wanted: How many in all; None takes the share of each class.
+        test: Test images of each class.
+        share: Share of each class, rounded down, but at least one image if it has three or more.
+        wanted: Total number; None takes the share of each class.
     """
     left = [c.single - t for c, t in zip(counts, test, strict=True)]
     part, whole = share.as_integer_ratio()
@@ -114,9 +114,9 @@ def allotted(
     """Share out places by Sainte-Laguë's method.
 
     Args:
-        places: How many.
-        sizes: Images of each class, in whose proportion they are shared out.
-        most: The most places that a class can take; their sum is at least `places`.
+        places: Total number.
+        sizes: Images of each class; the places are shared out in proportion.
+        most: The most places that each class can take; their sum is at least `places`.
         first: Whether a class gets one place before any other gets its second.
     """
     taken = [0] * len(sizes)
@@ -150,10 +150,10 @@ def by_rank(
 
     Args:
         part: The images.
-        test: How many of each class are tested on.
-        val: How many of each class are validated on.
-        train: How many are trained on in all; None takes all that are left.
-        seed: Draws another division, `seeds.split`; None gives the fixed one.
+        test: Test images of each class.
+        val: Validation images of each class.
+        train: Training images in total; None takes all that are left.
+        seed: `seeds.split`, which draws another division; None gives the fixed one.
 
     Returns:
         Part -> indices int64, rising.

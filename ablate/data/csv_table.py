@@ -4,10 +4,11 @@
     a/0001.jpg,cat
     a/0002.jpg,dog
 
-`data.root` names the table, or a folder with one; or with train.csv and test.csv, and val.csv too.
-The columns are recognized by what they hold and by their names, or named by `data.image_column` and
-`data.label_column`. A column `split` with train, val and test tells the parts; without it all is
-one set, split 60/20/20 by content. Names may lack their ending, as ids do.
+`data.root` names the table, or a folder that holds one, or that holds train.csv and test.csv, with
+val.csv if there is one. Columns are recognized by their contents and names, or named by
+`data.image_column` and `data.label_column`. A column `split` says which rows are train, val and
+test; without it, all rows are split 60/20/20 by content. File names may lack their ending, as ids
+do.
 """
 
 from __future__ import annotations
@@ -82,10 +83,10 @@ def _parsed(table: Path) -> tuple[list[str], list[list[str]]]:
     try:
         text = table.read_text(encoding="utf-8-sig")
     except UnicodeDecodeError as error:
-        raise AblateError(f"{table} is not UTF-8 ({error.reason}): save it so") from error
+        raise AblateError(f"{table} is not UTF-8 ({error.reason}): save it as UTF-8") from error
     except OSError as error:
         raise AblateError(
-            f"{table} cannot be read ({error.strerror}); see to its rights"
+            f"{table} cannot be read ({error.strerror}); check its permissions"
         ) from error
     first = text.partition("\n")[0]
     delimiter = max(",;\t|", key=first.count)
@@ -97,7 +98,7 @@ def _parsed(table: Path) -> tuple[list[str], list[list[str]]]:
     for number, row in enumerate(rows[1:], start=2):
         if len(row) != len(names):
             raise AblateError(
-                f"{table}: row {number} has {len(row)} values, and the header {len(names)}"
+                f"{table}: row {number} has {len(row)} values, but the header has {len(names)}"
             )
     return names, rows[1:]
 
@@ -105,7 +106,7 @@ def _parsed(table: Path) -> tuple[list[str], list[list[str]]]:
 def _columns(
     table: Path, names: Sequence[str], rows: Sequence[Sequence[str]], settings: Mapping[str, Any]
 ) -> tuple[int, int, int | None]:
-    """Tell which columns hold names of images, labels and parts."""
+    """Find the columns of image names, labels and splits."""
     lower = [name.lower() for name in names]
     some = rows[:_TRIED]
     split = next((lower.index(name) for name in _SPLITS if name in lower), None)
@@ -117,9 +118,9 @@ def _columns(
         if len(likely) != 1:
             what = "none names files" if not likely else "several name files"
             raise AblateError(
-                f"{table}: which of the columns {listed(names)} holds the images is not clear"
-                f" ({what} that are there, beginning at {table.parent}): data.image_column=NAME"
-                f" says it (its first row: {', '.join(rows[0])})"
+                f"{table}: it is not clear which of the columns {listed(names)} names the images"
+                f" ({what} that exist below {table.parent}): choose it with data.image_column=NAME"
+                f" (the first row is {', '.join(rows[0])})"
             )
         image = likely[0]
     label = _asked(table, names, settings.get("label_column"), "label")
@@ -128,9 +129,9 @@ def _columns(
         known = [n for n in rest if lower[n] in _LABELS] or rest
         if len(known) != 1:
             raise AblateError(
-                f"{table}: which column holds the labels is not clear"
+                f"{table}: it is not clear which column holds the labels"
                 f" ({listed([names[n] for n in known]) if known else 'there is none'}):"
-                " data.label_column=NAME says it"
+                " choose it with data.label_column=NAME"
             )
         label = known[0]
     return image, label, split
@@ -148,14 +149,14 @@ def _asked(table: Path, names: Sequence[str], asked: Any, kind: str) -> int | No
 
 
 def _are_files(table: Path, values: Sequence[str]) -> bool:
-    """Tell whether values name files, most of which are there."""
+    """Tell whether most values name files that exist."""
     where = _places(table, values)
     found = sum(_resolved(value, where).is_file() for value in values)
     return 2 * found > len(values)
 
 
 def _places(table: Path, values: Sequence[str]) -> tuple[Path, str]:
-    """Find the folder of images, and the ending that their names lack."""
+    """Find the folder of images, and the ending that the table's names lack."""
     for value in values[:_TRIED]:
         for folder in _BESIDE:
             for ending in _ENDINGS:
@@ -175,7 +176,7 @@ def _part_of(table: Path, number: int, row: Sequence[str], split: int | None) ->
     word = row[split].lower()
     if word not in _PARTS:
         raise AblateError(
-            f"{table}: row {number} is of the split '{row[split]}': train, val or test"
+            f"{table}: row {number} has the split '{row[split]}': use train, val or test"
         )
     return _PARTS[word]
 
@@ -196,7 +197,7 @@ def _read(root: Path, settings: Mapping[str, Any], room: Room) -> Source:
     if missing and not skip:
         some = ", ".join(str(path) for path in missing[:_TOLD])
         raise AblateError(
-            f"{len(missing):,} of {len(rows.paths):,} images that the table names are not there:"
+            f"{len(missing):,} of {len(rows.paths):,} images named in the table do not exist:"
             f" {some}; data.on_bad=skip leaves them out"
         )
     places: dict[str, list[Place]] = {}
@@ -209,7 +210,7 @@ def _read(root: Path, settings: Mapping[str, Any], room: Room) -> Source:
     if "train" not in places:
         raise AblateError(f"data.root={root} names no training images: {_WANTED}")
     source = decoded(places, labels, (), settings, room, root if root.is_dir() else root.parent)
-    gaps = [f"{len(missing):,} images that the table names are not there"] if missing else []
+    gaps = [f"{len(missing):,} images named in the table do not exist"] if missing else []
     return replace(source, notes=(*gaps, *source.notes))
 
 

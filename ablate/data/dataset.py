@@ -34,13 +34,13 @@ class Dataset:
 
     Attributes:
         name: Its name in `data=NAME`.
-        read: Reads all its images, given the data's root and the values of `settings`; and the
-            `image_cache.Room` where they are to lie, if they are `kept`. It is called only when all
-            of `files` exist.
+        read: Reads all its images, given the data's root and the values of `settings`, and, if the
+            images are `kept`, the `image_cache.Room` to put them in. Called only when all of
+            `files` exist.
         files: Lists the files to read, given the root. A missing file is listed with the path that
             it would be downloaded to. None if the files cannot be known.
         settings: Knobs of the group `data` that decide what is read.
-        listed: Lists the files to read, given the settings too, where these decide which they are.
+        listed: Lists the files to read, given the settings too, if they depend on the settings.
         published: Lists the files that can be downloaded and verified; None if there are none.
         unpublished: Why nothing can be downloaded.
         val_share: Share of the training images to hold out for validation, if the files contain

@@ -1,8 +1,8 @@
-"""Decodes many images over the cores, into their places.
+"""Decodes many images on all cores.
 
-Each further process is a plain interpreter that imports no torch. It is told chunk by chunk over a
-pipe what to decode, and writes the pixels where all processes map them. This process decodes along,
-and hashes in passing what is complete, so that the digest is there soon after the last image.
+Each helper process is a plain interpreter that imports no torch. It is sent one chunk at a time
+over a pipe, and writes the pixels to a file that all processes map. This process decodes chunks
+too, and hashes finished images as it goes, so that the digest is ready soon after the last image.
 """
 
 from __future__ import annotations
@@ -27,13 +27,13 @@ from ablate.data.source import Array, Digest, Part, Source, fingerprint
 from ablate.errors import AblateError
 
 Place = str | tuple[str, str, int, int]
-"""Where an encoded image lies: a path; or file, column, row group and row of a parquet file."""
+"""Where an encoded image is: a path; or file, column, row group and row of a parquet file."""
 
-_CHUNK = 64  # images that are handed over at a time
-_FEW = 500  # are decoded before another process has started
-_MANY = 2000  # take long enough to be announced
+_CHUNK = 64  # images handed over at a time
+_FEW = 500  # images that are decoded before another process could start
+_MANY = 2000  # images that take long enough to show progress
 _TOLD = 5  # faults in one message
-_GLANCES = 64  # images that are looked at to guess whether all are grey
+_GLANCES = 64  # images to look at when guessing whether all are grey
 _ANOTHER_SIZE = "another size"  # a kind of fault
 
 
@@ -42,7 +42,7 @@ class Encoded:
     """A data set of encoded images.
 
     Attributes:
-        places: Part -> where its images lie.
+        places: Part -> where its images are.
         labels: Part -> int64 [N].
         classes: Names of the classes, in the order of their labels.
     """
@@ -82,15 +82,15 @@ class Fault:
 
 @dataclass(frozen=True)
 class Decoded:
-    """What has become of the images.
+    """The images after decoding.
 
     Attributes:
-        parts: Those that decode.
+        parts: The images that decoded.
         classes: Names of the classes.
-        digest: Their digest, of which contents are still missing; None if some do not decode.
-        places: Part -> where they lay.
-        sums: Part -> uint64 [N], sums over the pixels of each, which equal images have in common.
-        faults: Those that do not, where they are to be left out.
+        digest: Their digest, still without their contents; None if some did not decode.
+        places: Part -> where they were.
+        sums: Part -> uint64 [N], a sum over each image's pixels; equal images have equal sums.
+        faults: The images that did not decode and are left out.
     """
 
     parts: Mapping[str, Part]
@@ -104,7 +104,7 @@ class Decoded:
         """Give the data set.
 
         Args:
-            parts: Its parts, with the contents that they are split by.
+            parts: Its parts, with the content hashes that they are split by.
             notes: `Source.notes`.
         """
         digest = "" if self.digest is None else self.digest.finished(parts)
@@ -112,11 +112,11 @@ class Decoded:
 
 
 class SizesError(AblateError):
-    """Images have several sizes, and are not brought to one."""
+    """Images have several sizes, and no common size was asked for."""
 
 
 class _ColouredError(Exception):
-    """An image has colours, where all were thought grey."""
+    """An image has colours, though all were thought to be grey."""
 
 
 def decode_all(
@@ -126,14 +126,14 @@ def decode_all(
 
     Args:
         encoded: The data set.
-        room: Where its images are to lie.
-        settings: Arguments of `decoding.decode`, channels apart; `size` None takes that of the
-            first image for all.
+        room: Where to put its images.
+        settings: Arguments of `decoding.decode` except `channels`; with `size` None, all images
+            must have the size of the first.
         skip: Whether to leave out images that do not decode.
 
     Raises:
-        AblateError: An image does not decode and is not to be left out; the first few are told. Or
-            there is no room for them, or `background` names a ground that none of them shows.
+        AblateError: An image does not decode and `skip` is False (the first few are named); or
+            there is no room for them; or `background` is given and no image is translucent.
         SizesError: Images have several sizes.
     """
     if settings.get("background") not in (None, USUAL_GROUND) and not _any_translucent(encoded):
@@ -148,21 +148,21 @@ def decode_all(
 
 
 def _seem_grey(encoded: Encoded) -> bool:
-    """Look at some images from first to last."""
+    """Look at a sample of the images."""
     everywhere = [place for places in encoded.places.values() for place in places]
     some = everywhere[:: max(1, len(everywhere) // _GLANCES)]
     return all(found is None or found.grey for _, raw in contents(some) if (found := glance(raw)))
 
 
 def _any_translucent(encoded: Encoded) -> bool:
-    """Look at all images, until one may have transparent parts."""
+    """Look through the images until one may have transparent parts."""
     everywhere = [place for places in encoded.places.values() for place in places]
     seen = (glance(raw) for _, raw in contents(everywhere))
     return any(found is not None and found.translucent for found in seen)
 
 
 class _Decoding:
-    """One way through all images."""
+    """One pass over all images."""
 
     def __init__(
         self,
@@ -215,7 +215,7 @@ class _Decoding:
         return self._rest(arrays, faults)
 
     def _shape(self) -> tuple[int, int, int]:
-        """Decode images until one does: all have its size."""
+        """Decode images until one works; all must have its size."""
         for name in self._names:
             for _, raw in contents(self._encoded.places[name]):
                 try:
@@ -255,7 +255,7 @@ class _Decoding:
                         helper.join(0.02)
                         digest.advance(self._prefix(order))
                         bar.update(sum(self._done.values()) - bar.n)
-                # What the processes were at that were killed.
+                # Chunks that killed helpers gave back.
                 while not self._stops and not chunks.empty():
                     self._take(chunks.get(), arrays)
                 bar.update(sum(self._done.values()) - bar.n)
@@ -264,7 +264,7 @@ class _Decoding:
                 helper.close()
 
     def _helpers(self, total: int) -> int:
-        """Tell how many further processes are worth their start."""
+        """Tell how many helper processes are worth starting."""
         if not self._room.mapped or total < _FEW:
             return 0
         return min(environment.cores() - 1, total // _FEW)
@@ -276,7 +276,7 @@ class _Decoding:
         return any(fault.kind == _ANOTHER_SIZE for fault in self._faults)
 
     def _prefix(self, order: Sequence[tuple[str, int, int]]) -> int:
-        """Count the images from the first on that are in their places."""
+        """Count how many images, starting with the first, are finished without a gap."""
         ready = 0
         for name, start, stop in order:
             if (name, start) not in self._done:
@@ -292,7 +292,7 @@ class _Decoding:
         self.note(chunk, found)
 
     def note(self, chunk: tuple[str, int, int], found: _Chunk) -> None:
-        """Take down what has become of a chunk."""
+        """Note the results of a chunk."""
         name, start, stop = chunk
         self._faults += found.faults
         self._coloured |= found.coloured
@@ -303,7 +303,7 @@ class _Decoding:
         self._done[name, start] = stop - start
 
     def job(self, arrays: Mapping[str, Array]) -> dict[str, Any]:
-        """Say what a further process has to know."""
+        """Describe the whole job to a helper process."""
         where = {
             name: [str(a.filename), a.offset, list(a.shape)]
             for name, a in arrays.items()
@@ -312,12 +312,12 @@ class _Decoding:
         return {"settings": self._settings, "arrays": where}
 
     def order(self, chunk: tuple[str, int, int]) -> dict[str, Any]:
-        """Say what a further process is to decode."""
+        """Describe a chunk to a helper process."""
         name, start, stop = chunk
         return {"part": name, "start": start, "places": self._encoded.places[name][start:stop]}
 
     def _rest(self, arrays: Mapping[str, Array], faults: Sequence[Fault]) -> Decoded:
-        """Leave out what does not decode."""
+        """Leave out the images that do not decode."""
         left, parts = self._encoded, {}
         for name in self._encoded.places:
             bad = [fault.number for fault in faults if fault.part == name]
@@ -346,7 +346,7 @@ class _Helper(threading.Thread):
     ) -> None:
         super().__init__(daemon=True)
         self._decoding, self._chunks, self._arrays = decoding, chunks, arrays
-        # Paths of this process, since the package may be found by one of them only.
+        # Pass on sys.path, since the package may be found only through it.
         code = (
             f"import sys; sys.path[:] = {sys.path!r};"
             " from ablate.data.decode_many import serve; serve()"
@@ -355,7 +355,7 @@ class _Helper(threading.Thread):
             [sys.executable, "-c", code],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
-            start_new_session=True,  # Ctrl-C is for this process, which then ends the other
+            start_new_session=True,  # Ctrl-C reaches this process only, which ends the helper
         )
         self.start()
 
@@ -399,7 +399,7 @@ class _Helper(threading.Thread):
             assert pipe is not None, "it is a pipe"
             try:
                 pipe.close()
-            except BrokenPipeError:  # what it was told last has not reached it
+            except BrokenPipeError:  # it ended before it read the last message
                 continue
 
 
@@ -428,13 +428,13 @@ def serve() -> None:
 
 @dataclass(frozen=True)
 class _Chunk:
-    """What has become of a chunk.
+    """The results of a chunk.
 
     Attributes:
         faults: Images that do not decode.
-        content: Hashes of what each image's file holds, 16 bytes each.
-        sums: Sums over the pixels of each, uint64.
-        coloured: Whether an image has colours where all should be grey.
+        content: A hash of each image's file, 16 bytes each.
+        sums: A sum over each image's pixels, uint64.
+        coloured: Whether an image has colours though all should be grey.
     """
 
     faults: Sequence[Fault]
@@ -450,7 +450,7 @@ def _decoded(
     start: int,
     settings: Mapping[str, Any],
 ) -> tuple[_Chunk, Array]:
-    """Decode images of a shape [H, W, C], with the number of the first in its part."""
+    """Decode images of shape [H, W, C]; `start` is the number of the first in its part."""
     faults: list[Fault] = []
     hashes: list[bytes] = []
     images = np.zeros((len(places), *shape), np.uint8)
@@ -468,19 +468,19 @@ def _decoded(
 
 
 def _put(pixels: Array, images: Array, start: int) -> None:
-    """Put decoded images into their places, the first into that of a number."""
+    """Store decoded images, the first at index `start`."""
     if not isinstance(images, np.memmap):
         images[start : start + len(pixels)] = pixels
         return
-    # To touch each page of a map for the first time takes three times as long as to write.
-    assert images.filename is not None, "it lies in a file"
+    # Writing to the file is three times as fast as touching new pages of the map.
+    assert images.filename is not None, "it is a file"
     with open(images.filename, "r+b") as file:
         file.seek(images.offset + start * images.strides[0])
         file.write(pixels.data)
 
 
 def _sums(images_NHWC: Array) -> Array:
-    """Sum up the pixels of each image, each eight times a number of their own, modulo 2^64."""
+    """Sum up the pixels of each image, eight at a time, each with its own weight, modulo 2^64."""
     flat = images_NHWC.reshape(len(images_NHWC), -1)
     if flat.shape[1] % 8:
         flat = np.pad(flat, ((0, 0), (0, -flat.shape[1] % 8)))
@@ -496,20 +496,20 @@ def _require_size(name: str, pixels: Array, shape: Sequence[int]) -> None:
     raise DecodingError(
         name,
         _ANOTHER_SIZE,
-        f"has {pixels.shape[1]} × {pixels.shape[0]} pixels, and the first image {width} × {height}:"
-        " data.image_size=32, say, brings all to one size",
+        f"has {pixels.shape[1]} × {pixels.shape[0]} pixels, but the first image has"
+        f" {width} × {height}: resize all to one size with data.image_size=32, say",
     )
 
 
 def contents(places: Sequence[Place]) -> Iterator[tuple[str, str | bytes]]:
-    """Fetch encoded images: the name of each, and its bytes; its path if it cannot be read."""
+    """Yield each encoded image's name and bytes; its path instead if it cannot be read."""
     group: tuple[str, str, int] | None = None
     rows: Any = None
     for place in places:
         if isinstance(place, str):
             try:
                 raw: str | bytes = _bytes_of(place)
-            except (OSError, MemoryError):  # `decode` tells it, with the reason
+            except (OSError, MemoryError):  # `decode` reports it, with the reason
                 raw = place
             yield shown(place), raw
             continue

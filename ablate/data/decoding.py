@@ -1,16 +1,16 @@
 """Decodes one image: a file, or its bytes, to uint8 [C, H, W].
 
 `decode` is a pure function of its arguments, so images can be decoded in any order and in any
-process. (In several threads of one process they cannot: Python's filter of warnings is the
-process's.) What would come out wrong is refused with the reason rather than guessed:
+process. (Not in several threads of one process: they share Python's warning filter.) What would
+come out wrong is refused, with the reason, rather than guessed:
 
     transparency        laid on white or black (`data.background`)
-    EXIF orientation    turned; refused if the EXIF block is damaged so that it cannot be told
+    EXIF orientation    turned; refused if the EXIF block is too damaged to tell
     palette, 1 bit      their colours; black and white
     CMYK, YCbCr         converted to RGB by Pillow, without colour profiles
     16 bits of grey     the upper eight, or `data.levels`
-    32 bits, floating   `data.levels`; refused without, since nothing says what is white
-    several frames      refused, but for the second picture that some cameras put behind a JPEG
+    32 bits, floating   `data.levels`; refused without it, since nothing says what is white
+    several frames      refused, except the second picture that some cameras append to a JPEG
     over 179 megapixels read, up to `MOST_PIXELS`
 """
 
@@ -33,7 +33,7 @@ from ablate.errors import AblateError
 if TYPE_CHECKING:
     from PIL import Image
 
-MOST_PIXELS = 10**9  # of an image; 4 GB while it is decoded
+MOST_PIXELS = 10**9  # per image; 4 GB while it is decoded
 _GREY = {"1", "L", "LA", "La", "I", "I;16", "I;16B", "I;16L", "I;16N", "F"}
 _COLOURED = {"RGB", "RGBA", "CMYK", "LA"}
 _TRANSLUCENT = {"RGBA", "RGBa", "LA", "La", "PA"}
@@ -41,18 +41,18 @@ USUAL_GROUND: Final = "white"
 _GROUNDS = {"white": (255, 255, 255, 255), "black": (0, 0, 0, 255)}
 _SIGNED, _SAMPLE_FORMAT = 2, 339  # in a TIFF
 _ORIENTATION = 0x0112
-_MEND = "mend it or take it away; data.on_bad=skip leaves out what does not decode"
+_MEND = "repair or remove it; data.on_bad=skip leaves out files that do not decode"
 _SKIP = "data.on_bad=skip leaves such files out"
-_LEVELS = "data.levels=[LOW,HIGH] says what is black and what is white"
+_LEVELS = "say what is black and what is white with data.levels=[LOW,HIGH]"
 
 
 class DecodingError(AblateError):
-    """An image that does not decode, or not to what it shows.
+    """An image that does not decode, or would not decode to what it shows.
 
     Args:
         file: Its name.
-        kind: The reason in a few words, under which such files are counted.
-        reason: The reason as a clause that goes on after the name, with what to do.
+        kind: The reason in a few words, for counting such files.
+        reason: The reason and what to do, as a clause that follows the name.
     """
 
     def __init__(self, file: str, kind: str, reason: str) -> None:
@@ -99,24 +99,24 @@ def decode(
 
     Args:
         file: Its path, or the whole file's content.
-        size: Height and width: the shorter side is resized, the middle is kept. None keeps the
-            image's own.
+        size: Height and width: the shorter side is resized to it, and the middle is kept. None
+            keeps the image's own size.
         channels: 1 for grey, 3 for RGB.
-        background: What transparency is laid on, ``white`` or ``black``. None drops it and keeps
-            the colours below, as recorded runs without this knob did.
-        levels: The values of pixels with more than 8 bits that become black and white; what lies
-            beyond is clipped. None takes 0 and 65535 where there are 16 bits.
-        name: What to call it in an error; None: its path.
+        background: What transparent parts are laid on, ``white`` or ``black``. None drops the
+            transparency and keeps the colours below it, as in recorded runs without this knob.
+        levels: Which values become black and white, for pixels with more than 8 bits; values
+            beyond are clipped. None takes 0 and 65535 for 16 bits.
+        name: What to call it in an error; None takes its path.
 
     Returns:
         uint8 [C, H, W].
 
     Raises:
-        DecodingError: It does not decode, or would come out wrong; told with the reason.
+        DecodingError: It does not decode, or would come out wrong.
     """
     called = name or (shown(file) if not isinstance(file, bytes) else "an image")
     with warnings.catch_warnings(record=True) as heard:
-        warnings.simplefilter("always")  # Pillow's, which name no file: told below where they count
+        warnings.simplefilter("always")  # Pillow's name no file; those that matter are used below
         try:
             with _opened(file, size) as image:
                 return _pixels(image, heard, size, channels, background, levels)
@@ -127,7 +127,7 @@ def decode(
 
 
 def glance(file: str | os.PathLike[str] | bytes) -> Glance | None:
-    """Read the header of an image; None if it does not open, which `decode` tells with the reason.
+    """Read the header of an image; None if it does not open (`decode` reports the reason).
 
     Args:
         file: As in `decode`.
@@ -168,7 +168,7 @@ def _opened(file: str | os.PathLike[str] | bytes, size: int | None) -> Image.Ima
 
 
 def _large(source: Any, size: int | None) -> Image.Image:
-    """Open an image that is larger than Pillow's own limit, for which its size is no attack."""
+    """Open an image that is beyond Pillow's size limit, which is meant against attacks."""
     from PIL import Image
 
     in_memory = isinstance(source, io.BytesIO)
@@ -181,13 +181,13 @@ def _large(source: Any, size: int | None) -> Image.Image:
         if width * height > MOST_PIXELS:
             raise _UnfitError(
                 "too large",
-                f"declares {width:,} × {height:,} pixels, and at most {MOST_PIXELS:,} are read:"
-                f" make it smaller, or take it away; {_SKIP}",
+                f"declares {width:,} × {height:,} pixels, but at most {MOST_PIXELS:,} are read:"
+                f" make it smaller, or remove it; {_SKIP}",
             )
         if size is not None:
             image.draft(None, (2 * size, 2 * size))  # a JPEG decodes to a fraction of its size
         return image
-    raise _UnfitError("no image", f"is no image that Pillow knows; {_MEND}")
+    raise _UnfitError("no image", f"is not an image that Pillow knows; {_MEND}")
 
 
 # -- decoding --------------------------------------------------------------------------------------
@@ -222,15 +222,14 @@ def _refuse_frames(image: Image.Image) -> None:
         what = "pages" if image.format == "TIFF" else "frames"
         raise _UnfitError(
             f"several {what}",
-            f"holds {frames} {what}: save the one that you mean, each as an image of its own;"
-            f" {_SKIP}",
+            f"holds {frames} {what}: save those that you want as separate images; {_SKIP}",
         )
 
 
 def _upright(image: Image.Image, heard: Sequence[warnings.WarningMessage]) -> Image.Image:
     """Turn an image as its EXIF block says."""
     if image.format == "JPEG" and not image.info.keys() & {"exif", "xmp"}:
-        return image  # as most: to ask for the block takes a tenth of the whole
+        return image  # most are like this, and reading the block takes a tenth of the time
     try:
         orientation = image.getexif().get(_ORIENTATION)
     # A block with odd offsets or types fails in many ways.
@@ -259,13 +258,13 @@ def _upright(image: Image.Image, heard: Sequence[warnings.WarningMessage]) -> Im
 def _odd_exif(error: object) -> tuple[str, str]:
     return (
         "odd EXIF block",
-        f"has an EXIF block that does not read ({_brief(error)}), so which way is up is not known:"
-        f" save it without one (exiftool -all= FILE); {_SKIP}",
+        f"has an EXIF block that cannot be read ({_brief(error)}), so it is not known which way is"
+        f" up: save it without one (exiftool -all= FILE); {_SKIP}",
     )
 
 
 def _on_ground(image: Image.Image, background: str | None) -> Image.Image:
-    """Lay an image that is translucent anywhere on a ground."""
+    """Lay an image with translucent parts on a background."""
     if not image.has_transparency_data:
         return image
     from PIL import Image
@@ -286,7 +285,7 @@ def _eight_bits(image: Image.Image, levels: Sequence[float] | None) -> Image.Ima
     if image.format == "TIFF" and image.mode == "L" and _is_signed(image):
         raise _UnfitError(
             "signed pixels",
-            "has signed pixels of 8 bits, in which -1 would be taken for white: save it unsigned;"
+            "has signed pixels of 8 bits, where -1 would be read as white: save it unsigned;"
             f" {_SKIP}",
         )
     if image.mode[0] not in "IF":
@@ -306,7 +305,7 @@ def _eight_bits(image: Image.Image, levels: Sequence[float] | None) -> Image.Ima
             "floating point",
             f"has floating-point pixels, {_range(values)}, of no known range: {_LEVELS}",
         )
-    # A PGM of 16 bits opens as 32; a TIFF that does so has 32, or 16 with a sign.
+    # A 16-bit PGM opens as 32 bits; a TIFF that opens so has 32 bits, or 16 signed ones.
     if image.mode == "I" and image.format == "TIFF":
         raise _UnfitError(
             "signed or 32 bits",
@@ -336,7 +335,7 @@ def _range(values: Array) -> str:
 
 
 def _told(error: Exception, file: str | os.PathLike[str] | bytes) -> tuple[str, str]:
-    """Tell why an image does not decode: kind and reason."""
+    """Say why an image does not decode: kind and reason."""
     if isinstance(error, _UnfitError):
         kind, reason = error.args
         return kind, reason
@@ -345,10 +344,10 @@ def _told(error: Exception, file: str | os.PathLike[str] | bytes) -> tuple[str, 
             "does not fit into memory while it is decoded: make it smaller, or give more memory"
         )
     if isinstance(error, PermissionError):
-        return "no permission", f"may not be read ({error.strerror}): see to its rights"
-    # Pillow's own errors are OSError, too, but without a number of the system's.
+        return "no permission", f"may not be read ({error.strerror}): check its permissions"
+    # Pillow's own errors are OSErrors, too, but have no errno.
     if isinstance(error, OSError) and error.errno is not None:
-        return "not readable", f"cannot be read ({error.strerror}): see to the disk and the file"
+        return "not readable", f"cannot be read ({error.strerror}): check the disk and the file"
     return _of_content(error, file if isinstance(file, bytes) else Path(file))
 
 
@@ -364,10 +363,10 @@ def _of_content(error: Exception, file: bytes | Path) -> tuple[str, str]:
         return kind, f"is {kind}: it does not decode ({_brief(error)}); {_MEND}"
     head = file[:64] if isinstance(file, bytes) else _head(file)
     if head.startswith(b"version https://git-lfs"):
-        return "Git LFS pointer", "is a pointer of Git LFS, no image: `git lfs pull` fetches it"
+        return "Git LFS pointer", "is a Git LFS pointer, not an image: `git lfs pull` fetches it"
     if head.lstrip().lower().startswith((b"<!doctype html", b"<html")):
-        return "web page", f"is a web page, no image: the download went wrong; {_MEND}"
-    return "no image", f"is no image that Pillow knows: it begins with {head[:12]!r}; {_MEND}"
+        return "web page", f"is a web page, not an image: the download went wrong; {_MEND}"
+    return "no image", f"is not an image that Pillow knows: it begins with {head[:12]!r}; {_MEND}"
 
 
 def _head(path: Path) -> bytes:

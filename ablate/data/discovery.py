@@ -5,8 +5,8 @@
     root/archive/chest/Training/cats/a.jpg       the same below folders that hold nothing else
 
 A split folder is recognized by a word in its name (Training, seg_test, val2017) *and* by what it
-holds: folders of images, where a class holds images. What could be read both ways is refused, with
-the knob that settles it, `data.splits`. Everything that is left out is counted by its reason.
+holds: folders of images, while a class holds images. If a folder could be either, it is refused,
+and the message names the knob that decides, `data.splits`. Files left out are counted by reason.
 """
 
 from __future__ import annotations
@@ -23,11 +23,11 @@ EXTENSIONS = (
     *(".jpg", ".jpeg", ".jfif", ".jpe", ".png", ".apng", ".ppm", ".pgm", ".pbm", ".pnm", ".bmp"),
     *(".tif", ".tiff", ".webp", ".gif", ".avif", ".jp2", ".j2k", ".jpx"),
 )
-UNREAD = (  # images all the same
+UNREAD = (  # images too, in formats that are not read
     *(".heic", ".heif", ".jxl", ".psd", ".svg", ".exr", ".hdr", ".dcm", ".nii", ".dng", ".cr2"),
     *(".cr3", ".nef", ".arw", ".raw", ".tga", ".ico", ".pdf", ".eps"),
 )
-WANTED = "data=folder takes a directory that holds one directory of images a class"
+WANTED = "data=folder takes a directory with one subdirectory of images per class"
 _PARTS = ("train", "val", "test")
 _WORDS = {
     "train": {"train", "training", "trn"},
@@ -35,16 +35,16 @@ _WORDS = {
     "test": {"test", "testing", "tst"},
     "unlabelled": {"pred", "predict", "prediction", "unlabeled", "unlabelled"},
 }
-_DROPPINGS = {".ds_store", "thumbs.db", "desktop.ini"}  # of file managers, in any folder
-_DEEPEST = 3  # folders around the classes or splits that hold nothing else
-_SHOWN = 3  # names of each reason
+_DROPPINGS = {".ds_store", "thumbs.db", "desktop.ini"}  # left by file managers in any folder
+_DEEPEST = 3  # most folders wrapped around the classes or splits
+_SHOWN = 3  # names per reason
 _KNOB = (
-    "data.splits=[train:FOLDER,test:FOLDER] (val:FOLDER too) names the splits, and data.splits=none"
-    " takes every folder for a class"
+    "name the splits with data.splits=[train:FOLDER,test:FOLDER] (val:FOLDER too), or treat every"
+    " folder as a class with data.splits=none"
 )
 
 _HIDDEN = "hidden"
-_OTHER = "no image by its ending"
+_OTHER = "not an image by its ending"
 _FORMAT = "an image in a format that is not read"
 _BROKEN = "a broken link"
 _SHUT = "a folder that may not be opened"
@@ -58,11 +58,11 @@ class Discovered:
     """The images of a folder.
 
     Attributes:
-        parts: ``train``, and ``val`` and ``test`` where there are folders of theirs -> path and
-            label of each image, in the order of the paths.
+        parts: ``train``, and ``val`` and ``test`` if they have folders -> path and label of each
+            image, in the order of the paths.
         classes: Names of the classes, in the order of their labels.
         roots: Part -> the folder that holds its classes.
-        left_out: Reason -> what was left out for it.
+        left_out: Reason -> what was left out for that reason.
         notes: What the user should know, a sentence each.
     """
 
@@ -74,7 +74,7 @@ class Discovered:
 
     @property
     def files(self) -> list[str]:
-        """All images, and what was left out: what would change how the folder is read."""
+        """All images, and what was left out: a change in any of these may change what is read."""
         images = [path for part in self.parts.values() for path, _ in part]
         beside = [p for reason, some in self.left_out.items() if reason != _HIDDEN for p in some]
         return images + [os.fspath(path) for path in beside if path.exists()]
@@ -84,7 +84,7 @@ class Discovered:
 class _Folder:
     """A folder with everything below it.
 
-    Images are text: fifty thousand paths take as long to make as the system takes to list them.
+    Images are text: making fifty thousand `Path`s takes as long as listing the files.
     """
 
     path: Path
@@ -114,13 +114,13 @@ def discover(root: Path, splits: str | Sequence[str] = "auto", on_bad: str = "er
 
     Args:
         root: The folder.
-        splits: ``auto`` recognizes split folders; ``none`` takes every folder for a class; a list
-            names them, as ``["train:Training", "test:Testing"]``, below the root.
+        splits: ``auto`` recognizes split folders; ``none`` treats every folder as a class; a list
+            such as ``["train:Training", "test:Testing"]`` names them, below the root.
         on_bad: ``skip`` leaves out classes without images and folders that may not be opened;
             ``error`` refuses them.
 
     Raises:
-        AblateError: They do not lie as the module's docstring says, or it is not clear how.
+        AblateError: They are not laid out as the module's docstring says, or it is not clear how.
     """
     if not root.is_dir():
         where = "a file" if root.exists() else "not there"
@@ -129,8 +129,8 @@ def discover(root: Path, splits: str | Sequence[str] = "auto", on_bad: str = "er
     tree = _scanned(root, (), left_out)
     if on_bad == "error" and left_out.get(_SHUT):
         raise AblateError(
-            f"data.root={shown(root)}: {listing(left_out[_SHUT], root)} may not be opened: see to"
-            " the rights;"
+            f"data.root={shown(root)}: {listing(left_out[_SHUT], root)} may not be opened: check"
+            " the permissions;"
             " data.on_bad=skip leaves such folders out"
         )
     if splits == "auto":
@@ -143,12 +143,12 @@ def discover(root: Path, splits: str | Sequence[str] = "auto", on_bad: str = "er
 
 
 def shown(path: str | os.PathLike[str]) -> str:
-    """Write a path as text; bytes in it that are no UTF-8 are escaped."""
+    """Write a path as text; bytes that are not UTF-8 are escaped."""
     return os.fsencode(path).decode("utf-8", "backslashreplace")
 
 
 def listing(paths: Sequence[Path], root: Path) -> str:
-    """Write the first few of some paths, as they lie below a root."""
+    """Write the first few of some paths, relative to a root."""
     more = ", ..." if len(paths) > _SHOWN else ""
     return ", ".join(shown(os.path.relpath(path, root)) for path in paths[:_SHOWN]) + more
 
@@ -177,7 +177,7 @@ def _scanned(path: Path, above: tuple[str, ...], left_out: _LeftOut) -> _Folder:
         if os.path.isdir(place) if entry.is_symlink() else entry.is_dir():
             if entry.name.startswith(".") or entry.name == "__MACOSX":
                 _leave(left_out, _HIDDEN, Path(place))
-            elif os.path.realpath(place) not in (*above, real):  # else it leads round in a circle
+            elif os.path.realpath(place) not in (*above, real):  # else links form a circle
                 folder.below.append(_scanned(Path(place), (*above, real), left_out))
         elif (reason := _unfit(entry)) is None:
             folder.images.append(place)
@@ -187,7 +187,7 @@ def _scanned(path: Path, above: tuple[str, ...], left_out: _LeftOut) -> _Folder:
 
 
 def _unfit(entry: os.DirEntry[str]) -> str | None:
-    """Say why a file is not read, or None; nothing to say of what a file manager drops."""
+    """Say why a file is not read; None if it is read, empty for what a file manager leaves."""
     ending = os.path.splitext(entry.name)[1].lower()
     if entry.name.lower() in _DROPPINGS:
         return ""
@@ -205,7 +205,7 @@ def _leave(left_out: _LeftOut, reason: str, path: Path) -> None:
 
 
 def _spelled(root: Path) -> str:
-    """Name a folder beside the wanted one whose name is close."""
+    """Suggest a folder with a similar name beside the missing one."""
     try:
         names = [entry.name for entry in os.scandir(root.absolute().parent) if entry.is_dir()]
     except OSError:
@@ -217,7 +217,7 @@ def _spelled(root: Path) -> str:
 
 
 def role(name: str) -> str | None:
-    """Name the part that a folder's name speaks of, if it speaks of one.
+    """Tell which part a folder's name suggests, if any.
 
     Args:
         name: The folder's name, such as ``seg_train``, ``Testing`` or ``valSet``.
@@ -234,7 +234,7 @@ def role(name: str) -> str | None:
 
 
 def _recognized(tree: _Folder, left_out: _LeftOut) -> tuple[dict[str, _Folder], list[str]]:
-    """Recognize the folder of classes of each part; train alone where there is no split."""
+    """Recognize the folder of classes of each part; only train if there is no split."""
     level = _unwrapped(tree, stop_at_splits=True)
     at = _below(level, tree)
     notes = [f"the classes lie in {at}"] if level is not tree else []
@@ -262,7 +262,7 @@ def _below(folder: _Folder, tree: _Folder) -> str:
 
 
 def _unwrapped(folder: _Folder, *, stop_at_splits: bool = False) -> _Folder:
-    """Go down through folders that hold nothing but one other folder of folders."""
+    """Go down through folders that hold only one folder of folders."""
     for _ in range(_DEEPEST):
         inside = [f for f in folder.below if f.holds_images]
         if stop_at_splits and any(role(f.name) in _PARTS for f in folder.below):
@@ -275,7 +275,7 @@ def _unwrapped(folder: _Folder, *, stop_at_splits: bool = False) -> _Folder:
 
 
 def _share_classes(folder: _Folder, others: Sequence[_Folder]) -> bool:
-    """Tell whether a folder and another hold folders of one name, as splits do."""
+    """Tell whether a folder shares names of subfolders with another one, as splits do."""
     names = {f.name for f in folder.below if f.holds_images}
     return any(names & {f.name for f in other.below} for other in others if other is not folder)
 
@@ -283,11 +283,11 @@ def _share_classes(folder: _Folder, others: Sequence[_Folder]) -> bool:
 def _refuse_unclear_classes(
     level: _Folder, speaking: Sequence[_Folder], others: Sequence[_Folder]
 ) -> None:
-    """Refuse folders that are called like splits, but hold images, unless they must be classes."""
+    """Refuse folders that are named like splits but hold images, unless they must be classes."""
     if len({role(folder.name) for folder in speaking}) > 1 or not others:
         raise AblateError(
-            f"data.root: {_names(speaking)} in {shown(level.path)} are called like splits, but hold"
-            f" images, not folders of classes: lay them as train/CLASS/IMAGE. {_KNOB}"
+            f"data.root: {_names(speaking)} in {shown(level.path)} are named like splits, but hold"
+            f" images, not folders of classes: arrange them as train/CLASS/IMAGE. {_KNOB}"
         )
     _refuse_splits_below(level)
 
@@ -295,12 +295,12 @@ def _refuse_unclear_classes(
 def _as_splits(
     level: _Folder, speaking: Sequence[_Folder], others: Sequence[_Folder]
 ) -> dict[str, _Folder]:
-    """Take folders that are called like splits for splits, if that is clear."""
+    """Treat folders that are named like splits as splits, if that is clear."""
     where = shown(level.path)
     if others:
         raise AblateError(
             f"data.root: {where} holds {_names(level.below)}: {_names(speaking)} look like splits,"
-            f" and beside splits there is nothing else. {_KNOB}"
+            f" but no other folder may be beside splits. {_KNOB}"
         )
     odd = [f for f in speaking if f.images and not _share_classes(f, speaking)]
     if odd:
@@ -314,14 +314,14 @@ def _as_splits(
         if part in roots:
             raise AblateError(
                 f"data.root: {where} holds {_names(speaking)}: both {roots[part].name} and"
-                f" {folder.name} are called like {part}. {_KNOB}"
+                f" {folder.name} are named like {part}. {_KNOB}"
             )
         roots[part] = folder
     if "train" not in roots or set(roots) == {"train", "val"}:
         lacking = "no training folder" if "train" not in roots else "no test folder"
         raise AblateError(
-            f"data.root: {where} holds {_names(speaking)}, but {lacking}: a split of your own is"
-            f" train and test, with val or without. {_KNOB}"
+            f"data.root: {where} holds {_names(speaking)}, but {lacking}: your own split needs"
+            f" train and test, and may have val. {_KNOB}"
         )
     roots["train"] = _unwrapped(roots["train"])
     classes = {f.name for f in roots["train"].below}
@@ -332,14 +332,14 @@ def _as_splits(
 
 
 def _refuse_splits_below(level: _Folder) -> None:
-    """Refuse splits inside what would be taken for classes."""
+    """Refuse splits inside folders that would be read as classes."""
     for folder in (inner for top in level.below for inner in top.walk()):
         roles = {role(f.name) for f in folder.below if f.holds_images}
         if "train" in roles and roles & {"val", "test"}:
             raise AblateError(
                 f"data.root: {shown(folder.path)} holds {_names(folder.below)}, which look like"
-                f" splits inside one of {len(level.below)} classes: lay them as train/CLASS/IMAGE,"
-                f" or name that folder by data.root. {_KNOB}"
+                f" splits inside one of {len(level.below)} classes: arrange them as"
+                f" train/CLASS/IMAGE, or set data.root to that folder. {_KNOB}"
             )
 
 
@@ -352,7 +352,7 @@ def _named(tree: _Folder, splits: Sequence[str], left_out: _LeftOut) -> dict[str
         folder = known.get(os.path.normpath(place))
         if part not in _PARTS or not place or part in roots:
             raise AblateError(
-                f"data.splits: {text} is not PART:FOLDER, with train, val or test for PART, each"
+                f"data.splits: {text} is not PART:FOLDER, where PART is train, val or test, each"
                 " once"
             )
         if folder is None:
@@ -363,7 +363,7 @@ def _named(tree: _Folder, splits: Sequence[str], left_out: _LeftOut) -> dict[str
         roots[part] = folder
     if "train" not in roots or set(roots) == {"train", "val"}:
         raise AblateError(
-            "data.splits names train, or train and test, or train, val and test; it names"
+            "data.splits must name train, or train and test, or train, val and test; it names"
             f" {', '.join(roots)}"
         )
     used = {id(f) for root in roots.values() for f in root.walk()}
@@ -399,9 +399,9 @@ def _labelled(
                 continue
             if below.name not in labels:
                 raise AblateError(
-                    f"{shown(below.path)}: there is no such class among"
-                    f" {_names(roots['train'].below)} in {shown(roots['train'].path)}, so nothing"
-                    f" would be trained for it{nearest(below.name, names)}"
+                    f"{shown(below.path)}: this class has no training images; the classes in"
+                    f" {shown(roots['train'].path)} are {_names(roots['train'].below)}"
+                    f"{nearest(below.name, names)}"
                 )
             label = labels[below.name]
             parts[part] += [(image, label) for image in images]

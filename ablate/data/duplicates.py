@@ -1,4 +1,4 @@
-"""Finds images that are equal: file by file, or pixel by pixel as they are trained on."""
+"""Finds equal images: equal files, or equal pixels once decoded."""
 
 from __future__ import annotations
 
@@ -23,12 +23,12 @@ def joined(
     sums: Mapping[str, Array],
     root: Path,
 ) -> tuple[dict[str, Part], list[str]]:
-    """Give images of equal pixels one content, and tell what is there more than once.
+    """Give images with equal pixels the same content hash, and report the copies.
 
     Args:
         parts: Images, with the hash of each file in `content`.
         places: The file of each image.
-        sums: Of the pixels of each image, uint64 [N], equal if the pixels are.
+        sums: A sum over the pixels of each image, uint64 [N], equal if the pixels are.
         root: Their folder.
 
     Returns:
@@ -53,10 +53,10 @@ def _content(part: Part) -> Array:
 
 
 def _joined(content: Array, sums: Array, images: Sequence[tuple[Part, int]]) -> Array:
-    """Give images of equal pixels the lowest of their contents."""
+    """Give images with equal pixels the lowest of their hashes."""
     _, inverse, counts = np.unique(sums, return_inverse=True, return_counts=True)
     groups: dict[bytes, list[int]] = {}
-    for index in np.flatnonzero(counts[inverse] > 1).tolist():  # a sum may be equal by chance
+    for index in np.flatnonzero(counts[inverse] > 1).tolist():  # sums may be equal by chance
         part, number = images[index]
         pixels = np.ascontiguousarray(part.images[number])
         groups.setdefault(fingerprint(pixels.data), []).append(index)
@@ -104,7 +104,7 @@ def _told(
     if across:
         count = sum(where[index][0] != "train" for members in across for index in members)
         notes.append(
-            f"copied from one split into another, so that what is measured on them is not held out:"
+            f"copied from one split into another, so they are not held out:"
             f" {_images(count)} of the val or test folder ({shown_some(across)})"
         )
     if within:
@@ -114,7 +114,7 @@ def _told(
         )
     if torn:
         notes.append(
-            f"in several classes, so that at least one label is wrong: {_images(len(torn))}"
+            f"in several classes, so at least one label is wrong: {_images(len(torn))}"
             f" ({shown_some(torn)})"
         )
     return notes

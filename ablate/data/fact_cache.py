@@ -2,8 +2,8 @@
 
 Planning needs the data's digest, the shape of the images, the classes and the number of images.
 Reading these from many files takes seconds, so they are kept in `facts.json` in the user's cache
-folder, together with the state of the files. While that state is the same, no image is read until a
-run trains; `ablate.data.load` then compares the digest of the images that it really reads.
+folder, with the state of the files. While that state is the same, no image is read until a run
+trains; `ablate.data.load` then checks the digest of the images that it reads.
 
 The cache may be deleted at any time. If it is damaged or cannot be written, the files are read.
 """
@@ -29,7 +29,7 @@ from ablate.data.reading import forget as forget_read
 from ablate.data.source import Source
 
 _MOST = 200  # entries to keep; the oldest are dropped
-_NAMED = 20  # files of an entry whose own states are kept, to name those that change
+_NAMED = 20  # up to so many files, each one's state is kept too, to name those that change
 
 
 @dataclass(frozen=True)
@@ -41,7 +41,7 @@ class Facts:
         shape: Channels, height and width of an image.
         classes: Names of the classes, in the order of their labels.
         counts: Part -> number of its images, for the parts that the files define.
-        by_class: Images of each class in ``train``; none where splits do not go by content.
+        by_class: Images of each class in ``train``; empty if splits do not go by content.
         notes: `Source.notes`.
     """
 
@@ -64,8 +64,8 @@ def facts_of(source: Source) -> Facts:
 def facts(config: Mapping[str, Any]) -> Facts:
     """Look up the facts about a data set; read it if they are unknown, or if its files changed.
 
-    A data set of the user's own class is always read, since its files are not known. What the user
-    should know of how it was read is printed on standard error, once in a process.
+    A data set of the user's own class is always read, since its files are not known. Notes on how
+    it was read are printed on standard error, once per process.
 
     Args:
         config: The `data` part of a configuration.
@@ -97,7 +97,7 @@ def _looked_up(wanted: Selection) -> Facts:
 
 
 def planned_state(wanted: Selection) -> FileState | None:
-    """Look up the state that files had when a selection was last planned; None if not known."""
+    """Look up the files' state when a selection was last planned; None if not known."""
     if wanted.dataset.kept:
         found = image_cache.noted(wanted.short)
         return None if found is None else found.state
@@ -108,7 +108,7 @@ def planned_state(wanted: Selection) -> FileState | None:
 
 
 def drop(config: Mapping[str, Any]) -> None:
-    """Drop the facts about a data set, which have turned out to be wrong.
+    """Drop facts about a data set that turned out to be wrong.
 
     Args:
         config: The `data` part of a configuration.
@@ -146,7 +146,7 @@ def _known(wanted: Selection, state: FileState) -> Facts | None:
 
 
 def _keep(name: str, state: FileState, facts: Facts) -> None:
-    """Replace outdated facts; store new ones only if a later change of the files would show."""
+    """Replace outdated facts; store new ones only if later changes of the files will be seen."""
     entries = _entries()
     outdated = entries.pop(name, None) is not None
     if state.settled:

@@ -1,7 +1,7 @@
 """Downloads the shipped data sets and verifies them, whole or not at all.
 
-Addresses and checksums are torchvision's. Only what is missing is fetched: into a temporary folder
-beside its place, and it is moved there when all of it has the right checksum.
+Addresses and checksums are torchvision's. Only missing files are fetched: into a temporary folder
+beside their place, and they are moved when all have the right checksum.
 """
 
 from __future__ import annotations
@@ -48,29 +48,29 @@ def download(dataset: Dataset, root: Path) -> None:
                 _first_that_works(file, folder)
             for file in files:
                 if (root / file.place).exists():
-                    continue  # somebody laid it there meanwhile
+                    continue  # another process put it there meanwhile
                 os.replace(folder / Path(file.place).name, root / file.place)
     except _failures() as error:
         wanted = ", ".join(path.name for path in missing)
         if isinstance(error, OSError) and (reason := _of_the_disk(error)):
             raise DownloadError(
-                f"data={dataset.name} needs {wanted} in {place}, and {reason}; data.root=DIR or the"
-                " environment variable ABLATE_DATA names another place"
+                f"data={dataset.name} needs {wanted} in {place}, but {reason}; or name another"
+                " place with data.root=DIR or the environment variable ABLATE_DATA"
             ) from error
         raise DownloadError(
             f"data={dataset.name} needs {wanted} in {place}, and the download failed ({error});"
-            f" with a network, `ablate data {dataset.name}` fetches it; without one, lay the files"
+            f" with a network, `ablate data {dataset.name}` fetches it; without one, put the files"
             " there, or name another place with data.root=DIR or the environment variable"
             " ABLATE_DATA"
         ) from error
 
 
 def _of_the_disk(error: OSError) -> str:
-    """Say what is wrong with the place itself, if it is; nothing else would help there."""
+    """Say what is wrong with the disk or the folder; empty if that is not the cause."""
     if error.errno in FULL:
         return "the disk is full: make room there"
     if isinstance(error, PermissionError):
-        return f"it may not be written ({error.strerror}): see to the rights of the folder"
+        return f"it may not be written ({error.strerror}): check the folder's permissions"
     return ""
 
 
@@ -107,7 +107,7 @@ def _bars_on_a_terminal_only() -> redirect_stderr[io.StringIO] | nullcontext[Non
 
 @contextmanager
 def _directory(path: Path) -> Iterator[None]:
-    """Make a directory, and take away again what stays empty of it."""
+    """Make a directory and its parents, and remove those that stay empty."""
     made = [above for above in (path, *path.parents) if not above.exists()]
     path.mkdir(parents=True, exist_ok=True)
     try:
@@ -120,7 +120,7 @@ def _directory(path: Path) -> Iterator[None]:
 
 @contextmanager
 def _draft(place: Path) -> Iterator[Path]:
-    """Make a folder for files that are on their way; it is deleted in the end."""
+    """Make a folder for files during the download; it is deleted at the end."""
     folder = unfinished(place, ".fetch-")
     try:
         yield folder
@@ -139,11 +139,11 @@ def _timeout() -> Iterator[None]:
 
 
 def checksums(dataset: Dataset, root: Path) -> dict[Path, bool]:
-    """Compare the files that lie below a root with their published checksums.
+    """Compare the files below a root with their published checksums.
 
     Returns:
-        For each file with a published checksum that is there: whether it agrees. For an unpacked
-        idx file, which has none: whether it is what the packed file beside it holds.
+        For each file that exists and has a published checksum: whether they agree. For an unpacked
+        idx file, which has none: whether it equals the contents of the packed file beside it.
     """
     from torchvision.datasets.utils import check_md5
 
@@ -157,7 +157,7 @@ def checksums(dataset: Dataset, root: Path) -> dict[Path, bool]:
 
 
 def unverified(dataset: Dataset, root: Path) -> list[Path]:
-    """List the files that are read and have no published checksum: unpacked idx files."""
+    """List the files to read that have no published checksum: unpacked idx files."""
     assert dataset.files is not None, "files of published sets are known"
     known = {root / file.place for file in _published(dataset)}
     return [path for path in dataset.files(root) if path not in known]

@@ -1,4 +1,4 @@
-"""The state of files (size, time of change): tells, without reading, that they are unchanged."""
+"""The state of files (size, time of change): shows, without reading, that they are unchanged."""
 
 from __future__ import annotations
 
@@ -17,12 +17,11 @@ class FileState:
     """The state of some files at one time.
 
     Attributes:
-        place: The deepest path that contains them all; for a single file its own path.
+        place: The deepest folder that contains them all; for a single file its own path.
         digest: Hash of the path, inode, size and time of change of each file.
-        settled: Whether every future change will change `digest`. A file that was written a moment
-            ago can be written again, with the same size, before the file system's clock ticks, and
-            both contents then have the same state. Git calls such an index entry racily clean, and
-            does not trust it either.
+        settled: Whether every future change will change `digest`. A file that was just written may
+            be written again, with the same size, before the file system's clock ticks: both then
+            have the same state. (Git calls such an entry racily clean, and does not trust it.)
         files: Path -> inode, size and time of change, as text.
     """
 
@@ -32,7 +31,7 @@ class FileState:
     files: Mapping[str, str] = field(default_factory=dict, compare=False, repr=False)
 
     def changes(self, later: FileState | None) -> list[str]:
-        """Say which files have changed since, a few words each; those that are gone come first."""
+        """Say which files have changed since, a few words each, missing ones first."""
         now = {} if later is None else later.files
         gone = [f"{path} is gone" for path in self.files if path not in now]
         changed = [

@@ -1,11 +1,11 @@
-"""`folder`: the user's own images, in a directory with one directory a class.
+"""`folder`: the user's own images, in a directory with one subdirectory per class.
 
     root/cats/a.jpg  root/dogs/b.png ...          split 60/20/20, by content
-    root/train/cats/a.jpg  root/test/cats/...     as given; root/val too, where there is one
+    root/train/cats/a.jpg  root/test/cats/...     as given; root/val too, if it exists
 
-`discovery` says how folders are understood, `decoding` what becomes of an image. All grey is read
-as one channel, anything else as RGB. Equal images are told, and where the split is drawn they stay
-together.
+`discovery` says how folders are read, `decoding` how images are. If all images are grey, they are
+read as one channel, otherwise as RGB. Equal images are reported, and stay together when the split
+is drawn.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ def _read(root: Path, settings: Mapping[str, Any], room: Room) -> Source:
     """Decode every image.
 
     Raises:
-        AblateError: An image does not decode, and is not to be left out; the first few are named.
+        AblateError: Images do not decode, and `on_bad` is not ``skip``; the first few are named.
     """
     levels, size = settings.get("levels"), settings["image_size"]
     pixels.check_levels(levels)
@@ -57,7 +57,7 @@ def _read(root: Path, settings: Mapping[str, Any], room: Room) -> Source:
         _require_images(found, name, part, root)
     paths = decoded.places
     parts, told = duplicates.joined(decoded.parts, paths, decoded.sums, root)
-    if settings.get("split_by") != "content":  # so the digest is that of older records
+    if settings.get("split_by") != "content":  # so that the digest equals that in older records
         parts = {name: replace(part, content=None) for name, part in parts.items()}
     pixels.refuse_wrong_range(parts, paths, levels, root)
     alike = pixels.constant(parts["train"].images)
@@ -66,7 +66,7 @@ def _read(root: Path, settings: Mapping[str, Any], room: Room) -> Source:
 
 
 def image_sizes(root: Path, settings: Mapping[str, Any]) -> list[tuple[int, int]]:
-    """List width and height of each image as it lies in its file, of those that open."""
+    """List width and height of each image that opens, as stored in its file."""
     found = _found(root, settings)
     seen = (glance(path) for files in found.parts.values() for path, _ in files)
     return [one.size for one in seen if one is not None]
@@ -76,8 +76,8 @@ def _found(root: Path, settings: Mapping[str, Any]) -> Discovered:
     return discover(root, settings.get("splits") or "auto", settings.get("on_bad") or "error")
 
 
-# What `_listed` found last, for the `_read` that follows at once: to look through fifty thousand
-# files again takes as long as to decode six thousand.
+# What `_listed` found last, for the `_read` that follows: listing fifty thousand files again takes
+# as long as decoding six thousand.
 _LISTED: dict[str, Discovered] = {}
 
 
@@ -89,20 +89,20 @@ def _files(root: Path) -> list[Path]:
     """List all images.
 
     Raises:
-        AblateError: They do not lie as `discovery` says.
+        AblateError: They are not laid out as `discovery` says.
     """
     return [Path(file) for file in _listed(root, {})]
 
 
 def _listed(root: Path, settings: Mapping[str, Any]) -> list[str]:
-    """List all images, and what else would change how they are read."""
+    """List all images, and whatever else may change what is read."""
     _LISTED.clear()
     found = _LISTED[_key(root, settings)] = _found(root, settings)
     return found.files
 
 
 def _left_out(encoded: Encoded, bad: Sequence[Fault], root: Path) -> list[str]:
-    """Count what does not decode by its reason."""
+    """Count the images that do not decode by reason."""
     by_kind: dict[str, list[Path]] = {}
     for fault in bad:
         by_kind.setdefault(fault.kind, []).append(Path(_path(encoded, fault)))
@@ -116,7 +116,7 @@ def _path(encoded: Encoded, fault: Fault) -> str:
 
 
 def _several_sizes(encoded: Encoded, root: Path) -> str:
-    """Say what sizes images have, where `data.image_size=null` leaves them."""
+    """Word the error for images of several sizes under `data.image_size=null`."""
     first: dict[tuple[int, int], str] = {}
     sizes: Counter[tuple[int, int]] = Counter()
     for path in (path for places in encoded.places.values() for path in places):
@@ -128,8 +128,8 @@ def _several_sizes(encoded: Encoded, root: Path) -> str:
         for (width, height), count in sizes.most_common(3)
     )
     return (
-        f"data.image_size=null keeps the size that images have, and they have {len(sizes)} sizes:"
-        f" {some}; data.image_size=32, say, brings them to one"
+        f"data.image_size=null keeps the size that images have, but they have {len(sizes)} sizes:"
+        f" {some}; resize all to one size with data.image_size=32, say"
     )
 
 

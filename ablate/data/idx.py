@@ -30,7 +30,7 @@ _STEMS = {
 
 
 def _files(folder: str, root: Path) -> list[Path]:
-    """Find each of the four files: unpacked if it is there so, else compressed."""
+    """Find each of the four files: unpacked if that exists, else compressed."""
     raw = root / folder / "raw"
     stems = [stem for pair in _STEMS.values() for stem in pair]
     return [raw / stem if (raw / stem).is_file() else raw / f"{stem}.gz" for stem in stems]

@@ -1,18 +1,18 @@
 """Keeps decoded images on disk, for every process that trains on them.
 
-To decode a folder takes minutes, and each worker would keep a copy of its own. So images are
-decoded once into files of the user's cache folder, which all processes map into memory: they share
-one copy, and images that do not fit into memory are read when they are needed.
+Decoding a folder takes minutes, and each worker would keep its own copy. So images are decoded once
+into files in the user's cache folder, which all processes map into memory: they share one copy, and
+images that do not fit into memory are read when needed.
 
     images/<digest>/parts.json           the names of the parts
     images/<digest>/<part>.images.npy    [N, H, W, C]: channels last, as training wants them
     images/<digest>/<part>.labels.npy
-    images/<digest>/<part>.content.npy   `Part.content`, where splits go by it
-    images/.read/<selection>.json        what was read last from some files, and their states then
+    images/<digest>/<part>.content.npy   `Part.content`, if splits go by it
+    images/.read/<selection>.json        what was last read from some files, and their states then
     images/.read/<selection>.lock        held by the process that decodes them
 
-What was used longest ago is deleted where there would be more than `data.cache_gb`. On Linux, a
-process that still uses it keeps what it has mapped. All of it may be deleted at any time.
+If the cache would exceed `data.cache_gb`, the least recently used images are deleted. On Linux, a
+process that still uses them keeps its mapping. The whole cache may be deleted at any time.
 """
 
 from __future__ import annotations
@@ -70,10 +70,10 @@ class Room:
             dtype: uint8 or float32.
 
         Returns:
-            To be filled in, [N, H, W, C].
+            An array to fill, [N, H, W, C].
 
         Raises:
-            AblateError: There is not enough.
+            AblateError: There is not enough room.
         """
         if self._folder is None:
             return np.empty(shape, dtype)
@@ -81,7 +81,7 @@ class Room:
         self._taken += wanted
         self._require(self._taken)
         path = self._folder / f"{part}.images.npy"
-        # A file without blocks of its own would end the process once the disk is full.
+        # Writing to a sparse map on a full disk would kill the process, so claim the space below.
         found = np.lib.format.open_memmap(path, mode="w+", dtype=dtype, shape=shape)
         try:
             _claim_space(path)
@@ -90,8 +90,9 @@ class Room:
                 raise
             raise AblateError(
                 f"there is no room on the disk for the decoded images ({wanted / GB:,.1f} GB in"
-                f" {_home()}): `ablate data --clear-cache` empties that folder, XDG_CACHE_HOME"
-                " names another, and with data.cache_gb=0 each process keeps its own copy in memory"
+                f" {_home()}): empty that folder with `ablate data --clear-cache`, name another"
+                " with XDG_CACHE_HOME, or let each process keep its own copy in memory with"
+                " data.cache_gb=0"
             ) from error
         return found
 
@@ -99,7 +100,7 @@ class Room:
         if wanted > self._limit:
             raise AblateError(
                 f"decoded, the images take {wanted / GB:,.1f} GB, more than"
-                f" data.cache_gb={self._limit // GB} lets be kept in {_home()}: raise it, or take"
+                f" data.cache_gb={self._limit // GB} allows in {_home()}: raise it, or use"
                 " smaller images (data.image_size)"
             )
         for old in _by_last_use():
@@ -135,14 +136,14 @@ class Room:
             (self._folder / f"{part}.images.npy").unlink(missing_ok=True)
 
     def clear(self) -> None:
-        """Drop what is in it, to begin anew."""
+        """Drop its contents, to start again."""
         self._taken = 0
         if self._folder is not None:
             for file in self._folder.iterdir():
                 file.unlink()
 
     def keep(self, source: Source) -> Source:
-        """Keep a data set whose images fill this room, and return it as it is kept."""
+        """Keep a data set whose images are in this room, and return it mapped from the cache."""
         if self._folder is None:
             return source
         for name, part in source.parts.items():
@@ -159,7 +160,7 @@ class Room:
         return opened(*known) or source
 
     def close(self) -> None:
-        """Delete what was not kept."""
+        """Delete everything that was not kept."""
         if self._folder is not None:
             shutil.rmtree(self._folder, ignore_errors=True)
 
@@ -179,7 +180,7 @@ def _claim_space(path: Path) -> None:
 
 @contextmanager
 def room(limit: int) -> Iterator[Room]:
-    """Make room for a data set; what is not kept at the end is deleted."""
+    """Make room for a data set; it is deleted at the end unless kept."""
     made = Room(limit)
     try:
         yield made
@@ -188,11 +189,11 @@ def room(limit: int) -> Iterator[Room]:
 
 
 def opened(digest: str, classes: tuple[str, ...], notes: tuple[str, ...] = ()) -> Source | None:
-    """Map a data set into memory; None if it is not kept, or not whole.
+    """Map a data set into memory; None if it is not in the cache, or incomplete.
 
     Args:
         digest: Its digest.
-        classes: Names of its classes, which are no part of the digest.
+        classes: Names of its classes, which are not part of the digest.
         notes: `Source.notes`.
     """
     try:
@@ -207,7 +208,7 @@ def opened(digest: str, classes: tuple[str, ...], notes: tuple[str, ...] = ()) -
 
 
 def _part(place: Path, name: str) -> Part:
-    # Copy on write: torch warns of arrays that cannot be written.
+    # Copy on write, since torch warns about read-only arrays.
     images = np.load(place / f"{name}.images.npy", mmap_mode="c", allow_pickle=False)
     labels = np.load(place / f"{name}.labels.npy", allow_pickle=False)
     if images.ndim != 4 or len(images) != len(labels):
@@ -222,13 +223,13 @@ def _part(place: Path, name: str) -> Part:
 
 @dataclass(frozen=True)
 class Note:
-    """What was read last from some files.
+    """What was last read from some files.
 
     Attributes:
         digest: The digest of the images.
         classes: Names of the classes.
         notes: `Source.notes`.
-        state: The state of the files just before; None if they are not known.
+        state: The state of the files just before reading; None if they are not known.
     """
 
     digest: str
@@ -238,15 +239,16 @@ class Note:
 
     @property
     def source(self) -> Source | None:
-        """The data set, mapped into memory; None if it is no longer kept."""
+        """The data set, mapped into memory; None if it is no longer in the cache."""
         return opened(self.digest, self.classes, self.notes)
 
 
 def noted(selection: str) -> Note | None:
-    """Look up what was read last from some files; None if it is not known.
+    """Look up what was last read from some files; None if it is not known.
 
     Args:
-        selection: Names the files and all that decides what is read from them; safe in a file name.
+        selection: A name for the files and every setting that decides what is read from them, safe
+            as a file name.
     """
     try:
         found = json.loads(_note(selection).read_text(encoding="utf-8"))
@@ -277,18 +279,18 @@ def note(selection: str, source: Source, state: FileState | None) -> None:
 
 @contextmanager
 def held(selection: str) -> Iterator[None]:
-    """Let one process at a time decode the same files; the others wait, and find them decoded."""
+    """Let one process at a time decode the same files; others wait, and find them decoded."""
     from filelock import FileLock, Timeout
 
     with ExitStack() as stack:
-        # Where there can be no lock, each process decodes for itself.
+        # Without locks, each process decodes for itself.
         with suppress(OSError, RuntimeError, NotImplementedError):
             path = _note(selection).with_suffix(".lock")
             path.parent.mkdir(parents=True, exist_ok=True)
             try:
                 stack.enter_context(FileLock(path).acquire(timeout=0))
             except Timeout:
-                print("another process decodes the same images; waiting for it", file=sys.stderr)
+                print("waiting for another process that decodes these images", file=sys.stderr)
                 stack.enter_context(FileLock(path).acquire())
         yield
 

@@ -1,7 +1,7 @@
-"""Checks the labels of a user's own data, and numbers them: one class an image, 0, 1, 2, ... .
+"""Checks the labels of a user's own data, and numbers them 0, 1, 2, ...: one class per image.
 
-A network has an output for each number up to the highest label, so labels with gaps would give it
-outputs that are never trained, and numbers that are no classes at all would train without a word.
+A network has an output for each number up to the highest label. So labels with gaps would give it
+outputs that are never trained, and numbers that are not classes would train without a warning.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from ablate.data.source import Array
 from ablate.errors import AblateError
 
 _MAP = "data.labels=map numbers them in their order"
-_MANY = 20  # labels from which on it is asked whether they are classes at all
+_MANY = 20  # with more different labels, check whether they are classes at all
 _SHOWN = 4
 _WHOLE = re.compile(r"-?\d+")
 
@@ -28,17 +28,17 @@ def numbered(
     """Turn the labels of each part into 0, 1, 2, ... .
 
     Args:
-        labels: Part -> the label of each item, as the user's data set gives it.
-        classes: Names of all classes, where the data set has them.
-        how: ``keep`` takes whole numbers from 0 as they are; ``map`` numbers any numbers or texts
-            in their order (`data.labels`).
+        labels: Part -> the label of each item, as the user's data set returns it.
+        classes: Names of all classes, if the data set has them.
+        how: `data.labels`: ``keep`` takes whole numbers from 0 as they are; ``map`` numbers any
+            numbers or texts in sorted order.
 
     Returns:
-        Part -> int64 [N]; the names of the classes; what the user should know, a sentence each.
+        Part -> int64 [N]; the names of the classes; notes for the user, a sentence each.
 
     Raises:
-        AblateError: A label is not one class, or labels have gaps, or a class is never trained;
-            told with the item and with what to do.
+        AblateError: A label is not a single class, or labels have gaps, or a class is never
+            trained; names the item and says what to do.
     """
     plain = {part: _plain(part, values, how) for part, values in labels.items()}
     if how == "map":
@@ -58,12 +58,12 @@ def numbered(
 def named(
     labels: Mapping[str, Sequence[Any]], classes: Sequence[str], how: str, place: str
 ) -> tuple[dict[str, Array], tuple[str, ...], list[str]]:
-    """Number the labels of a table, whose texts are names of classes unless they are numbers.
+    """Number the labels of a table; texts are class names unless they are numbers.
 
     Args:
         labels: As in `numbered`.
         classes: As in `numbered`.
-        how: As in `numbered`; texts are numbered in their order either way.
+        how: As in `numbered`; texts are numbered in sorted order either way.
         place: What to name in an error.
 
     Raises:
@@ -106,8 +106,8 @@ def _refuse_untrained(missing: Sequence[Any], part: str, values: Sequence[Any]) 
     if missing:
         item = list(values).index(missing[0])
         raise AblateError(
-            f"{part}: label {item} is {missing[0]!r}, and no training image has it: a class that is"
-            " never trained cannot be recognized; take such images out, or give training images"
+            f"{part}: label {item} is {missing[0]!r}, but no training image has it: a class that"
+            " is never trained cannot be recognized; remove such images, or add training images"
         )
 
 
@@ -118,27 +118,27 @@ def _refuse_unusable(everything: Array, train: Array, classes: Sequence[str]) ->
     measured = measured if len(distinct) > _MANY else ""
     if len(distinct) > _MANY and len(distinct) > len(everything) / 2:
         raise AblateError(
-            f"there are {len(distinct):,} different labels on {len(everything):,} images, as of a"
-            " measured number: regression is not trained here; group the numbers into classes, or"
+            f"there are {len(distinct):,} different labels on {len(everything):,} images, like"
+            " measurements: regression is not trained here; group the numbers into classes, or"
             f" if they are classes: {_MAP}"
         )
     if lowest < 0 or len(distinct) < 2:
         raise AblateError(
-            "labels are to be whole numbers from 0, of ≥ 2 classes; they go from"
+            "labels must be whole numbers from 0, of ≥ 2 classes; they go from"
             f" {lowest} to {highest}{f'; {_MAP}' if len(distinct) > 1 else ''}"
         )
     if classes and highest >= len(classes):
         raise AblateError(f"it names {len(classes)} classes, but has the label {highest}; {_MAP}")
     if not classes and len(distinct) <= highest:
         raise AblateError(
-            f"labels are {_some(distinct.tolist())}: of the {highest + 1} outputs that a network"
-            f" would get, {highest + 1 - len(distinct)} would never be trained; {_MAP}{measured}"
+            f"labels are {_some(distinct.tolist())}: of a network's {highest + 1} outputs,"
+            f" {highest + 1 - len(distinct)} would never be trained; {_MAP}{measured}"
         )
     untrained = np.setdiff1d(distinct, train)
     if len(untrained):
         raise AblateError(
-            f"no training image has the label {untrained[0]}, which other images have: a class that"
-            " is never trained cannot be recognized; take such images out, or give training images"
+            f"no training image has the label {untrained[0]}, but other images do: a class that is"
+            " never trained cannot be recognized; remove such images, or add training images"
         )
 
 
@@ -150,7 +150,7 @@ def _some(values: Sequence[Any]) -> str:
 
 
 def _plain(part: str, values: Sequence[Any], how: str) -> list[Any]:
-    """Turn labels into Python's whole numbers, or with ``map`` also other numbers or texts."""
+    """Turn labels into Python integers, or with ``map`` also other numbers or texts."""
     return [_one(f"{part}: label {index}", value, how) for index, value in enumerate(values)]
 
 
@@ -158,7 +158,7 @@ def _one(item: str, value: Any, how: str) -> Any:
     if isinstance(value, str):
         if how == "map":
             return value
-        raise AblateError(f"{item} is the text {value!r}, and numbers are needed: {_MAP}")
+        raise AblateError(f"{item} is the text {value!r}, but numbers are needed: {_MAP}")
     if value is None:
         raise AblateError(f"{item} is None: every image needs a label; leave out those without")
     if isinstance(value, Mapping):
@@ -173,24 +173,24 @@ def _one(item: str, value: Any, how: str) -> Any:
     number = array.reshape(-1)[0].item()
     if not math.isfinite(number) or (how != "map" and int(number) != number):
         raise AblateError(
-            f"{item} is {number!r}; whole numbers from 0 are needed. A network here tells classes"
-            f" apart and does no regression; if such numbers are classes: {_MAP}"
+            f"{item} is {number!r}; whole numbers from 0 are needed. Networks here classify and do"
+            f" no regression; if such numbers are classes: {_MAP}"
         )
     return int(number) if int(number) == number else number
 
 
 def _of_several(array: Array) -> str:
-    """Say what a label of several numbers is, and what to do."""
+    """Say what a label of several numbers seems to be, and what to do."""
     flat = array.reshape(-1)
     ones = int((flat == 1).sum())
     if np.isin(flat, (0, 1)).all() and flat.size > 1:
         if ones == 1:
             return (
-                f"is one-hot ({flat.size} numbers, a 1 at {int(flat.argmax())}): return the place"
+                f"is one-hot ({flat.size} numbers, a 1 at {int(flat.argmax())}): return the index"
                 " of the 1, label.argmax()"
             )
         return (
-            f"names {ones} of {flat.size} classes at once: networks here tell apart classes of"
-            " which an image has one; return one number, or a data set for each class"
+            f"names {ones} of {flat.size} classes at once: here each image has one class;"
+            " return one number, or make a data set for each class"
         )
     return f"has the shape {list(array.shape)}: one whole number from 0 is needed"

@@ -29,18 +29,18 @@ def decoded(
     room: Room,
     root: Path,
 ) -> Source:
-    """Number the labels, decode the images, and tell what the user should know of them.
+    """Number the labels, decode the images, and collect notes for the user.
 
     Args:
-        places: Part -> where its images lie.
-        labels: Part -> their labels, as the table has them.
-        classes: Names of the classes, where the table has them.
+        places: Part -> where its images are.
+        labels: Part -> their labels, as in the table.
+        classes: Names of the classes, if the table has them.
         settings: The values of `SETTINGS`.
-        room: Where the images are to lie.
+        room: Where to put the images.
         root: `data.root`.
 
     Raises:
-        AblateError: Labels are no classes, or images do not decode and are not to be left out.
+        AblateError: Labels are not classes, or images do not decode and must not be left out.
     """
     levels = settings.get("levels")
     check_levels(levels)

@@ -27,8 +27,8 @@ def load(config: Mapping[str, Any], digest: str | None = None) -> Tensors:
     Args:
         config: A resolved configuration; only `data`, `device`, `precision` and `seeds.split`
             matter.
-        digest: The digest of the images that a run was planned with. It is part of the run's key,
-            so the run must not train on other images.
+        digest: The digest of the images when the run was planned. It is part of the run's key, so
+            the run must not train on other images.
 
     Raises:
         AblateError: The data set cannot be read, or has another digest.
@@ -45,7 +45,7 @@ def load(config: Mapping[str, Any], digest: str | None = None) -> Tensors:
 
 
 def _source(chosen: Selection, digest: str | None) -> tuple[Source, list[str]]:
-    """Read a data set, anew if its files are not as they were; say which have changed."""
+    """Read a data set, again if its files have changed; say which have."""
     planned = planned_state(chosen) if digest is not None else None
     found = reading(chosen, digest)
     if digest is None or found.state is None:
@@ -59,16 +59,14 @@ def _source(chosen: Selection, digest: str | None) -> tuple[Source, list[str]]:
 
 
 def _changed(chosen: Selection, planned: str, now: str, changed: Sequence[str]) -> str:
-    again = "the same command plans anew with the current images"
+    again = "run the same command again to plan with the current images"
     if chosen.dataset.files is None:
-        again += (
-            ". If nothing has changed, the data set gives other images or labels each time: take"
-        )
-        again += " what is random out of its __getitem__ (augment.* shifts, crops and flips)"
+        again += ". If nothing has changed, the data set returns different items each time: remove"
+        again += " what is random from its __getitem__ (augment.* shifts, crops and flips)"
     more = f" and {len(changed) - _NAMED} more" if len(changed) > _NAMED else ""
     which = f": {'; '.join(changed[:_NAMED])}{more}" if changed else ""
     return (
-        f"data={chosen.name}: the images have changed since this run was planned{which} (their"
+        f"data={chosen.name}: the images have changed since this run was planned{which} (the"
         f" digest was {planned}, now it is {now}); {again}"
     )
 

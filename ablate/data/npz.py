@@ -5,8 +5,8 @@
     images, labels; or x, y                                      one set, split 60/20/20
 
 `data.root` names the file, or a folder with one such file. Images are [N, H, W], [N, H, W, C] or
-[N, C, H, W]: uint8, or other numbers, which are kept as float32. Arrays are read block by block, so
-that they may be larger than memory; an array of Python objects, which could run code, is refused.
+[N, C, H, W]: uint8, or other numbers, which are stored as float32. Arrays are read block by block,
+so they may be larger than memory. Arrays of Python objects are refused, as they could run code.
 
 Source: Yang et al. 2023, "MedMNIST v2", Scientific Data 10:41 (the names).
 """
@@ -57,7 +57,7 @@ def _files(root: Path) -> list[Path]:
 
 @dataclass(frozen=True)
 class _Header:
-    """What the beginning of an array says."""
+    """The header of an array."""
 
     key: str
     shape: tuple[int, ...]
@@ -67,14 +67,14 @@ class _Header:
 def _read(root: Path, settings: Mapping[str, Any], room: Room) -> Source:
     path = _file(root)
     if not path.is_file():
-        raise AblateError(f"data.root={path} is not there: data=npz takes a .npz file of numpy")
+        raise AblateError(f"data.root={path} does not exist: data=npz takes a .npz file of numpy")
     with path.open("rb") as file:
-        file.read(1)  # says what the system refuses, before zipfile does
+        file.read(1)  # raises the system's own error if it may not be read
     try:
         with zipfile.ZipFile(path) as packed:
             return _source(path, packed, settings, room)
     except (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError) as error:
-        raise AblateError(f"{path} is no sound .npz file ({error}): get it anew") from error
+        raise AblateError(f"{path} is a damaged .npz file ({error}): get it again") from error
 
 
 def _source(path: Path, packed: zipfile.ZipFile, settings: Mapping[str, Any], room: Room) -> Source:
@@ -94,7 +94,7 @@ def _source(path: Path, packed: zipfile.ZipFile, settings: Mapping[str, Any], ro
 
 
 def _pairs(path: Path, keys: list[str]) -> dict[str, tuple[str, str]]:
-    """Find the arrays of each part: of its images and of its labels."""
+    """Find the arrays of each part: images and labels."""
     found: dict[str, dict[str, str]] = {}
     for key in keys:
         words = re.split(r"[_\W]+", key.lower())
@@ -124,14 +124,16 @@ def _header(path: Path, packed: zipfile.ZipFile, key: str) -> _Header:
         try:
             shape, fortran, dtype = _read_header(stream)
         except ValueError as error:
-            raise AblateError(f"{path}: the array {key} does not read ({error})") from error
+            raise AblateError(f"{path}: the array {key} cannot be read ({error})") from error
     if dtype.hasobject:
         raise AblateError(
-            f"{path}: the array {key} holds Python objects, which may run code when they are read:"
+            f"{path}: the array {key} holds Python objects, which may run code when loaded:"
             " save it as numbers"
         )
     if fortran and len(shape) > 1:
-        raise AblateError(f"{path}: the array {key} is in Fortran's order: np.ascontiguousarray it")
+        raise AblateError(
+            f"{path}: the array {key} is in Fortran order: convert it with np.ascontiguousarray"
+        )
     if not shape:
         raise AblateError(f"{path}: the array {key} is a single value")
     return _Header(key, shape, dtype)
@@ -149,7 +151,7 @@ def _read_header(stream: Any) -> tuple[tuple[int, ...], bool, np.dtype[Any]]:
 
 
 def _blocks(packed: zipfile.ZipFile, found: _Header) -> Iterator[Array]:
-    """Read an array along its first axis, some of it at a time."""
+    """Read an array block by block along its first axis."""
     each = prod(found.shape[1:]) * found.dtype.itemsize
     most = max(1, _BLOCK // max(1, each))
     with packed.open(f"{found.key}.npy") as stream:
@@ -167,7 +169,7 @@ def _refuse_unlike(
 ) -> None:
     for part, head in heads.items():
         if head.dtype.kind not in "buif":
-            raise AblateError(f"{path}: {head.key} holds {head.dtype}, and numbers are needed")
+            raise AblateError(f"{path}: {head.key} holds {head.dtype}, but numbers are needed")
         if head.shape[0] != len(labels[part]):
             raise AblateError(
                 f"{path}: there are {len(labels[part])} labels for the {head.shape[0]} images of"
@@ -177,7 +179,7 @@ def _refuse_unlike(
             raise AblateError(f"{path}: {head.key} is empty")
     kinds = {f"{head.dtype} {list(head.shape[1:])}" for head in heads.values()}
     if len(kinds) > 1:
-        raise AblateError(f"{path}: images of the parts differ: {', '.join(sorted(kinds))}")
+        raise AblateError(f"{path}: images differ between splits: {', '.join(sorted(kinds))}")
 
 
 def _images(path: Path, packed: zipfile.ZipFile, head: _Header, part: str, room: Room) -> Array:
@@ -197,7 +199,7 @@ def _images(path: Path, packed: zipfile.ZipFile, head: _Header, part: str, room:
 
 
 def _axes(path: Path, head: _Header) -> tuple[int, int, int | None]:
-    """Tell which axes are height, width and channels; None where there is no last one."""
+    """Tell which axes are height, width and channels; None if there is no axis of channels."""
     sizes = head.shape[1:]
     if len(sizes) == 2:
         return 1, 2, None
@@ -208,8 +210,8 @@ def _axes(path: Path, head: _Header) -> tuple[int, int, int | None]:
         if first in _AS_COLOURS or first < min(middle, last):
             return 2, 3, 1
     raise AblateError(
-        f"{path}: {head.key} has the shape {list(head.shape)}, and images are [N, H, W], [N, H, W,"
-        " C] or [N, C, H, W], with fewer channels than pixels on a side"
+        f"{path}: {head.key} has the shape {list(head.shape)}, but images must be [N, H, W],"
+        " [N, H, W, C] or [N, C, H, W], with fewer channels than pixels on a side"
     )
 
 

@@ -1,8 +1,8 @@
-"""An order of images that does not depend on that of their file.
+"""An order of images that does not depend on their order in the file.
 
-Files are often sorted by class, and whatever looks at the first of them, or at one batch after
-another, would then see a few classes at a time. Here an image's place follows from a hash of its
-content, so any part of the order is a random sample, the same however the file is sorted.
+Files are often sorted by class, so code that looks at the first images, or goes batch by batch,
+would see only a few classes at a time. Here images are ordered by a hash of their content, so any
+part of the order is a random sample, the same however the file is sorted.
 """
 
 from __future__ import annotations
@@ -18,15 +18,15 @@ _PIXELS = 2**18  # at once: each becomes an int64
 
 
 def by_content(blocks_NCHW: Iterable[Tensor], labels_N: Tensor) -> Tensor:
-    """Order labelled images by a hash of what they hold.
+    """Order labelled images by a hash of their content.
 
     Args:
-        blocks_NCHW: Images as they are stored, uint8 or float32, some at a time.
+        blocks_NCHW: Images as stored, uint8 or float32, in blocks.
         labels_N: Their labels, int64; they tell equal images apart.
 
     Returns:
-        int64 [N], a permutation, the same on every device; only images that are equal in pixels and
-        label may stand either way round.
+        int64 [N], a permutation, the same on every device; only images with equal pixels and labels
+        may be swapped.
     """
     sums = [_sums(images_NCHW) for images_NCHW in blocks_NCHW]
     none = labels_N.new_empty(0)

@@ -1,15 +1,15 @@
-"""A data set of the user's: `data._target_=package.module.Class`.
+"""The user's own data set: `data._target_=package.module.Class`.
 
 The class makes map-style data sets (a length, and items of image and label). It is asked for its
-training images, and for those of validation and test as far as it offers them (`own_parts`); what
-it does not offer is taken from its training images. If it takes ``root``, it gets the directory
-that `data.root` names. Other `data.*` values are passed on, those with a ``_target_`` of their own
-made first, as Hydra does it (with ``_partial_`` too).
+training images, and for validation and test images if it offers them (`own_parts`); a split that it
+does not offer is taken from its training images. If it takes ``root``, it gets the directory in
+`data.root`. Other `data.*` values are passed on; those with their own ``_target_`` are constructed
+first, as Hydra does it (``_partial_`` too).
 
-Images are PIL images, or arrays or tensors [C, H, W] or [H, W], of any number of channels: uint8,
-or other numbers, which are kept as float32. All have one shape, and an item is the same whenever it
-is taken. Labels are whole numbers from 0 without gaps (`labels`); where the data set has a list
-``classes``, it names them all.
+Images are PIL images, or arrays or tensors [C, H, W] or [H, W], with any number of channels: uint8,
+or other numbers, which are stored as float32. All have one shape, and an item is the same each time
+it is read. Labels are whole numbers from 0 without gaps (`labels`). If the data set has a list
+``classes``, it names all classes.
 """
 
 from __future__ import annotations
@@ -35,24 +35,24 @@ DATA_SET = Kind(
 )
 
 _SETTINGS = ("_target_", "labels")
-_TWICE = 1000  # items that are taken twice
-_FEW = 4  # channels of pictures
+_TWICE = 1000  # items that are read twice
+_FEW = 4  # most channels of a usual picture
 
 
 def read(
     cls: Any, arguments: Mapping[str, Any], root: Path, how: str = "keep", room: Room | None = None
 ) -> Source:
-    """Make the user's data sets and take all their items.
+    """Make the user's data sets and read all their items.
 
     Args:
         cls: The class, or a function that returns a data set.
         arguments: Further keyword arguments.
-        root: Where files lie, for a class that asks.
+        root: The directory of files, for a class with that parameter.
         how: `data.labels`.
-        room: Where images are to lie; None for memory.
+        room: Where to put the images; None for memory.
 
     Raises:
-        AblateError: The class or one of its items is not what is described above.
+        AblateError: The class or one of its items is not as described above.
     """
     name = f"data._target_={cls.__module__}.{cls.__qualname__}"
     given = {key: instantiated(value, f"data.{key}") for key, value in arguments.items()}
@@ -87,12 +87,12 @@ def read(
 
 
 def _made(offer: Offer) -> dict[str, Any]:
-    """Make a part, in the first way that works; nothing if it need not be there."""
+    """Make a part in the first way that works; nothing if none does and it is optional."""
     first: Exception | None = None
     for make in offer.makes:
         try:
             made = make()
-        # A constructor may refuse a word with any error.
+        # A constructor may raise anything for a word that it does not know.
         except Exception as error:
             first = first or error
             continue
@@ -105,11 +105,11 @@ def _made(offer: Offer) -> dict[str, Any]:
 def _alone(offer: Offer) -> str:
     if offer.part != "test":
         return ""
-    return "; if it has none, choose one set by its parameter (data.split=train, say): it is split"
+    return "; if it has none, fix its parameter (data.split=train, say): that set is then split"
 
 
 class _Taken:
-    """The items of the parts, as they are taken."""
+    """The items read so far."""
 
     def __init__(self, room: Room) -> None:
         self._room = room
@@ -118,10 +118,10 @@ class _Taken:
         self.classes: tuple[str, ...] = ()
 
     def take(self, part: str, dataset: Any) -> None:
-        """Take all items of a part.
+        """Read all items of a part.
 
         Raises:
-            AblateError: They are not what is needed.
+            AblateError: They cannot be used.
         """
         count = len(dataset)
         if count < 1:
@@ -147,9 +147,9 @@ class _Taken:
         self.classes = self.classes or _class_names(dataset)
 
     def drop_a_val_that_is_another(self) -> None:
-        """Drop validation images that are those of another part.
+        """Drop validation images that equal those of another part.
 
-        Classes that know no validation images may take any word but train for test.
+        A class without validation images may read any word but train as test.
         """
         val = self.images.get("val")
         for part in ("train", "test"):
@@ -161,17 +161,17 @@ class _Taken:
 
 
 def _refuse_random(dataset: Any, images: Array, labels: Sequence[Any]) -> None:
-    """Take some items once more: runs could not be told apart by images that change.
+    """Read some items again: runs on images that change could not be compared.
 
     Raises:
-        AblateError: An item is another one.
+        AblateError: An item differs.
     """
     for index in np.unique(np.linspace(0, len(images) - 1, _TWICE).astype(int)).tolist():
         pixels, label = _item(index, dataset[index])
         same = np.array_equal(pixels, images[index])
         if not same or not np.array_equal(np.asarray(label), np.asarray(labels[index])):
             raise AblateError(
-                f"item {index} is another one when it is taken again: take what is random out of"
+                f"item {index} differs when it is read again: remove what is random from"
                 " __getitem__ and its transforms; augment.* shifts, crops and flips while training"
             )
 
@@ -203,13 +203,13 @@ def _item(index: int, item: Any) -> tuple[Array, Any]:
 
 
 def _has_channels_last(shape: Sequence[int]) -> bool:
-    """Tell whether a shape is surely, or most likely, [H, W, C]."""
+    """Tell whether a shape is certainly or most likely [H, W, C]."""
     first, middle, last = shape
     return last <= _FEW < first or last < first == middle
 
 
 def _pixels(image: Any) -> Array:
-    if hasattr(image, "getbands"):  # PIL keeps its channels last, and colours in a palette
+    if hasattr(image, "getbands"):  # PIL puts channels last, and may have a palette
         pixels = np.asarray(image.convert("RGB") if image.mode == "P" else image)
         pixels = np.moveaxis(pixels, -1, 0) if pixels.ndim == 3 else pixels
     else:

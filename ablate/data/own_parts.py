@@ -1,9 +1,9 @@
-"""How a data set of the user's own is asked for its training, validation and test images.
+"""How the user's own data set is asked for its training, validation and test images.
 
-A constructor's parameter may choose: a word (``split``, or one called otherwise whose default or
-annotation is such a word, as ``subset="train"``), or a truth value (``train``, as torchvision's
-classes have it). A function may also return them all: a mapping from train, val and test, or a
-tuple of two or three data sets. What the request sets by itself is not chosen here.
+A constructor's parameter may choose: by a word (``split``, or another name whose default or
+annotation is such a word, as ``subset="train"``), or by a truth value (``train``, as in
+torchvision's classes). A function may also return all of them: a mapping from train, val and test,
+or a tuple of two or three data sets. A parameter that the request sets is not chosen here.
 """
 
 from __future__ import annotations
@@ -32,8 +32,8 @@ class Offer:
 
     Attributes:
         part: ``train``, ``val`` or ``test``.
-        makes: Ways to make it, to be tried one after another.
-        sure: Whether it must be there; else none of the ways may work.
+        makes: Ways to make it, to try in order.
+        sure: Whether the part must exist; if not, all ways may fail.
     """
 
     part: str
@@ -46,7 +46,7 @@ def offers(cls: Any, arguments: Mapping[str, Any]) -> Iterator[Offer]:
 
     Args:
         cls: The user's class or function.
-        arguments: What it is given in any case.
+        arguments: Arguments that it always gets.
     """
     free = {n: p for n, p in parameters(cls).items() if n not in arguments}
     for name in _BY_WORD:
@@ -62,7 +62,7 @@ def offers(cls: Any, arguments: Mapping[str, Any]) -> Iterator[Offer]:
 
 
 def returned(made: Any) -> dict[str, Any]:
-    """Tell the parts of what a call has returned: several data sets, or one."""
+    """Name the parts that a call has returned: several data sets, or one."""
     if isinstance(made, Mapping) and made and all(role(str(key)) in _WORDS for key in made):
         return {str(role(str(key))): one for key, one in made.items()}
     if isinstance(made, tuple) and 2 <= len(made) <= 3 and all(map(_is_data_set, made)):
@@ -72,7 +72,7 @@ def returned(made: Any) -> dict[str, Any]:
 
 
 def _is_data_set(value: Any) -> bool:
-    # An image is no data set: arrays have a shape, too.
+    # An array has a length and items, too, but is an image.
     plain = isinstance(value, tuple | str | Mapping) or hasattr(value, "shape")
     return hasattr(value, "__getitem__") and hasattr(value, "__len__") and not plain
 
@@ -81,13 +81,13 @@ def parameters(cls: Any) -> dict[str, inspect.Parameter]:
     """List the parameters of a class or function."""
     try:
         return dict(inspect.signature(cls).parameters)
-    # Some classes written in C tell nothing of their parameters.
+    # Some classes written in C have no signature.
     except ValueError:
         return {}
 
 
 def _words(cls: Any, parameter: inspect.Parameter) -> list[str] | None:
-    """Tell which parts a parameter may choose; None if it chooses no part."""
+    """List the words by which a parameter chooses parts; None if it does not choose one."""
     if parameter.kind in (parameter.VAR_KEYWORD, parameter.VAR_POSITIONAL):
         return None
     annotated = _annotated(cls, parameter.name)
@@ -98,7 +98,7 @@ def _words(cls: Any, parameter: inspect.Parameter) -> list[str] | None:
         return None
     if isinstance(default, str):
         return [] if role(default) else None
-    # Without a default, only the usual name says what it is.
+    # Without a default, only the usual name shows its meaning.
     return [] if parameter.name == "split" and default is _EMPTY else None
 
 
@@ -106,7 +106,7 @@ def _annotated(cls: Any, name: str) -> list[str] | None:
     function = cls.__init__ if inspect.isclass(cls) else cls
     try:
         hint = get_type_hints(function).get(name)
-    # Annotations may name anything, or nothing that is there.
+    # Annotations may name anything, even what does not exist.
     except Exception:
         return None
     literal = hint if get_origin(hint) is Literal else None

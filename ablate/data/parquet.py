@@ -2,9 +2,9 @@
 
     root/data/train-00000-of-00002.parquet, ..., root/data/test-00000-of-00001.parquet
 
-`data.root` names the folder, or one file. A file's name tells its part; without such names all is
-one set, split 60/20/20. The column of images holds structs of `bytes` and `path`, or bytes; that of
-labels holds whole numbers, whose names stand in the files' metadata, or texts.
+`data.root` names the folder, or one file. A file's name says which split it belongs to; without
+such names, all rows are split 60/20/20. The column of images holds structs of `bytes` and `path`,
+or bytes. The column of labels holds texts, or whole numbers that the files' metadata may name.
 
 Source: Hugging Face, "Create an image dataset" (the layout of `Image` and `ClassLabel` features).
 """
@@ -63,7 +63,7 @@ def _read(root: Path, settings: Mapping[str, Any], room: Room) -> Source:
         names = names or table.names
     if "train" not in places:
         raise AblateError(
-            f"data.root={root} holds {listed(sorted(places))} and no training images: {_WANTED},"
+            f"data.root={root} holds {listed(sorted(places))} but no training images: {_WANTED},"
             " whose names say train, val or test"
         )
     notes = []
@@ -75,7 +75,7 @@ def _read(root: Path, settings: Mapping[str, Any], room: Room) -> Source:
 
 
 def _part(path: Path, root: Path) -> str:
-    """Tell from a file's name, or else its folder's, which part it belongs to; one alone is all."""
+    """Tell a file's part from its name or else its folder's; a single file holds everything."""
     names = () if path == root else path.relative_to(root).parts
     for name in reversed(names):
         if (found := _PART.search(name.lower())) is not None:
@@ -92,7 +92,7 @@ def _is_bare(labels: Sequence[Any]) -> bool:
 
 @dataclass(frozen=True)
 class _Table:
-    """A file, and which of its columns are wanted."""
+    """A file, and its columns of images and labels."""
 
     path: Path
     image: str
@@ -123,7 +123,7 @@ def _opened(path: Path, settings: Mapping[str, Any]) -> _Table:
         schema = pq.read_schema(path)
     except (OSError, pa.ArrowException) as error:
         reason = str(error).splitlines()[0]
-        raise AblateError(f"{path} is no sound parquet file ({reason}): get it anew") from error
+        raise AblateError(f"{path} is a damaged parquet file ({reason}): get it again") from error
     features = _features(schema.metadata)
     images = [field.name for field in schema if _holds_images(field, features)]
     image = _column(path, schema.names, images, settings.get("image_column"), "image")
@@ -136,7 +136,7 @@ def _opened(path: Path, settings: Mapping[str, Any]) -> _Table:
 
 
 def _features(metadata: Mapping[bytes, bytes] | None) -> dict[str, Any]:
-    """Read what Hugging Face's library has written of the columns."""
+    """Read what Hugging Face's library has written about the columns."""
     try:
         found = json.loads((metadata or {}).get(b"huggingface", b"{}"))["info"]["features"]
     except (ValueError, KeyError, TypeError):
@@ -167,8 +167,8 @@ def _column(
     if len(likely) != 1:
         which = f"several: {listed(likely)}" if likely else f"none among {listed(names)}"
         raise AblateError(
-            f"{path}: which column holds the {kind}s is not clear ({which}):"
-            f" data.{kind}_column=NAME says it"
+            f"{path}: it is not clear which column holds the {kind}s ({which}):"
+            f" choose it with data.{kind}_column=NAME"
         )
     return likely[0]
 

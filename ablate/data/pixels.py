@@ -1,4 +1,4 @@
-"""What the pixels of a whole data set tell: that they are all alike, or read in a wrong range."""
+"""Checks on the pixels of a whole data set: that they vary, and fill the range they are read in."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ from ablate.data.source import Array, Part
 from ablate.errors import AblateError
 
 _AT_ONCE = 256  # images
-_FEW = 64  # levels of 256 that deep images have between them if they fill less than a quarter
+_FEW = 64  # levels of 256: images of more than 8 bits with fewer fill less than a quarter
 _DEEP = {".png", ".apng", ".tif", ".tiff", ".pgm", ".pnm", ".jp2", ".j2k", ".jpx"}
 
 
 def check_levels(levels: Sequence[float] | None) -> None:
-    """Refuse what is no range, as `data.levels` names one.
+    """Check that `data.levels` is a range.
 
     Raises:
         AblateError: It is not two rising numbers.
@@ -27,19 +27,19 @@ def check_levels(levels: Sequence[float] | None) -> None:
     if levels is not None and not (len(levels) == 2 and levels[0] < levels[1]):
         text = ",".join(f"{level:g}" for level in levels)
         raise AblateError(
-            f"data.levels=[{text}] is not legal: it takes two numbers, that of black and a larger"
-            " one of white"
+            f"data.levels=[{text}] is not legal: it takes two numbers, one for black and a larger"
+            " one for white"
         )
 
 
 def constant(images: Array) -> list[str]:
-    """Tell which channels are the same in every pixel.
+    """List the channels that have one value in every pixel.
 
     Args:
         images: Training images [N, C, H, W].
 
     Raises:
-        AblateError: All are.
+        AblateError: All channels do.
     """
     first = images[0, :, 0, 0]
     alike = [c for c, value in enumerate(first) if _is_all(images[:, c], value)]
@@ -53,7 +53,7 @@ def constant(images: Array) -> list[str]:
 
 
 def _is_all(images: Array, value: Any) -> bool:
-    """Tell whether every pixel has a value; most data sets show at once that not all have."""
+    """Tell whether every pixel has this value; for most data sets the first block says no."""
     starts = range(0, len(images), _AT_ONCE)
     return all((images[start : start + _AT_ONCE] == value).all() for start in starts)
 
@@ -69,7 +69,7 @@ def refuse_wrong_range(
     Args:
         parts: Decoded images.
         places: Their files.
-        levels: `data.levels`; with it nothing is refused but its having no effect.
+        levels: `data.levels`; if given, only checked to have an effect.
         root: Their folder.
 
     Raises:
@@ -91,8 +91,8 @@ def refuse_wrong_range(
         _refuse_if_narrow(
             [(path, image) for path, image in narrow if _is_deep(path)],
             lambda: any(map(_is_deep, wide)),
-            "data.levels=[0,{white}], say, names what is black and what is white ([0,65535] takes"
-            " them as they are)",
+            "say what is black and what is white, with data.levels=[0,{white}] for one ([0,65535]"
+            " takes them as they are)",
             root,
         )
     _refuse_if_narrow(
@@ -106,7 +106,7 @@ def refuse_wrong_range(
 def _refuse_if_narrow(
     deep: Sequence[tuple[Path, Array]], others_fill: Callable[[], bool], advice: str, root: Path
 ) -> None:
-    """Refuse images of 16 bits that fill less than a quarter of the range between them."""
+    """Refuse images of 16 bits that together fill less than a quarter of the range."""
     if not deep or others_fill():
         return
     low = min(int(image.min()) for _, image in deep)
@@ -114,13 +114,13 @@ def _refuse_if_narrow(
     if high - low < _FEW:
         raise AblateError(
             f"the {len(deep):,} images of 16 bits ({listing([path for path, _ in deep], root)}) lie"
-            f" between {low * 256:,} and {high * 256 + 255:,}, so that {high - low + 1} of 256"
+            f" between {low * 256:,} and {high * 256 + 255:,}, so only {high - low + 1} of 256"
             f" levels would be left: {advice.format(white=_white(high))}"
         )
 
 
 def _white(highest: int) -> int:
-    """Give the white of the fewest bits that hold a level's values."""
+    """Return the largest value of the fewest bits that hold a level of 256."""
     return int(2 ** (highest * 256 + 255).bit_length()) - 1
 
 

@@ -1,4 +1,4 @@
-"""Where files of data lie: the user's folder of data, and this project's folder in the cache."""
+"""Where data files are: the user's data folder, and this project's folder in the cache."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ def user_cache() -> Path:
     """Return this project's folder in the user's cache.
 
     Raises:
-        RuntimeError: The user has no home.
+        RuntimeError: The user has no home directory.
     """
     return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "ablate"
 
 
 def home(root: object) -> Path:
-    """Return the folder of data: `data.root`, else ABLATE_DATA, else the user's cache folder.
+    """Return the data folder: `data.root`, else ABLATE_DATA, else the user's cache folder.
 
     Args:
         root: The value of `data.root`; a folder called 2024 is given as a number.
@@ -32,11 +32,11 @@ def home(root: object) -> Path:
 
 
 def unfinished(folder: Path, prefix: str) -> Path:
-    """Make a folder for what is not finished, and delete those that killed processes left.
+    """Make a folder for unfinished work, and delete those that killed processes left behind.
 
     Args:
-        folder: Where.
-        prefix: What its name begins with; then follow this machine and process.
+        folder: The parent folder.
+        prefix: The beginning of its name; the machine and the process follow.
 
     Raises:
         OSError: It cannot be made.

@@ -18,7 +18,7 @@ from ablate.data.registry import DATASETS
 from ablate.data.source import Source, rights_told
 from ablate.errors import AblateError
 
-DEFAULT_GB = 50  # of what calls without a whole configuration
+DEFAULT_GB = 50  # for callers without a whole configuration
 
 
 @dataclass(frozen=True)
@@ -42,7 +42,7 @@ class Selection:
 
     @property
     def short(self) -> str:
-        """A name that is safe as that of a file."""
+        """A name that is safe as a file name."""
         text = "\0".join((self.name, str(self.place), self.settings))
         return hashlib.sha256(text.encode("utf-8", "surrogateescape")).hexdigest()[:16]
 
@@ -55,7 +55,7 @@ class Selection:
         """Return the state of the files; None if they are not known, or some are missing.
 
         Raises:
-            AblateError: The files are not arranged as the data set needs.
+            AblateError: The files are not laid out as the data set needs.
         """
         with rights_told():
             if self.dataset.listed is not None:
@@ -104,7 +104,7 @@ def read(config: Mapping[str, Any]) -> Source:
     return reading(selection(config)).source
 
 
-_READ: dict[Selection, Reading] = {}  # the few that were used last
+_READ: dict[Selection, Reading] = {}  # the most recently used
 _MOST = 4
 
 
@@ -113,8 +113,8 @@ def reading(wanted: Selection, digest: str | None = None) -> Reading:
 
     Args:
         wanted: The selection.
-        digest: The digest of the images that are wanted: if they are kept, decoded, no file of the
-            user's is read.
+        digest: The digest of the images, if known: if the cache has them, the user's files are not
+            read.
     """
     with rights_told():
         found = _READ.pop(wanted, None) or _found(wanted, digest)
@@ -137,7 +137,7 @@ def _found(wanted: Selection, digest: str | None) -> Reading:
     if dataset.missing(root):
         fetch.download(dataset, root)
     if not dataset.kept or not wanted.limit:
-        # Take the state before reading: if a file changes meanwhile, it is then out of date.
+        # Take the state before reading, so that it is out of date if a file changes meanwhile.
         state = wanted.state()
         room = (image_cache.Room(0),) if dataset.kept else ()
         return Reading(dataset.read(root, json.loads(wanted.settings), *room), state)
@@ -156,7 +156,7 @@ def _found(wanted: Selection, digest: str | None) -> Reading:
 
 
 def _kept(wanted: Selection, state: FileState | None) -> Reading | None:
-    """Look up what is kept of a selection whose files are as they were."""
+    """Look up a selection in the cache; None if its files have changed."""
     known = image_cache.noted(wanted.short)
     same = known is not None and state is not None and state.settled and state == known.state
     if known is not None and same and (source := known.source) is not None:

@@ -1,7 +1,7 @@
-"""What every reader returns: images and labels as they are stored, with their digest.
+"""What every reader returns: images and labels as stored, with their digest.
 
-Images lie in memory, or in a file that is mapped into it and may be larger than it: then they are
-only ever looked at in blocks.
+Images are in memory, or in a file mapped into it. Such a file may be larger than memory, so it is
+only read in blocks.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from ablate.errors import AblateError
 
 Array = NDArray[Any]
 
-_BLOCK = 2**25  # bytes of images that are looked at in one go
+_BLOCK = 2**25  # bytes of images to read at a time
 
 
 @dataclass(frozen=True)
@@ -31,10 +31,10 @@ class Part:
     Attributes:
         images: uint8 [M, C, H, W] (a user's own set may hold float32 instead).
         labels: int64 [N], from 0 to the number of classes - 1.
-        content: uint8 [N, 16], a hash of what each image's file holds, the same for images that are
-            equal, by which splits go; None where they do not.
-        mapped: Whether the images lie in a file that is mapped into memory.
-        rows: int64 [N], which of the images belong to it; None for all of them, in order.
+        content: uint8 [N, 16], a hash of each image, equal for equal images, for splits by content;
+            None if splits do not go by content.
+        mapped: Whether the images are in a file mapped into memory.
+        rows: int64 [N], which of the M images belong to the part; None for all, in order.
     """
 
     images: Array
@@ -48,7 +48,7 @@ class Part:
         return np.asarray(self.images[number if self.rows is None else self.rows[number]])
 
     def take(self, places: Array) -> Part:
-        """Pick some images: a copy in memory, or places in the mapped file.
+        """Pick some images: a copy in memory, or row numbers in the mapped file.
 
         Args:
             places: int64 [n], which of the N.
@@ -62,14 +62,14 @@ class Part:
 
 @dataclass(frozen=True)
 class Source:
-    """A data set as it lies in its files.
+    """A data set as its files hold it.
 
     Attributes:
-        parts: ``train``, and ``val`` and ``test`` where the files fix them; each of them whole.
+        parts: ``train``, and ``val`` and ``test`` if the files define them; each complete.
         classes: Names of the classes, in the order of their labels.
-        notes: What the user should know of how they were read, a sentence each.
+        notes: What the user should know about how they were read, a sentence each.
         digest: 16 hex digits of SHA-256 over all images and labels, however the files pack them;
-            and over `Part.content`, where splits go by it. Worked out if it is not given.
+            and over `Part.content`, if splits go by it. Computed if it is not given.
     """
 
     parts: Mapping[str, Part]
@@ -89,7 +89,7 @@ class Source:
 
 
 class Digest:
-    """The digest of images, which may still be on their way into their places.
+    """The digest of images, which may still be arriving.
 
     Args:
         parts: All parts, with room for all their images.
@@ -101,19 +101,19 @@ class Digest:
         self._steps = self._walk(parts)
 
     def advance(self, ready: int) -> None:
-        """Take in what is there.
+        """Hash the images that have arrived.
 
         Args:
-            ready: So many images are, from the first part by name on.
+            ready: How many images are complete, counting parts in the order of their names.
         """
         self._ready = ready
         next(self._steps, None)
 
     def finished(self, parts: Mapping[str, Part] | None = None) -> str:
-        """Take in all that is left, and return the digest, 16 hex digits.
+        """Hash all that is left, and return the digest, 16 hex digits.
 
         Args:
-            parts: The parts with their contents; None: those of the beginning.
+            parts: The parts with their content hashes; None: those given at first.
         """
         self._ready = sys.maxsize
         for _ in self._steps:
@@ -145,22 +145,22 @@ def blocks(array: Array) -> Iterator[slice]:
 
 
 def fingerprint(content: bytes | memoryview) -> bytes:
-    """Hash what an image holds: 16 bytes of BLAKE2b."""
+    """Hash an image's content: 16 bytes of BLAKE2b."""
     return hashlib.blake2b(content, digest_size=16).digest()
 
 
 def most_on_device(memory: int | None) -> int | None:
-    """Say how much of a device's memory images may take; more are fetched batch by batch.
+    """Say how much of a device's memory images may take; beyond it they are fetched by batch.
 
     Args:
-        memory: Its memory in bytes; None if it is no limit.
+        memory: Its memory in bytes; None for no limit.
     """
     return None if memory is None else memory // 2
 
 
 @contextmanager
 def rights_told() -> Iterator[None]:
-    """Tell of files and folders that may not be read.
+    """Name the file or folder if one may not be read.
 
     Raises:
         AblateError: The system refuses.
@@ -169,7 +169,7 @@ def rights_told() -> Iterator[None]:
         yield
     except PermissionError as error:
         raise AblateError(
-            f"{error.filename} may not be read ({error.strerror}): see to its rights, and to those"
+            f"{error.filename} may not be read ({error.strerror}): check its permissions, and those"
             " of the folders above it"
         ) from error
 
@@ -178,14 +178,16 @@ def content(path: Path) -> bytes:
     """Read a file.
 
     Raises:
-        AblateError: The system refuses; the file may be sound.
+        AblateError: The system refuses; the file itself may be fine.
     """
     try:
         return path.read_bytes()
     except OSError as error:
-        raise AblateError(f"{path} cannot be read ({error.strerror}); see to its rights") from error
+        raise AblateError(
+            f"{path} cannot be read ({error.strerror}); check its permissions"
+        ) from error
 
 
 def damaged(path: Path, reason: str) -> AblateError:
-    """Make the error that names a damaged file of a data set that can be fetched."""
-    return AblateError(f"{path} is damaged: {reason}; delete it and it is fetched anew")
+    """Make the error for a damaged file that can be downloaded."""
+    return AblateError(f"{path} is damaged: {reason}; delete it and it is downloaded again")

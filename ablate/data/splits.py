@@ -1,15 +1,15 @@
 """Stratified splits: which images train, validate and test.
 
-They are the same for every seed, unless `seeds.split` draws them anew. There are two kinds
-(`data.split_by`). Splits of a folder go by *content*, so that an image can be added without moving
-the others (`content_split`). All others go by *order*: they are taken, test first and training
-last, from one stratified order, in which every
-prefix holds the classes in their overall proportions to less than one image (so a split in the
-middle does to less than two). So a smaller training set is a subset of a larger one, and changing
-`data.train_size` leaves validation and test as they are.
+They are the same for every seed, unless `seeds.split` redraws them. There are two kinds
+(`data.split_by`). Folders are split by *content*, so that an image can be added without moving the
+others (`content_split`). All other data sets are split by *order*: test, validation and training
+images are cut, in this sequence, from one stratified order. Each of its prefixes holds the classes
+in their overall proportions to less than one image, so a split in the middle does to less than two.
+So a smaller training set is a subset of a larger one, and changing `data.train_size` leaves
+validation and test as they are.
 
-Source: Tijdeman 1980, "The chairman assignment problem" (that such an order exists); Baruah et al.
-1996, "Proportionate progress", section 3 (the windows that it is made of).
+Source: Tijdeman 1980, "The chairman assignment problem" (such an order exists); Baruah et al. 1996,
+"Proportionate progress", section 3 (the windows used to build it).
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from ablate.data.registry import DATASETS
 from ablate.data.source import Array, Part, Source
 from ablate.errors import AblateError
 
-_FIFTH = Fraction(1, 5)  # of everything: validation, and test, where the files fix neither
+_FIFTH = Fraction(1, 5)  # of all images, each for validation and test, if the files fix neither
 
 
 @dataclass(frozen=True)
@@ -44,7 +44,7 @@ def stratified_order(labels: Array, seed: int | None = None) -> Array:
 
     Args:
         labels: int64 [N].
-        seed: Draws another such order, `seeds.split`; None gives the fixed one.
+        seed: `seeds.split`, which draws another such order; None gives the fixed one.
 
     Returns:
         int64 [N], a permutation of the images, the same on every machine and in every version.
@@ -56,7 +56,7 @@ def stratified_order(labels: Array, seed: int | None = None) -> Array:
     tie = random.permutation(total)
     for label in np.unique(labels):
         members = random.permutation(np.flatnonzero(labels == label))
-        # The window of places where the class's nth image keeps its share to less than one image.
+        # Placed in this window, the nth image keeps its class's share to less than one image.
         nth = np.arange(len(members))
         first[members] = nth * total // len(members)
         last[members] = -(-(nth + 1) * total // len(members)) - 1
@@ -64,12 +64,12 @@ def stratified_order(labels: Array, seed: int | None = None) -> Array:
 
 
 def _words(name: str) -> Array:
-    """Turn a name into the state that a generator starts from: its SHA-256, uint32 [8]."""
+    """Turn a name into a generator's seed: its SHA-256, uint32 [8]."""
     return np.frombuffer(hashlib.sha256(name.encode()).digest(), dtype="<u4")
 
 
 def _by_earliest_end(first: Array, last: Array, tie: Array) -> Array:
-    """Fill the places one by one with the open window that ends first; then all are kept."""
+    """Fill each place with the open window that ends first; this keeps all windows."""
     waiting = np.lexsort((tie, first))
     opens = iter([*first[waiting].tolist(), len(first)])
     ready = iter(zip(last[waiting].tolist(), tie[waiting].tolist(), waiting.tolist(), strict=True))
@@ -96,7 +96,7 @@ def sizes(
 
     Args:
         name: The data set's name.
-        counts: Images in the parts that the files fix: ``train``, and maybe ``val`` and ``test``.
+        counts: Images in the parts that the files define: ``train``, maybe ``val`` and ``test``.
         train_size: Training images wanted; None takes all that validation leaves.
         val_size: Validation images wanted; None takes the data set's fixed share.
         by_class: Images of each class in ``train``, for a split by content; None: by order.
@@ -143,7 +143,7 @@ def _val_share(name: str, counts: Mapping[str, int]) -> Fraction:
 
 
 def _shared(name: str, counts: Mapping[str, int], by_class: Sequence[ClassCount]) -> Sizes:
-    """Add up what each class gives by its content."""
+    """Add up the images of each class in a split by content."""
     test = [0] * len(by_class) if "test" in counts else test_counts(by_class)
     val = val_counts(by_class, test, _val_share(name, counts), None)
     return Sizes(counts["train"] - sum(test) - sum(val), sum(val), sum(test))
@@ -166,11 +166,11 @@ def untrained(parts: Mapping[str, Part], classes: Sequence[str]) -> list[str]:
 
 
 def is_drawn(counts: Mapping[str, int], wanted: Sizes) -> bool:
-    """Tell whether there is any choice in how a data set is divided.
+    """Tell whether a data set can be divided in more than one way.
 
     Args:
-        counts: Images in the parts that the files fix.
-        wanted: Sizes that `sizes` worked out for it.
+        counts: Images in the parts that the files define.
+        wanted: Its sizes, from `sizes`.
     """
     some_of_val = 0 < wanted.val < counts.get("val", 0)
     return "test" not in counts or some_of_val or wanted.train < counts["train"]
@@ -188,11 +188,11 @@ def split(
 
     Args:
         source: The data set.
-        wanted: Sizes that `sizes` worked out for it.
-        seed: Draws another division, `seeds.split`; None gives the fixed one. What the files fix
-            stays: an official test set, and validation set.
-        by: ``order`` or ``content``, `data.split_by`.
-        name: The data set's name, whose share a split by content holds out for validation.
+        wanted: Its sizes, from `sizes`.
+        seed: `seeds.split`, which draws another division; None gives the fixed one. Splits that
+            the files define stay.
+        by: `data.split_by`: ``order`` or ``content``.
+        name: The data set's name, which gives the validation share of a split by content.
 
     Returns:
         ``train``, ``val`` and ``test``, in that order.
@@ -220,7 +220,7 @@ def _by_content(source: Source, wanted: Sizes, seed: int | None, name: str) -> d
     by_class, none = class_counts(whole, len(source.classes)), [0] * len(source.classes)
     test = none if "test" in given else test_counts(by_class)
     val, share = none, _val_share(name, dict.fromkeys(given, 0))
-    if "val" not in given:  # a class gives its usual share, unless another size is asked for
+    if "val" not in given:  # each class gives its usual share, unless another size is asked for
         val = val_counts(by_class, test, share, None)
         val = val if sum(val) == wanted.val else val_counts(by_class, test, share, wanted.val)
     found = by_rank(whole, test, val, wanted.train, seed)

@@ -1,4 +1,4 @@
-"""How strongly images are augmented, by arithmetic alone: planning loads no torch."""
+"""How strongly images are augmented: arithmetic without torch, since planning loads none."""
 
 from __future__ import annotations
 
@@ -30,12 +30,13 @@ def pixels(strength: float, side: int) -> int:
 
 
 def beyond(name: str, strength: float, height: int, width: int) -> str | None:
-    """Say what limit a strength exceeds, or None if images of this size bear it.
+    """Say which limit a strength exceeds; None if it fits images of this size.
 
-    A shift by the side leaves no pixel, and there is no more to reflect than the side less one. A
-    square of sides 2·side - 1 covers an image wherever its centre lies in it. An image is never
-    scaled to less than a pixel, nor sheared until the rows beside its middle have left it: those
-    are half a pixel from it, so that they move by tan(shear)/2, and are outside from the width on.
+    A shift by the whole side leaves no pixel, and at most the side less one can be reflected. A
+    square of side 2·side - 1 covers the image wherever in it its centre is. An image is never
+    scaled to less than a pixel. Nor is it sheared until the rows next to its middle are outside:
+    they are half a pixel from the middle, so they move by tan(shear)/2, which must be below the
+    width.
 
     Args:
         name: One of `LIMITED`.
@@ -59,7 +60,7 @@ def beyond(name: str, strength: float, height: int, width: int) -> str | None:
 
 
 def excessive(strengths: Mapping[str, Any], channels: int, height: int, width: int) -> list[str]:
-    """List strengths that make no sense of an image, or leave nothing of it, a sentence each.
+    """List strengths that make no sense for an image, or leave nothing of it, a sentence each.
 
     Args:
         strengths: Some of the group `augment`, by their names there; legal values.
@@ -71,8 +72,8 @@ def excessive(strengths: Mapping[str, Any], channels: int, height: int, width: i
     return [
         *(
             [
-                f"augment.contrast={shown(bands)} makes no sense of images of {channels} channels:"
-                " these have no grey in common to move towards"
+                f"augment.contrast={shown(bands)} makes no sense for images of {channels} channels:"
+                " these have no common grey to move towards"
             ]
             if bands
             else []
@@ -91,5 +92,5 @@ def _excessive(strengths: Mapping[str, Any], height: int, width: int) -> list[st
 
 
 def _down(number: float) -> str:
-    """Write a number, rounded down so that it lies within a limit."""
+    """Write a number, rounded down to stay within a limit."""
     return f"{math.floor(number * 1000) / 1000:g}"

@@ -14,7 +14,7 @@ from torch import Tensor
 from ablate.data.order import by_content
 from ablate.data.source import Part
 
-_BLOCK = 2**25  # bytes of images that are looked at in one go
+_BLOCK = 2**25  # bytes of images to read at a time
 
 DTYPES = {"fp32": torch.float32, "bf16": torch.float32, "fp64": torch.float64}  # of the weights
 
@@ -23,14 +23,15 @@ DTYPES = {"fp32": torch.float32, "bf16": torch.float32, "fp64": torch.float64}  
 class Split:
     """Images of one split.
 
-    They lie on the device, or in a file that is mapped into memory: then the split knows its places
-    in the file, and what is asked for is fetched from there.
+    They are on the device, or in a file mapped into memory: then the split keeps its row numbers in
+    the file, and images are fetched from there when asked for.
 
     Attributes:
         stored: uint8 (or float32) [M, C, H, W], channels last in memory: the layout in which
             convolution and pooling are fastest on a CPU.
         labels: int64 [N], on the device.
-        rows: int64 [N], which of the M are its images, beside `stored`; None for all, in order.
+        rows: int64 [N], on the device of `stored`: which of the M are its images; None for all, in
+            order.
     """
 
     stored: Tensor
@@ -51,16 +52,16 @@ class Split:
         return self.stored if self.rows is None else self._fetched(self.rows)
 
     def largest_class(self) -> float | None:
-        """Return the share of the images that belong to the most frequent class; None of none."""
+        """Return the share of the most frequent class; None if there are no images."""
         return float(self.labels.cpu().bincount().max() / len(self)) if len(self) else None
 
     @cached_property
     def order(self) -> Tensor:
-        """An order that does not depend on that of the file (`order.by_content`), int64 [N]."""
+        """An order that does not depend on the file's (`order.by_content`), int64 [N]."""
         return by_content(self.blocks(), self.labels)
 
     def blocks(self) -> Iterator[Tensor]:
-        """Yield all images in order, some at a time."""
+        """Yield all images in order, in blocks."""
         each = max(1, _BLOCK // max(1, self.stored[:1].nbytes))
         for start in range(0, len(self), each):
             yield self.between(start, start + each)
@@ -120,12 +121,12 @@ class Tensors:
 
     @property
     def is_fetched(self) -> bool:
-        """Whether training images come to the device batch by batch, rather than lie there."""
+        """Whether training images are moved to the device batch by batch."""
         return self.train.stored.device != self.device
 
     def normalized(self, images: Tensor) -> Tensor:
         """Bring stored images [..., C, H, W] to mean 0 and variance 1 over the training split."""
-        # A copy always: images that are stored in this type already stay as they are.
+        # Always a copy, so that images stored in this type are not changed in place.
         return images.to(self.dtype, copy=True).sub_(self.mean).div_(self.std)
 
     def gathered(self, index: Tensor) -> tuple[Tensor, Tensor]:
@@ -156,16 +157,16 @@ def to_device(
     dtype: torch.dtype,
     room: int | None = None,
 ) -> Tensors:
-    """Move the splits to a device and take the training split's statistics.
+    """Move the splits to a device and compute the training split's statistics.
 
     Args:
         parts: ``train``, ``val`` and ``test``.
         classes: Number of classes K.
-        image_size: Height and width that images are brought to; None keeps theirs.
+        image_size: Height and width to resize images to; None keeps theirs.
         device: Where they go.
         dtype: Type of normalized images.
-        room: The most bytes of images that may lie on a device with memory of its own; more than
-            that are fetched batch by batch, if they are mapped. None: any number.
+        room: The most bytes of images to put on a device with its own memory; beyond that, mapped
+            images are fetched batch by batch. None: no limit.
     """
     wanted = {name: _wanted_size(part, image_size) for name, part in parts.items()}
     everything = sum(part.images[:1].nbytes * len(part.labels) for part in parts.values())
@@ -177,7 +178,7 @@ def to_device(
 
 
 def _statistics(split: Split) -> tuple[Tensor, Tensor]:
-    """Take mean and standard deviation of each channel, float64 [C, 1, 1]; 1 for a constant one."""
+    """Compute each channel's mean and standard deviation, float64 [C, 1, 1]; 1 if constant."""
     if split.stored.dtype == torch.uint8:  # exact from the histogram, without a copy in float64
         counts = sum(map(_histogram, split.blocks()))
         assert isinstance(counts, Tensor), "there is an image to train on"
@@ -201,14 +202,14 @@ def _histogram(images: Tensor) -> Tensor:
 
 
 def _mean(split: Split, of: Callable[[Tensor], Tensor]) -> Tensor:
-    """Average something of all images over all but the channels, block by block, float64 [C]."""
+    """Average a function of the images per channel, block by block, float64 [C]."""
     total = sum(of(block.double()).sum((0, 2, 3)) for block in split.blocks())
     assert isinstance(total, Tensor), "there is an image to train on"
     return total / (len(split) * prod(split.stored.shape[2:]))
 
 
 def _wanted_size(part: Part, image_size: int | None) -> tuple[int, int] | None:
-    """Give the size that images must be brought to; None if they have it."""
+    """Return the size to resize images to; None if they have it."""
     if image_size is None or len(part.labels) == 0:
         return None
     size = (image_size, image_size)
@@ -231,7 +232,7 @@ def _split(part: Part, size: tuple[int, int] | None, device: torch.device, stays
 
 
 def _moved(split: Split) -> Tensor:
-    """Bring all images onto the device, without a copy of all in memory."""
+    """Move all images to the device, without a full copy in main memory."""
     (count, (channels, height, width)) = len(split), split.stored.shape[1:]
     shape = (count, height, width, channels)
     images = torch.empty(shape, dtype=split.stored.dtype, device=split.device).movedim(-1, 1)

@@ -1,9 +1,9 @@
 """Augmentation of whole batches on the device: each transformation a pure function of images.
 
-Strengths come a run, int64 or float64 [R]; random numbers come an image, [R, B] uniform on (0, 1).
-A run of strength 0 keeps its bits, and no run's bits depend on its mates. `shift`, `crop`, `flip`
-and `cutout` take images of any type; `affine`, `brightness` and `contrast` floats. Shapes and types
-stay; results are channels last in memory, as the data are.
+There is one strength per run, int64 or float64 [R], and one random number per image, [R, B],
+uniform on (0, 1). Strength 0 leaves a run's images bit-identical, and no run's bits depend on the
+other runs. `shift`, `crop`, `flip` and `cutout` take images of any type; `affine`, `brightness` and
+`contrast` take floats. Shapes and types stay; results are channels last in memory, as the data are.
 """
 
 from __future__ import annotations
@@ -19,11 +19,11 @@ _LUMA = (0.2989, 0.587, 0.114)  # ITU-R BT.601, as torchvision has them
 
 
 def numbers(key_R: Tensor, count: int) -> Tensor:
-    """Draw numbers uniform on (0, 1), as many for each key.
+    """Draw numbers uniform on (0, 1), the same count for each key.
 
     Args:
-        key_R: int64; also of other shapes [...].
-        count: How many numbers a key.
+        key_R: int64; other shapes [...] work too.
+        count: Numbers per key.
 
     Returns:
         float64 [R, count]: 2^52 values, the middles of equal intervals.
@@ -46,8 +46,8 @@ def shift(x_RBCHW: Tensor, pixels_R: Tensor, u_RB: Tensor, v_RB: Tensor) -> Tens
     Args:
         x_RBCHW: Images whose black is 0.
         pixels_R: s ≥ 0, int64.
-        u_RB: Random numbers for the way down.
-        v_RB: Random numbers for the way to the right.
+        u_RB: Random numbers for the shift down.
+        v_RB: Random numbers for the shift to the right.
 
     Source: Simard, Steinkraus & Platt 2003, ICDAR, section 2.
     """
@@ -67,9 +67,9 @@ def crop(x_RBCHW: Tensor, pixels_R: Tensor, u_RB: Tensor, v_RB: Tensor) -> Tenso
 
     Args:
         x_RBCHW: Images.
-        pixels_R: s ≥ 0, int64; taken as at most side - 1, beyond which there is no reflection.
-        u_RB: Random numbers for the way down.
-        v_RB: Random numbers for the way to the right.
+        pixels_R: s ≥ 0, int64; clamped to side - 1, since no more can be reflected.
+        u_RB: Random numbers for the shift down.
+        v_RB: Random numbers for the shift to the right.
 
     Source: He et al. 2016, arXiv:1512.03385, section 4.2 (with zeros); by reflection: Jordan 2024,
     arXiv:2404.00498, section 3.
@@ -120,7 +120,7 @@ def cutout(
     return channels_last(torch.where(box_RBHW[:, :, None], fill[:, None, None], x_RBCHW))
 
 
-# -- in between pixels -----------------------------------------------------------------------------
+# -- by interpolation ------------------------------------------------------------------------------
 
 
 def affine(
@@ -138,7 +138,7 @@ def affine(
     Settings: 10 to 15 degrees, a factor of 0.1, a shear of 5 to 10 degrees for digits.
 
     Args:
-        x_RBCHW: Images whose outside is 0.
+        x_RBCHW: Images; 0 enters from outside.
         degrees_R: Largest rotation; an image gets a random one of either sign, clockwise if > 0.
         factor_R: Largest relative change of size, in [0, 1).
         shear_R: Largest horizontal shear, in degrees below 90.
@@ -172,7 +172,7 @@ def brightness(
         x_RBCHW: Images whose black is 0, not yet normalized.
         strength_R: s in [0, 1]; beyond, a factor could be negative.
         u_RB: Random numbers.
-        high: White (255 for images that came as uint8), to clamp between 0 and it.
+        high: White (255 for images stored as uint8); results are clamped to [0, white].
 
     Source: Howard 2013, arXiv:1312.5402, section 2.
     """
@@ -203,7 +203,7 @@ def contrast(
 
 
 def _moved(pixels_R: Tensor, u_RB: Tensor, length: int) -> Tensor:
-    """Give for each place along an axis the one whose pixel moves there, perhaps outside."""
+    """For each place along an axis, compute where its pixel comes from, perhaps outside."""
     offset_RB = (u_RB * (2 * pixels_R + 1)[:, None]).long() - pixels_R[:, None]
     return torch.arange(length, device=u_RB.device) - offset_RB[..., None]
 
@@ -219,7 +219,7 @@ def _reflected(place: Tensor, length: int) -> Tensor:
 
 
 def _pick(x_RBCHW: Tensor, row_RBH: Tensor, column_RBW: Tensor) -> Tensor:
-    """Build each image anew from its own rows and columns, by their numbers."""
+    """Assemble each image from its own rows and columns, by index."""
     runs, batch, channels, height, width = x_RBCHW.shape
     image_RB = torch.arange(runs * batch, device=x_RBCHW.device).view(runs, batch)
     line_RBH = image_RB[..., None] * height + row_RBH
@@ -238,7 +238,7 @@ def _either_way(strength_R: Tensor, u_RB: Tensor) -> Tensor:
 
 
 def _grid(x_RBCHW: Tensor, across: tuple[Tensor, Tensor], down: tuple[Tensor, Tensor]) -> Tensor:
-    """Give for each pixel where it comes from, [R, B, H, W, 2], in grid_sample's units.
+    """For each pixel, compute where it comes from, [R, B, H, W, 2], in grid_sample's units.
 
     Elementwise: the batched product inside affine_grid rounds differently as R changes.
     """

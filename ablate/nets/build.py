@@ -29,7 +29,7 @@ _NETWORKS: dict[str, Callable[..., nn.Module]] = {
 
 
 def build(config: Mapping[str, Any], shape: tuple[int, int, int], classes: int) -> nn.Module:
-    """Make the network that a configuration describes, its weights not yet drawn.
+    """Make the network of a configuration; its weights are drawn later.
 
     Args:
         config: A resolved configuration.
@@ -37,7 +37,7 @@ def build(config: Mapping[str, Any], shape: tuple[int, int, int], classes: int) 
         classes: Number of classes K.
 
     Raises:
-        AblateError: Something of the user's own does not build.
+        AblateError: A class of the user's own cannot be constructed.
     """
     model = config["model"]
     seed = config["seeds"]["init"]
@@ -47,5 +47,5 @@ def build(config: Mapping[str, Any], shape: tuple[int, int, int], classes: int) 
     network = _NETWORKS[model["name"]]
     if not schema.has_own_layers(config):
         return network(config, shape, classes)
-    with rng.seeded(int(rng.stream(seed, "init"))):  # what a constructor may draw from
+    with rng.seeded(int(rng.stream(seed, "init"))):  # a user's constructor may draw numbers
         return network(config, shape, classes)

@@ -49,7 +49,7 @@ from ablate.nets.whiten import Whitening
 class CNN(nn.Module):
     """Blocks of convolution, norm, activation, pooling and dropout; then dense layers.
 
-    Where the images are whitened first, `model.pad_to` frames what comes of that.
+    With whitening, `model.pad_to` pads the whitened images.
 
     Args:
         config: A resolved configuration.
@@ -91,13 +91,13 @@ class CNN(nn.Module):
 
 
 def _frame(side: int, height: int, width: int) -> list[int]:
-    """Share out the missing pixels: left, right, above, below."""
+    """Divide the missing pixels: left, right, above, below."""
     missing = [max(side - width, 0), max(side - height, 0)]
     return [part for m in missing for part in (m // 2, m - m // 2)]
 
 
 def _whitening(config: Mapping[str, Any], channels: int) -> nn.Sequential:
-    """Make the whitening and its activation; an empty sequence where there is none."""
+    """Make the whitening and its activation; an empty sequence without whitening."""
     model = config["model"]
     steps: list[tuple[str, nn.Module]] = []
     if side := model.get("whiten"):

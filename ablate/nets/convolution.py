@@ -7,11 +7,11 @@ from torch import Tensor, nn
 
 
 class Conv2d(nn.Conv2d):
-    """A convolution of [B, C, H, W]; 1 × 1 with a stride, it takes every stride-th pixel first.
+    """A convolution of [B, C, H, W]; if 1 × 1 with a stride, it first takes every stride-th pixel.
 
-    The same sums, but torch's own way is not safe on a CPU without AVX-512: with fewer than eight
-    input channels and channels last in memory, oneDNN 3.12 writes a wrong gradient of such a
-    kernel, or outside of it (torch 2.14; tests/nets/test_convolution.py sweeps what else there is).
+    The sums are the same, but torch's own way is not safe on a CPU without AVX-512: with fewer than
+    eight input channels and channels last in memory, oneDNN 3.12 writes a wrong gradient of such a
+    kernel, or writes outside of it (torch 2.14; tests/nets/test_convolution.py tries other cases).
     """
 
     def _conv_forward(
@@ -23,7 +23,7 @@ class Conv2d(nn.Conv2d):
         if self.kernel_size != (1, 1) or self.stride == (1, 1):
             whole: Tensor = super()._conv_forward(input, weight, bias)
             return whole
-        assert not isinstance(self.padding, str), "torch allows such words without a stride alone"
+        assert not isinstance(self.padding, str), "torch allows words only without a stride"
         (down, right), (rows, columns) = self.stride, self.padding
         framed = F.pad(input, (columns, columns, rows, rows)) if rows or columns else input
         return F.conv2d(framed[..., ::down, ::right], weight, bias, groups=self.groups)

@@ -39,23 +39,23 @@ from torch import Tensor, nn
 from ablate import rng
 from ablate.nets.convolution import Conv2d
 
-# The value that selu tends to for large negative inputs, -λα: what alpha dropout puts in.
+# The limit of selu for large negative inputs, -λα: alpha dropout sets dropped elements to it.
 _SATURATED = -1.0507009873554804934193349852946 * 1.6732632423543772848170429916717
-_MASKED_AXES = {"spatial": 2, "image": 1}  # leading axes with a number of their own; else all
+_MASKED_AXES = {"spatial": 2, "image": 1}  # leading axes along which the mask varies; else all
 
 
 class Dropout(nn.Module):
     """Drops with probability ``rate`` in training: elements, channels, images or weights.
 
-    The mask is a function of the buffer ``key``, which the trainer sets at each step; rate and key
-    are buffers, so that they may differ along the run axis.
+    The mask is a function of the buffer ``key``, which the trainer sets at each step. Rate and key
+    are buffers so that they may differ along the run axis.
 
     Args:
         rate: Probability of zeroing, in [0, 1).
         kind: ``bernoulli``, ``gaussian``, ``spatial``, ``alpha``, ``dropconnect`` or ``image``, as
             the module's list says; ``dropconnect`` is meant for a weight.
         scaling: ``inverted`` scales by 1/(1-rate) in training, ``test`` by 1-rate in evaluation,
-            ``none`` never. Gaussian and alpha dropout keep the mean by themselves.
+            ``none`` never. Gaussian and alpha dropout keep the mean anyway.
 
     Shape:
         Any (``spatial`` [B, C, ...], ``image`` [B, ...]) -> the same.
@@ -67,7 +67,7 @@ class Dropout(nn.Module):
     key: Tensor
 
     def __init__(self, rate: float, kind: str = "bernoulli", scaling: str = "inverted") -> None:
-        nn.Module.__init__(self)  # not a class of torch's that may stand behind this one
+        nn.Module.__init__(self)  # not super(): a subclass may also inherit from torch's dropout
         self.kind = kind
         self.scaling = "inverted" if kind in ("gaussian", "alpha") else scaling
         self.active = rate > 0  # in a fused stack: whether any of its runs drops here
@@ -91,7 +91,7 @@ class Dropout(nn.Module):
             return x
         if not self.training:
             return x * (1 - self.rate).to(x.dtype) if self.scaling == "test" else x
-        # A module that is called again in one pass draws another mask.
+        # A module called again in the same pass draws another mask.
         call = self._count_call()
         key = self.key if call == 0 else rng.fold(self.key, call)
         if self.kind == "gaussian":
@@ -133,18 +133,18 @@ class Dropout(nn.Module):
 
 
 class DropConnectLinear(nn.Linear):
-    """A linear layer whose weights are dropped, by one mask a step; at test their mean serves.
+    """A linear layer whose weights are dropped, with one mask per step; at test it uses their mean.
 
     Args:
         inputs: Units of the input.
         units: Units of the output.
         bias: Whether it has a bias; biases are never dropped.
-        dropout: What the weight passes through.
+        dropout: The dropout applied to the weight.
 
     Shape:
         [..., inputs] -> [..., units].
 
-    Source: Wan et al. 2013, ICML, section 3 (they draw a mask an image, and sample at test).
+    Source: Wan et al. 2013, ICML, section 3 (they draw a mask per image, and sample at test).
     """
 
     def __init__(self, inputs: int, units: int, bias: bool, dropout: Dropout) -> None:
@@ -155,23 +155,23 @@ class DropConnectLinear(nn.Linear):
         return F.linear(x, self.dropped_weight(), self.bias)
 
     def dropped_weight(self) -> Tensor:
-        """Draw the weight of a pass, [units, inputs]."""
+        """Draw the weight for one pass, [units, inputs]."""
         weight: Tensor = self.dropout(self.weight)
         return weight
 
 
 class DropConnectConv2d(Conv2d):
-    """A convolution whose weights are dropped, by one mask a step; at test their mean serves.
+    """A convolution whose weights are dropped, with one mask per step; at test it uses their mean.
 
     Args:
-        dropout: What the weight passes through.
-        arguments: As of `nn.Conv2d`.
-        keywords: As of `nn.Conv2d`.
+        dropout: The dropout applied to the weight.
+        arguments: As for `nn.Conv2d`.
+        keywords: As for `nn.Conv2d`.
 
     Shape:
         [B, C, H, W] -> [B, C', H', W'].
 
-    Source: Wan et al. 2013, ICML, section 3 (they drop dense layers alone).
+    Source: Wan et al. 2013, ICML, section 3 (they drop weights of dense layers only).
     """
 
     def __init__(self, dropout: Dropout, *arguments: Any, **keywords: Any) -> None:

@@ -1,4 +1,4 @@
-"""Gains of activations: what a layer's weights are scaled by so that signals keep their size.
+"""Gains of activations: factors on a layer's weights that keep the size of signals.
 
 Source: torch.nn.init.calculate_gain, for the activations that it knows; for the others the factor
 that keeps the second moment of a standard normal input, He et al. 2015, arXiv:1502.01852,
@@ -25,17 +25,17 @@ _OTHERS: Final[dict[str, Callable[[float], float]]] = {
     "gelu": lambda z: z * math.erfc(-z / math.sqrt(2)) / 2,
     "silu": lambda z: z / (1 + math.exp(-z)),
 }
-_REACH, _INTERVALS = 12, 2000  # of the integral on each side of zero, where elu has its bend
+_REACH, _INTERVALS = 12, 2000  # of the integral on each side of zero, since elu bends there
 
 
 @cache
 def gain_of(activation: str) -> float:
-    """Give the gain of a shipped activation, or of ``linear``.
+    """Return the gain of a shipped activation, or of ``linear``.
 
     For elu, gelu and silu it is 1/√E[φ(z)²] over standard normal z.
 
     Raises:
-        KeyError: It is no activation of ours.
+        KeyError: It is not a shipped activation.
     """
     if activation in _TORCHS:
         return _TORCHS[activation]

@@ -58,21 +58,21 @@ _WEIGHTED = (
     *(nn.Linear, nn.Conv1d, nn.Conv2d, nn.Conv3d),
     *(nn.ConvTranspose1d, nn.ConvTranspose2d, nn.ConvTranspose3d),
 )
-_DEFAULT = {"std": 0.05, "gain": 1.0}  # where a layer's scheme has a number that the group lacks
+_DEFAULT = {"std": 0.05, "gain": 1.0}  # for a layer's scheme, if the group lacks that number
 
 
 def initialize(module: nn.Module, init: Mapping[str, Any], seed: int) -> None:
-    """Draw the weights of every linear and convolutional layer that is trained, in place.
+    """Draw the weights of every trained linear and convolutional layer, in place.
 
     Args:
         module: The network; parameters in any floating-point type.
-        init: The `init` part of a configuration; ``own`` changes nothing. ``layers`` holds an
-            entry for each layer, in the order of `named_modules`: a scheme, and after a colon its
-            standard deviation (normal, uniform) or its gain (any other).
+        init: The `init` part of a configuration; ``own`` changes nothing. ``layers`` has an entry
+            per layer, in the order of `named_modules`: a scheme, and after a colon its standard
+            deviation (normal, uniform) or its gain (any other).
         seed: Seed of the initial weights.
 
     Raises:
-        AblateError: ``layers`` has not as many entries as the network has layers.
+        AblateError: ``layers`` and the network differ in length.
     """
     if init["name"] == "own":
         return
@@ -92,24 +92,24 @@ def _each(init: Mapping[str, Any], layers: int) -> list[Mapping[str, Any]]:
         return [init] * layers
     if len(entries) != layers:
         raise AblateError(
-            f"the length of init.layers is {len(entries)}, and the network has {layers} layers with"
+            f"init.layers has {len(entries)} entries, but the network has {layers} layers with"
             " weights: give a scheme for each"
         )
     return [{**init, **_entry(init, entry)} for entry in entries]
 
 
 def _entry(init: Mapping[str, Any], entry: str) -> dict[str, Any]:
-    """Read ``scheme`` or ``scheme:number``; without a number, that of the group stands."""
+    """Read ``scheme`` or ``scheme:number``; without a number, the group's applies."""
     name, colon, number = entry.partition(":")
     knob = "std" if name in ("normal", "uniform") else "gain"
     return {"name": name, knob: float(number) if colon else init.get(knob, _DEFAULT[knob])}
 
 
 def _block_by_block(init: Mapping[str, Any], layer: Any, key: Tensor) -> Tensor:
-    """Draw a layer's weight; what maps other inputs to other outputs is drawn by itself."""
+    """Draw a layer's weight; blocks with separate inputs or outputs are drawn separately."""
     rows, *others = layer.weight.shape
     blocks = getattr(layer, "gates", 1)
-    if init["name"] == "orthogonal":  # any other scheme draws each number by itself
+    if init["name"] == "orthogonal":  # other schemes draw each number independently anyway
         blocks *= getattr(layer, "groups", 1)
     keys = [key, *(rng.fold(key, block) for block in range(1, blocks))]
     shape = torch.Size((rows // blocks, *others))
@@ -119,16 +119,16 @@ def _block_by_block(init: Mapping[str, Any], layer: Any, key: Tensor) -> Tensor:
 def fans(layer: Any) -> tuple[int, int]:
     """Count the inputs that reach one unit of a layer, and the outputs that one input reaches.
 
-    In a convolution a unit is a pixel of a channel; strides and borders are left out of account. A
-    group sees its own channels alone, so both counts are those of one group, also the second, for
-    which torch's ``_calculate_fan_in_and_fan_out`` takes the channels of all groups. A transposed
-    convolution holds its weight the other way round, [in, out / groups, ...kernel].
+    In a convolution a unit is a pixel of a channel; strides and borders are ignored. A group sees
+    only its own channels, so both counts are of one group. (For n_out, torch's
+    ``_calculate_fan_in_and_fan_out`` counts the channels of all groups.) A transposed convolution
+    stores its weight the other way round, [in, out / groups, ...kernel].
 
     Returns:
         n_in and n_out.
 
     Source: Glorot & Bengio 2010, section 4.2.1 (sizes of the layers that a weight joins); He et
-    al. 2015, arXiv:1502.01852, section 2.2 (k²c connections of a response, k²d of a pixel).
+    al. 2015, arXiv:1502.01852, section 2.2 (k²c connections per response, k²d per pixel).
     """
     rows, columns, *kernel = layer.weight.shape
     area = math.prod(kernel)
@@ -142,9 +142,9 @@ def draw(init: Mapping[str, Any], shape: torch.Size, key: Tensor, ends: tuple[in
 
     Args:
         init: The `init` part of a configuration.
-        shape: Of the weight.
+        shape: Shape of the weight.
         key: The parameter's stream, int64, 0-dimensional.
-        ends: Its n_in and n_out, as `fans` counts them.
+        ends: Its n_in and n_out, from `fans`.
     """
     name, gain = init["name"], float(init.get("gain", 1.0))
     if name == "zeros":
@@ -165,11 +165,11 @@ def draw(init: Mapping[str, Any], shape: torch.Size, key: Tensor, ends: tuple[in
 
 
 def _orthogonal(shape: torch.Size, key: Tensor) -> Tensor:
-    """Draw orthonormal rows (or columns, where there are more rows), uniform over such matrices."""
+    """Draw orthonormal rows (or columns if there are more rows), uniform over such matrices."""
     rows, columns = shape[0], math.prod(shape[1:])
     tall = rng.normal(key, torch.Size((max(rows, columns), min(rows, columns))))
     q, r = torch.linalg.qr(tall)
-    # Signs make the factorization unique, hence the draw uniform.
+    # Fixing the signs makes the factorization unique, and so the draw uniform.
     unique: Tensor = q * r.diagonal().sign()
     return (unique if rows >= columns else unique.T).reshape(shape)
 

@@ -19,11 +19,11 @@ _DROPOUT = ("input", "conv", "dense", "output", "kind", "scaling", "_target_")  
 def around_activation(
     config: Mapping[str, Any], width: int, spatial: bool
 ) -> tuple[list[tuple[str, nn.Module]], bool]:
-    """Make norm and activation in the order that `norm.position` says.
+    """Make norm and activation in the order given by `norm.position`.
 
     Returns:
-        Named modules, and whether the layer before them keeps its bias: a bias right before a norm
-        has no effect but rounding noise, which Adam amplifies.
+        Named modules, and whether the layer before them keeps its bias: right before a norm, the
+        only effect of a bias is rounding noise, which Adam amplifies.
     """
     activation = activation_layer(config["model"]["activation"])
     norm = norm_layer(config["norm"], width, spatial)
@@ -43,17 +43,17 @@ def per_layer(rates: Any, layers: int) -> list[float]:
 
 
 def dropout_layer(dropout: Mapping[str, Any], rate: float) -> nn.Module:
-    """Make what stands where a rate says so.
+    """Make the dropout module of a site.
 
     Args:
         dropout: The `dropout` part of a configuration.
         rate: Probability of zeroing.
 
     Returns:
-        Ours, the user's own, or the identity where the weights in front are dropped.
+        Ours, the user's own, or the identity if the weights before it are dropped instead.
 
     Raises:
-        AblateError: The user's own does not build.
+        AblateError: The user's own cannot be constructed.
     """
     if target := dropout.get("_target_"):
         extra = {name: value for name, value in dropout.items() if name not in _DROPOUT}
@@ -62,12 +62,12 @@ def dropout_layer(dropout: Mapping[str, Any], rate: float) -> nn.Module:
 
 
 def weight_dropout(dropout: Mapping[str, Any], rate: float) -> Dropout | None:
-    """Make what the weights in front of such a site pass through: none but with `dropconnect`."""
+    """Make the dropout of the weights before a site; None except for `dropconnect`."""
     return _dropout(dropout, rate) if _drops_weights(dropout) else None
 
 
 def linear(inputs: int, units: int, bias: bool = True, drop: Dropout | None = None) -> nn.Linear:
-    """Make a linear layer, its weights dropped where there is something to drop them."""
+    """Make a linear layer; with `drop`, its weights are dropped."""
     if drop is None:
         return nn.Linear(inputs, units, bias=bias)
     return DropConnectLinear(inputs, units, bias, drop)

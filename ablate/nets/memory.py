@@ -1,8 +1,8 @@
-"""What activations take while a network trains and while it is evaluated, by arithmetic alone.
+"""The memory of activations in training and evaluation, by arithmetic alone.
 
-A network is written down as the operations that torch performs, each with the bytes of its output
-and of what autograd keeps of it. A walk over them, forward and back again, then finds the moment at
-which most is alive. Everything is of one run and one image, unless it says otherwise.
+A network is described by the operations that torch performs, each with the bytes of its output and
+of what autograd keeps. A walk over them, forward and back again, finds the peak. All numbers are
+per run and image, unless stated otherwise.
 """
 
 from __future__ import annotations
@@ -13,24 +13,24 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Operation:
-    """An operation of a network; all in bytes.
+    """An operation of a network; sizes in bytes.
 
     Attributes:
-        name: What it is, for a reader.
-        input: Of its input.
-        output: Of its output.
+        name: Its name, for a reader.
+        input: Its input.
+        output: Its output.
         keeps_input: Whether autograd keeps its input.
         keeps_output: Whether autograd keeps its output.
-        made: What it makes besides, and autograd keeps in training: copies of its input, places of
+        made: What else it makes that autograd keeps in training: copies of its input, positions of
             maxima.
-        kept: What exists in training only, and is kept: masks, what cells hold at each step.
-        scratch: What is dropped when the operation ends.
-        aside: What evaluation has besides input and output; by default what is made, and scratch.
-        beside: What is alive meanwhile on the forward pass: the input of its block or unit.
-        backward: What the backward pass takes for a while, besides the gradients of its input and
-            its output.
-        weights: Numbers that are trained in it, of the run rather than of an image.
-        layout: The layout that it wants its input in, ``channel`` or ``image``; None for any.
+        kept: What exists only in training and is kept: masks, a cell's values at each step.
+        scratch: What is freed when the operation ends.
+        aside: What evaluation needs besides input and output; by default `made` and `scratch`.
+        beside: What else is alive during the forward pass: the input of its block or unit.
+        backward: Temporary memory of the backward pass, besides the gradients of its input and
+            output.
+        weights: Number of its trained weights, per run rather than per image.
+        layout: The layout that its input needs, ``channel`` or ``image``; None for any.
     """
 
     name: str
@@ -49,7 +49,7 @@ class Operation:
 
 
 def forward_peak(operations: Sequence[Operation]) -> int:
-    """Find the most that is alive in evaluation besides the images: bytes of an image."""
+    """Find the peak in evaluation besides the images: bytes per image."""
     return max(
         (o.input if number else 0) + o.output + o.beside + _aside(o)
         for number, o in enumerate(operations)
@@ -61,10 +61,10 @@ def _aside(o: Operation) -> int:
 
 
 def training_peak(operations: Sequence[Operation], batch: int, size: int) -> int:
-    """Find the most that is alive on the way to the gradients besides the images, in bytes.
+    """Find the peak of forward and backward pass besides the images, in bytes.
 
     Args:
-        operations: Of a network.
+        operations: The network's operations.
         batch: Images in a batch.
         size: Bytes of a weight.
     """
@@ -75,8 +75,8 @@ def training_peak(operations: Sequence[Operation], batch: int, size: int) -> int
         alive += 0 if _is_kept(operations, number - 1) else o.input
         peak = max(peak, batch * (so_far + alive))
         so_far += each[number]
-    # Where a gradient passes, all that is kept by this operation and those before is still there,
-    # and the gradients of the weights behind it.
+    # When a gradient passes an operation, whatever it and earlier ones keep is still there, and so
+    # are the gradients of the weights of later ones.
     gradients = 0
     for number, o in reversed(list(enumerate(operations))):
         gradients += o.weights * size
@@ -92,7 +92,7 @@ def kept_bytes(operations: Sequence[Operation]) -> int:
 
 
 def _kept(operations: Sequence[Operation]) -> list[int]:
-    """List what each operation adds to what is kept; a tensor that two of them keep counts once."""
+    """List what each operation adds to what is kept; a tensor kept by two counts once."""
     return [
         o.made + o.kept + (o.output if _is_kept(operations, number) else 0)
         for number, o in enumerate(operations)
@@ -100,7 +100,7 @@ def _kept(operations: Sequence[Operation]) -> list[int]:
 
 
 def _is_kept(operations: Sequence[Operation], number: int) -> bool:
-    """Tell whether the output of an operation is kept, by itself or by the next."""
+    """Tell whether an operation's output is kept, by itself or by the next operation."""
     if number < 0:
         return True  # the images, which are there anyway
     by_next = number + 1 < len(operations) and operations[number + 1].keeps_input

@@ -36,7 +36,7 @@ from ablate.nets.layers import (
 
 
 class Dense(nn.Module):
-    """The dense end of a network: hidden layers of units, norm, activation, dropout; then logits.
+    """The dense end of a network: hidden layers with norm, activation, dropout; then logits.
 
     Args:
         config: A resolved configuration.

@@ -1,16 +1,16 @@
-"""The operations that torch performs for a shipped network, with what each takes of memory.
+"""The operations that torch performs for a shipped network, with the memory of each.
 
-Under vmap (*fused*) most operations want the runs in one of two layouts, and where a neighbour has
-left them in the other, their input is copied:
+Under vmap (*fused*) most operations need the runs in one of two layouts; if the operation before
+has left them in the other, their input is copied:
 
     by channel    [B, R · C, H, W]    convolutions (in groups), pooling, batch norm
     by image      [R · B, C, H, W]    the other norms; images come in this one
 
 What autograd keeps, by operation (torch 2.13): a convolution and a product their input; relu, tanh
-and sigmoid their output, other activations their input; pooling its input, and where the maximum
-stood as int64; dropout its mask, in the activation's type; a norm its input, and where it is not a
-batch norm, and fused, the normalized input too, which is multiplied by the weight in an operation
-of its own; log-softmax its output. A bias is added by an operation of its own where it is fused.
+and sigmoid their output, other activations their input; pooling its input, and the positions of
+maxima as int64; dropout its mask, in the activation's type; a norm its input, and if it is fused
+and not a batch norm, also the normalized input, which a separate operation multiplies by the
+weight; log-softmax its output. If fused, a bias is added by a separate operation.
 
 Source: torch's derivatives.yaml and functorch's batching rules.
 """
@@ -32,7 +32,7 @@ BYTES: Final = {"fp32": 4, "bf16": 4, "fp64": 8}  # of a weight; activations of 
 _INDEX = 8  # int64
 _MASK = 4  # int32, in which dropout draws
 _KEEP_THEIR_OUTPUT = ("relu", "tanh", "sigmoid")
-# Of each unit and step: gates and products that the backward pass needs, besides the states.
+# Per unit and step: gates and products that the backward pass needs besides the states.
 _KEPT_BY_CELLS = {"rnn": 0, "lstm": 6, "gru": 7}
 
 
@@ -42,7 +42,7 @@ def operations(
     """List the operations of a shipped network, from the images to the loss.
 
     Args:
-        config: A resolved configuration; what is off in it is left out.
+        config: A resolved configuration; layers that are off are left out.
         shape: Channels, height and width of an image.
         classes: Number of classes K.
         fused: Whether it is applied under vmap.
@@ -68,7 +68,7 @@ def operations(
 
 
 def _with_copied_gradients(done: Sequence[Operation]) -> list[Operation]:
-    """Add the copies of gradients that meet an operation of the other layout on their way back."""
+    """Add the copies of gradients that reach an operation with the other layout."""
     found: list[Operation] = []
     arrives: str | None = None
     for o in reversed(done):
@@ -79,7 +79,7 @@ def _with_copied_gradients(done: Sequence[Operation]) -> list[Operation]:
 
 
 class _Walk:
-    """A walk of an image through a network; `numbers` are those of the activation where it is."""
+    """A walk of an image through a network; `numbers` is the size of the current activation."""
 
     def __init__(self, config: Config, shape: tuple[int, int, int], fused: bool) -> None:
         self._config, self._fused = config, fused
@@ -97,7 +97,7 @@ class _Walk:
         return self.numbers * self._size
 
     def _add(self, name: str, numbers: int, *, size: int | None = None, **other: Any) -> None:
-        """Add an operation that leaves that many numbers."""
+        """Add an operation whose output has that many numbers."""
         entered, self.numbers, self._size = self._bytes, numbers, size or self._size
         besides = {
             "beside": self._beside if len(self.done) > self._since else 0,
@@ -106,12 +106,12 @@ class _Walk:
         self.done.append(Operation(name, entered, self._bytes, **besides, **other))
 
     def _enter(self, beside: int | None = None) -> None:
-        """Begin a block: what enters it stays alive, for its caller holds it."""
+        """Begin a block, whose input stays alive since its caller holds it."""
         self._beside = self._bytes if beside is None else beside
         self._since = len(self.done)
 
     def _laid(self, layout: str) -> int:
-        """Lay the activation out for an operation; give the bytes of the copy that this takes."""
+        """Bring the activation into a layout; return the bytes of the copy that this needs."""
         differs = self._fused and self._layout != layout
         self._layout = layout if self._fused else None
         return self._bytes if differs else 0
@@ -121,9 +121,9 @@ class _Walk:
     def convolution(
         self, channels: int, pixels: int, weights: int, *, bias: bool = True, fixed: bool = False
     ) -> None:
-        """Convolve: in groups where it is fused, each a run's."""
+        """Convolve; if fused, with a group per run."""
         cast = self._cast()
-        # A single channel lies the same way in both.
+        # A single channel is the same in both layouts.
         copy = self._laid("channel") * (self._channels > 1)
         given = copy or cast
         self._channels = channels
@@ -154,7 +154,7 @@ class _Walk:
         )
 
     def _cast(self) -> int:
-        """Lower the activation's type for a product; give the bytes of the copy that this takes."""
+        """Lower the activation's type for a product; return the bytes of the copy."""
         if not self._low or self._size == 2:
             return 0
         self._size = 2
@@ -185,16 +185,16 @@ class _Walk:
         if spatial:
             copy = self._laid("channel" if kind == "batch" else "image")
         affine, before = norm.get("affine", True), self._size
-        # Autocast has norms in float32, but for batch norm, and but for what vmap takes apart.
+        # Autocast computes norms in float32, except batch norm and those that vmap takes apart.
         apart = self._fused and kind != "batch"
         lifts = before != self._full and kind != "batch"
         size = self._full if lifts and not apart else before
         lifted = self.numbers * size if size != before else 0
-        # What an operation of its own multiplies by the weight, which is of the full type.
+        # A separate operation multiplies this by the weight, which is of the full type.
         outside = self.numbers * size if affine and apart else 0
         after = self._full if lifts and (affine or not apart) else before
         given = lifted or copy
-        # Batch norm's mean and deviation are those of a batch, not of an image.
+        # Batch norm's mean and deviation are per batch, not per image.
         groups = {"batch": 0, "group": norm.get("groups"), "instance": features}.get(kind, 1)
         self._add(
             f"{kind} norm",
@@ -204,7 +204,7 @@ class _Walk:
             made=given + outside,
             kept=2 * groups * size,
             scratch=(self.numbers * after if outside else 0) + (copy if lifted else 0),
-            # Batch norm of units lays a batch along memory.
+            # Batch norm of units makes each channel contiguous over the batch.
             aside=max(given, outside, 0 if spatial or kind != "batch" else self.numbers * size),
             backward=outside,
             weights=2 * features if affine else 0,
@@ -254,7 +254,7 @@ class _Walk:
     def hidden(self, units: Sequence[int]) -> None:
         """Walk through the hidden layers of a network's dense end."""
         if self._fused and not self.done and self._channels > 1:
-            # Images lie channels last: to flatten them is to copy them.
+            # Images are channels last, so flattening copies them.
             self._add("flatten", self.numbers)
         for number, count in enumerate(units):
             self._enter()
@@ -325,7 +325,7 @@ class _Walk:
         if self._config["regularize"].get("stochastic_depth"):
             self._add("stochastic depth", self.numbers)
         if unit.projected:
-            # In torch's order the shortcut comes first; alive at once is the same.
+            # torch computes the shortcut first; the peak is the same.
             self._beside = entered + self._bytes
             weights = (unit.inputs + self._biased) * unit.channels
             self._add("shortcut", self.numbers, weights=weights)
@@ -346,12 +346,12 @@ class _Walk:
         for number, units in enumerate(model["hidden"]):
             wide = gates * units
             self._enter()
-            # In the others the bias from state to state does for both products.
+            # In the other cells, one bias, that from state to state, serves both products.
             bias = model["name"] == "gru" and self._biased
             self.product(steps * wide, (inputs + bias) * wide, bias=bias)
             if before:
                 self.norm(False, wide)
-            full = self._full  # the bias from state to state lifts what it is added to
+            full = self._full  # adding the bias from state to state gives its type
             states, products = steps * units * full, self.numbers * full
             self._add(
                 "steps",
@@ -360,7 +360,7 @@ class _Walk:
                 keeps_output=True,  # the last state is a view of all of them
                 made=states,  # one by one, until they are stacked
                 kept=kept * states,
-                # A step's own products; and all of them with the bias added, until then.
+                # The products of one step, and the products of all steps with the bias added.
                 scratch=2 * wide * full + (0 if model["name"] == "gru" else products - states),
                 weights=(units + 1) * wide,
             )

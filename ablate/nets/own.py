@@ -1,10 +1,10 @@
-"""What is the user's own: `model._target_=package.module.Class`, or a part of a shipped network.
+"""The user's own network, `model._target_=package.module.Class`, or a part of a shipped one.
 
-Further `model.*` values are passed to the constructor, those with a ``_target_`` of their own made
-first, as Hydra does it (with ``_partial_`` too). Where its parameters include
-``in_channels``, ``image_size`` or ``num_classes``, they are filled in from the data. It maps images
-[B, C, H, W] to logits [B, K]. A dropout gets its rate, a norm its width, an activation nothing; and
-each the further values of its group.
+Further `model.*` values are passed to the constructor; those with their own ``_target_`` are
+constructed first, as Hydra does it (``_partial_`` too). Parameters called ``in_channels``,
+``image_size`` or ``num_classes`` are filled in from the data. A network maps images [B, C, H, W] to
+logits [B, K]. A dropout gets its rate, a norm its width, an activation nothing; each also gets the
+further values of its group.
 """
 
 from __future__ import annotations
@@ -27,14 +27,14 @@ MODULE = Kind("torch.nn.Module", lambda cls: issubclass(cls, nn.Module))
 
 
 def arguments(model: Mapping[str, Any]) -> dict[str, Any]:
-    """Pick the values that the user's constructor gets: those that are no knob of this project."""
+    """Pick the values for the user's constructor: those that are not knobs of this project."""
     return {k: v for k, v in model.items() if k not in ("name", "_target_")}
 
 
 def build(
     model: Mapping[str, Any], shape: tuple[int, int, int], classes: int, seed: int
 ) -> nn.Module:
-    """Make the user's network, its constructor's random numbers taken from the run's own stream.
+    """Make the user's network; its constructor draws random numbers from the run's stream.
 
     Args:
         model: The `model` part of a configuration.
@@ -43,7 +43,7 @@ def build(
         seed: The seed of the initial weights.
 
     Raises:
-        AblateError: The target does not import, does not build, or is no `nn.Module`.
+        AblateError: The target cannot be imported or constructed, or is not an `nn.Module`.
     """
     target = model["_target_"]
     cls = locate(target, "model._target_", MODULE)
@@ -70,7 +70,7 @@ def classes_hint(model: Mapping[str, Any], classes: int) -> str:
         classes: Number of classes K.
 
     Returns:
-        The end of a sentence; nothing where ``num_classes`` is filled in, or nothing looks like it.
+        The end of a sentence; empty if ``num_classes`` is filled in, or no argument looks like it.
     """
     parameters = inspect.signature(locate(model["_target_"], "model._target_", MODULE)).parameters
     if "num_classes" in parameters:
@@ -85,10 +85,10 @@ def classes_hint(model: Mapping[str, Any], classes: int) -> str:
 
 
 def _require_used(cls: Any, given: Mapping[str, Any], target: str) -> None:
-    """Check that no argument ends in a ``**kwargs`` that the constructor never looks at.
+    """Check that no argument is swallowed by a ``**kwargs`` that the constructor never reads.
 
     Raises:
-        AblateError: One does; a misspelt knob would otherwise touch nothing.
+        AblateError: One is; it may be a misspelt knob, which would touch nothing.
     """
     parameters = inspect.signature(cls).parameters.values()
     swallow = [p.name for p in parameters if p.kind is inspect.Parameter.VAR_KEYWORD]
@@ -122,16 +122,16 @@ def _names_read(cls: Any) -> set[str]:
 
 
 def part(target: str, knob: str, *arguments: Any, **extra: Any) -> nn.Module:
-    """Make a part of a network, a class of the user's.
+    """Make a part of a network from the user's class.
 
     Args:
         target: ``package.module.Class``.
         knob: The knob that holds it, for the message.
-        arguments: What a part of that kind is told: a rate, a width, or nothing.
+        arguments: What such a part gets: a rate, a width, or nothing.
         extra: The further values of its group.
 
     Raises:
-        AblateError: The target does not import, does not build, or is no `nn.Module`.
+        AblateError: The target cannot be imported or constructed, or is not an `nn.Module`.
     """
     cls = locate(target, knob, MODULE)
     return _made(lambda: cls(*arguments, **extra), target, knob)
@@ -153,7 +153,7 @@ def _made(make: Callable[[], Any], target: str, knob: str, hint: str = "") -> nn
 
 
 def _materialize(module: Any, shape: tuple[int, int, int]) -> None:
-    """Give lazy layers their shapes, by one pass."""
+    """Give lazy layers their shapes by a forward pass."""
     if isinstance(module, nn.Module) and any(map(nn.parameter.is_lazy, module.parameters())):
         with torch.no_grad():
             module.eval()(torch.zeros(2, *shape))

@@ -1,4 +1,4 @@
-"""Dropout in networks of the user's: torch's modules replaced by ours, and back again.
+"""Dropout in the user's networks: torch's modules are replaced by ours, and back.
 
 Ours draws from the run's own stream. To the user's code it still looks like the original: an
 instance of torch's class, with a rate `p` that can be set at any time.
@@ -14,7 +14,7 @@ from ablate.nets.dropout import Dropout
 
 
 class OwnDropout(Dropout):
-    """Ours in the place of one of torch's.
+    """Our replacement for one of torch's modules.
 
     A checkpoint (`torch.utils.checkpoint`) recomputes a part of the network in the backward pass,
     and must get the masks of the forward pass. Each call is identified by a number from torch's
@@ -24,7 +24,7 @@ class OwnDropout(Dropout):
         sets_rate: Whether the rate was set since this module was made.
     """
 
-    inplace = False  # as torch's modules say
+    inplace = False  # an attribute of torch's modules
 
     def __init__(self, rate: float, kind: str) -> None:
         super().__init__(rate, kind)
@@ -33,7 +33,7 @@ class OwnDropout(Dropout):
 
     @property
     def p(self) -> float:
-        """The rate, as torch's modules have it."""
+        """The rate, under torch's name."""
         return self._p
 
     @p.setter
@@ -54,8 +54,8 @@ class OwnDropout(Dropout):
         if mark not in self._numbers:
             if torch._C._current_graph_task_id() != -1:  # a backward pass is under way
                 raise AblateError(
-                    "a checkpoint with preserve_rng_state=False draws other dropout masks in the"
-                    " backward pass than before: leave preserve_rng_state=True"
+                    "a checkpoint with preserve_rng_state=False draws different dropout masks in"
+                    " the backward pass: leave preserve_rng_state=True"
                 )
             self._numbers[mark] = super()._count_call()
         return self._numbers[mark]
@@ -107,9 +107,9 @@ def with_own_dropout(module: nn.Module) -> nn.Module:
 
 
 def with_torch_dropout(module: nn.Module) -> nn.Module:
-    """Replace our dropout modules by torch's, in place, for use outside a training of ours.
+    """Replace our dropout modules by torch's, in place, for use outside our training.
 
-    Those that torch has no equal of (gaussian, whole images, other scalings) stay.
+    Those without an equivalent in torch (gaussian, whole images, other scalings) stay.
     """
     for torchs, (ours, _) in _OURS.items():
         if type(module) is ours:

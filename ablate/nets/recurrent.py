@@ -78,7 +78,7 @@ class Recurrent(nn.Module):
         for number, (layer, drop) in enumerate(zip(self.layers, self.dropouts, strict=True), 1):
             x_TBF = layer(x_TBF)
             if number < len(self.layers):
-                # Steps last, as pixels are: what drops whole channels drops units at all steps.
+                # Steps last, like pixels, so that spatial dropout drops a unit at all steps.
                 x_TBF = drop(x_TBF.permute(1, 2, 0)).permute(2, 0, 1)
         last_BF = x_TBF[-1]
         if len(self.layers):
@@ -88,11 +88,11 @@ class Recurrent(nn.Module):
 
 
 class RecurrentLayer(nn.Module):
-    """One recurrent layer: the product of all inputs at once, then step by step.
+    """One recurrent layer: multiplies all inputs at once, then goes step by step.
 
     Args:
         config: A resolved configuration.
-        inputs: Numbers a step.
+        inputs: Numbers per step.
         units: Units of the state.
         rate: Rate at which weights from state to state are dropped, with `dropconnect`.
 
@@ -110,7 +110,7 @@ class RecurrentLayer(nn.Module):
         made = norm_layer(norm, width, spatial=False)
         self.norm_before: nn.Module | None = made if before else None
         self.norm_after: nn.Module | None = None if before else made
-        # In the others the bias from state to state does for both products.
+        # In the other cells, one bias, that from state to state, serves both products.
         bias = model["name"] == "gru" and (self.norm_before is None or keeps_bias(norm))
         self.input = linear(inputs, gates * units, bias)
         self.hidden = linear(units, gates * units, drop=weight_dropout(config["dropout"], rate))

@@ -39,7 +39,7 @@ Named = list[tuple[str, nn.Module]]
 
 
 class ResNet(nn.Module):
-    """A convolution, units, a pooling over the whole map (maximum at depth 9, else mean), logits.
+    """A convolution, units, pooling over the whole map (maximum at depth 9, else mean), logits.
 
     Args:
         config: A resolved configuration; `regularize.stochastic_depth` is the rate at which the
@@ -84,11 +84,11 @@ class Residual(nn.Module):
     """A unit that adds a branch to its input.
 
     Args:
-        branch: What corrects the input.
-        shortcut: What the input passes through on its way to the sum.
-        after: What the sum passes through.
-        rate: Probability of leaving the branch out in training, image by image; the others' are
-            scaled by 1/(1-rate).
+        branch: Computes the correction of the input.
+        shortcut: Applied to the input before the sum.
+        after: Applied to the sum.
+        rate: Probability of leaving the branch out in training, image by image; branches that stay
+            are scaled by 1/(1-rate).
 
     Shape:
         [B, C, H, W] -> [B, C', H', W'].
@@ -124,7 +124,7 @@ def _plain(config: Config, unit: UnitShape, rate: float) -> nn.Sequential:
 
 
 def _branch(config: Config, unit: UnitShape, rate: float, second: Named) -> nn.Sequential:
-    """Make two convolutions and what stands between them; the second is given."""
+    """Make the first convolution and dropout, and append the given second convolution."""
     dropout = config["dropout"]
     drop = weight_dropout(dropout, rate)
     first = _convolution(config, unit.inputs, unit.channels, unit.stride, drop)
@@ -137,13 +137,13 @@ def _branch(config: Config, unit: UnitShape, rate: float, second: Named) -> nn.S
 
 
 def _page(config: Config, unit: UnitShape, rate: float) -> tuple[nn.Module, nn.Module, nn.Module]:
-    """Make a unit of depth 9: both activations stand in the branch."""
+    """Make a unit of depth 9: both activations are in the branch."""
     second = _convolution(config, unit.channels, unit.channels)
     return _branch(config, unit, rate, second), nn.Identity(), nn.Identity()
 
 
 def _he(config: Config, unit: UnitShape, rate: float) -> tuple[nn.Module, nn.Module, nn.Module]:
-    """Make a unit of He et al.: the sum stands right before the second activation."""
+    """Make a unit of He et al.: the sum comes right before the second activation."""
     second, after = _cut(_convolution(config, unit.channels, unit.channels))
     shortcut: nn.Module = nn.Identity()
     if unit.projected:
@@ -156,6 +156,6 @@ def _he(config: Config, unit: UnitShape, rate: float) -> tuple[nn.Module, nn.Mod
 
 
 def _cut(steps: Named) -> tuple[Named, Named]:
-    """Part the steps before the activation from the others."""
+    """Split the steps before the activation."""
     at = [name for name, _ in steps].index("activation")
     return steps[:at], steps[at:]

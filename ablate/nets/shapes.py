@@ -1,7 +1,7 @@
-"""Sizes of networks by arithmetic alone, so that a plan checks and weighs them without torch.
+"""Sizes of networks by arithmetic alone, so that planning can check and measure them without torch.
 
-`model` is the `model` part of a configuration throughout, `shape` the channels, height and width of
-an image, `classes` the number of classes K.
+Throughout, `model` is the `model` part of a configuration, `shape` the channels, height and width
+of an image, `classes` the number of classes K.
 """
 
 from __future__ import annotations
@@ -23,14 +23,14 @@ GATES: Final = {"rnn": 1, "lstm": 4, "gru": 3}  # blocks of rows in a recurrent 
 
 @dataclass(frozen=True)
 class BlockShape:
-    """What a convolutional block makes of its input.
+    """The shapes in a convolutional block.
 
     Attributes:
         channels: Output channels.
         padding: Zero padding of the convolution, in pixels.
-        rows: Height of the convolution's own map, before pooling.
-        columns: Width of it.
-        pooled: Whether the block ends in a pooling.
+        rows: Height of the convolution's map, before pooling.
+        columns: Width of that map.
+        pooled: Whether the block ends with pooling.
         height: Height of its output.
         width: Width of its output.
     """
@@ -45,7 +45,7 @@ class BlockShape:
 
 
 def whitened(model: Model, shape: tuple[int, int, int]) -> tuple[int, int, int]:
-    """Tell channels, height and width of what whitening makes of an image, where there is any.
+    """Compute channels, height and width of an image after whitening, if there is any.
 
     Raises:
         AblateError: A patch does not fit into the image.
@@ -55,7 +55,7 @@ def whitened(model: Model, shape: tuple[int, int, int]) -> tuple[int, int, int]:
         return shape
     if min(height, width) < side:
         raise AblateError(
-            f"model.whiten={side} does not fit into images of {height} × {width}: take a smaller"
+            f"model.whiten={side} does not fit into images of {height} × {width}: use a smaller"
             " one, model.whiten=null or a larger data.image_size"
         )
     return 2 * channels * side**2, height - side + 1, width - side + 1
@@ -65,8 +65,8 @@ def block_shapes(model: Model, height: int, width: int) -> list[BlockShape]:
     """Follow an image through the convolutional blocks of a `cnn`, `lenet5` or `vgg`.
 
     Returns:
-        One entry a convolution (of whitening none); those of a stage share their channels, the last
-        may be pooled.
+        One entry per convolution, without whitening's; those of a stage have the same channels, and
+        the last may be pooled.
 
     Raises:
         AblateError: A kernel does not fit into its map, or whitening's patch into the image.
@@ -80,7 +80,7 @@ def block_shapes(model: Model, height: int, width: int) -> list[BlockShape]:
         if min(height, width) + 2 * padding < kernel:
             raise AblateError(
                 f"model.kernel_size={kernel} does not fit into the {height} × {width} map that"
-                f" block {stage} of model.channels sees (padding {padding}): take a smaller"
+                f" block {stage} of model.channels sees (padding {padding}): use a smaller"
                 " kernel, fewer blocks, model.padding=same or a larger data.image_size"
             )
         rows = (height + 2 * padding - kernel) // stride + 1
@@ -105,16 +105,16 @@ def _convolutions(model: Model) -> list[tuple[int, int, bool]]:
 
 @dataclass(frozen=True)
 class UnitShape:
-    """What a unit of a residual network makes of its input.
+    """The shapes in a unit of a residual network.
 
     Attributes:
         inputs: Input channels.
         channels: Output channels.
         stride: Stride of its first convolution.
         residual: Whether it has two convolutions and a shortcut, rather than one convolution.
-        pooled: Whether it ends in a pooling.
+        pooled: Whether it ends with pooling.
         rows: Height of the convolutions' maps.
-        columns: Width of them.
+        columns: Width of these maps.
     """
 
     inputs: int
@@ -132,7 +132,7 @@ class UnitShape:
 
 
 def unit_shapes(model: Model, height: int = 1, width: int = 1) -> list[UnitShape]:
-    """Follow an image through the units of a `resnet`, from its first convolution on.
+    """Follow an image through the units of a `resnet`, starting after its first convolution.
 
     Source: He et al. 2016, arXiv:1512.03385, section 4.2; depth 9 is D. Page's network for the
         DAWNBench contest (2018).
@@ -149,7 +149,7 @@ def unit_shapes(model: Model, height: int = 1, width: int = 1) -> list[UnitShape
 
 
 def _plan(depth: int) -> list[tuple[int, int, bool, bool]]:
-    """List the units: factor on the width, stride, whether residual, whether a pooling follows."""
+    """List the units: factor on the width, stride, whether residual, whether pooled."""
     if depth == 9:
         convolution, residual = (1, False, True), (1, True, False)
         units = ((2, convolution), (2, residual), (4, convolution), (8, convolution), (8, residual))
@@ -182,7 +182,7 @@ class WeightedLayer:
 
 
 def _front(model: Model, shape: tuple[int, int, int]) -> tuple[list[WeightedLayer], int]:
-    """List the layers before the dense ones, and how many numbers those see."""
+    """List the layers before the dense ones, and how many inputs the dense ones get."""
     name = model.get("name")
     if name in GATES:
         return _recurrent(model, shape)
@@ -242,7 +242,7 @@ def layers(model: Model, shape: tuple[int, int, int], classes: int) -> list[Weig
 
 
 def multiply_adds(model: Model, shape: tuple[int, int, int], classes: int) -> int:
-    """Count the multiplications of one image's forward pass, in convolutions and linear layers."""
+    """Count the multiply-adds of one image's forward pass in convolutions and linear layers."""
     return sum(layer.weights * layer.uses for layer in layers(model, shape, classes))
 
 
@@ -250,19 +250,19 @@ def multiply_adds(model: Model, shape: tuple[int, int, int], classes: int) -> in
 
 
 def conv_layers(model: Model) -> int:
-    """Count the rates that `dropout.conv` takes: one a convolution, in a `resnet` one a unit."""
+    """Count the rates that `dropout.conv` takes: one per convolution, in a `resnet` per unit."""
     if model.get("name") == "resnet":
         return len(unit_shapes(model))
     return len(_convolutions(model)) if model.get("channels") else 0
 
 
 def dense_layers(model: Model) -> int:
-    """Count the rates that `dropout.dense` takes: one a hidden layer, dense or recurrent."""
+    """Count the rates that `dropout.dense` takes: one per hidden layer, dense or recurrent."""
     return len(model.get("hidden") or [])
 
 
 def weighted_layers(model: Model) -> int:
-    """Count the entries that `init.layers` takes: what is trained of `layers`, in order."""
+    """Count the entries that `init.layers` takes: one per trained layer of `layers`."""
     hidden = dense_layers(model)
     if model.get("name") in GATES:
         return 2 * hidden + 1
@@ -275,10 +275,10 @@ def weighted_layers(model: Model) -> int:
 def norm_sites(
     model: Model, height: int, width: int, position: str = "before"
 ) -> list[tuple[int, int | None]]:
-    """List what a norm normalizes in a shipped network, with `norm.position` as given.
+    """List what is normalized in a shipped network, given `norm.position`.
 
     Returns:
-        Channels and pixels of each map; units, and None, of each dense or recurrent layer.
+        Channels and pixels of each map; units and None for each dense or recurrent layer.
 
     Raises:
         AblateError: A kernel does not fit into its map.
@@ -287,22 +287,22 @@ def norm_sites(
     if gates := GATES.get(model.get("name", "")):
         return [(gates * units if before else units, None) for units in model["hidden"]]
     maps, _ = _front(model, (1, height, width))
-    # A shortcut is normalized where it meets the other branch before the activation.
+    # A shortcut is normalized only if norms come before activations, as it ends before one.
     found = [(m.width, m.uses) for m in maps if not m.fixed and (before or not m.shortcut)]
     return [*found, *((units, None) for units in model["hidden"])]
 
 
 def illegal_depth(model: Model) -> str | None:
-    """Say what is wrong with `model.depth`, or None; the other values of the model are legal."""
+    """Say what is wrong with `model.depth`, or None; other values of the model must be legal."""
     depth = model.get("depth")
     if model.get("name") == "resnet":
         if isinstance(depth, int) and (depth == 9 or (depth >= 8 and depth % 6 == 2)):
             return None
-        return f"model.depth={depth} is no resnet's: it takes 9, or 6n + 2 (20, 32, 44, 56, 110)"
+        return f"model.depth={depth} is illegal for resnet: use 9, or 6n + 2 (20, 32, 44, 56, 110)"
     stages = model.get("channels") or []
     if not isinstance(depth, list) or len(depth) == len(stages):
         return None
     return (
-        f"model.depth has {len(depth)} numbers, and model.channels has {len(stages)} stages: give"
+        f"model.depth has {len(depth)} numbers, but model.channels has {len(stages)} stages: give"
         " one number, or one for each stage"
     )

@@ -1,4 +1,4 @@
-"""Which parameters of a network are weights: what penalties, max-norm and Muon act on."""
+"""Finds the weights of a network: the parameters that penalties, max-norm and Muon act on."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ def is_norm(name: str, layer: nn.Module) -> bool:
     """Tell whether a layer normalizes.
 
     Args:
-        name: Where it is in its network. Shipped networks call a norm `norm`, the user's own too.
-        layer: The layer. A class of the user's counts by its name.
+        name: Its name in the network; shipped networks call any norm, even the user's, `norm`.
+        layer: The layer; a user's class counts if its name contains "norm".
     """
     called_so = name.rpartition(".")[2] == "norm" or "norm" in type(layer).__name__.lower()
     return isinstance(layer, _NORMS) or called_so
@@ -23,13 +23,12 @@ def is_norm(name: str, layer: nn.Module) -> bool:
 def weights(network: nn.Module) -> dict[str, int]:
     """Find the matrices and kernels of a network.
 
-    A parameter of one axis, one that is called a bias, and all parameters of a norm are none: their
-    size does not say how much a unit depends on its inputs. Axes alone do not tell: a layer norm
+    Parameters with one axis, those called a bias, and those of a norm do not count: their size does
+    not say how much a unit depends on its inputs. The number of axes is not enough: a layer norm
     over [C, H, W] has parameters with as many axes as a kernel.
 
     Returns:
-        The name of each, and of how many gates of a recurrent layer it holds the weights, one below
-        the other; 1 elsewhere.
+        Name -> number of a recurrent layer's gates whose weights it stacks; 1 for other layers.
     """
     norms = tuple(f"{name}." for name, layer in network.named_modules() if is_norm(name, layer))
     found = {}

@@ -19,8 +19,8 @@ import torch
 from torch import Tensor, nn
 
 EPS = 5e-4  # added to the eigenvalues, in units of the pixels' variance
-_PIXELS = 2**18  # at once: k² copies of each are held in float64
-_TIE = 1e-6  # relative: entries of an eigenvector that rounding alone tells apart
+_PIXELS = 2**18  # at a time, since k² copies of each are held in float64
+_TIE = 1e-6  # relative: entries of an eigenvector this close differ only by rounding
 
 
 class Whitening(nn.Conv2d):
@@ -45,17 +45,16 @@ class Whitening(nn.Conv2d):
 
 
 def covariance(images: Tensor, std: Tensor, side: int) -> Tensor:
-    """Take the covariance of all patches of normalized images.
+    """Compute the covariance of all patches of normalized images.
 
     Args:
-        images: As they are stored, [N, C, H, W].
-        std: What normalization divides each channel by, [C, 1, 1].
+        images: Images as stored, [N, C, H, W].
+        std: The standard deviation by which each channel is normalized, [C, 1, 1].
         side: Height and width k of a patch.
 
     Returns:
         float64 [Ck², Ck²] on the CPU, entries of a patch in the order C, k, k. Sums over uint8
-        pixels are whole numbers below 2^53, so their order, hence device and threads, are of no
-        account.
+        pixels are whole numbers below 2^53, so they do not depend on order, device or threads.
     """
     _, channels, height, width = images.shape
     rows, columns, size = height - side + 1, width - side + 1, channels * side**2
@@ -77,15 +76,15 @@ def covariance(images: Tensor, std: Tensor, side: int) -> Tensor:
 
 
 def filters(covariance_PP: Tensor) -> Tensor:
-    """Find the filters that whiten patches.
+    """Compute the filters that whiten patches.
 
     Args:
         covariance_PP: Their covariance, float64, symmetric.
 
     Returns:
-        [2P, P], a filter a row: those of the eigenvectors v, v/√(λ + 5e-4) by falling eigenvalue
-        λ, equal ones in the order in which they were found; then their negatives. The largest
-        entry of v (of several, the first) is positive.
+        [2P, P], a filter per row: v/√(λ + 5e-4) for each eigenvector v, by falling eigenvalue λ,
+        equal ones in the order found; then their negatives. The largest entry of v (the first, if
+        several are equal) is positive.
     """
     values_P, vectors_PP = torch.linalg.eigh(covariance_PP)
     values_P, order_P = values_P.clamp(min=0).sort(descending=True, stable=True)

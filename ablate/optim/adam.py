@@ -38,7 +38,7 @@ def _nadam_terms(c: PerRun, count: Step, products: PerRun) -> PerRun:
     now, after = (
         c["beta1"] * (1 - 0.5 * 0.96 ** (t * c["momentum_decay"])) for t in (count, count + 1)
     )
-    product = products["mu_product"]  # float32, as torch's is whatever the weights are
+    product = products["mu_product"]  # float32, as in torch for weights of any type
     product.mul_(now.to(product.dtype))
     so_far = product.to(now.dtype)
     return c | {

@@ -1,4 +1,4 @@
-"""A rate of its own for each weight, from the squares of its gradients: Adagrad and its heirs."""
+"""Adagrad and its successors: a separate rate for each weight, from its squared gradients."""
 
 from __future__ import annotations
 
@@ -27,8 +27,8 @@ def _adadelta_terms(c: PerRun, count: Step, products: PerRun) -> PerRun:
 def _rmsprop_terms(c: PerRun, count: Step, products: PerRun) -> PerRun:
     terms = c | {"step": -c["lr"], "1-alpha": 1 - c["alpha"]}
     if "momentum" in c:
-        # torch multiplies by the rate after the buffer, but before the division where a run has no
-        # momentum: of the two factors one is the rate and the other 1, which rounds nothing.
+        # With momentum, torch multiplies by the rate after the buffer, else before the division. So
+        # one of the two factors is the rate and the other 1, which does not round.
         with_momentum = c["momentum"] > 0
         terms["into_buffer"] = terms["step"].masked_fill(with_momentum, 1)
         terms["out_of_buffer"] = terms["step"].masked_fill(~with_momentum, 1)

@@ -22,15 +22,15 @@ from ablate.axis import Stacked, Step
 from ablate.optim.rule import Coefficients, PerRun, Rule, lerp, plus
 
 _A, _B, _C = 3.4445, -4.7750, 2.0315  # of the quintic a·s + b·s³ + c·s⁵
-_SMALLEST = 1e-7  # norm below which a matrix is divided by this instead
+_SMALLEST = 1e-7  # lower bound of the norm that a matrix is divided by
 
 
 def rule(steps: int, gates: int = 1) -> Rule:
-    """Make the rule of matrices; all other parameters belong to AdamW.
+    """Make the rule for matrices; all other parameters use AdamW.
 
     Args:
         steps: Newton-Schulz iterations, at least 1.
-        gates: Matrices that lie one below the other in a parameter, as a recurrent layer has them.
+        gates: Number of matrices stacked in a parameter, as in recurrent layers.
     """
 
     def update(p: Tensor, gradient: Tensor, s: Stacked, c: Coefficients) -> None:
@@ -71,13 +71,13 @@ def orthogonalized(x_RMN: Tensor, steps: int) -> Tensor:
     """
     if x_RMN.device.type != "cpu":
         return _newton_schulz(x_RMN, steps)
-    # A stacked product is not rounded like a single one on a CPU: a run would depend on R.
+    # On a CPU, stacked products round differently from single ones: a run would depend on R.
     return torch.cat([_newton_schulz(x_1MN, steps) for x_1MN in torch.split(x_RMN, 1)])
 
 
 def _newton_schulz(x_RMN: Tensor, steps: int) -> Tensor:
     tall = x_RMN.shape[1] > x_RMN.shape[2]
-    x = x_RMN.mT if tall else x_RMN  # the smaller of the two Gram matrices is iterated on
+    x = x_RMN.mT if tall else x_RMN  # so that the smaller Gram matrix is used
     x = x / torch.linalg.vector_norm(x, dim=(1, 2), keepdim=True).clamp(min=_SMALLEST)
     for _ in range(steps):
         gram = x @ x.mT

@@ -25,27 +25,27 @@ RULES = {
     "adam": ADAM,
     "adamw": ADAMW,
     "nadam": NADAM,
-    "muon": ADAMW,  # for all but matrices, which have a rule of their own
+    "muon": ADAMW,  # for all parameters except matrices, which have their own rule
 }
 _COEFFICIENTS = (
     *("weight_decay", "momentum", "momentum_decay", "lr_decay"),
     *("alpha", "rho", "beta1", "beta2", "eps"),
 )
 _IDLE_AT_ZERO = ("weight_decay", "momentum")
-_ALL = "all"  # under this name stands a slot that belongs to no single parameter
+_ALL = "all"  # the name for state that belongs to no single parameter
 
 
 class Optimizer:
     """One optimizer's rule and its state, for R runs.
 
     Args:
-        configs: The `optimizer` part of each run's configuration; all of one name, and of one
-            `ns_steps` where there is any.
+        configs: The `optimizer` part of each run's configuration; all with the same name, and the
+            same `ns_steps` if they have any.
         parameters: The stacked parameters; updated in place by `step`.
-        weights: Name -> gates of those that are matrices or kernels; muon's rule is for these.
+        weights: Name -> gates for matrices and kernels, which muon's rule applies to.
 
     Attributes:
-        state: slot -> name -> [R, ...], of which a slice [r] is all that run r needs to go on.
+        state: slot -> name -> [R, ...]; the slice [r] is all that run r needs to resume.
     """
 
     def __init__(
@@ -69,7 +69,7 @@ class Optimizer:
         self.state: dict[str, Stacked] = {}
         for rule, names in self._names.items():
             for slot in rule.slots:
-                held = self.state.setdefault(slot, {})  # rules may have slots of one name
+                held = self.state.setdefault(slot, {})  # rules may share a slot's name
                 held |= {name: torch.zeros_like(parameters[name]) for name in names}
             for slot in rule.products:
                 self.state[slot] = {_ALL: ones_R.clone()}
@@ -79,7 +79,7 @@ class Optimizer:
         """Update all parameters.
 
         Args:
-            gradients: Stacked like the parameters; left as they are (two may share memory).
+            gradients: Stacked like the parameters; not changed (two may share memory).
             lr_R: Learning rates of this step, float64 [R].
             count: Number of this step, from 1.
         """
@@ -96,10 +96,10 @@ class Optimizer:
                 rule.update(p, gradients[name], slots, shaped[kind])
 
     def _along(self, terms_R: PerRun, like: Tensor) -> Coefficients:
-        """Shape one value a run so that it broadcasts over [R, ...], in that tensor's type.
+        """Shape one value per run to broadcast over [R, ...], in that tensor's type.
 
-        A single run on a CPU gets a number: torch's own operations with a number make fewer passes
-        over memory, and give the same bits.
+        A single run on a CPU gets plain numbers: torch's operations then make fewer passes over
+        memory, and give the same bits.
         """
         if self._single:
             return {name: float(values_R) for name, values_R in terms_R.items()}
@@ -109,7 +109,7 @@ class Optimizer:
 def _names_by_rule(
     config: Mapping[str, Any], parameters: Stacked, weights: Mapping[str, int]
 ) -> dict[Rule, list[str]]:
-    """Give each parameter its rule: by the optimizer's name, in muon by what it is too."""
+    """Give each parameter its rule: by the optimizer's name; muon has another for matrices."""
     plain = RULES[config["name"]]
     matrices = weights if config["name"] == "muon" else {}
     rules = {gates: muon.rule(config["ns_steps"], gates) for gates in set(matrices.values())}

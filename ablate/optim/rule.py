@@ -1,4 +1,4 @@
-"""What an update rule is, and the operations that the rules are made of.
+"""The form of an update rule, and the operations that rules are made of.
 
 Coefficients are float64 [R]; parameters, gradients and state are [R, ...].
 """
@@ -14,7 +14,7 @@ from torch import Tensor
 from ablate.axis import Stacked, Step
 
 PerRun = dict[str, Tensor]  # a coefficient's name -> [R]
-Coefficient = Tensor | float  # what broadcasts over a stacked tensor; a number if R = 1
+Coefficient = Tensor | float  # broadcasts over a stacked tensor; a number if R = 1
 Coefficients = Mapping[str, Coefficient]
 
 
@@ -23,13 +23,13 @@ class Rule:
     """How parameters of one kind are updated.
 
     Attributes:
-        update: Moves a parameter in place, given its gradient (left as it is), its state
-            (slot -> [R, ...], changed in place) and the coefficients of this step.
-        terms: Makes the coefficients of this step, float64 [R], from the configured ones (``lr``
-            among them is this step's), its number, from 1, and the ``products``. ``weight_decay``
-            and ``momentum`` are absent where they are 0 in all runs, as torch leaves them out.
+        update: Changes a parameter in place, given its gradient (not changed), its state (slot ->
+            [R, ...], changed in place) and the coefficients of this step.
+        terms: Computes the coefficients of this step, float64 [R], from the configured ones (with
+            this step's ``lr``), the step's number, from 1, and the ``products``. ``weight_decay``
+            and ``momentum`` are absent if 0 in all runs, since torch then skips their operations.
         slots: State shaped like the parameter; it starts at 0.
-        products: State of one number a run for all parameters, float32; it starts at 1.
+        products: State with one number per run for all parameters, float32; it starts at 1.
     """
 
     update: Callable[[Tensor, Tensor, Stacked, Coefficients], None]
@@ -39,12 +39,12 @@ class Rule:
 
 
 def decayed(gradient: Tensor, p: Tensor, c: Coefficients) -> Tensor:
-    """Return the gradient with that of L2, weight_decay·p, where any run has it."""
+    """Return the gradient plus weight_decay·p, if any run has weight decay."""
     return plus(gradient, p, c["weight_decay"]) if "weight_decay" in c else gradient
 
 
-# One line each for a number, as torch.optim writes it, and for one value a run. Where torch adds a
-# scaled tensor, which is rounded once, a fused multiply-add stands for it (`addcmul`).
+# Each has a line for a plain number, as in torch.optim, and one for a value per run. torch adds a
+# scaled tensor with a single rounding; here the fused multiply-add of `addcmul` does the same.
 
 
 def plus(x: Tensor, y: Tensor, c: Coefficient, out: Tensor | None = None) -> Tensor:

@@ -17,7 +17,7 @@ from ablate.config.rates import fractions
 
 
 def rates(schedule: Mapping[str, Any], lr: float, length: Length) -> Tensor:
-    """Work out the learning rate of every step.
+    """Compute the learning rate of every step.
 
     Args:
         schedule: The `schedule` part of a configuration.

@@ -1,4 +1,4 @@
-"""Optimizers that ask for the loss again within a step; for one run at a time.
+"""Optimizers that evaluate the loss several times per step; for one run at a time.
 
 They suit small problems without noise: one batch of all images, no dropout. A solver's docstring is
 its card. Newton's Hessian comes from `exact_hessian`, and `applied` evaluates a network for it.
@@ -16,31 +16,31 @@ from torch.func import functional_call, grad, vjp, vmap
 
 from ablate.errors import AblateError
 
-Closure = Callable[[], Tensor]  # gives the loss, and leaves its gradients in each p.grad
+Closure = Callable[[], Tensor]  # returns the loss, and sets each p.grad
 
-LARGEST = 10_000  # parameters that an exact Hessian may have
-_ROWS = 8  # of the Hessian at once: each takes the memory of one backward pass
-_ARMIJO = 1e-4  # share of the promised decrease that a step must bring
+LARGEST = 10_000  # most parameters for an exact Hessian
+_ROWS = 8  # of the Hessian at a time: each takes the memory of a backward pass
+_ARMIJO = 1e-4  # share of the predicted decrease that a step must reach
 _HALVINGS = 20
 
 
 class Solver(Protocol):
-    """What trains one run by asking for its loss."""
+    """Trains one run by evaluating its loss as often as needed."""
 
     def step(self, closure: Closure, lr: float) -> None:
         """Update the parameters in place.
 
         Args:
-            closure: Evaluates the loss and sets each parameter's ``grad``; called several times,
-                it must be the same function of the parameters within a step.
-            lr: Factor of the first step length that is tried.
+            closure: Evaluates the loss and sets each parameter's ``grad``; within a step it must be
+                the same function of the parameters at each call.
+            lr: Factor on the first step length to try.
         """
 
     def state(self) -> dict[str, Any]:
         """Copy what a resumed run needs: tensors on the CPU, numbers, lists and dicts."""
 
     def restore(self, state: Mapping[str, Any]) -> None:
-        """Go on from what `state` gave; it is copied."""
+        """Resume from what `state` returned; it is copied."""
 
 
 def solver(
@@ -52,8 +52,8 @@ def solver(
 
     Args:
         config: Its `optimizer` part; ``name`` is lbfgs or newton.
-        parameters: What is trained, in the order of the Hessian's rows.
-        hessian: Gives the Hessian [P, P] at the present parameters; newton's alone.
+        parameters: The trained parameters, in the order of the Hessian's rows.
+        hessian: Computes the Hessian [P, P] at the current parameters; only for newton.
     """
     if config["name"] == "lbfgs":
         return LBFGS(parameters, config["history"], config["max_iter"], config["line_search"])
@@ -89,7 +89,7 @@ class LBFGS:
         )
 
     def step(self, closure: Closure, lr: float) -> None:
-        if lr == 0:  # as a cycle of rates may begin; torch's line search divides by the length
+        if lr == 0:  # a cycle of rates may start at 0, and torch's line search divides by the rate
             closure()
             return
         self._optimizer.param_groups[0]["lr"] = lr
@@ -97,7 +97,7 @@ class LBFGS:
 
     def state(self) -> dict[str, Any]:
         held = self._optimizer.state_dict()["state"].get(0, {})
-        # "al" is scratch that is filled before it is read.
+        # "al" is scratch space, which torch fills before reading it.
         copied: dict[str, Any] = _copied({k: v for k, v in held.items() if k != "al"})
         return copied
 
@@ -125,7 +125,7 @@ class Newton:
 
     Args:
         parameters: What is trained, in the order of the Hessian's rows.
-        hessian: Gives the Hessian [P, P] at the present parameters; it may be overwritten.
+        hessian: Computes the Hessian [P, P] at the current parameters; it may be overwritten.
         damping: The smallest τ, at least 0; after 0 comes 1e-3.
 
     Source: Nocedal & Wright 2006, algorithm 3.3 (τ) and equation 3.4 (Armijo's condition).
@@ -153,7 +153,7 @@ class Newton:
         for halvings in range(_HALVINGS + 1):
             length = lr * 0.5**halvings
             self._move(start, length * direction_P)
-            # In the type of the loss: where the promise is below its rounding, equal is enough.
+            # In the loss's type: if the predicted decrease is below rounding, an equal loss passes.
             if bool(ask() <= loss + _ARMIJO * length * slope):
                 return
         self._move(start, None)
@@ -189,7 +189,7 @@ def newton_direction(hessian_PP: Tensor, gradient_P: Tensor, damping: float) -> 
         damping: The smallest τ, at least 0; after 0 comes 1e-3.
 
     Returns:
-        The direction [P], or None where the Hessian is not finite or no τ of its type serves.
+        The direction [P], or None if the Hessian is not finite or no τ of its type works.
 
     Source: Nocedal & Wright 2006, algorithm 3.3.
     """
@@ -210,26 +210,26 @@ def newton_direction(hessian_PP: Tensor, gradient_P: Tensor, damping: float) -> 
 
 
 def hessian_bytes(count: int, dtype: torch.dtype = torch.float32) -> int:
-    """Tell the bytes that a Newton step holds at once, beside its backward passes.
+    """Return the peak bytes of a Newton step besides its backward passes.
 
     Args:
         count: Parameters.
         dtype: Their type.
 
     Returns:
-        The room of two matrices: the Hessian with its transpose, later with its factor.
+        The size of two matrices: the Hessian with its transpose, later with its factor.
     """
     return 2 * count**2 * dtype.itemsize
 
 
 def applied(module: nn.Module, parameters: Mapping[str, Tensor], *inputs: Tensor) -> Tensor:
-    """Apply a network, in the mode it is in, with these parameters; its buffers stay as they are.
+    """Apply a network in its current mode with other parameters, without changing its buffers.
 
-    Running statistics that it would update are updated in copies, which are dropped.
+    Running statistics are updated in copies, which are dropped.
 
     Args:
-        module: The network; no tensor of it is changed.
-        parameters: As in its ``named_parameters()``; those left out are taken as they are.
+        module: The network; none of its tensors is changed.
+        parameters: Named as in ``named_parameters()``; for names left out, its own are used.
         *inputs: Arguments of its ``forward``.
 
     Returns:
@@ -243,12 +243,12 @@ def applied(module: nn.Module, parameters: Mapping[str, Tensor], *inputs: Tensor
 def exact_hessian(
     loss: Callable[[dict[str, Tensor]], Tensor], parameters: dict[str, Tensor], rows: int = _ROWS
 ) -> Tensor:
-    """Compute all second derivatives, a backward pass through the gradient for each row.
+    """Compute all second derivatives, with a backward pass through the gradient for each row.
 
     Args:
-        loss: Gives the loss for parameters like these; changes nothing (see `applied`).
-        parameters: Where to take it; together P numbers, at most `LARGEST`.
-        rows: How many are computed at once, under vmap; 1 for networks that cannot be vmapped.
+        loss: Computes the loss for such parameters; changes nothing (see `applied`).
+        parameters: The point at which to compute it; P numbers in total, at most `LARGEST`.
+        rows: Number of rows at a time, under vmap; 1 for networks that cannot be vmapped.
 
     Returns:
         Symmetric [P, P], in the order of `parameters`, each flattened.
@@ -262,7 +262,7 @@ def exact_hessian(
     count = sum(p.numel() for p in here.values())
     if count > LARGEST:
         raise AblateError(
-            f"newton takes at most {LARGEST} parameters, the model has {count}:"
+            f"newton takes at most {LARGEST} parameters, but the model has {count}:"
             " use a smaller model, or optimizer=lbfgs"
         )
 

@@ -18,8 +18,8 @@ class Weighting:
     Attributes:
         weight_R: For each step, from 0, the weight of that step's tensors in the average, float64
             [R] in (0, 1].
-        anew_from_R: The step from which on batch norm's running statistics do not fit the average
-            and must be measured anew, int64 [R]; None where they can be averaged like the weights.
+        anew_from_R: The step from which batch norm's running statistics no longer fit the average
+            and must be measured again, int64 [R]; None if they can be averaged like the weights.
     """
 
     weight_R: Callable[[Step], Tensor]
@@ -30,12 +30,12 @@ class Average:
     """A running average of stacked tensors.
 
     Args:
-        tensors: What is averaged: parameters and buffers, name -> [R, ...]. Floating-point tensors
-            are averaged, others copied.
-        weight_R: As of a `Weighting`.
+        tensors: Parameters and buffers, name -> [R, ...]. Floating-point tensors are averaged,
+            others copied.
+        weight_R: As in `Weighting`.
 
     Attributes:
-        average: Like the tensors. It is the whole state: a run's part is ``average[name][r]``.
+        average: Like the tensors; the whole state, of which run r's part is ``average[name][r]``.
     """
 
     def __init__(self, tensors: Stacked, weight_R: Callable[[Step], Tensor]) -> None:
@@ -44,7 +44,7 @@ class Average:
 
     @torch.no_grad()
     def update(self, tensors: Stacked, step: Step) -> None:
-        """Take in the tensors as they are after a step; a weight of 1 copies them bit for bit."""
+        """Add the tensors after a step; a weight of 1 copies them bit for bit."""
         weight_R = self._weight_R(step)
         for name, average in self.average.items():
             new = tensors[name]

@@ -20,7 +20,7 @@ def clip(gradients: Stacked, limit_R: Tensor) -> Stacked:
     """Scale each run's gradients so that their norm over all parameters is at most the limit.
 
     Args:
-        gradients: name -> [R, ...]; left as they are.
+        gradients: name -> [R, ...]; not changed.
         limit_R: Largest norm, > 0, float64; infinity for a run without one, which keeps its bits.
 
     Returns:
@@ -28,6 +28,6 @@ def clip(gradients: Stacked, limit_R: Tensor) -> Stacked:
     """
     norm_R = norm(gradients.values())
     limit_R = limit_R.to(norm_R.dtype)
-    # Without a limit an infinite norm would make NaN of all gradients, the finite ones too.
+    # Without a limit, ∞ over an infinite norm would turn even finite gradients into NaN.
     share_R = torch.where(limit_R.isinf(), 1, (limit_R / (norm_R + _EPS)).clamp(max=1))
     return {name: gradient * along(share_R, gradient) for name, gradient in gradients.items()}

@@ -19,7 +19,7 @@ def clip(gradients: Stacked, limit_R: Tensor) -> Stacked:
     """Cut every element to the limit.
 
     Args:
-        gradients: name -> [R, ...]; left as they are.
+        gradients: name -> [R, ...]; not changed.
         limit_R: Largest absolute value, > 0, float64; infinity for a run without one, which keeps
             its bits.
 

@@ -12,5 +12,5 @@ from torch import Tensor
 
 
 def sides(share: Tensor, length: int) -> Tensor:
-    """Turn the share λ of the area that stays into a box's side √(1 - λ)·length, whole pixels."""
+    """Compute a box's side √(1 - λ)·length in whole pixels, for λ the share of area that stays."""
     return ((1 - share).sqrt() * length).round().long()

@@ -13,11 +13,11 @@ from ablate.config.course import last_epoch
 
 
 def has_stalled(epoch: int, best_epoch: int, patience: int) -> bool:
-    """Tell whether a run is to end.
+    """Tell whether a run should end.
 
     Args:
         epoch: Epochs done.
         best_epoch: The epoch of the best validation score so far, at most ``epoch``.
-        patience: Epochs without a better score that end a run, at least 1.
+        patience: Epochs without a better score after which a run ends, at least 1.
     """
     return epoch >= last_epoch(best_epoch, patience)

@@ -22,12 +22,12 @@ OFF: Final = 0.0
 
 
 def weighting(decay_R: Tensor, steps: int) -> Weighting:
-    """Say how much each step counts, given d of each run; the number of steps is of no account."""
+    """Say how much each step counts, given each run's d; the number of steps does not matter."""
     return Weighting(partial(weight, decay_R))
 
 
 def weight(decay_R: Tensor, step: Step) -> Tensor:
-    """Give the weight of a step in the average: 1 - d, and 1 at the first step.
+    """Compute the weight of a step in the average: 1 - d, and 1 at the first step.
 
     Args:
         decay_R: d in [0, 1), float64; 0 for a run without averaging.

@@ -15,7 +15,7 @@ from ablate.axis import Stacked, pushed, total
 
 
 def penalty(weights: Stacked, strength_R: Tensor) -> Tensor:
-    """Work out λ‖w‖₁ of each run.
+    """Compute λ‖w‖₁ of each run.
 
     Args:
         weights: name -> [R, ...], at least one.
@@ -32,11 +32,11 @@ def add_gradient(gradients: Stacked, weights: Stacked, strength_R: Tensor) -> St
     """Add the penalty's gradient λ sign(w), where sign(0) = 0.
 
     Args:
-        gradients: name -> [R, ...]; left as they are.
-        weights: Those among the parameters that are penalized.
+        gradients: name -> [R, ...]; not changed.
+        weights: The penalized parameters.
         strength_R: λ ≥ 0, float64; a run with 0 keeps its gradients bit for bit.
 
     Returns:
-        All gradients, new tensors for the weights alone.
+        All gradients; only those of the weights are new tensors.
     """
     return pushed(gradients, ((k, w.sign()) for k, w in weights.items()), strength_R)

@@ -16,7 +16,7 @@ from ablate.axis import Stacked, pushed, total
 
 
 def penalty(weights: Stacked, strength_R: Tensor) -> Tensor:
-    """Work out λ‖w‖₂² of each run.
+    """Compute λ‖w‖₂² of each run.
 
     Args:
         weights: name -> [R, ...], at least one.
@@ -33,11 +33,11 @@ def add_gradient(gradients: Stacked, weights: Stacked, strength_R: Tensor) -> St
     """Add the penalty's gradient 2λw.
 
     Args:
-        gradients: name -> [R, ...]; left as they are.
-        weights: Those among the parameters that are penalized.
+        gradients: name -> [R, ...]; not changed.
+        weights: The penalized parameters.
         strength_R: λ ≥ 0, float64; a run with 0 keeps its gradients bit for bit.
 
     Returns:
-        All gradients, new tensors for the weights alone.
+        All gradients; only those of the weights are new tensors.
     """
     return pushed(gradients, weights.items(), 2 * strength_R)

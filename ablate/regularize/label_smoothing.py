@@ -16,10 +16,10 @@ from torch import Tensor
 
 
 def cross_entropy(logits_BK: Tensor, target: dict[str, Tensor]) -> Tensor:
-    """Take one run's mean cross entropy against targets that may be smoothed and mixed.
+    """Compute one run's mean cross entropy against targets that may be smoothed and mixed.
 
     Args:
-        logits_BK: Logits; of 16 bits, they are lifted to float32 first.
+        logits_BK: Logits; those of 16 bits are converted to float32 first.
         target: ``y`` [B], the labels, int64. If smoothed, ``smoothing``: ε in [0, 1],
             0-dimensional. If mixed, ``other`` [B], the labels of the images mixed in, and
             ``share``: the weight of ``y`` in [0, 1], 0-dimensional.

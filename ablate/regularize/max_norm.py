@@ -20,11 +20,11 @@ def project(weights: Stacked, limit_R: Tensor) -> Tensor:
 
     Args:
         weights: name -> [R, units, ...]: a unit's incoming weights are all the later axes.
-        limit_R: Largest norm c > 0, float64; infinity for a run without one. A unit within it
-            keeps its bits.
+        limit_R: Largest norm c > 0, float64; infinity for a run without one. Units within the
+            limit keep their bits.
 
     Returns:
-        Whether a unit of the run was beyond it, bool [R].
+        Whether any unit of the run was beyond the limit, bool [R].
     """
     beyond_R = torch.zeros_like(limit_R, dtype=torch.bool)
     for weight in weights.values():

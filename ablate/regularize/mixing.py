@@ -1,7 +1,7 @@
-"""Mixup and CutMix in a stack: at each step a run mixes its batch in one of the two ways or none.
+"""Mixup and CutMix in a stack: at each step a run mixes its batch in one of the two ways, or not.
 
-Where a run has both on, a fair coin chooses at each step, as is usual since Touvron et al. 2021
-(arXiv:2012.12877). Each image's partner is another place of the same batch, by a permutation.
+If a run has both on, a fair coin chooses at each step, as usual since Touvron et al. 2021
+(arXiv:2012.12877). Each image's partner comes from the same batch, by a permutation.
 """
 
 from __future__ import annotations
@@ -54,7 +54,7 @@ class Mixing:
             y_RB: Labels.
 
         Returns:
-            Images, a run without mixing as it was; targets: ``y`` [R, B], ``other`` [R, B], the
+            Images, unchanged for runs without mixing; targets: ``y`` [R, B], ``other`` [R, B], the
             partners' labels, and ``share`` [R], float64, the weight of ``y``.
         """
         partner_RB = rng.permutation(rng.fold(self._partner_R, step), y_RB.shape[1])
@@ -62,7 +62,7 @@ class Mixing:
         blend_R, high_R, wide_R, u_R, v_R = (row(table, step) for table in tables)
         box_RHW = box_mask(u_R, v_R, high_R, wide_R, self._height, self._width)
         weight_RHW = blend_R[:, None, None] * ~box_RHW
-        # The box may have been clipped: what counts is the area that stayed.
+        # The box may have been clipped, so weight labels by its actual area.
         area_R = box_RHW.sum((1, 2)).double() / (self._height * self._width)
         target = {"y": y_RB, "other": y_RB.gather(1, partner_RB), "share": blend_R * (1 - area_R)}
         return mix(x_RBCHW, partner_RB, weight_RHW), target
@@ -73,8 +73,8 @@ def mix(x_RBCHW: Tensor, partner_RB: Tensor, weight_RHW: Tensor) -> Tensor:
 
     Args:
         x_RBCHW: Images.
-        partner_RB: For each image the place of its partner in the batch, int64.
-        weight_RHW: Weight of the image itself, in [0, 1], float64; where it is 1, bits stay.
+        partner_RB: For each image, its partner's index in the batch, int64.
+        weight_RHW: Weight of the image itself, in [0, 1], float64; 1 leaves its bits as they are.
     """
     runs, batch = partner_RB.shape
     first_R = torch.arange(runs, device=x_RBCHW.device)[:, None] * batch
@@ -91,8 +91,8 @@ def _draw(config: Mapping[str, Any], seed: Tensor, steps: int) -> tuple[Tensor, 
     """Draw one run's numbers, [T] each.
 
     Returns:
-        Whether the step cuts; the weight of the image outside a box; the share of the area that
-        stays outside the box; the two numbers of the box's centre.
+        Whether the step uses CutMix; the image's weight outside a box; the share of the area
+        outside the box; the two random numbers for the box's centre.
     """
     keep_T = torch.ones(steps, dtype=torch.float64)
     blend_T = kept_T = keep_T

@@ -23,10 +23,10 @@ def shares(alpha: float, key: Tensor, steps: int) -> Tensor:
         steps: Number of steps T.
 
     Returns:
-        float64 [T] in [0, 1], by the inverse of the distribution function; more steps leave the
-        first ones as they were.
+        float64 [T] in [0, 1], by the inverse distribution function; the first numbers do not change
+        with more steps.
     """
-    from scipy.special import betaincinv  # half a second that most runs have no use for
+    from scipy.special import betaincinv  # here, since it takes half a second and few runs need it
 
     uniform_T = rng.uniform(key, torch.Size((steps,)))
     return torch.as_tensor(betaincinv(alpha, alpha, uniform_T.cpu().numpy())).to(key.device)

@@ -15,15 +15,15 @@ from ablate.axis import Stacked, along, norm
 
 
 def ascent(gradients: Stacked, rho_R: Tensor) -> Stacked:
-    """Find the perturbation ρ·g/‖g‖ of each run, the norm taken over all its parameters.
+    """Compute each run's perturbation ρ·g/‖g‖, with the norm over all its parameters.
 
     Args:
         gradients: name -> [R, ...], of every parameter.
         rho_R: ρ ≥ 0, float64.
 
     Returns:
-        What to add to the parameters. Where ρ or the norm is 0 it is -0.0, the one number whose
-        addition changes no bit.
+        What to add to the parameters. If ρ or the norm is 0 it is -0.0, the one number that changes
+        no bit when added.
     """
     norm_R = norm(gradients.values())
     scale_R = torch.where(norm_R == 0, 0, rho_R.to(norm_R.dtype) / norm_R)

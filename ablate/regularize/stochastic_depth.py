@@ -10,7 +10,7 @@ from __future__ import annotations
 
 
 def rates(last: float, branches: int) -> list[float]:
-    """Give the drop rate of each branch, growing linearly: the l-th of L has l/L·last.
+    """Compute the drop rate of each branch, growing linearly: the l-th of L has l/L·last.
 
     Args:
         last: Drop rate of the last branch, in [0, 1).

@@ -35,14 +35,14 @@ def weighting(start_R: Tensor, steps: int) -> Weighting:
 
 
 def weight(first_R: Tensor, step: Step) -> Tensor:
-    """Give the weight of a step in the average: 1/n for the n-th step averaged, before that 1.
+    """Compute the weight of a step in the average: 1/n for the n-th averaged step, 1 before.
 
     Args:
-        first_R: Number of the first step that counts, from 0, int64; the number of all steps for
-            a run without averaging.
+        first_R: Number of the first averaged step, from 0, int64; the total number of steps for a
+            run without averaging.
         step: Number of the step, from 0.
 
     Returns:
-        float64 [R]; so until the first step the average is a copy of the weights.
+        float64 [R]; before the first averaged step, the average is a copy of the weights.
     """
     return 1 / ((step - first_R).clamp(min=0) + 1).double()

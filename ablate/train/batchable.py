@@ -16,12 +16,12 @@ def unbatchable(module: nn.Module, x_BCHW: Tensor) -> str | None:
     """Try a network under vmap.
 
     Args:
-        module: The network; left as it is.
+        module: The network; it is not changed.
         x_BCHW: A few images.
 
     Returns:
-        Why it is to be looped (it draws random numbers by itself, sets rates, or an operation has
-        no batching rule), or None.
+        Why it must be looped (it draws its own random numbers, sets rates, or has an operation
+        without a batching rule), or None.
     """
     trained = [name for name, p in module.named_parameters() if p.requires_grad]
     state = dict(module.named_parameters()) | dict(module.named_buffers())
@@ -36,13 +36,13 @@ def unbatchable(module: nn.Module, x_BCHW: Tensor) -> str | None:
     before = rng.drawn_state()
     try:
         logits_RBK = vmap(apply, randomness="error")(stacked)
-        # Backward too: a checkpoint fails there alone.
+        # Backward too, since a checkpoint fails only there.
         torch.autograd.grad(logits_RBK.sum(), leaves, allow_unused=True)
         if any(isinstance(m, OwnDropout) and m.sets_rate for m in module.modules()):
             return "it sets the rates of its dropout"
         if rng.draws(before):
             return "it draws from the global generator of Python or numpy"
-    # A user's network may fail under vmap in any way; the reason is told, and it is looped.
+    # A user's network may raise anything under vmap; it is then looped, and the reason shown.
     except Exception as error:
         return str(error).strip().split("\n")[0][:200] or type(error).__name__
     return None

@@ -41,7 +41,7 @@ Config = Mapping[str, Any]
 
 
 def seed_of(config: Config, source: str) -> int:
-    """Give the seed of one source of randomness: its own where it is pinned, else the run's."""
+    """Return the seed of one source of randomness: its own if it is pinned, else the run's."""
     pinned = config["seeds"][source]
     return int(config["seed"] if pinned is None else pinned)
 
@@ -54,8 +54,8 @@ class Batches:
         data: Their data set.
 
     Attributes:
-        length: How long the training is; what is left of an epoch is dropped, in a new order each
-            epoch.
+        length: How long the training is. Images that do not fill a last batch are dropped, other
+            ones each epoch.
         augmentation: The transformations.
     """
 
@@ -85,7 +85,7 @@ class Batches:
         )
 
     def begin_epoch(self, epoch: int) -> None:
-        """Draw the order of an epoch, from 0, unless it is the one that was drawn last."""
+        """Draw the order of an epoch, counted from 0, unless it was the last one drawn."""
         if epoch == self._epoch:
             return
         order_RN = rng.permutation(rng.fold(self._order_R, epoch), len(self._data.train))
@@ -97,7 +97,7 @@ class Batches:
         """Make the batches of a step.
 
         Args:
-            step: Its number, from 0; one on the device lies in the epoch that was begun last.
+            step: Its number, from 0; a number on the device must be in the epoch begun last.
 
         Returns:
             Normalized images [R, B, C, H, W], and targets as `label_smoothing.cross_entropy` takes
@@ -121,7 +121,8 @@ class Batches:
     def plain(self) -> Iterator[Tensor]:
         """Yield the training images as evaluation sees them, in batches of the training's size.
 
-        Each is a sample of all, however the file is sorted: what is left over is dropped.
+        Each batch is a sample of all images, however the file is sorted. A last, smaller batch is
+        dropped.
         """
         for places in torch.split(self._data.train.order, self._size):
             if len(places) == self._size:
@@ -135,11 +136,11 @@ class Batches:
         Args:
             images_NCHW: Some images of a split.
             part: Number of this part of the split.
-            runs: For which runs.
+            runs: The runs that see them.
 
         Yields:
             The images themselves, normalized [N, C, H, W], and False; then each further view
-            [R, N, C, H, W], and True, since runs draw views of their own.
+            [R, N, C, H, W], and True, since each run draws its own views.
         """
         width, augmentation = len(self._order_R[runs]), self.augmentation.of(runs)
         for number in range(self._views):

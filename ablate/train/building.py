@@ -38,8 +38,8 @@ def build_stack(
         The stack, and why its network cannot be fused, or None if it can.
 
     Raises:
-        AblateError: A network cannot be built, has nothing to train, or brings its images into an
-            order with which its gradient would be wrong.
+        AblateError: A network cannot be built, has nothing to train, or reorders its images in
+            memory so that its gradient would be wrong.
     """
     device = data.device
     environment.settle_arithmetic()
@@ -67,7 +67,7 @@ def build_stack(
 
 
 def settle_layout(config: Config, data: Tensors, modules: Sequence[nn.Module]) -> None:
-    """Give networks their images in plain order, where parts of the user's need it.
+    """Give networks their images in plain order, if the user's own parts need it.
 
     Args:
         config: The configuration of one of them.
@@ -75,11 +75,11 @@ def settle_layout(config: Config, data: Tensors, modules: Sequence[nn.Module]) -
         modules: The networks, on its device.
 
     Raises:
-        AblateError: They bring images into an order with which a gradient would be wrong.
+        AblateError: They reorder images in memory so that a gradient would be wrong.
     """
     if not schema.has_own_layers(config):
         return
-    # Tried on another network: what one counts in its attributes would be a pass ahead.
+    # Try another copy: a network that counts passes in an attribute would be one pass ahead.
     other = _built(config, data).to(data.device, data.dtype)
     if needs_plain_images(other, _two_images(data)):
         for module in modules:
@@ -93,7 +93,7 @@ def _two_images(data: Tensors) -> Tensor:
 
 
 def _built(config: Config, data: Tensors) -> nn.Module:
-    with rng.seeded(0):  # torch initializes its layers; `initialize` draws them anew
+    with rng.seeded(0):  # torch draws weights here, which `initialize` replaces
         return build(config, data.shape, data.classes)
 
 

@@ -18,14 +18,14 @@ Weights = dict[str, Tensor]
 
 @dataclass
 class Course:
-    """What is known of a run at the end of an epoch.
+    """What is known about a run at the end of an epoch.
 
     Attributes:
         config: Its configuration.
         length: How long its training is.
-        history: One object an epoch done, as in the record.
-        best: Epoch, accuracy and loss of the best validation, and its weights where they are what
-            will be tested (`select=best`).
+        history: One object per finished epoch, as in the record.
+        best: Epoch, accuracy and loss of the best validation, and its weights if they will be
+            tested (`select=best`).
         diverged: The step at which the loss was not finite.
         stopped: Epoch and weights at which early stopping ended it.
         plateau: The factor of its learning rate.
@@ -41,24 +41,24 @@ class Course:
 
     @property
     def goes_on(self) -> bool:
-        """Whether it is still to be trained."""
+        """Whether to train it further."""
         return self.diverged is None and self.stopped is None
 
     @property
     def selected(self) -> Weights | None:
-        """The weights to be tested, where they are not the last ones."""
+        """The weights to test; None for the last ones."""
         if self.best is not None and self.best["weights"]:
             weights: Weights = self.best["weights"]
             return weights
         return None if self.stopped is None else self.stopped["weights"]
 
     def end_epoch(self, entry: Epoch, bad: int | None, weights: Callable[[], Weights]) -> None:
-        """Take note of an epoch.
+        """Note the end of an epoch.
 
         Args:
             entry: Its object in the record.
             bad: The step at which the loss was not finite, or None.
-            weights: Copies what is evaluated now.
+            weights: Copies the weights under evaluation.
         """
         self.history.append(entry)
         val = entry["val/loss"]
@@ -88,7 +88,7 @@ class Course:
             self.stopped = {"epoch": entry["epoch"], "weights": weights()}
 
     def state(self) -> dict[str, Any]:
-        """Copy what the run needs to go on."""
+        """Copy what the run needs to resume."""
         return {
             "history": self.history,
             "best": self.best,

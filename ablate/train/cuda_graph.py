@@ -1,4 +1,4 @@
-"""A step of training as one CUDA graph: one launch, where many small ones would be the limit."""
+"""A training step as one CUDA graph: one launch instead of many small ones that limit the speed."""
 
 from __future__ import annotations
 
@@ -10,19 +10,19 @@ import torch
 
 Work = Callable[[], None]
 
-_WARM = 3  # steps before the capture, in which kernels are loaded and tuned and caches are filled
-_WAITS = "called a synchronizing CUDA operation"  # torch's words, in its mode of debugging waits
+_WARM = 3  # steps before the capture: they load and tune kernels and fill caches
+_WAITS = "called a synchronizing CUDA operation"  # torch's words in its sync debug mode
 
 
 class Captured:
-    """Does the same work again and again: a few times as written, then as a CUDA graph.
+    """Repeats the same work: a few times as written, then as a CUDA graph.
 
     The work reads and changes tensors in place, and is the same sequence of operations at every
-    call. If it waits for the device, which a graph cannot, or if its capture fails, it goes on as
-    written, and a warning says why.
+    call. If it waits for the device, which a graph cannot, or if the capture fails, it keeps
+    running as written, and a warning says why.
 
     Attributes:
-        graph: What was captured, or None.
+        graph: The captured graph, or None.
 
     Source: PyTorch's notes on CUDA semantics, section "CUDA Graphs".
     """
@@ -51,7 +51,7 @@ class Captured:
             self._aside(work)
 
     def _aside(self, work: Work) -> None:
-        """Do the work as it is written, on the stream of the capture, as a warm-up has to be."""
+        """Do the work as written, on the capture's stream, as a warm-up must."""
         self._stream.wait_stream(torch.cuda.current_stream())
         with torch.cuda.stream(self._stream):
             work()
@@ -60,10 +60,10 @@ class Captured:
     def _rehearse(self, work: Work) -> None:
         """Do the work, and find out whether it waits for the device.
 
-        A capture would find this out as well, but only by failing, and without saying where.
+        A capture would fail if it does, but without saying where.
         """
         before = torch.cuda.get_sync_debug_mode()
-        # What else the work warns of, its first steps have warned of already.
+        # Swallows other warnings, too; the first steps have shown them already.
         with warnings.catch_warnings(record=True) as told:
             warnings.simplefilter("always")
             torch.cuda.set_sync_debug_mode("warn")  # it warns that it is a prototype
@@ -83,15 +83,15 @@ class Captured:
                 work()
         except torch.OutOfMemoryError:
             raise
-        except RuntimeError as error:  # what CUDA does not allow in a capture, whatever it is
-            first = error.__context__ or error  # ending a capture that has failed fails as well
+        except RuntimeError as error:  # anything that CUDA does not allow in a capture
+            first = error.__context__ or error  # ending a failed capture fails, too
             if isinstance(first, torch.OutOfMemoryError):
                 raise first from error
             self._give_up(str(first).strip().split("\n")[0])
         else:
             self.graph = graph
         finally:
-            torch.cuda.set_stream(stream)  # where a capture fails, torch leaves its own in place
+            torch.cuda.set_stream(stream)  # torch does not do it after a failed capture
         return self.graph is not None
 
     def _give_up(self, reason: str) -> None:
@@ -103,9 +103,9 @@ class Captured:
 
 @cache
 def _side_stream(device: int) -> torch.cuda.Stream:
-    """Give the one stream of a device on which steps are warmed up and captured.
+    """Return the one stream of a device on which steps are warmed up and captured.
 
-    The allocator and cuBLAS keep memory for each stream that was ever used (cuBLAS 32 MiB and more,
-    for good): a stream for each of hundreds of trainings would fill the device.
+    The allocator and cuBLAS keep memory for every stream ever used (cuBLAS 32 MiB or more, for
+    good): with its own stream for each, hundreds of trainings would fill the device.
     """
     return torch.cuda.Stream(device)  # type: ignore[no-untyped-call]

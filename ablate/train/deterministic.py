@@ -1,4 +1,4 @@
-"""Restricts torch to algorithms that give the same bits each time they are executed."""
+"""Restricts torch to algorithms that give the same bits every time."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ import torch
 
 @contextmanager
 def deterministic(wanted: bool) -> Iterator[None]:
-    """Have torch use deterministic algorithms inside this context, and refuse operations without.
+    """Let torch use only deterministic algorithms here, and refuse operations that have none.
 
-    torch is called only if the setting must change: the call makes it import its compiler, which
-    takes two seconds.
+    torch is called only if the setting must change: the call imports its compiler, which takes two
+    seconds.
     """
     if not wanted or torch.are_deterministic_algorithms_enabled():
         yield

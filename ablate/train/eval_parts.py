@@ -1,4 +1,4 @@
-"""How a split is cut into the parts that pass a network one after another in an evaluation."""
+"""How an evaluation cuts a split into batches."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ if TYPE_CHECKING:
 
     from ablate.data.tensors import Split
 
-EVAL_BATCH: Final = 500  # images a forward pass of an evaluation, whatever the stack's width
+EVAL_BATCH: Final = 500  # images per forward pass of an evaluation, at any width of the stack
 
 
 def sees_its_batch(config: Mapping[str, Any]) -> bool:
-    """Tell whether what an evaluation makes of an image can depend on those beside it.
+    """Tell whether an image's evaluation can depend on the other images of its batch.
 
-    So it does with statistics of the batch, and with views, whose random numbers go by place; what
-    a network of the user's does is not known.
+    It does with batch statistics, and with views, whose random numbers depend on the position in
+    the batch; with a user's own layers it might.
     """
     norm = config["norm"]
     by_batch = norm["name"] == "batch" and norm["eval"] == "batch"
@@ -31,12 +31,12 @@ def eval_parts(split: Split, *, by_content: bool) -> Iterator[tuple[slice | Tens
 
     Args:
         split: Its images; at least one.
-        by_content: Whether an image's result depends on those beside it: parts are then samples of
-            the split, however its file is sorted, and of equal size but for one image, so that none
-            is left over by itself.
+        by_content: Whether an image's result depends on its batch: parts are then samples of the
+            split, however its file is sorted, and sizes differ by at most one, so that no small
+            part is left over.
 
     Yields:
-        Where in the split they are, and the images as they are stored.
+        Where in the split they are, and the images as stored.
     """
     if by_content:
         for places in split.order.tensor_split(-(-len(split) // EVAL_BATCH)):

@@ -1,8 +1,8 @@
-"""What a stack takes of a GPU's memory, item by item, by arithmetic alone: planning loads no torch.
+"""How much GPU memory a stack takes, item by item: arithmetic only, since planning loads no torch.
 
-A stack fits where its tensors and an allowance together are within the device's memory. So the
-width of a stack, and how many of its runs are evaluated at a time, follow from the configuration
-and the device; never from what happens to be free, so that a resumed sweep gets the same numbers.
+A stack fits if its tensors plus an allowance are within the device's memory. So the width of a
+stack, and how many of its runs are evaluated at a time, depend on the configuration and the device,
+and never on the memory that happens to be free: a resumed sweep gets the same numbers.
 """
 
 from __future__ import annotations
@@ -26,17 +26,17 @@ if TYPE_CHECKING:
 
 Config = Mapping[str, Any]
 
-# What is planned beside tensors, to be corrected by what cards show. First CUDA's context with its
-# kernels, and the workspaces of cuDNN and cuBLAS on each stream. Then the share of what comes and
-# goes that the allocator cannot use since it lies in pieces: without a card, by its own count, the
-# pools of CUDA graphs were 0.04 to 1 larger than the tensors in them, of large stacks up to 0.8.
+# The allowance beside tensors, to be corrected by measurements on cards. First CUDA's context with
+# its kernels, and the workspaces of cuDNN and cuBLAS on each stream. Then fragmentation, relative
+# to the tensors that come and go: without a card, by the allocator's own count, pools of CUDA
+# graphs were 0.04 to 1 larger than the tensors in them, for large stacks up to 0.8.
 WORKSPACES: Final = 2 * 2**30  # bytes
 IN_PIECES: Final = 0.6
 
-UNCERTAINTY: Final = 0.15  # of what is planned for tensors, relative
+UNCERTAINTY: Final = 0.15  # relative error of the estimate for tensors
 
-# Of each optimizer: tensors like the weights that are its state, and tensors like one weight that
-# an update makes for a while. The state of lbfgs follows from `history`.
+# For each optimizer: how many copies of all weights its state takes, and how many temporary tensors
+# the size of one weight an update makes. For lbfgs, `history` adds to the state.
 OPTIMIZERS: Final = {
     "sgd": (0, 1),
     "momentum": (1, 1),
@@ -52,25 +52,25 @@ OPTIMIZERS: Final = {
     "newton": (0, 2),
 }
 
-_WHOLE = 8  # bytes of an int64: a label, a place
-_DOUBLE = 8  # bytes of a float64: logits that are measured, a learning rate
-_DRAWING = 8  # int64 for each image while an order is drawn: its hash, the sort and the result
-# Of each image and run while a split is measured: log-softmax, probabilities and their squares
-# beside the logits; and five numbers more.
+_WHOLE = 8  # bytes of an int64: a label, an index
+_DOUBLE = 8  # bytes of a float64: a logit under measurement, a learning rate
+_DRAWING = 8  # int64s per image while an order is drawn: its hash, the sort and the result
+# Per image and run while a split is measured: logits, log-softmax, probabilities and their squares;
+# and five more numbers.
 _MEASURING, _MEASURED = 4, 5
 
 
 @dataclass(frozen=True)
 class Images:
-    """The images of a data set, as far as memory goes.
+    """What the memory for a data set's images depends on.
 
     Attributes:
         shape: Channels, height and width of an image.
         classes: Number of classes K.
         sizes: How many images each split has.
-        pixel: Bytes of a number as it is stored.
-        mapped: Whether they lie in a file that is mapped into memory.
-        fetched: Whether they come to the device batch by batch, since it has no room for all.
+        pixel: Bytes of a stored number.
+        mapped: Whether they are in a file mapped into memory.
+        fetched: Whether they are moved to the device batch by batch, since it has no room for all.
     """
 
     shape: tuple[int, int, int]
@@ -88,7 +88,7 @@ class Images:
         return cls(data.shape, data.classes, sizes, pixel, mapped, data.is_fetched)
 
     def within(self, memory: int | None) -> Images:
-        """Describe them on a device with that memory; None if it is no limit."""
+        """Describe them on a device with that much memory; None for no limit."""
         most = most_on_device(memory)
         return replace(self, fetched=self.mapped and most is not None and self._bytes > most)
 
@@ -99,33 +99,33 @@ class Images:
 
     @property
     def stored(self) -> int:
-        """All splits with their labels, in bytes, as far as they lie on the device."""
+        """Bytes of the images and labels that stay on the device."""
         sizes = self.sizes
         labels = (sizes.train + sizes.val + sizes.test) * _WHOLE
         return labels if self.fetched else self._bytes + labels
 
     @property
     def largest(self) -> int:
-        """How many images the largest split has."""
+        """Number of images in the largest split."""
         return max(self.sizes.train, self.sizes.val, self.sizes.test)
 
 
 @dataclass(frozen=True)
 class Footprint:
-    """The most that a stack has on the device, in bytes.
+    """The most memory that a stack takes on the device, in bytes.
 
-    What stays is there from the first step to the last. The parts of a step come one after another,
-    and so do those of what comes between steps: of each, only the largest counts.
+    What stays is there from the first step to the last. The phases of a step follow one another, so
+    only the largest counts, and likewise for the work between steps.
 
     Attributes:
-        data: Stays: images and labels of all splits, and the orders that were made of them.
-        order: Stays: the order of the images in an epoch and the rates of all steps, of each run.
-        weights: Stays: weights; fused twice, as each run's module holds its own beside the stack.
+        data: Stays: images and labels of all splits, and their orders by content.
+        order: Stays: for each run, the order of an epoch's images and the rates of all steps.
+        weights: Stays: weights; twice if fused, as each run's module holds its own besides.
         optimizer: Stays: the optimizer's state.
         average: Stays: the average of the weights.
         batch: Of a step: making the batch.
-        activations: Of a step: the batch, what it becomes in the network, and gradients.
-        update: Of a step: gradients, and what the update makes of them.
+        activations: Of a step: the batch, the network's activations, and gradients.
+        update: Of a step: gradients, and the update's temporary tensors.
         drawing: Between steps: drawing an epoch's order.
         evaluation: Between steps: an evaluation.
         captured: Whether the step is a CUDA graph, which keeps its memory between steps.
@@ -150,17 +150,17 @@ class Footprint:
 
     @property
     def step(self) -> int:
-        """What a step takes besides."""
+        """What a step takes in addition."""
         return max(self.batch, self.activations, self.update)
 
     @property
     def between(self) -> int:
-        """What is taken besides, between steps."""
+        """What the work between steps takes in addition."""
         return max(self.drawing, self.evaluation)
 
     @property
     def passing(self) -> int:
-        """The most of what comes and goes, that is there at once."""
+        """The most temporary memory in use at once."""
         return self.step + self.between if self.captured else max(self.step, self.between)
 
     @property
@@ -170,31 +170,31 @@ class Footprint:
 
     @property
     def allowance(self) -> int:
-        """What is planned beside tensors."""
+        """What is planned in addition to tensors."""
         return WORKSPACES + int(IN_PIECES * self.passing)
 
     @property
     def dominant(self) -> tuple[str, int]:
-        """The item that takes most, and its bytes."""
+        """The largest item, and its bytes."""
         items = {name: value for name, value in asdict(self).items() if name != "captured"}
         return max(items.items(), key=lambda item: item[1])
 
     def fits(self, memory: int) -> bool:
-        """Tell whether a device with that memory has room for it."""
+        """Tell whether a device with that much memory has room for it."""
         return self.tensors + self.allowance <= memory
 
 
 def footprint(
     configs: Sequence[Config], images: Images, width: int, *, fused: bool, at_once: int
 ) -> Footprint:
-    """Work out what a stack of shipped networks takes.
+    """Estimate the memory of a stack of shipped networks.
 
     Args:
         configs: Configurations of its runs, alike in every graph knob; one may stand for all.
         images: Their data set.
-        width: How many runs are in the stack.
-        fused: Whether it is applied under vmap, rather than one run after another.
-        at_once: Runs that an evaluation takes at a time.
+        width: Number of runs in the stack.
+        fused: Whether it is applied under vmap, rather than run by run.
+        at_once: Number of runs that are evaluated at a time.
     """
     config = _with_all_on(configs)
     run = _Run(config, images, fused)
@@ -216,9 +216,9 @@ def footprint(
 
 
 def least_at_once(width: int) -> int:
-    """Give the fewest runs of a fused stack that may be evaluated at a time.
+    """Return the fewest runs of a fused stack that may be evaluated at a time.
 
-    A single one would be rounded otherwise; stacks of odd width cannot be cut into twos.
+    A single run would be rounded differently, and a stack of odd width cannot be cut into twos.
     """
     return min(width, 2 + width % 2)
 
@@ -228,14 +228,14 @@ def runs_at_once(
 ) -> int:
     """Decide how many runs of a stack are evaluated at a time: as many as fit.
 
-    Of a network of the user's own nothing is known: an evaluation then takes at most as many images
-    at a time as a training step, which keeps more of each.
+    For a user's own network the memory is not known: an evaluation then takes at most as many
+    images at a time as a training step, which needs more memory for each.
 
     Args:
         configs: Configurations of its runs.
         images: Their data set.
-        fused: Whether the stack is applied under vmap; looped, one run at a time is applied anyway.
-        memory: The device's memory in bytes; None where it is no limit.
+        fused: Whether the stack is applied under vmap; a looped one applies one run at a time.
+        memory: The device's memory in bytes; None for no limit.
     """
     width, config = len(configs), configs[0]
     least = least_at_once(width)
@@ -250,7 +250,7 @@ def runs_at_once(
 
 
 def _with_all_on(configs: Sequence[Config]) -> Config:
-    """Make one configuration in which everything is on that is on in any run of the stack."""
+    """Merge configurations: a knob is on if it is on in any run of the stack."""
     found = dict(configs[0])
     for group in ("dropout", "regularize", "augment"):
         found[group] = dict(found[group])
@@ -263,14 +263,14 @@ def _with_all_on(configs: Sequence[Config]) -> Config:
 
 
 class _Run:
-    """What a single run takes, in bytes.
+    """The memory of a single run, in bytes.
 
     Attributes:
         weights: Its weights.
-        batch: A batch, normalized.
-        average: The average of its weights, where there is one.
-        ascent: What SAM holds while it looks for the gradient uphill: the first gradient, the
-            weights there and those that are put back.
+        batch: A normalized batch.
+        average: The average of its weights, if there is one.
+        ascent: What SAM holds while it computes the gradient uphill: the first gradient, the
+            weights uphill, and the weights to restore.
     """
 
     def __init__(self, config: Config, images: Images, fused: bool) -> None:
@@ -291,7 +291,7 @@ class _Run:
 
     @property
     def places(self) -> int:
-        """The orders of images by content, of the splits that an evaluation takes in theirs."""
+        """The orders by content of the splits that are evaluated in that order."""
         sizes = self._images.sizes
         if sees_its_batch(self._config):
             return (sizes.train + sizes.val + sizes.test) * _WHOLE
@@ -300,7 +300,7 @@ class _Run:
 
     @property
     def order(self) -> int:
-        """The places of an epoch's images, and tables of a number a step: rates, what is mixed."""
+        """The indices of an epoch's images, and tables with a number per step: rates, mixing."""
         batch, epochs = int(self._config["batch_size"]), int(self._config["epochs"])
         tables = 6 if self._any("mixup", "cutmix") else 1
         steps = epoch_steps(self._images.sizes.train, batch)
@@ -314,12 +314,12 @@ class _Run:
         return self.weights * (slots + 2 * int(optimizer.get("history", 0)))
 
     def making(self, count: int) -> int:
-        """Gather, augment and normalize that many images: the largest moment of them."""
+        """Peak while that many images are gathered, augmented and normalized."""
         augment, place = self._config["augment"], prod(self._images.shape[1:])
         stored, pixels = self._numbers * self._images.pixel, self._numbers * self._size
         moments = [stored + pixels]
         if any(augment[name] for name in ("flip", "crop", "shift")):
-            moments.append(3 * stored + 2 * place * _WHOLE)  # and from where each pixel comes
+            moments.append(3 * stored + 2 * place * _WHOLE)  # with the index of each pixel
         if any(augment[name] for name in ("rotate", "scale", "shear")):
             # A grid of two coordinates is stacked; then images are sampled at it.
             moments += [stored + pixels + 4 * place * self._size]
@@ -332,13 +332,13 @@ class _Run:
 
     @property
     def activations(self) -> int:
-        """What a batch becomes on its way to the gradients, which are there at the end."""
+        """Peak of a batch's activations and gradients."""
         batch: int = self._config["batch_size"]
         return training_peak(self._operations, batch, self._size)
 
     @property
     def update(self) -> int:
-        """Gradients, and the largest of what becomes of them."""
+        """Peak of the gradients and what is computed from them."""
         _, temporary = OPTIMIZERS[self._config["optimizer"]["name"]]
         moments = [self.weights + temporary * self._largest]
         if self._any("l1", "l2", "clip_norm", "sam"):  # squares, then all of them in one row
@@ -348,13 +348,13 @@ class _Run:
         return max(moments)
 
     def evaluation(self, at_once: int) -> int:
-        """Take that many runs through the largest split, and measure them."""
+        """Peak while that many runs are evaluated on the largest split."""
         images = self._images
         logits = at_once * images.largest * images.classes * _DOUBLE
         batch = EVAL_BATCH * self._numbers * self._size
         network = EVAL_BATCH * forward_peak(self._operations)
         passing = batch + at_once * network
-        if self._config["augment"]["test_views"] > 1:  # each run has images of its own
+        if self._config["augment"]["test_views"] > 1:  # each run has its own images
             passing = at_once * max(self.making(EVAL_BATCH), batch + network)
         if sees_its_batch(self._config):  # images are gathered
             passing += EVAL_BATCH * self._numbers * images.pixel

@@ -21,12 +21,12 @@ Losses = Callable[[Stacked, Stacked, Tensor, Stacked], tuple[Tensor, Tensor]]
 
 
 class Fused:
-    """A network whose parameters and buffers are given with each call, stacked.
+    """A network that gets stacked parameters and buffers with each call.
 
     Args:
-        module: The network; what it holds itself is not used.
+        module: The network; its own parameters and buffers are not used.
         device: Where it is applied.
-        autocast: Type of activations where it is lower than the weights', else None.
+        autocast: Type of activations if lower than the weights', else None.
     """
 
     def __init__(
@@ -38,7 +38,7 @@ class Fused:
         self._losses: Losses = vmap(self._written())
 
     def _written(self) -> Losses:
-        # Without `self`, which would make a circle that keeps a finished stack on the device.
+        # Without `self`: a reference cycle would keep a finished stack on the device.
         applied = self._applied
 
         def loss(p: Stacked, b: Stacked, x_BCHW: Tensor, t: Stacked) -> tuple[Tensor, Tensor]:
@@ -48,16 +48,16 @@ class Fused:
         return loss
 
     def compile(self) -> None:
-        """Have torch.compile write the kernels of `losses` and of their gradients, when first used.
+        """Have torch.compile write kernels for `losses` and their gradients, when first used.
 
-        Where it cannot, the operations stay as they are, and a warning tells why.
+        If it cannot, the operations stay as they are, and a warning says why.
         """
         written = self._losses
         fast = torch.compile(written, fullgraph=True, dynamic=False)
 
         def losses(p: Stacked, b: Stacked, x: Tensor, t: Stacked) -> tuple[Tensor, Tensor]:
             try:
-                # As many programs as there are graphs and widths, rather than 8.
+                # One program per graph and width; torch's own limit is 8.
                 with torch._dynamo.config.patch(recompile_limit=1024):
                     return fast(p, b, x, t)
             except torch._dynamo.exc.TorchDynamoException as error:
@@ -86,7 +86,7 @@ class Fused:
         return self._losses(parameters, buffers, x_RBCHW, target)
 
     def observe(self, parameters: Stacked, buffers: Stacked, x_BCHW: Tensor) -> None:
-        """Let one batch pass in training mode, for what the buffers take from it."""
+        """Pass one batch in training mode, to update the buffers."""
         self._begin()
         exactly = partial(_applied, self._module, self._device, None)
         vmap(exactly, in_dims=(0, 0, None))(parameters, buffers, x_BCHW)
@@ -98,7 +98,7 @@ class Fused:
             parameters: Name -> [R, ...].
             buffers: Likewise, dropout's rates among them.
             x: Normalized images [N, C, H, W], or [R, N, C, H, W].
-            apart: Whether each run has images of its own.
+            apart: Whether each run has its own images.
 
         Returns:
             [R, N, K].
@@ -134,13 +134,13 @@ _KNOWN: dict[str, Fused] = {}
 def compiled(
     program: str, module: nn.Module, device: torch.device, autocast: torch.dtype | None
 ) -> Fused:
-    """Make a compiled one; networks of the same program share it, since compiling takes long.
+    """Make a compiled `Fused`; networks of one program share it, since compiling takes long.
 
     Args:
-        program: Describes the graph, the data's shape among it.
+        program: Describes the graph, with the data's shape.
         module: A network of that graph.
         device: Where it is applied.
-        autocast: As of `Fused`.
+        autocast: As in `Fused`.
     """
     if program not in _KNOWN:
         _KNOWN[program] = Fused(module, device, autocast)
@@ -149,12 +149,12 @@ def compiled(
 
 
 def precision(device: torch.device, autocast: torch.dtype | None) -> AbstractContextManager[Any]:
-    """Lower the type of activations, where it is to be lower."""
+    """Make the context that lowers the type of activations, if asked for."""
     return nullcontext() if autocast is None else torch.autocast(device.type, autocast)
 
 
 def right(logits_BK: Tensor, target: Stacked) -> Tensor:
-    """Count right answers, float64; of a mixed image, each of its labels by its share."""
+    """Count right answers, float64; for a mixed image, each label counts by its share."""
     guess_B = logits_BK.argmax(-1)
     count = (guess_B == target["y"]).sum(-1).double()
     if "other" not in target:

@@ -1,9 +1,9 @@
-"""Finds networks of the user's that need their images in plain order in memory, channels first.
+"""Finds user networks that need their images in plain order in memory, channels first.
 
-Images lie channels last, which is fastest. Two things go wrong with them: a network that flattens
-by `view` does not run, and on a CPU without AVX-512 oneDNN 3.12 writes a wrong gradient of a kernel
-of one pixel that has a stride and fewer than eight input channels, or outside of it (torch 2.14;
-tests/train/test_layout.py tries what is taken for wrong). Shipped networks make no such call.
+Images are stored channels last, which is fastest. Two things go wrong with that: a network that
+flattens with `view` does not run, and on a CPU without AVX-512, oneDNN 3.12 writes a wrong gradient
+for a 1 × 1 kernel with a stride and fewer than eight input channels, or writes outside of it (torch
+2.14; tests/train/test_layout.py tries these calls). Shipped networks make no such call.
 """
 
 from __future__ import annotations
@@ -20,21 +20,21 @@ from ablate.axis import channels_last
 from ablate.errors import AblateError
 from ablate.rng import seeded
 
-_SAFE = 8  # input channels from which oneDNN takes a kernel of one pixel rightly
+_SAFE = 8  # input channels from which oneDNN is right about 1 × 1 kernels
 
 
 def needs_plain_images(network: nn.Module, x_BCHW: Tensor) -> str | None:
-    """Try the gradient of a network with images channels last.
+    """Try the gradient of a network on images stored channels last.
 
     Args:
-        network: A network that is only tried, and may change.
-        x_BCHW: A few images, with which it works in plain order.
+        network: A network for this trial only; it may be changed.
+        x_BCHW: A few images, on which it works in plain order.
 
     Returns:
-        Why it is to get its images in plain order, or None.
+        Why it needs its images in plain order, or None.
 
     Raises:
-        AblateError: A gradient would be wrong then, too: the network orders images by itself.
+        AblateError: A gradient would be wrong even then: the network itself reorders its input.
     """
     try:
         wrong = _wrong_gradients(network, channels_last(x_BCHW))
@@ -48,8 +48,8 @@ def needs_plain_images(network: nn.Module, x_BCHW: Tensor) -> str | None:
     give_plain_images(network)
     if still := _wrong_gradients(network, x_BCHW):
         raise AblateError(
-            f"the gradient of {still[0]} would be wrong on a CPU, since the network brings its"
-            " input into the order channels last: leave that out"
+            f"the gradient of {still[0]} would be wrong on a CPU, since the network converts its"
+            " input to channels last: leave that out"
             " (memory_format=torch.channels_last), or convolve x[..., ::stride, ::stride] without"
             " a stride"
         )
@@ -57,8 +57,8 @@ def needs_plain_images(network: nn.Module, x_BCHW: Tensor) -> str | None:
 
 
 def give_plain_images(network: nn.Module) -> None:
-    """Let a network see its images in plain order, whatever it is given; so are its weights."""
-    for parameter in network.parameters():  # channels last there, the images between layers follow
+    """Make a network convert its input to plain order, and its weights with it."""
+    for parameter in network.parameters():  # weights channels last would turn activations so, too
         parameter.data = plain(parameter.data)
     network.register_forward_pre_hook(lambda _, given: (plain(given[0]), *given[1:]))
 
@@ -69,10 +69,10 @@ def plain(x: Tensor) -> Tensor:
 
 
 class SafeGradients(TorchDispatchMode):  # type: ignore[no-untyped-call]
-    """Computes zeros in place of gradients that oneDNN gets wrong.
+    """Replaces gradients that oneDNN gets wrong by zeros.
 
     Attributes:
-        wrong: What these were, a few words each.
+        wrong: The calls, a few words each.
     """
 
     def __init__(self) -> None:
@@ -117,7 +117,7 @@ def _is_wrong(
     """Tell whether oneDNN gets a call of `aten::convolution_backward` wrong."""
     return (
         x.device.type == "cpu"
-        and x.dtype != torch.float64  # which oneDNN does not compute
+        and x.dtype != torch.float64  # not computed by oneDNN
         and weight.shape[2:] == (1, 1)
         and max(stride) > 1
         and not any(padding)

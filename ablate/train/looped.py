@@ -11,11 +11,11 @@ from torch import Tensor, nn
 from ablate.axis import Stacked
 from ablate.nets.dropout import Dropout
 
-_ALIGNMENT = 64  # bytes: matrix kernels may round differently on a slice that is aligned otherwise
+_ALIGNMENT = 64  # bytes: with another alignment, matrix kernels may round differently
 
 
 def named_tensors(module: nn.Module) -> Iterator[tuple[str, Tensor]]:
-    """Name all parameters and buffers but those of dropout, which the stack keeps by itself."""
+    """Name all parameters and buffers except dropout's, which the stack keeps itself."""
     dropouts = {name for name, layer in module.named_modules() if isinstance(layer, Dropout)}
     yield from module.named_parameters()
     for name, buffer in module.named_buffers():
@@ -24,7 +24,7 @@ def named_tensors(module: nn.Module) -> Iterator[tuple[str, Tensor]]:
 
 
 def aligned(tensors: list[Tensor], pad: bool) -> Tensor:
-    """Stack tensors; padded, each slice starts at a multiple of 64 bytes, as if it were alone."""
+    """Stack tensors; with `pad`, each slice starts at a multiple of 64 bytes, as if alone."""
     if len(tensors) == 1 or not pad:
         return torch.stack(tensors)
     first = tensors[0]
@@ -51,7 +51,7 @@ def adopt(module: nn.Module, views: Mapping[str, Tensor]) -> None:
 
 
 def bindings(module: nn.Module, buffers: Stacked) -> list[tuple[Any, str, Tensor]]:
-    """List where a module binds its buffers: the owner, the name there, and the view."""
+    """List where a module holds its buffers: the owner, the name in it, and the view."""
     found = []
     for name, buffer in module.named_buffers():
         if name in buffers:

@@ -1,6 +1,6 @@
-"""The memory of this process: what is freed stays inside, and the most that it ever held.
+"""The memory of this process: keeps freed memory in it, and tells its peak.
 
-By default glibc gives every freed block above 128 kB back to the kernel, and each step of training
+By default glibc returns every freed block above 128 kB to the kernel, so that each training step
 faults the same pages in again. Raising both thresholds made steps 1.1 to 1.4 times faster (CPU).
 
 Source: mallopt(3).
@@ -28,9 +28,9 @@ def keep_freed_memory() -> None:
 
 
 def peak() -> int:
-    """Tell the most memory that this process has held so far, in bytes."""
+    """Return the most memory that this process has held so far, in bytes."""
     status = Path("/proc/self/status")
-    if status.is_file():  # getrusage counts what the parent held when it started this process
+    if status.is_file():  # getrusage would count what the parent held when it started this process
         lines = status.read_text(encoding="ascii", errors="replace").splitlines()
         held = [line.split()[1] for line in lines if line.startswith("VmHWM:")]
         if held:

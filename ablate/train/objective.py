@@ -32,10 +32,10 @@ class ObjectiveValue:
 
     Attributes:
         loss_R: Mean loss over the batch, without penalties, in nats.
-        penalty_R: Sum of the penalties, or None where there is none.
+        penalty_R: Sum of the penalties, or None if there are none.
         right_R: Right answers in training mode, float64.
-        gradients: Of loss and penalties, like the parameters.
-        acted: For each limit on the gradient, whether it changed a run's, bool [R].
+        gradients: Of loss and penalties, shaped like the parameters.
+        acted: For each limit on the gradient, which runs' gradients it changed, bool [R].
     """
 
     loss_R: Tensor
@@ -81,7 +81,7 @@ class Objective:
     def at(
         self, x_RBCHW: Tensor, target: Stacked, step: Step, alive: Sequence[bool]
     ) -> ObjectiveValue:
-        """Evaluate a batch at the parameters as they are.
+        """Evaluate a batch at the current parameters.
 
         Args:
             x_RBCHW: Normalized images.
@@ -90,8 +90,8 @@ class Objective:
             alive: Runs worth computing.
 
         Returns:
-            What the optimizer is to follow; with SAM, loss and right answers are those before the
-            ascent.
+            The value, with the gradients for the optimizer; with SAM, loss and right answers are
+            those before the ascent.
         """
         found = self._plain(x_RBCHW, target, step, alive)
         if self._rho_R is not None:
@@ -157,13 +157,13 @@ class Objective:
     def _sharp(
         self, found: ObjectiveValue, rho_R: Tensor, again: Callable[[], ObjectiveValue]
     ) -> ObjectiveValue:
-        """Take the gradient uphill of where the parameters are, which are put back after."""
+        """Compute the gradient uphill of the parameters, and restore these."""
         stack = self._stack
         uphill = {
             name: stack.parameters[name] + climb
             for name, climb in sam.ascent(found.gradients, rho_R).items()
         }
-        # The buffers, too, come back: batch norm takes its running statistics from the first pass.
+        # Restore the buffers, too: batch norm's statistics come from the first pass only.
         with stack.holding(uphill | stack.buffers), torch.enable_grad():
             gradients = again().gradients
         return replace(found, gradients=gradients)
@@ -176,10 +176,10 @@ def _differ(one: Stacked, other: Stacked) -> Tensor:
 
 
 def own_penalty(config: Config) -> Callable[[Stacked], Tensor] | None:
-    """Make the user's penalty, which checks what it returns; None where there is none.
+    """Make the user's penalty, with a check of what it returns; None if there is none.
 
     Raises:
-        AblateError: It does not import or is not made.
+        AblateError: It cannot be imported or constructed.
     """
     target = config["regularize"].get("_target_")
     if not target:

@@ -1,9 +1,8 @@
-"""What acts in a run, proved before training on the network and the batches themselves.
+"""Proof that what is on has an effect, before training, on the actual network and batches.
 
-A knob that a plan let pass and that does nothing all the same would be a wrong answer. So dropout
-and norm layers are looked up in the network that was built, whitening must have been fitted, a
-penalty must find weights, and each transformation of images must change one. What was found goes
-into the record.
+A knob that passed planning but does nothing would give a wrong answer. So dropout and norm layers
+are looked up in the built network, whitening must have been fitted, a penalty must find weights,
+and each transformation must change an image. What was found goes into the record.
 """
 
 from __future__ import annotations
@@ -28,8 +27,8 @@ from ablate.train.objective import Objective
 Config = Mapping[str, Any]
 
 _NORMS = (torch.nn.modules.batchnorm._NormBase, nn.GroupNorm, nn.LayerNorm)
-_STEPS = 50  # that are looked at until an image has changed
-_ENOUGH = 20  # mirror images to expect before their absence is a proof
+_STEPS = 50  # most steps to look for a changed image
+_ENOUGH = 20  # mirror images to expect before their absence counts as proof
 
 
 def acting(config: Config, network: nn.Module) -> dict[str, Any]:
@@ -42,8 +41,8 @@ def acting(config: Config, network: nn.Module) -> dict[str, Any]:
     Returns:
         Name -> strength, as the record holds it: ``dropout/<layer>``, ``norm`` and ``whiten`` as
         found in the network, ``regularize/<method>`` and ``augment/<transformation>`` as
-        configured, ``own``: what is the user's own, by its slot; ``parameters``: how many numbers
-        each penalty or limit of weights touches.
+        configured, ``own``: the user's own parts, by slot; ``parameters``: how many numbers each
+        penalty or limit of weights touches.
     """
     optimizer, schedule = config["optimizer"], config["schedule"]
     touched = _touched(config, network)
@@ -110,7 +109,7 @@ def _touched(config: Config, network: nn.Module) -> dict[str, int]:
 
 
 def prove(config: Config, network: nn.Module, objective: Objective, data: Tensors) -> None:
-    """Check that what is on acts; once for a stack, whose runs have the same things on.
+    """Check that what is on has an effect; once per stack, whose runs have the same things on.
 
     Args:
         config: Configuration of one of its runs.
@@ -140,7 +139,7 @@ def prove(config: Config, network: nn.Module, objective: Objective, data: Tensor
 
 
 def _missing(config: Config, found: Config) -> list[str]:
-    """List what is on in the configuration and not in the network."""
+    """List what is on in the configuration but missing in the network."""
     faults = []
     rates = [schema.BY_NAME[f"dropout.{n}"] for n, _ in _on(config, "dropout") if n in RATES]
     if any(knob.idle is None or knob.idle(config) is None for knob in rates) and not any(
@@ -167,7 +166,7 @@ def _changes(config: Config, group: str, name: str, data: Tensors) -> bool:
     extra = schema.arguments(config, group) if name == "_target_" else {}
     alone = plain | {group: plain[group] | {name: config[group][name]} | extra}
     with_it, without = Batches([alone], data), Batches([plain], data)
-    # Of mirror images that are rare by request, none may come by in a few steps.
+    # With a low chance of flips, a few steps may have none.
     chance = config[group][name] if name == "flip" else 1.0
     expected = 0.0
     for step in range(min(with_it.length.steps, _STEPS)):

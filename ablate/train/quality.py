@@ -85,7 +85,7 @@ def calibration_error(confidence_RN: Tensor, right_RN: Tensor) -> Tensor:
     Source: Guo et al. 2017, arXiv:1706.04599, equation 3; bins (a, b].
     """
     bin_RN = (confidence_RN * ECE_BINS).ceil().long().clamp(1, ECE_BINS) - 1
-    # On the CPU, which adds in order: a GPU would add to a bin in the order in which threads come.
+    # On the CPU, which adds in a fixed order; on a GPU it would depend on the threads.
     gap_RK = torch.zeros(len(bin_RN), ECE_BINS, dtype=torch.float64)
     # A diverged run's NaN would give an illegal bin; its result is NaN even with the bin clamped.
     bin_RN = bin_RN.cpu().clamp(0, ECE_BINS - 1)

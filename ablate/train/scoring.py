@@ -1,4 +1,4 @@
-"""What the runs of a stack score on a split, with the weights that are to be judged."""
+"""Scores the runs of a stack on a split, with their weights or the average of these."""
 
 from __future__ import annotations
 
@@ -19,15 +19,15 @@ from ablate.train.update import Update
 
 
 class Scores:
-    """Measures R runs under way.
+    """Evaluates R runs during training.
 
     Args:
         stack: Their networks.
-        update: Their weights' average, where there is one.
-        batches: What an evaluation sees of an image.
+        update: Has the average of their weights, if there is one.
+        batches: Makes the views of an image for evaluation.
         data: Their data set.
-        at_once: Runs that are evaluated at a time, as `footprint.runs_at_once` gives it.
-        by_content: Whether images affect each other's result (`eval_parts.sees_its_batch`).
+        at_once: Number of runs evaluated at a time, from `footprint.runs_at_once`.
+        by_content: Whether images affect each other's results (`eval_parts.sees_its_batch`).
     """
 
     def __init__(
@@ -45,7 +45,7 @@ class Scores:
 
     @contextmanager
     def in_place(self, step: int) -> Iterator[None]:
-        """Put what is judged at a step in place, the weights or their average, for a while."""
+        """Put the weights to evaluate in place for this context: the average, if there is one."""
         average = self._update.average
         if average is None:
             yield
@@ -55,19 +55,19 @@ class Scores:
             yield
 
     def settle(self, step: int) -> None:
-        """Put what is judged in place for good."""
+        """Put the weights to evaluate in place for good."""
         if self._update.average is not None:
             self._stack.put(self._update.average.average)
             self._measure_statistics(step)
 
     def of(self, split: Split) -> list[dict[str, float]] | None:
-        """Measure a split with the weights in place; None where it has no image."""
+        """Measure a split with the weights in place; None if it has no images."""
         if len(split) == 0:
             return None
         return [one for runs in self._parts for one in self._graded(split, runs)[0]]
 
     def graded(self, split: Split) -> tuple[list[dict[str, float]], Tensor]:
-        """Measure a split of at least one image, and tell which each run got right.
+        """Measure a split of at least one image, and tell which images each run got right.
 
         Returns:
             The measures of each run; bool [R, N], on the CPU.
@@ -85,14 +85,14 @@ class Scores:
         return each, right_RN
 
     def _room(self, split: Split, runs: slice) -> Tensor:
-        # In one place: between the activations of two parts, small results would break memory up.
+        # One tensor for all: small results between the activations of parts would fragment memory.
         sizes = (len(range(self._stack.width)[runs]), len(split), self._data.classes)
         return torch.empty(sizes, dtype=torch.float64, device=split.device)
 
     def _predict(
         self, split: Split, runs: slice, logits_RNK: Tensor, most: int | None = None
     ) -> None:
-        """Fill in the logits of a split, or of its first parts, as many as are given."""
+        """Fill in the logits of a split, or of its first `most` parts."""
         each = eval_parts(split, by_content=self._by_content)
         for part, (where, images) in enumerate(islice(each, most)):
             views = [
@@ -102,7 +102,7 @@ class Scores:
             logits_RNK[:, where] = averaged(views).to(logits_RNK.dtype)
 
     def rehearse(self) -> None:
-        """Claim the memory that the evaluations to come will need, without all of their time."""
+        """Claim the memory that later evaluations will need, in a fraction of their time."""
         largest = max((self._data.train, self._data.val, self._data.test), key=len)
         runs = self._parts[0]  # none is larger
         with self.in_place(0):
@@ -111,7 +111,7 @@ class Scores:
             measure(logits_RNK, largest.labels)
 
     def _measure_statistics(self, step: int) -> None:
-        """Take batch norm's statistics anew where the weights are a mean of several steps'."""
+        """Measure batch norm's statistics again if the weights are a mean over several steps."""
         first_R = self._update.measures_anew
         if first_R is None or not bool((first_R < step).any()):
             return

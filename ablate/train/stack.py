@@ -28,18 +28,18 @@ class Stack:
     """R networks of one graph.
 
     Args:
-        modules: One network a run, weights drawn, all of one structure; the stack takes them over.
+        modules: One network per run, initialized, all of one structure; the stack takes them over.
         seeds: Seed of each run's dropout.
         fused: Whether to apply them under vmap rather than one after another.
-        autocast: Type of activations where it is lower than the weights', else None.
+        autocast: Type of activations if lower than the weights', else None.
         random: Whether the network draws from torch's own generator, which is then seeded at each
             step from the run's stream (looped only).
-        program: Describes the networks' graph where torch.compile is to write its kernels (fused
-            only), else None.
+        program: Describes the networks' graph, for torch.compile to write its kernels (fused only);
+            None not to compile.
 
     Attributes:
-        parameters: What is trained: name -> [R, ...].
-        buffers: What else the network holds, without dropout's rates and keys: name -> [R, ...].
+        parameters: Trained tensors: name -> [R, ...].
+        buffers: Other tensors of the network, except dropout's rates and keys: name -> [R, ...].
         weights: Which of the parameters are weights, as `nets.weights` finds them.
     """
 
@@ -72,7 +72,7 @@ class Stack:
         self._fused = Fused(modules[0], self.device, autocast) if fused else None
         self._trained = self._fused
         if fused and program is not None:
-            # Which layers drop is no number but a branch: it belongs to the program.
+            # Which layers drop decides a branch, so it is part of the program.
             drops = [layer.active for layer in modules[0].modules() if isinstance(layer, Dropout)]
             self._trained = compiled(f"{program} {drops}", modules[0], self.device, autocast)
 
@@ -101,17 +101,17 @@ class Stack:
     def gradients(
         self, x_RBCHW: Tensor, target: Stacked, step: Step, alive: Sequence[bool]
     ) -> tuple[Tensor, Tensor, Stacked]:
-        """Apply the networks in training mode to a batch each.
+        """Apply each network in training mode to its batch.
 
         Args:
             x_RBCHW: Normalized images.
             target: As `label_smoothing.cross_entropy` takes it, stacked: ``y`` [R, B], ...
             step: Number of this step, from 0: it sets the dropout masks.
-            alive: Runs worth computing; a looped stack leaves the others out.
+            alive: Runs worth computing; a looped stack skips the others.
 
         Returns:
-            Mean loss of each run, [R]; number of right answers, float64 [R] (where images are
-            mixed, the sum of their labels' shares); gradients like the parameters.
+            Mean loss of each run, [R]; number of right answers, float64 [R] (for mixed images, the
+            sum of their labels' shares); gradients, shaped like the parameters.
         """
         self._begin(step)
         if self._trained is not None:
@@ -162,11 +162,11 @@ class Stack:
 
         Args:
             x: Normalized images, [N, C, H, W].
-            runs: Whose networks.
-            apart: Whether each of these runs has images of its own: x is [R, N, C, H, W].
+            runs: Which runs.
+            apart: Whether each of these runs has its own images: x is [R, N, C, H, W].
 
         Returns:
-            Logits [R, N, K], of these runs.
+            Logits [R, N, K] of these runs.
         """
         if self._fused is not None:
             parameters, state = sliced(self.parameters, runs), self.buffers | self._rates
@@ -180,7 +180,7 @@ class Stack:
 
     @contextmanager
     def holding(self, tensors: Stacked) -> Iterator[None]:
-        """Put other parameters and buffers in place, and their own back at the end."""
+        """Put other parameters and buffers in place for this context."""
         held = self.parameters | self.buffers
         before = {name: held[name].detach().clone() for name in tensors}
         self.put(tensors)
@@ -198,18 +198,18 @@ class Stack:
 
     @property
     def keeps_statistics(self) -> bool:
-        """Whether the networks hold statistics of batches."""
+        """Whether the networks keep running statistics of batches."""
         return bool(self._batch_norms())
 
     @torch.no_grad()
     def measure_statistics(
         self, batches: Iterable[Tensor], parts: Sequence[slice] = (EVERY_RUN,)
     ) -> None:
-        """Take batch norm's running statistics anew, as plain means over batches.
+        """Measure batch norm's running statistics again, as plain means over batches.
 
         Args:
             batches: Normalized images [B, C, H, W].
-            parts: The runs, as many at a time as memory allows.
+            parts: Slices of the runs, each as many as fit into memory at a time.
 
         Source: Izmailov et al. 2018, arXiv:1803.05407, section 3.2.
         """
@@ -227,7 +227,7 @@ class Stack:
                 norm.momentum = momentum
 
     def _observe(self, x_BCHW: Tensor, runs: slice) -> None:
-        """Let a batch pass in training mode."""
+        """Pass a batch in training mode."""
         if self._fused is not None:
             state = sliced(self.buffers | self._rates | self._keys, runs)
             self._fused.observe(sliced(self.parameters, runs), state, x_BCHW)
@@ -246,12 +246,12 @@ class Stack:
     # -- slices ------------------------------------------------------------------------------------
 
     def slice(self, r: int) -> dict[str, Tensor]:
-        """Copy everything that run r's network holds, as a flat dict on the CPU."""
+        """Copy all of run r's parameters and buffers, as a flat dict on the CPU."""
         both = self.parameters | self.buffers
         return {name: tensor[r].detach().cpu().clone() for name, tensor in both.items()}
 
     def load_slice(self, r: int, tensors: Mapping[str, Tensor]) -> None:
-        """Put back what `slice` took."""
+        """Put back what `slice` copied."""
         with torch.no_grad():
             for name, tensor in (self.parameters | self.buffers).items():
                 tensor[r].copy_(tensors[name])
@@ -260,7 +260,7 @@ class Stack:
         """Copy run r's weights as the plain module's state dict, on the CPU."""
         held = self.slice(r)
         module = self._modules[0 if self.fused else r]
-        # A tied weight stands under several names in a state dict, but once among the parameters.
+        # A tied weight has several names in a state dict, but only one among the parameters.
         tensors = dict(module.named_parameters(remove_duplicate=False))
         first = {id(t): name for name, t in module.named_parameters()}
         return {
@@ -285,7 +285,7 @@ class Stack:
     # -- details -----------------------------------------------------------------------------------
 
     def _begin(self, step: Step) -> None:
-        """Begin a step: set what its random numbers are drawn from."""
+        """Begin a step: set the keys of its random numbers."""
         self._step, self._keys = step, self._keys_at(step)
 
     def _keys_at(self, step: Step) -> Stacked:
@@ -295,7 +295,7 @@ class Stack:
         return {f"{site}.key": keys_RS[:, s] for s, site in enumerate(self._sites)}
 
     def prepared(self, r: int) -> nn.Module:
-        """Give run r's own module, its dropout at the beginning of this step; looped only."""
+        """Return run r's module with its dropout set for this step; looped only."""
         module = self._modules[r]
         for site, key_R in self._keys.items():
             _dropout(module, site.removesuffix(".key")).begin(key_R[r])
@@ -310,7 +310,7 @@ class Stack:
         return rng.seeded(int(rng.fold(rng.stream(self._seeds_R[r], "torch"), self._step)))
 
     def _take_back(self, r: int) -> None:
-        """Copy a buffer that the module has bound anew, rather than changed in place."""
+        """Copy back buffers that the module has replaced instead of changing them in place."""
         for owner, name, view in self._held[r]:
             bound = owner._buffers[name]
             if bound is not None and bound is not view:
@@ -322,7 +322,7 @@ def _sites(modules: Sequence[nn.Module]) -> list[str]:
     return [
         name
         for name, layer in modules[0].named_modules()
-        # The user's code may set the rate of its own at any time.
+        # The user's code may set the rate of its own dropout at any time.
         if isinstance(layer, OwnDropout)
         or (isinstance(layer, Dropout) and any(_dropout(m, name).active for m in modules))
     ]

@@ -14,7 +14,7 @@ from ablate.config import schema
 def strengths(
     configs: Sequence[Mapping[str, Any]], name: str, device: torch.device, off: float = 0.0
 ) -> Tensor | None:
-    """Gather a regularizer's strength of every run.
+    """Gather a regularizer's strength in every run.
 
     Args:
         configs: The runs' configurations.

@@ -1,8 +1,8 @@
 """The one training step and loop, over the run axis.
 
-A `Training` holds R runs at one step of their way. It knows no files and no terminal: whoever
-drives it asks for one step after another, and may take its state at any step, from which another
-`Training` goes on with the same numbers.
+A `Training` holds R runs at one step. It knows no files and no terminal: the caller asks for one
+step after another, and may take its state at any step, from which another `Training` resumes with
+the same numbers.
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ class Training:
 
     Attributes:
         step: Steps done, of ``steps``.
-        courses: What is known of each run: history, best epoch, divergence.
+        courses: What is known about each run: history, best epoch, divergence.
         seconds: Training time of each epoch, evaluation left out.
         alone: Why the network cannot be fused, or None.
         right_RN: Which test images each run got right, bool, on the CPU; None before the end.
@@ -99,14 +99,14 @@ class Training:
         """The memory of the device in bytes, where it is a limit."""
         return environment.cuda().memory if self.device.type == "cuda" else None
 
-    # -- the way through training ------------------------------------------------------------------
+    # -- steps -------------------------------------------------------------------------------------
 
     @property
     def repeats(self) -> bool:
-        """Whether every step is the same work of the device, its number apart.
+        """Whether the device does the same work in every step, except for the step's number.
 
-        Not where a step runs code of the user's, searches along a line, leaves out some runs, or
-        fetches its images from a file.
+        Not if a step runs the user's code, does a line search, leaves out some runs, or fetches its
+        images from a file.
         """
         if self.data.is_fetched:
             return False
@@ -134,11 +134,11 @@ class Training:
 
     @property
     def captured(self) -> bool:
-        """Whether steps are launched as a CUDA graph by now."""
+        """Whether steps are now launched as a CUDA graph."""
         return self._captured is not None and self._captured.graph is not None
 
     def launch(self) -> None:
-        """Do the work of the step to come, without counting it; a device may only begin it."""
+        """Do the work of the next step without counting it; a GPU may not have finished it."""
         if self._captured is None:
             self._work(self.step)
             return
@@ -156,11 +156,11 @@ class Training:
         for name, acted_R in found.acted.items():
             self._acted[name] += acted_R & self._alive_R
         now_bad = (self._bad_R < 0) & ~found.total_R.isfinite()
-        # Not masked_fill: it would ask the device for the number of the step.
+        # Not masked_fill: it would wait for the step's number from the device.
         self._bad_R.copy_(torch.where(now_bad, step, self._bad_R))
 
     def _count_on(self) -> None:
-        """Do the step that the device's own counter names, and count on."""
+        """Do the step given by the device's own counter, and count it."""
         self._work(self._clock)
         self._clock += 1
 
@@ -195,13 +195,13 @@ class Training:
         self._take_note()
 
     def _take_note(self) -> None:
-        """Tell the device what the courses say of the steps to come."""
+        """Update the device on what the courses say about the next steps."""
         for r, course in enumerate(self.courses):
             self._alive_R[r] = course.goes_on
             self._factor_R[r] = course.plateau.factor
 
     def _entry(self, mean: Mapping[str, float], val: Mapping[str, float] | None) -> Epoch:
-        """Write down an epoch of a run, as the record's history has it."""
+        """Write an epoch of a run as in the record's history."""
         entry: Epoch = {
             "epoch": self.step // self.epoch_steps,
             "step": self.step,
@@ -219,7 +219,7 @@ class Training:
     # -- the end -----------------------------------------------------------------------------------
 
     def finish(self) -> list[dict[str, float | None]]:
-        """Put the selected weights in place and measure every split, the test split this once.
+        """Put the selected weights in place and measure every split, the test split only here.
 
         Returns:
             For each run the record's flat metrics; empty for a run that diverged.
@@ -234,7 +234,7 @@ class Training:
         assert train is not None, "there is an image to train on"
         for course, measured in zip(self.courses, train, strict=True):
             if course.diverged is None and not math.isfinite(measured["loss"]):
-                course.diverged = self.step  # in the last step, which no later loss shows
+                course.diverged = self.step  # at the last step, after which no loss is computed
         return [
             self._metrics(r, {name: m[r] if m else None for name, m in found.items()})
             if course.diverged is None
@@ -263,7 +263,7 @@ class Training:
     # -- state -------------------------------------------------------------------------------------
 
     def state(self, r: int) -> dict[str, Any]:
-        """Copy all that run r needs to go on, on the CPU."""
+        """Copy all that run r needs to resume, on the CPU."""
         return {
             "step": self.step,
             "network": self.stack.slice(r),
@@ -277,8 +277,8 @@ class Training:
         }
 
     def restore(self, states: Sequence[Mapping[str, Any]]) -> None:
-        """Go on from the states of all R runs, taken at the same step."""
-        assert len({state["step"] for state in states}) == 1, "mates stand at the same step"
+        """Resume from the states of all R runs, taken at the same step."""
+        assert len({state["step"] for state in states}) == 1, "all states are of one step"
         for r, state in enumerate(states):
             self.stack.load_slice(r, state["network"])
             self.update.restore(r, state)

@@ -32,9 +32,9 @@ class Update:
 
     Attributes:
         objective: What is minimized.
-        average: The average that is evaluated in the weights' place, or None.
-        measures_anew: From which step of each run on, [R], the average needs batch norm's
-            statistics anew; None where it does not.
+        average: The average that is evaluated instead of the weights, or None.
+        measures_anew: For each run, the step from which the average needs batch norm's statistics
+            measured again, [R]; None if it does not.
     """
 
     def __init__(self, configs: Sequence[Config], stack: Stack, steps: int) -> None:
@@ -52,7 +52,7 @@ class Update:
         self._limits = those_on(configs, WEIGHT_LIMITS, stack.device, off=torch.inf)
         self.average: Average | None = None
         self.measures_anew: Tensor | None = None
-        for name, method in AVERAGES.items():  # one of them at most: a plan refuses two
+        for name, method in AVERAGES.items():  # at most one is on: a plan refuses two
             strength_R = strengths(configs, name, stack.device, off=method.OFF)
             if strength_R is not None:
                 weighting = method.weighting(strength_R, steps)
@@ -61,12 +61,12 @@ class Update:
 
     @property
     def limits(self) -> tuple[str, ...]:
-        """Names of the limits that are on, on gradients and on weights."""
+        """Names of the limits on gradients and weights that are on."""
         return (*self.objective.limits, *self._limits)
 
     @property
     def searches(self) -> bool:
-        """Whether a step asks for the objective until it is content, rather than once."""
+        """Whether a step evaluates the objective as often as it needs, rather than once."""
         return self._solver is not None
 
     @property
@@ -86,7 +86,7 @@ class Update:
             alive: Runs worth computing.
 
         Returns:
-            The objective before the step, with what acted in it.
+            The objective before the step, with the limits that acted.
         """
         if self._optimizer is not None:
             found = self.objective.at(x_RBCHW, target, step, alive)
@@ -101,7 +101,7 @@ class Update:
         return found
 
     def _solve(self, x_RBCHW: Tensor, target: Stacked, lr: float, step: Step) -> ObjectiveValue:
-        """Let a solver ask for the objective as often as it likes; the first answer is kept."""
+        """Let a solver evaluate the objective as often as it needs; return the first value."""
         assert self._solver is not None, "there is one or the other"
         self._batch = x_RBCHW[0], {name: tensor[0] for name, tensor in target.items()}
         answers: list[ObjectiveValue] = []
@@ -124,7 +124,7 @@ class Update:
     # -- state -------------------------------------------------------------------------------------
 
     def state(self, r: int) -> dict[str, Any]:
-        """Copy what run r needs to go on, on the CPU."""
+        """Copy what run r needs to resume, on the CPU."""
         average = {} if self.average is None else self.average.average
         return {
             "optimizer": {s: _copied(t, r) for s, t in self._slots.items()},
@@ -140,7 +140,7 @@ class Update:
         if self._solver is not None:
             self._solver.restore(state["solver"])
         for name, tensor in state["average"].items():
-            assert self.average is not None, "a run goes on as it began"
+            assert self.average is not None, "a run resumes with the configuration it began with"
             self.average.average[name][r].copy_(tensor)
 
     @property

@@ -1,18 +1,18 @@
-"""What a fused stack does in place of some of torch's operations, because of vmap's own rules.
+"""Replacements for some of torch's operations in a fused stack, where vmap's own rules fall short.
 
 vmap turns an operation on one run's [B, C, H, W] into one on all R runs together. Its rules give
 the right values, but for some operations they fail on a GPU, or move more bytes than needed:
 
-- Batch norm asks for the memory layout of its input, which a batched tensor cannot answer: on CUDA
+- Batch norm asks for the memory layout of its input, which a batched tensor does not have: on CUDA
   it raises an error if the channels are last. Otherwise it copies its input, scales and shifts in
   separate operations, and refuses activations of a lower precision than its statistics.
 - The bias of a convolution or a linear layer is added outside autocast, in the type of the weights;
   so under bf16 all activations after it are float32.
 - Pooling works on [R · B, C], which makes it copy the [B, R · C] that a convolution leaves.
 
-The rules here put the runs among the channels, [B, R · C, H, W], as a vmapped convolution does, and
-call the same operation once. On a CPU, only the rule for the bias is used: torch's own rules work
-there, and another order of additions would change the last bits of recorded runs.
+The rules here merge the runs into the channels, [B, R · C, H, W], as a vmapped convolution does,
+and call the same operation once. On a CPU, only the rule for the bias is used: torch's own rules
+work there, and another order of additions would change the last bits of recorded runs.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ def vmap_rules(
 
     Args:
         device: Where it is applied.
-        autocast: Type of activations where it is lower than the weights', else None.
+        autocast: Type of activations if lower than the weights', else None.
     """
     biased: Mapping[Operation, Operation] = {}
     if autocast is not None:
@@ -65,7 +65,7 @@ class _Rules(TorchFunctionMode):
 
 # -- biases ----------------------------------------------------------------------------------------
 
-_BIASED: tuple[Operation, ...] = (  # all with the bias third
+_BIASED: tuple[Operation, ...] = (  # all take the bias as their third argument
     F.linear,
     *(F.conv1d, F.conv2d, F.conv3d),
     *(F.conv_transpose1d, F.conv_transpose2d, F.conv_transpose3d),
@@ -93,8 +93,8 @@ def _with_bias_as(dtype: torch.dtype, operation: Operation) -> Operation:
 class _BatchNorm(torch.autograd.Function):
     """Batch norm of [B, C, ...].
 
-    Its own backward is never asked for: the rule calls torch's operation, which has one. Signatures
-    are spelled out because torch.compile counts their arguments.
+    It needs no backward: the rule calls torch's operation, which has one. Signatures are spelled
+    out because torch.compile counts their arguments.
     """
 
     @staticmethod
@@ -144,7 +144,7 @@ class _BatchNorm(torch.autograd.Function):
 
 
 def _first(tensor: Tensor | None, dim: int | None, width: int) -> Tensor | None:
-    """Join the values of all runs, [R · C], as a view: statistics are updated in place."""
+    """Join the values of all runs, [R · C], as a view, since statistics are updated in place."""
     if tensor is None:
         return None
     if dim is None:
@@ -153,14 +153,14 @@ def _first(tensor: Tensor | None, dim: int | None, width: int) -> Tensor | None:
 
 
 def _second(tensor: Tensor, dim: int | None, width: int) -> Tensor:
-    """Put R behind B."""
+    """Move R to after B."""
     if dim is None:
         return tensor[:, None].expand(-1, width, *tensor.shape[1:])
     return tensor.movedim(dim, 1)
 
 
 def _apart(y: Tensor, width: int) -> Tensor:
-    """Take the runs out of the channels again, [B, R · C, ...] -> [B, R, C, ...]."""
+    """Split the runs from the channels again, [B, R · C, ...] -> [B, R, C, ...]."""
     return y.view(len(y), width, -1, *y.shape[2:])
 
 
@@ -180,7 +180,7 @@ def _batch_norm(
 
 
 class _PerChannel(torch.autograd.Function):
-    """An operation that treats each channel of [B, C, H, W] by itself; likewise."""
+    """An operation that treats each channel of [B, C, H, W] separately; no backward either."""
 
     @staticmethod
     def forward(x: Tensor, operation: Operation, arguments: tuple[Any, ...]) -> Any:

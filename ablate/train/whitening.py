@@ -23,8 +23,8 @@ def fit(networks: Sequence[nn.Module], data: Tensors) -> None:
 
     Args:
         networks: The networks; without a whitening layer, nothing is done.
-        data: The data set; 5,000 of its training images are used, the same for every seed and in
-            whatever order they are.
+        data: The data set; 5,000 of its training images are used, the same for every seed and
+            every order of the file.
     """
     layers = [m for network in networks for m in network.modules() if isinstance(m, Whitening)]
     if not layers:

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# Runs a command beside two Ray nodes of one core each, in namespaces of its own: no network but
-# loopback, and no process that outlives the command. It takes root, and ray on the PATH.
+# Runs a command beside two Ray nodes of one core each, in separate namespaces: no network except
+# loopback, and no process that outlives the command. It needs root, and ray on the PATH.
 #
 #   ray.sh FOLDER COMMAND...
 #

@@ -1,13 +1,13 @@
 #!/usr/bin/env bash
-# Makes a SLURM of two nodes on this machine, on loopback, with all its files in one folder.
-# It takes root and Debian's packages: apt-get install slurm-wlm munge
+# Starts a SLURM cluster of two nodes on this machine, on loopback, with all files in one folder.
+# It needs root and Debian's packages: apt-get install slurm-wlm munge
 #
 #   slurm.sh start FOLDER        then: export SLURM_CONF=FOLDER/slurm.conf
 #   slurm.sh node FOLDER n1      starts the slurmd of a node again, after a kill of $(cat FOLDER/n1.pid)
 #   slurm.sh stop FOLDER         ends what it started, by process id
 #
-# A node is a slurmd with a name (-N) and a port of its own. SLURM_CORES (1) is how many cores each
-# says it has, and SLURM_PORT (27817) the first of three ports.
+# A node is a slurmd with its own name (-N) and port. SLURM_CORES (1) is the number of cores that each
+# reports, and SLURM_PORT (27817) the first of three ports.
 set -euo pipefail
 
 usage() { sed -n '2,/^set/{/^set/d;s/^# \{0,1\}//;p}' "$0" >&2; exit 2; }

@@ -1,4 +1,4 @@
-"""The card, its clocks and the software: what a figure belongs to."""
+"""The card, its clocks and the software that figures were measured with."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _CLOCKS = {"sm": "clocks.sm", "memory": "clocks.mem", "sm at most": "clocks.max.
 
 
 def about(bench: Bench) -> dict[str, Any]:
-    """Describe what the figures of a part belong to.
+    """Describe what a part's figures were measured with.
 
     Returns:
         ``card`` (the processor's name on a CPU), ``versions``, ``clocks`` (MHz, None where they
@@ -36,7 +36,7 @@ def about(bench: Bench) -> dict[str, Any]:
 
 
 def clocks(bench: Bench) -> dict[str, int | None]:
-    """Read the clocks while the card works: an idle card's say nothing."""
+    """Read the clocks while the card works, since an idle card's say nothing."""
     if bench.device == "cpu":
         return dict.fromkeys(_CLOCKS)
     if not bench.dry:
@@ -68,7 +68,7 @@ def _more_versions() -> dict[str, str | None]:
 
 
 def _nvidia_smi(*names: str) -> list[str | None]:
-    """Ask nvidia-smi about the card in use; None for all that it cannot tell."""
+    """Ask nvidia-smi about the card in use; None for what it does not know."""
     card = f"GPU-{torch.cuda.get_device_properties(0).uuid}"
     command = ["nvidia-smi", "-i", card, "--query-gpu=" + ",".join(names)]
     try:

@@ -10,7 +10,7 @@ from ablate.train.training import Training
 
 
 def distance(one: Training, other: Training, r: int, s: int) -> float:
-    """Give the largest relative difference between run r of one training and s of another."""
+    """Return the largest relative difference between run r of one training and s of another."""
     a, b = one.stack.slice(r), other.stack.slice(s)
     far = [
         (a[k] - b[k]).abs().max() / a[k].abs().max().clamp(min=0.1)
@@ -21,7 +21,7 @@ def distance(one: Training, other: Training, r: int, s: int) -> float:
 
 
 def worst(far: Sequence[torch.Tensor]) -> float:
-    """Give the largest of some numbers; infinity where any is not finite."""
+    """Return the largest of some numbers; infinity if any is not finite."""
     return float(torch.stack([f.double().cpu() for f in far]).nan_to_num(torch.inf).max())
 
 

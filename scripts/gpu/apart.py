@@ -1,4 +1,4 @@
-"""Work in a process of its own, so that what fails or hangs there takes nothing else with it."""
+"""Work in a separate process, so that a failure or a hang there harms nothing else."""
 
 from __future__ import annotations
 
@@ -19,8 +19,8 @@ Figures = dict[str, Any]
 class Apart:
     """A process that does one piece of work after another; a new one takes over after a failure.
 
-    An error on a GPU can leave its whole process unfit, and running out of memory leaves it
-    in pieces, so a process that failed once is not used again.
+    An error on a GPU can make its whole process unusable, and running out of memory leaves its
+    memory fragmented, so a process that failed once is not used again.
     """
 
     def __init__(self) -> None:
@@ -42,7 +42,7 @@ class Apart:
             limit: Seconds it may take.
 
         Returns:
-            What it returns; where it failed, ``error`` alone, with the reason in one line.
+            What it returns; if it failed, only ``error``, with the reason in one line.
         """
         if self._pipe is None:
             self._start()
@@ -63,7 +63,7 @@ class Apart:
     def stop(self) -> None:
         """End the process, and those that it started."""
         if self._pipe is not None:
-            self._pipe.close()  # at which it ends by itself, unless something holds it
+            self._pipe.close()  # it then ends by itself, unless it hangs
             self._process.join(10)
             self._kill()
 
@@ -84,8 +84,8 @@ class Apart:
 
 
 def _serve(pipe: Connection) -> None:
-    os.setsid()  # a group of its own, which is ended as a whole
-    os.dup2(2, 1)  # what compilers print is no result
+    os.setsid()  # its own process group, which can be ended as a whole
+    os.dup2(2, 1)  # compilers' output does not belong on standard output
     while True:
         try:
             work, arguments = pipe.recv()
@@ -101,7 +101,7 @@ def _serve(pipe: Connection) -> None:
 
 
 def _tidy() -> None:
-    """Give the next piece of work a process as if new."""
+    """Clean up the process for the next piece of work."""
     gc.collect()
     torch = sys.modules.get("torch")
     if torch is not None and torch.cuda.is_initialized():

@@ -1,4 +1,4 @@
-"""What a part measures with: runs to train, a clock that waits for the device, its two limits."""
+"""Tools to measure with: runs to train, a clock that waits for the device, its two limits."""
 
 from __future__ import annotations
 
@@ -20,11 +20,11 @@ from contenders import configuration
 
 @dataclass(frozen=True)
 class Bench:
-    """Where and at which sizes something is measured.
+    """The device and the sizes to measure with.
 
     Attributes:
-        device: ``cuda``, or ``cpu`` to try the script out.
-        dry: Whether all sizes are the smallest, to try the script out.
+        device: ``cuda``, or ``cpu`` to try the script.
+        dry: Whether to use the smallest sizes, to try the script.
         batch: Batch size of the sweep.
     """
 
@@ -42,9 +42,9 @@ class Bench:
         """Resolve runs that differ in seed, rate and dropout.
 
         Args:
-            width: How many.
+            width: Number of runs.
             overrides: What they share.
-            stack: Settings of their stack, as ``capture`` and ``compile``.
+            stack: Settings of their stack, such as ``capture`` and ``compile``.
         """
         plain = self.config(*overrides)
         return [
@@ -59,18 +59,18 @@ class Bench:
         ]
 
     def training(self, runs: Sequence[dict[str, Any]], *, fused: bool | None = None) -> Training:
-        """Make a training of some runs; fused where there are several, unless told otherwise."""
+        """Make a training of some runs; fused by default if there are several."""
         return Training(runs, load(runs[0]), fused=len(runs) > 1 if fused is None else fused)
 
     # -- time --------------------------------------------------------------------------------------
 
     def wait(self) -> None:
-        """Wait until the device has done all it was given."""
+        """Wait until the device has done all its work."""
         if self.device == "cuda":
             torch.cuda.synchronize()
 
     def seconds(self, work: Callable[[], Any]) -> float:
-        """Time some work, the device's part of it included."""
+        """Time some work, with the device's part of it."""
         self.wait()
         start = time.perf_counter()
         work()
@@ -78,8 +78,8 @@ class Bench:
         return time.perf_counter() - start
 
     def milliseconds(self, step: Callable[[], Any], wanted: float = 0.5) -> float:
-        """Time a step: the median of five turns of about as many seconds as wanted together."""
-        # Past the steps before a capture, and the capture itself.
+        """Time a step: the median of five turns, which together take about the wanted seconds."""
+        # Skip the steps before a capture, and the capture itself.
         for _ in range(5 if self.dry else 8):
             step()
         once = self.seconds(step)
@@ -90,7 +90,7 @@ class Bench:
     # -- memory ------------------------------------------------------------------------------------
 
     def forget(self) -> int:
-        """Start to watch the device's memory anew; return the bytes in use."""
+        """Restart the count of the device's memory; return the bytes in use."""
         gc.collect()
         if self.device == "cpu":
             return 0
@@ -99,7 +99,7 @@ class Bench:
         return torch.cuda.memory_allocated()
 
     def peak(self) -> int:
-        """Give the most bytes that were reserved since; 0 on the CPU, where nobody counts."""
+        """Return the most bytes reserved since; 0 on the CPU, where they are not counted."""
         return 0 if self.device == "cpu" else torch.cuda.max_memory_reserved()
 
 
@@ -107,7 +107,7 @@ class Bench:
 
 
 def copy_rate(bench: Bench) -> dict[str, float]:
-    """Measure bytes a second of a large copy on the device, read and written."""
+    """Measure the bytes per second, read and written, of a large copy on the device."""
     count = 2**20 if bench.dry else 2**28
     source = torch.rand(count, device=bench.device)
     target = torch.empty_like(source)
@@ -116,12 +116,12 @@ def copy_rate(bench: Bench) -> dict[str, float]:
 
 
 def least_bytes(config: dict[str, Any], data: Tensors, number: int) -> int:
-    """Count the bytes that a step of one run moves at least, unless layers are merged.
+    """Count the fewest bytes that a step of one run moves, unless layers are merged.
 
-    Each layer's output is written once, read by the next layer and again on the way back, and its
-    gradient is written and read once; the images are read. Of each parameter, weight, gradient and
-    Adam's two means are read and the last three written, the gradient written and the weight read
-    twice: ten times 4 bytes.
+    Each layer's output is written once, read by the next layer and again in the backward pass, and
+    its gradient is written and read once; the images are read. For each parameter, the update reads
+    weight, gradient and Adam's two means, and writes weight and means; before it, the gradient is
+    written and the weight read twice: ten times 4 bytes.
 
     Args:
         config: The run's configuration.

@@ -1,4 +1,4 @@
-"""Part check: what must hold of a stack on a GPU, before any of its times counts."""
+"""Part check: what must hold for a stack on a GPU before any of its times count."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ _AGREE = {"fp64": 1e-9, "fp32": 1e-5, "bf16": 3e-2}  # fused against looped, aft
 
 
 def jobs(bench: Bench, all_found: Mapping[str, Figures]) -> Iterator[Job]:
-    """List what is tried: the project's own tests first."""
+    """List the checks, the project's own tests first."""
     yield Job("the tests marked gpu", marked, (), 420, alone=True)
     yield Job("integers of the streams as on the CPU", streams, ())
     for name, changes in _NETWORKS.items():
@@ -55,7 +55,7 @@ def jobs(bench: Bench, all_found: Mapping[str, Figures]) -> Iterator[Job]:
 
 
 def _bits(bench: Bench, name: str, common: tuple[str, ...]) -> Iterator[Job]:
-    """List what holds to the bit: on a GPU with deterministic=true, else as far as it goes."""
+    """List the checks to the bit; on a GPU, only those with deterministic=true give a verdict."""
     for what, compare in _SAME_BITS.items():
         yield Job(f"{name}: {what}", bits, (compare, common, True))
         if bench.device == "cuda" and (not bench.dry or name == "plain"):
@@ -78,7 +78,7 @@ def closing(all_found: Mapping[str, Figures]) -> list[str]:
 
 
 def _verdict(bench: Bench, holds: bool, figure: object = "") -> Figures:
-    """Give a verdict; none of a dry run on a GPU, which may be one that computes nothing."""
+    """Give a verdict; none in a dry run on a GPU, since it may be a fake that computes nothing."""
     judged = not (bench.dry and bench.device == "cuda")
     return {"holds": bool(holds) if judged else None, "figure": str(figure)}
 
@@ -118,8 +118,8 @@ class Compared:
     """Runs that should hold the same bits.
 
     Attributes:
-        pairs: Two trainings, and the places of the same run in each.
-        fault: Why the comparison says nothing, where it does not.
+        pairs: Two trainings, and the slots of the same run in each.
+        fault: Why the comparison is void, if it is.
     """
 
     pairs: list[tuple[Training, Training, int, int]]
@@ -132,9 +132,9 @@ def bits(
     """Compare bits; on a GPU only rounding is promised without deterministic algorithms.
 
     Args:
-        bench: Where and at which sizes.
-        compare: What is compared, one of those below.
-        common: What the runs share.
+        bench: The device and the sizes.
+        compare: One of the comparisons below.
+        common: Overrides that the runs share.
         strict: Whether to train with ``deterministic=true``, and to give a verdict.
     """
     with deterministic(strict):
@@ -161,7 +161,7 @@ def slots(bench: Bench, common: tuple[str, ...]) -> Compared:
 
 
 def mates(bench: Bench, common: tuple[str, ...]) -> Compared:
-    """Let a mate become NaN."""
+    """Let another run of the stack become NaN."""
     runs = bench.runs(4, *common)
     wild = [runs[0], runs[1] | {"optimizer": runs[1]["optimizer"] | {"lr": 1e38}}, *runs[2:]]
     calm, torn = _after(bench.training(runs)), _after(bench.training(wild))
@@ -171,7 +171,7 @@ def mates(bench: Bench, common: tuple[str, ...]) -> Compared:
 
 
 def going_on(bench: Bench, common: tuple[str, ...]) -> Compared:
-    """Stop in the middle, and go on in another process's place."""
+    """Stop in the middle, and resume in a new training."""
     runs = bench.runs(3, *common)
     whole = _after(bench.training(runs))
     first, second = _after(bench.training(runs), _STEPS // 2), bench.training(runs)
@@ -199,7 +199,7 @@ _SAME_BITS = {
 
 
 def streams(bench: Bench) -> Figures:
-    """Draw orders, masks and places from the random streams on the device, and on the CPU."""
+    """Draw orders, masks and indices from the random streams on the device and on the CPU."""
     count, width = 1000 if bench.dry else 1 << 20, 16
     seeds_R, keep_R = torch.arange(width), torch.linspace(0.05, 1, width, dtype=torch.float64)
 
@@ -222,7 +222,7 @@ def streams(bench: Bench) -> Figures:
 
 
 def compiled(bench: Bench, common: tuple[str, ...]) -> Figures:
-    """Compare kernels that torch.compile writes with torch's own."""
+    """Compare the kernels of torch.compile with torch's own."""
     plain = _after(bench.training(bench.runs(3, *common, capture=False)))
     try:
         fast = _after(bench.training(bench.runs(3, *common, compile=True)))

@@ -1,4 +1,4 @@
-"""Part cifar94: CIFAR-10 to 94 %, for one run and for a stack, beside airbench94.
+"""Part cifar94: CIFAR-10 to 94 %, for one run and for a stack, next to airbench94.
 
 The recipe follows Jordan 2024 (arXiv:2404.00498): a whitening first layer, flips that alternate,
 label smoothing, a triangular rate, averaged views of the test images. Ours is written in knobs.
@@ -37,8 +37,8 @@ _DRY = (
     *("data.train_size=400", "batch_size=100", "epochs=1", "precision=fp32"),
     "model.channels=[4,8,8]",
 )
-_WIDTH, _OTHERS = 8, (4, 20)  # of the stacks that the interval is from, and of some beside
-_SEEDS = 20  # of a job; the interval is over twice as many
+_WIDTH, _OTHERS = 8, (4, 20)  # width of the stacks for the interval, and of other ones
+_SEEDS = 20  # per job; the interval is over twice as many
 
 
 def jobs(bench: Bench, all_found: Mapping[str, Figures]) -> Iterator[Job]:
@@ -80,7 +80,7 @@ def stacks(bench: Bench, width: int, start: int, seeds: int) -> Figures:
 
 def _runs(bench: Bench, start: int, seeds: int) -> list[dict[str, Any]]:
     small = _DRY if bench.dry else ()
-    # The images of a device that computes nothing have no axes to whiten along.
+    # A fake device computes no images, so there are no axes to whiten along.
     plain_layer = ("model.whiten=null",) if bench.dry and bench.device == "cuda" else ()
     plain = bench.config(*_RECIPE, *small, *plain_layer)
     return [plain | {"seed": seed} for seed in range(start, start + seeds)]
@@ -90,7 +90,7 @@ def _train(bench: Bench, runs: list[dict[str, Any]], accuracies: list[float]) ->
     training = bench.training(runs)
     while not training.done:
         training.advance()
-    # A run that diverged counts as wrong throughout.
+    # For a diverged run, every answer counts as wrong.
     accuracies.extend(float(found.get("test/accuracy") or 0) for found in training.finish())
 
 
@@ -139,7 +139,7 @@ def closing(all_found: Mapping[str, Figures]) -> list[str]:
 
 
 def _write_images(data: Tensors, folder: Path) -> None:
-    """Write the images as airbench keeps them, so that it need not fetch them."""
+    """Write the images in airbench's format, so that it need not download them."""
     folder.mkdir()
     for name, split in (("train", data.train), ("test", data.test)):
         images = split.images.permute(0, 2, 3, 1).contiguous().cpu()

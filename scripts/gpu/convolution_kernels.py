@@ -1,4 +1,4 @@
-"""Convolution with a kernel a run, in Triton: a matrix product over patches never written out."""
+"""Convolution with a kernel per run, in Triton: a matrix product over patches never written out."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import triton
 import triton.language as tl
 from torch import Tensor
 
-_SPLITS = 8  # parts of the pixels whose gradients are summed apart, for enough programs
+_SPLITS = 8  # parts of the pixels with separate sums of gradients, to get enough programs
 
 
 @triton.jit  # type: ignore[untyped-decorator]
@@ -83,7 +83,7 @@ def convolved(x_RBHWC: Tensor, w_RKKCO: Tensor) -> Tensor:
 
 
 def kernel_gradient(x_RBHWC: Tensor, dy_RBHWO: Tensor, size: int) -> Tensor:
-    """Give the gradient of the kernels, [R, K, K, C, O], in their own type."""
+    """Compute the gradient of the kernels, [R, K, K, C, O], in their own type."""
     runs, batch, height, width, channels = x_RBHWC.shape
     out = dy_RBHWO.shape[-1]
     parts = x_RBHWC.new_empty(_SPLITS, runs, size, size, channels, out, dtype=torch.float32)

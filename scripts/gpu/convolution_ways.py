@@ -1,7 +1,7 @@
 """Ways to convolve the images of R runs with the kernels of R runs, to be measured per shape.
 
-All take images x_RBHWC, kernels w_RKKCO (K odd, stride 1, padded to the same size) and give
-y_RBHWO; each lays memory out as suits it.
+All take images x_RBHWC and kernels w_RKKCO (K odd, stride 1, padded to the same size) and return
+y_RBHWO; each chooses its own layout in memory.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ def multiplied(x_RBHWC: Tensor, w_RKKCO: Tensor) -> Tensor:
 
 
 class Written(torch.autograd.Function):
-    """A kernel of our own in Triton, with the run in its grid; no patch is ever written out."""
+    """Our own kernel in Triton, with the run in its grid; patches are never written out."""
 
     @staticmethod
     def forward(ctx: Any, x_RBHWC: Tensor, w_RKKCO: Tensor) -> Tensor:

@@ -36,7 +36,7 @@ def jobs(bench: Bench, all_found: Mapping[str, Figures]) -> Iterator[Job]:
 
 
 def convolution(bench: Bench, precision: str, shape: Shape, way: str) -> Figures:
-    """Time a way to convolve, forward and back, and see how far off it is."""
+    """Time a way to convolve, forward and back, and measure its error."""
     environment.settle_arithmetic()  # as in ablate
     x, w, dy = _tensors(bench, shape, _TYPES[precision])
     exact = _through(WAYS["grouped NCHW"], *_tensors(bench, shape, torch.float64))

@@ -5,9 +5,9 @@
 #     scripts/gpu/first_contact.sh [--dry] [FOLDER]
 #
 # FOLDER (results/benchmarks) takes the figures, and first_contact.txt with all that is printed.
-# Nothing stops it; the exit status of each command is in the summary at the end. A command that is
-# cut off for lack of time goes on in the last step, so that the first five fit into half an hour.
-# --dry tries all of it at the smallest sizes, without a GPU too. PYTHON names another interpreter.
+# Failures do not stop it; the exit status of each command is in the summary at the end. A command
+# that runs out of time is continued in the last step, so the first five fit into half an hour.
+# --dry tries everything at the smallest sizes, even without a GPU. PYTHON names the interpreter.
 set -u
 
 dry=()

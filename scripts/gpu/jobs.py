@@ -24,12 +24,12 @@ class Job:
 
     Attributes:
         name: Its key among the figures.
-        work: A function of a module; it is called with the bench and the arguments, in a process
-            apart, and returns the figures, or ``skipped`` alone with a reason.
-        arguments: What else it is called with.
+        work: A function of a module; it is called with the bench and the arguments, in a separate
+            process, and returns the figures, or only ``skipped`` with a reason.
+        arguments: Its further arguments.
         limit: Seconds after which it counts as hung.
-        alone: Whether no other job may have used its process.
-        ours: Whether it measures ablate, so that its figures hold until the code changes.
+        alone: Whether it needs a process that no other job has used.
+        ours: Whether it measures ablate, so that its figures are valid until the code changes.
     """
 
     name: str
@@ -41,19 +41,19 @@ class Job:
 
 
 class Part(Protocol):
-    """What a module of `gpu` has to have to be a part."""
+    """What a module of `gpu` must have to be a part."""
 
     def jobs(self, bench: Bench, all_found: Mapping[str, Figures]) -> Iterable[Job]:
-        """List what is measured, what matters most first.
+        """List what to measure, the most important first.
 
-        A job is asked for when the figures of those before it are there.
+        A job is asked for when the earlier ones have their figures.
         """
 
     def told(self, name: str, found: Figures, all_found: Mapping[str, Figures]) -> list[str]:
-        """Put the figures of one job into lines."""
+        """Word the figures of one job, in lines."""
 
     def closing(self, all_found: Mapping[str, Figures]) -> list[str]:
-        """Put what follows from all figures into lines."""
+        """Word what follows from all figures, in lines."""
 
 
 def run(part: str, bench: Bench, folder: Path, minutes: float, again: bool) -> int:
@@ -61,10 +61,10 @@ def run(part: str, bench: Bench, folder: Path, minutes: float, again: bool) -> i
 
     Args:
         part: Its name.
-        bench: Where and at which sizes.
+        bench: The device and the sizes.
         folder: Where ``gpu_<part>.txt`` and ``gpu_<part>.json`` go.
-        minutes: No job begins that might not end within these.
-        again: Whether to measure also what is known.
+        minutes: No job starts that might not end within this time.
+        again: Whether to repeat known measurements.
     """
     end = time.monotonic() + 60 * minutes
     module = cast(Part, importlib.import_module(f"gpu.{part}"))
@@ -85,12 +85,12 @@ def run(part: str, bench: Bench, folder: Path, minutes: float, again: bool) -> i
 
 
 def _called(part: str, bench: Bench) -> str:
-    """Name a part's files; a batch size of its own has files of its own."""
+    """Name a part's files; another batch size has its own files."""
     return part if bench.batch == Bench.batch else f"{part}_{bench.batch}"
 
 
 def _done(job: Job, part: Part, bench: Bench, results: Results, apart: Apart, end: float) -> bool:
-    """Do one job, unless it is known or there is no time; return whether it is behind us."""
+    """Do one job, unless it is known or there is no time; return whether it is done."""
     found = results.known(job.name, job.ours)
     if found is None:
         # Something is measured at every call, however short.
@@ -110,7 +110,7 @@ def _done(job: Job, part: Part, bench: Bench, results: Results, apart: Apart, en
 
 
 def _status(results: Results, left: list[Job]) -> int:
-    """Say what has no figure, and return the exit status."""
+    """Name the jobs without figures, and return the exit status."""
     failed = [name for name, found in results.figures.items() if "error" in found]
     failed += [name for name, found in results.figures.items() if found.get("holds") is False]
     if failed:

@@ -1,4 +1,4 @@
-"""Several processes that share the card, each with a run of its own, under MPS where it runs."""
+"""Several processes that share the card, each with its own run, under MPS if it runs."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from gpu.apart import Figures
 from gpu.bench import Bench
 
 _TIMED = 2  # epochs
-_LIMIT = 130  # seconds for all of it: with and without MPS together within the job's limit
+_LIMIT = 130  # seconds in all, so that with and without MPS fit into the job's limit
 _WAYS = {"compiled, CUDA graphs": as_graph, "eager": by_hand}
 _CONTROL = "nvidia-cuda-mps-control"
 
@@ -52,10 +52,10 @@ def processes(bench: Bench, config: dict[str, Any], count: int, way: str) -> Fig
 
 @contextlib.contextmanager
 def _mps(bench: Bench) -> Iterator[bool]:
-    """Have processes that start meanwhile share the card at once; yields whether they do.
+    """Let processes started in this context use the card at once; yields whether they do.
 
-    Without it the card turns from one process to the next. The server has folders of its own, so
-    that one that is there already is left alone. This process must not have used the card yet.
+    Without it the card switches between processes. The server has its own folders, so that one that
+    already runs is left alone. This process must not have used the card yet.
     """
     if bench.dry or shutil.which(_CONTROL) is None:
         yield False
@@ -75,7 +75,7 @@ def _mps(bench: Bench) -> Iterator[bool]:
 
 def _together(bench: Bench, config: dict[str, Any], count: int, way: str) -> float:
     context = multiprocessing.get_context("spawn")
-    gate = context.Barrier(count, timeout=_LIMIT)  # one that died leaves none waiting
+    gate = context.Barrier(count, timeout=_LIMIT)  # so that none waits for one that died
     seconds = context.SimpleQueue()
     workers = [
         context.Process(target=_worker, args=(bench, config, way, gate, seconds))

@@ -33,7 +33,7 @@ def jobs(bench: Bench, all_found: Mapping[str, Figures]) -> Iterator[Job]:
 
 
 def profile(bench: Bench, width: int, precision: str, compiled: bool) -> Figures:
-    """Count what a step moves, take the time of each kernel, and of the step as it is launched."""
+    """Count the bytes a step moves; time each kernel, and the step as launched."""
     few = FEW if bench.dry else ()
     common = (*NETWORK, *few, f"precision={precision}")
     fused = width > 1 or compiled
@@ -61,7 +61,7 @@ def profile(bench: Bench, width: int, precision: str, compiled: bool) -> Figures
 
 
 def _kernels(bench: Bench, training: Training) -> list[dict[str, Any]] | None:
-    """Take the time of each kernel in a step, in µs; None where nothing can see them."""
+    """Time each kernel in a step, in µs; None if no profiler sees them."""
     if bench.dry or bench.device == "cpu":
         return None
     both = [torch.profiler.ProfilerActivity.CPU, torch.profiler.ProfilerActivity.CUDA]
@@ -73,7 +73,7 @@ def _kernels(bench: Bench, training: Training) -> list[dict[str, Any]] | None:
 
 
 def kernel_times(events: Iterable[Any], steps: int) -> list[dict[str, Any]] | None:
-    """Sum up the kernels of some profiled steps: calls and µs of one step, the longest first."""
+    """Sum up the kernels of some profiled steps: calls and µs per step, the longest first."""
     times: dict[str, list[float]] = {}
     for event in events:
         # Operators of the host and annotations span kernels that are listed anyway.

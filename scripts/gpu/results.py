@@ -1,4 +1,4 @@
-"""The figures of a part, written at once, and taken up again by the next call."""
+"""The figures of a part, written as they come, and read again by the next call."""
 
 from __future__ import annotations
 
@@ -10,17 +10,17 @@ from pathlib import Path
 import ablate
 from gpu.apart import Figures
 
-_DECIDES = ("card", "versions", "dry", "batch")  # figures of other ones do not mix
+_DECIDES = ("card", "versions", "dry", "batch")  # figures that differ in these do not mix
 
 
 class Results:
     """``gpu_<part>.json``: ``about``, then the figures of each job by its name.
 
     Args:
-        folder: Where it lies, beside ``gpu_<part>.txt`` with what is printed.
+        folder: Its folder, which also has the printed lines in ``gpu_<part>.txt``.
         part: The part's name.
-        about: What `about.about` tells of this machine.
-        again: Whether to measure all anew.
+        about: The description of this machine from `about.about`.
+        again: Whether to measure everything again.
 
     Attributes:
         figures: By name of the job.
@@ -56,9 +56,9 @@ class Results:
         self._text.write_text("\n".join(self._lines) + "\n", encoding="utf-8")
 
     def known(self, name: str, ours: bool) -> Figures | None:
-        """Give the figures of a job that an earlier call measured, and keep them.
+        """Return the figures of a job from an earlier call, and keep them.
 
-        Of ablate's own they hold only for the code that is here.
+        Those of ablate itself are valid only for the present code.
         """
         found = self._known.get(name)
         if found is None or "error" in found or "skipped" in found:
@@ -72,7 +72,7 @@ class Results:
         """Keep the figures of a job."""
         self.figures[name] = found | ({"code": self._code} if ours else {})
         self.measured += 1
-        # What is known but not yet reached stays for a later call.
+        # Keep known figures that this call has not reached for a later one.
         whole = {"about": self._about} | self._known | self.figures
         draft = self._numbers.with_suffix(".part")  # a kill leaves the old figures or the new ones
         draft.write_text(json.dumps(whole, indent=1), encoding="utf-8")
@@ -93,7 +93,7 @@ class Results:
 
 
 def _code() -> str:
-    """Digest the code of the package and of the parts: figures of ours are those of this code."""
+    """Hash the code of the package and of the parts, for which ablate's figures are valid."""
     digest = hashlib.sha256()
     for root in (Path(ablate.__file__).parent, Path(__file__).parent):
         for path in sorted(root.rglob("*.py")):

@@ -1,4 +1,4 @@
-"""Part step: milliseconds a step against the stack's width, and memory a run."""
+"""Part step: milliseconds per step against the stack's width, and memory per run."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from gpu.jobs import Job
 
 # So many epochs that no step is timed beyond the last one.
 NETWORK = ("data=mnist", "dropout.dense=0.5", "batch_size=128", "epochs=1000")
-FEW = ("data.train_size=300", "batch_size=32")  # of a dry run
+FEW = ("data.train_size=300", "batch_size=32")  # for a dry run
 _WIDTHS = (1, 2, 4, 8, 16, 32, 64)
 _KINDS = (  # precision, launched as a graph, compiled
     *(("bf16", True, False), ("fp32", True, False), ("bf16", True, True), ("fp32", True, True)),
@@ -37,7 +37,7 @@ def kind(precision: str, graph: bool, compiled: bool) -> str:
 
 
 def step(bench: Bench, width: int, precision: str, graph: bool, compiled: bool) -> Figures:
-    """Time a step of a stack, and see how much memory it takes."""
+    """Time a step of a stack, and measure its memory."""
     few = FEW if bench.dry else ()
     runs = bench.runs(
         width, *NETWORK, *few, f"precision={precision}", compile=compiled, capture=graph
@@ -79,7 +79,7 @@ def told(name: str, found: Figures, all_found: Mapping[str, Figures]) -> list[st
 
 
 def closing(all_found: Mapping[str, Figures]) -> list[str]:
-    """Name the width at which a run's step takes least, for each kind."""
+    """Name the width with the shortest step per run, for each kind."""
     best: dict[str, tuple[float, int]] = {}
     for name, found in all_found.items():
         if "ms" in found:

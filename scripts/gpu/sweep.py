@@ -1,8 +1,8 @@
-"""Part sweep: 64 runs on MNIST, dropout by seed, beside what people use.
+"""Part sweep: 64 runs on MNIST, dropout by seed, next to what people use.
 
-Each contender has a process of its own. It is timed over two epochs, and extrapolated to all runs
-and epochs; a stack is evaluated after each epoch as always, the others never. Of ours, the fastest
-kind of each precision is then trained to the end as well, and measured there.
+Each contender has its own process. It is timed over two epochs, and extrapolated to all runs and
+epochs; a stack is evaluated after each epoch as always, the others never. Our fastest kind of each
+precision is then also trained and measured to the end.
 """
 
 from __future__ import annotations
@@ -164,7 +164,7 @@ def to_the_end(bench: Bench, precision: str, width: int, compiled: bool) -> Figu
             training = bench.training(runs[start : start + width], fused=width > 1 or compiled)
             while not training.done:
                 training.advance()
-            # A run that diverged counts as wrong throughout.
+            # For a diverged run, every answer counts as wrong.
             accuracies.extend(float(m.get("test/accuracy") or 0) for m in training.finish())
 
     seconds = bench.seconds(train)
@@ -196,7 +196,7 @@ def told(name: str, found: Figures, all_found: Mapping[str, Figures]) -> list[st
 
 
 def closing(all_found: Mapping[str, Figures]) -> list[str]:
-    """Hold the best stack of each precision against each of the others."""
+    """Compare the best stack of each precision with each other contender."""
     lines = []
     timed = {name: found["seconds"] for name, found in all_found.items() if "seconds" in found}
     for precision in _TYPES:

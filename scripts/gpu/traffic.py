@@ -4,13 +4,13 @@
         training.launch()
     traffic.bytes, traffic.calls, traffic.table()
 
-It stands below vmap, autocast and autograd, so it sees the operators that reach the device, those
-of the backward pass included. A convolution's gradient is one operator that reads its inputs once,
-though its kernels may read them twice: what a step really moves is more, rarely less.
+It works below vmap, autocast and autograd, so it sees the operators that reach the device, also in
+the backward pass. A convolution's gradient is one operator that reads its inputs once, though its
+kernels may read them twice: a step really moves more, rarely less.
 
-A step launched as a CUDA graph shows no operator: count one that is launched as written. A step
-that torch.compile writes has to be compiled before it is counted; its kernels in Triton are counted
-by their arguments, those in C++ (on the CPU) not at all.
+A CUDA graph shows no operators, so count a step launched as written. With torch.compile, compile
+the step before counting; its Triton kernels are counted by their arguments, those in C++ (on the
+CPU) not at all.
 """
 
 from __future__ import annotations
@@ -105,7 +105,7 @@ class Traffic(TorchDispatchMode):  # type: ignore[no-untyped-call]
         return out
 
     def _triton(self, kernel: Any, args: Any, kwargs: dict[str, Any]) -> None:
-        """Count a kernel of our own: which tensors it reads, and which it writes, none can tell."""
+        """Count one of our own kernels, without knowing which tensors it reads or writes."""
         self._add(f"triton.{kernel.__name__}", _bytes(_tensors((args, kwargs))))
 
     def _inductor(self, kernel: Any, args: Any, kwargs: dict[str, Any]) -> None:
@@ -122,9 +122,9 @@ class Traffic(TorchDispatchMode):  # type: ignore[no-untyped-call]
 
 
 def touched(tensor: Tensor) -> int:
-    """Count the bytes of memory that a tensor's elements lie in.
+    """Count the bytes of memory behind a tensor's elements.
 
-    An expanded axis adds none; windows that overlap count no more than the memory they lie in.
+    An expanded axis adds none, and overlapping windows count only the memory they cover.
     """
     if tensor.layout is not torch.strided:
         return tensor.numel() * tensor.element_size()
@@ -144,7 +144,7 @@ def _moved(operator: Any, args: Any, kwargs: dict[str, Any], out: Any) -> int:
     read, made = _tensors((args, kwargs)), _tensors(out)
     memory = {_memory(tensor) for tensor in read}
     new = [tensor for tensor in made if _memory(tensor) not in memory]
-    # A view, also one that its schema does not call so, as reshape's.
+    # A view, even if its schema does not say so, like reshape's.
     if name in _MOVES_NOTHING or (not changed and not new):
         return 0 if made or name in _MOVES_NOTHING else _bytes(read)
     if name in _PICKS:
@@ -187,7 +187,7 @@ def _place(tensor: Tensor) -> tuple[Any, ...]:
     return _memory(tensor), tensor.storage_offset(), tensor.shape, tensor.stride()
 
 
-# -- kernels that no operator stands for -----------------------------------------------------------
+# -- kernels without an operator -------------------------------------------------------------------
 
 _TRITON, _INDUCTOR = "triton.runtime.jit", "torch._inductor.runtime.triton_heuristics"
 

@@ -1,11 +1,11 @@
-"""How often a factor that does nothing is said to do something.
+"""How often a factor without effect is said to have one.
 
     PYTHONPATH=scripts python -m simulations.factors [--studies SWEEPS] [--out FOLDER]
 
-Draws factorial sweeps of two factors with normal errors; neither factor has an effect on average.
-Each seed shifts all of its runs; where the second factor is `its own in each seed`, it also shifts
-that factor's effect, as seeds of real networks do. A sweep errs if any effect of the second factor
-(its levels, its interactions) is called. `effects` calls it as a report does: seed by seed, with
+Draws factorial sweeps of two factors with normal errors; neither has an effect on average. Each
+seed shifts all of its runs; if the second factor is `its own in each seed`, the seed also shifts
+that factor's effect, as with real networks. A sweep errs if any effect of the second factor (its
+levels, its interactions) is reported. `effects` decides as a report does: seed by seed, with
 intervals that hold together for all effects and all arms. `alone` does so with the second factor's
 effects as the only family, the worst case. `anova` is an analysis of variance of runs with seeds as
 blocks, each term at 0.05, as reports had before. `any` is the share of sweeps in which some

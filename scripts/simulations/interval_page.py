@@ -1,4 +1,4 @@
-"""The page that tells which interval was taken, and what it does where data are not normal."""
+"""The page that says which interval was chosen, and how it does on data that are not normal."""
 
 from __future__ import annotations
 
@@ -91,7 +91,7 @@ def _yes(value: object) -> str:
 
 
 def _cost(found: pd.DataFrame) -> str:
-    """Tell how much longer the union is, for pairs of normal data."""
+    """Say how much longer the union is, for pairs of normal data."""
     normal = found[(found["kind"] == "normal") & found["paired"]]
     normal = normal[normal["method"].isin(["t, Banerjee", "Hall outside t"])]
     wide = normal.pivot_table(index=["claims", "n"], columns="method", values="length")

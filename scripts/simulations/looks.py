@@ -1,12 +1,12 @@
-"""How often looks at a growing study find something where there is nothing.
+"""How often looks at a growing study find an effect that is not there.
 
     PYTHONPATH=scripts python -m simulations.looks [--studies N] [--out FOLDER]
 
 Draws studies whose arms do not differ: normal differences, a value for each seed. Each study is
-looked at again and again while its seeds end, and errs if at any look the interval of any of its
-claims leaves out 0. With `nominal`, every look has a 95 % interval (with m claims 1 - 0.05 / m), as
-if it were the only one; with `spent`, it has the level of `ablate.analyze.spending`, as in the
-report. Writes looks.csv: the share of studies that err, in %, and its standard error.
+looked at repeatedly while its seeds end, and errs if at any look the interval of any claim excludes
+0. With `nominal`, every look has a 95 % interval (with m claims 1 - 0.05 / m), as if it were the
+only one; with `spent`, it has the level of `ablate.analyze.spending`, as in the report. Writes
+looks.csv: the share of studies that err, in %, and its standard error.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
-"""Intervals of a difference of means that were tried: Student's kind, skew-corrected, resampled.
+"""The intervals of a difference of means that were tried: Student's, skew-corrected, resampled.
 
 Each is a function of an arm x [..., n], its baseline y [..., m], whether they share their seeds,
 levels alpha [A], and a generator; it returns both ends [A, ...] of the intervals at 1 - alpha. An
-end that the values do not bound is infinite; where there is no spread, both are NaN.
+end that the values do not bound is infinite; without spread, both are NaN.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ def _estimate(x: Array, y: Array, paired: bool) -> Estimate:
 
 
 def _welch(x: Array, y: Array, paired: bool) -> Estimate:
-    """Put one component, with Welch's degrees of freedom, in the place of two."""
+    """Replace two components by one, with Welch's degrees of freedom."""
     found = _estimate(x, y, paired)
     if paired:
         return found
@@ -47,12 +47,12 @@ def _ends(found: Estimate, alphas: Sequence[float]) -> Ends:
 
 
 def welch(x: Array, y: Array, paired: bool, alphas: Sequence[float], _: object) -> Ends:
-    """Take Student's t of pairs, and Welch's of arms (Welch 1947)."""
+    """Use Student's t for pairs, and Welch's for arms (Welch 1947)."""
     return _ends(_welch(x, y, paired), alphas)
 
 
 def banerjee(x: Array, y: Array, paired: bool, alphas: Sequence[float], _: object) -> Ends:
-    """Take Student's t of pairs, and Banerjee's of arms (1960)."""
+    """Use Student's t for pairs, and Banerjee's for arms (1960)."""
     return _ends(_estimate(x, y, paired), alphas)
 
 
@@ -73,19 +73,19 @@ def _third(x: Array) -> Array:
 
 
 def johnson(x: Array, y: Array, paired: bool, alphas: Sequence[float], _: object) -> Ends:
-    """Shift the interval by what skewness does to the mean of t (Johnson 1978)."""
+    """Shift the interval by the effect of skewness on the mean of t (Johnson 1978)."""
     found = _welch(x, y, paired)
     shift = _skewness(x, y, paired, found.error) * found.error / 6
     return _ends(Estimate(found.centre + shift, found.components), alphas)
 
 
 def hall(x: Array, y: Array, paired: bool, alphas: Sequence[float], _: object) -> Ends:
-    """Transform t by a cubic that takes its skewness away (Hall 1992), and back."""
+    """Transform t by a cubic that removes its skewness (Hall 1992), and back."""
     return _hall(_welch(x, y, paired), x, y, paired, alphas)
 
 
 def hall_outside(x: Array, y: Array, paired: bool, alphas: Sequence[float], _: object) -> Ends:
-    """Take Hall's of Banerjee's t, but never less than Banerjee's: the union of both."""
+    """Use Hall's interval on Banerjee's t, but never less than Banerjee's: the union of both."""
     found = _estimate(x, y, paired)
     low, high = _ends(found, alphas)
     low_hall, high_hall = _hall(found, x, y, paired, alphas)
@@ -102,7 +102,7 @@ def _hall(found: Estimate, x: Array, y: Array, paired: bool, alphas: Sequence[fl
 
 
 def _unskewed(t: Array, skewness: Array) -> Array:
-    """Invert t + k t²/3 + k² t³/27 + k/6, with k the skewness; the identity where it is none."""
+    """Invert t + k t²/3 + k² t³/27 + k/6, with k the skewness; the identity if k is 0."""
     some = np.abs(skewness) > 1e-9
     k = np.where(some, skewness, 1)
     return np.where(some, 3 / k * (np.cbrt(1 + k * (t - k / 6)) - 1), t)
@@ -116,9 +116,9 @@ def flips(
 ) -> Ends:
     """Invert the sign-flip test of pairs, and the permutation test of arms.
 
-    A flip ties with what was seen where the mean of what it flips is the shift. So the ends are
-    order statistics of means of subsets (Hartigan 1969), or, of arms, of differences between means
-    of what is swapped.
+    A flip ties with the observed value if the mean of the flipped differences is the shift. So the
+    ends are order statistics of means of subsets (Hartigan 1969) or, for arms, of differences
+    between the means of swapped values.
     """
     n, m = x.shape[-1], y.shape[-1]
     if paired:
@@ -129,7 +129,7 @@ def flips(
 
 
 def _subsets(n: int, rng: np.random.Generator) -> Array:
-    """Give weights [subsets, n] that take means of subsets: all, or as many as RESAMPLES."""
+    """Return weights [subsets, n] for the means of all subsets, or of RESAMPLES of them."""
     if 2**n <= RESAMPLES:
         chosen = np.array(list(product([0.0, 1.0], repeat=n))[1:])
     else:
@@ -139,7 +139,7 @@ def _subsets(n: int, rng: np.random.Generator) -> Array:
 
 
 def _swaps(n: int, m: int, rng: np.random.Generator) -> tuple[Array, Array]:
-    """Give weights for the means of what leaves x and of what comes in for it from y."""
+    """Return weights for the means of the values swapped out of x and into it from y."""
     if comb(n + m, n) <= RESAMPLES:
         kept = [np.array(c) for c in combinations(range(n + m), n)]
     else:
@@ -156,7 +156,7 @@ def _swaps(n: int, m: int, rng: np.random.Generator) -> tuple[Array, Array]:
 def bootstrap_t(
     x: Array, y: Array, paired: bool, alphas: Sequence[float], rng: np.random.Generator
 ) -> Ends:
-    """Take the quantiles of t from resamples (Efron 1979), with the same places for all rows."""
+    """Use quantiles of t from resamples (Efron 1979), with the same indices for all rows."""
     if paired:
         of_d = _weights(x.shape[-1], rng)
         ends = _in_rows(lambda a, b: _ordered(_t(((a - b), of_d)), alphas), x, y, len(alphas))
@@ -168,12 +168,12 @@ def bootstrap_t(
 
 
 def _weights(n: int, rng: np.random.Generator) -> Array:
-    """Give weights [resamples, n] that take means of resamples."""
+    """Return weights [resamples, n] for the means of resamples."""
     return rng.multinomial(n, np.full(n, 1 / n), RESAMPLES) / n
 
 
 def _t(*arms: tuple[Array, Array]) -> Array:
-    """Work out t of all resamples, [..., resamples], infinite where a resample does not vary."""
+    """Compute t of all resamples, [..., resamples], infinite if a resample does not vary."""
     zero = np.zeros((*arms[0][0].shape[:-1], 1))
     away, square, whole = zero, zero, zero
     for values, weights in arms:
@@ -190,7 +190,7 @@ def _t(*arms: tuple[Array, Array]) -> Array:
 
 
 def _ordered(values: Array, alphas: Sequence[float]) -> Ends:
-    """Take the order statistics that leave out alpha/2 on either side, what was seen included."""
+    """Pick the order statistics that cut off alpha/2 on each side, counting the observed value."""
     count = values.shape[-1]
     ranks = [int(alpha / 2 * (count + 1) + 1e-9) for alpha in alphas]
     shape = values.shape[:-1]
@@ -220,4 +220,4 @@ METHODS: dict[str, Method] = {
     "bootstrap-t": bootstrap_t,
 }
 RESAMPLED = ("flips", "bootstrap-t")
-AFTERWARDS = ("Hall outside t",)  # thought of when the others had been seen
+AFTERWARDS = ("Hall outside t",)  # added after the results of the others were seen

@@ -1,11 +1,11 @@
-"""Whether the seeds that a plan asks for are enough, and one fewer is not.
+"""Whether the seeds that a plan asks for are enough, and one fewer too few.
 
     PYTHONPATH=scripts python -m simulations.planning [--studies N] [--out FOLDER]
 
-Draws normal studies at a truth of 2δ (of equivalence at 0) with the n that `ablate plan` gives for
-a stated standard deviation, and with n - 1; judges one claim of each by the intervals and the
-verdicts of a report; and counts how many are supported. The `planned` columns are what the plan
-says of it, without drawing. Writes planning.csv; shares in %, with standard errors.
+Draws normal studies with a true difference of 2δ (0 for equivalence), with the n that `ablate plan`
+gives for a stated standard deviation, and with n - 1; judges one claim of each by the intervals and
+verdicts of a report; and counts how many are supported. The `planned` columns are the plan's own
+figures, without drawing. Writes planning.csv; shares in %, with standard errors.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""The command line of simulations that publish one table, and how they round their shares."""
+"""The command line of simulations that publish one table, and the rounding of their shares."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def publish(doc: str | None, table: Callable[[int], pd.DataFrame], name: str) ->
     Args:
         doc: The script's docstring; its first line describes the command.
         table: Makes the table, given how many studies to draw for each row.
-        name: Of the CSV file.
+        name: Name of the CSV file.
     """
     parser = argparse.ArgumentParser(description=(doc or "").partition("\n")[0])
     parser.add_argument("--studies", type=int, default=20_000, help="to draw for each row")

@@ -1,4 +1,4 @@
-"""Where the truth is known: arms and baselines drawn from laws, or from runs that are published."""
+"""Scenarios with a known truth: arms and baselines drawn from laws, or from published runs."""
 
 from __future__ import annotations
 
@@ -22,16 +22,16 @@ UNEQUAL = ((3, 3), (3, 10), (10, 3), (5, 10), (10, 5), (10, 10), (10, 30), (30, 
 
 @dataclass(frozen=True)
 class Scenario:
-    """A study that is repeated: arms of n seeds against one baseline of m.
+    """A study to repeat: arms of n seeds against one baseline of m.
 
     Attributes:
         kind: What is drawn, for the table.
         paired: Whether seeds are shared.
         n: Seeds of an arm.
-        m: Of the baseline.
+        m: Seeds of the baseline.
         truth: The difference of means.
         draw: Shape of studies and arms, generator -> x [..., n] and y [..., m].
-        published: Whether runs are drawn, and no law.
+        published: Whether published runs are drawn, rather than a law.
     """
 
     kind: str
@@ -48,7 +48,7 @@ class Scenario:
         return self.kind.startswith("normal") and not self.published
 
 
-# Laws of an error, in units of the noise of an ordinary arm about the mean of one.
+# Laws of an error, about the mean of an ordinary arm and in units of its noise.
 
 
 def normal(shape: tuple[int, ...], rng: np.random.Generator, sd: float = 1) -> Array:
@@ -67,7 +67,7 @@ def lognormal(shape: tuple[int, ...], rng: np.random.Generator) -> Array:
 
 
 def with_outliers(shape: tuple[int, ...], rng: np.random.Generator, far: float) -> Array:
-    """Draw normal values of which one in twenty lies far off."""
+    """Draw normal values, one in twenty far off."""
     return rng.normal(0, 1, shape) + far * (rng.random(shape) < 0.05)
 
 
@@ -79,11 +79,11 @@ def set_aside(shape: tuple[int, ...], rng: np.random.Generator) -> Array:
 
 
 def in_steps(shape: tuple[int, ...], rng: np.random.Generator, images: int) -> Array:
-    """Draw errors near 5 %, sd 0.15 points, as a test set of so many images shows them."""
+    """Draw errors near 5 %, sd 0.15 points, as measured on a test set of that many images."""
     return np.asarray(np.round(rng.normal(0.05, 0.0015, shape) * images) / images)
 
 
-# Of each kind: the law of an arm, of the baseline, and the difference of their means.
+# For each kind: the law of an arm, that of the baseline, and the difference of their means.
 LAWS: dict[str, tuple[Draw, Draw, float]] = {
     "normal": (normal, normal, 0),
     "normal, arm 3 times as noisy": (partial(normal, sd=3), normal, 0),
@@ -155,12 +155,12 @@ def published(folder: Path = PUBLISHED) -> list[Measured]:
 
 
 def of_published() -> Iterator[Scenario]:
-    """Draw seeds of published pairs anew, with replacement: together, or each arm by itself."""
+    """Draw seeds of published pairs with replacement: together, or each arm separately."""
     yield from _drawn_again(published())
 
 
 def of_controls() -> Iterator[Scenario]:
-    """Do the same to as many normal values, in place of each published pair."""
+    """Do the same with as many normal values instead of each published pair."""
     rng = np.random.default_rng(1)
     yield from _drawn_again(
         Measured(f"{CONTROL}{pair.name}", *rng.normal(size=(2, len(pair.x))))

@@ -1,15 +1,15 @@
-"""How often the interval over new seeds and new images holds the true difference.
+"""How often the interval over new seeds and new images contains the true difference.
 
 Each data set draws new seeds and new images. Two arms of n networks each answer I test images,
-right or wrong: a network is right where its own level, the image's ease and chance add up to more
-than 0, with an ease of its own for each arm beside one that both share. Both arms follow the same
-law, so the true difference is 0. How much seeds differ is scaled so that they make the wanted
-share of the squared error, from a tenth to nearly all of it.
+right or wrong: a network is right if its own level, the image's ease and chance add up to more than
+0. An image's ease has a part that both arms share, and one for each arm. Both arms follow the same
+law, so the true difference is 0. The spread of seeds is scaled to make the wanted share of the
+squared error, from a tenth to nearly all of it.
 
 For each setting the table has the seeds' share; the root mean square of the standard error over the
-standard deviation of the differences (1 is right); how often the 95 % interval holds the true
-difference, with seeds that the arms share and with seeds of their own; and how often Student's
-interval, over seeds alone, would.
+standard deviation of the differences (1 is right); how often the 95 % interval contains the true
+difference, with shared seeds and with separate ones; and how often Student's interval, over seeds
+alone, would.
 
     PYTHONPATH=scripts python -m simulations.seeds_and_images  # writes the table; some minutes
 """
@@ -28,7 +28,7 @@ from ablate.analyze.intervals import Component, Estimate
 
 TABLE = Path(__file__).parents[2] / "results/published/simulations/seeds_and_images.md"
 SEEDS = (3, 5, 12, 20)
-SPREADS = (0.028, 0.055, 0.08, 0.115, 0.2, 0.35)  # of the levels of networks, over √n
+SPREADS = (0.028, 0.055, 0.08, 0.115, 0.2, 0.35)  # of networks' levels, over √n
 IMAGES, DATA_SETS = 400, 5000
 EASE, OWN_EASE, CHANCE = 1.0, 1.0, 0.1  # standard deviations
 MEAN = 1.5  # about 1 in 7 images is wrong
@@ -38,13 +38,13 @@ Array = NDArray[np.float64]
 
 @dataclass(frozen=True)
 class Found:
-    """What came of the data sets of a setting.
+    """The results of a setting.
 
     Attributes:
-        n: Seeds an arm.
-        share: Of the seeds' component in the squared error, a fraction.
+        n: Seeds per arm.
+        share: The seeds' share of the squared error, a fraction.
         paired: The standard error over the spread, and the coverage, with shared seeds.
-        unpaired: The same with seeds of their own.
+        unpaired: The same with separate seeds.
         seeds_alone: Coverage of Student's interval over seeds.
     """
 
@@ -59,11 +59,11 @@ def simulate(n: int, spread: float, images: int, data_sets: int, seed: int) -> F
     """Simulate one setting.
 
     Args:
-        n: Seeds an arm.
+        n: Seeds per arm.
         spread: Standard deviation of the networks' levels over √n.
         images: Images in the test set.
-        data_sets: How many are drawn.
-        seed: Of the numbers.
+        data_sets: Number of data sets to draw.
+        seed: Seed of the random numbers.
     """
     rng = np.random.default_rng(seed)
     drawn = [_draw(rng, n, spread * np.sqrt(n), images) for _ in range(data_sets)]
@@ -103,7 +103,7 @@ def _kept(estimate: Estimate) -> tuple[float, float]:
 
 
 def _covers(estimate: Estimate) -> float:
-    """Return the share of intervals at 95 % that hold 0; where seeds tie there is none."""
+    """Return the share of 95 % intervals that contain 0; tied seeds have no interval."""
     low, high = estimate.interval(0.05)
     known = ~np.isnan(low)
     return float(((low <= 0) & (high >= 0))[known].mean())

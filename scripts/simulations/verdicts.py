@@ -1,10 +1,10 @@
-"""How often some verdict, or some description, of a study is false, on normal data.
+"""How often any verdict, or any description, of a study is false, on normal data.
 
     PYTHONPATH=scripts python -m simulations.verdicts [--studies N] [--out FOLDER]
 
-A word is false where what it states is not true of the difference of means that was drawn from. All
-comparisons are strict, so that at ±δ itself neither "more" nor "less" than δ is true, and at 0
-neither sign. With the difference turned so that the claimed direction is positive,
+A word is false if what it states is not true of the true difference of means. All comparisons are
+strict, so that at ±δ itself neither "more" nor "less" than δ is true, and at 0 neither sign. With
+the difference turned so that the claimed direction is positive, they state:
 
     supported               more than δ; of ``differs`` beyond ±δ, on the interval's side; of
                             ``equivalent`` within ±δ, and on the interval's side of 0 where this
@@ -15,8 +15,8 @@ neither sign. With the difference turned so that the claimed direction is positi
     refuted, size open      less than 0
     open                    nothing, so it is never false
 
-and descriptions state what they say. Noise has a standard deviation of 1 an arm; δ is 2. Arms are
-compared with one baseline, so that their differences go together. Writes verdicts.csv and
+and descriptions state what they say. The noise of an arm has a standard deviation of 1; δ is 2.
+Arms are compared with one baseline, so their differences are correlated. Writes verdicts.csv and
 verdicts.md, in three minutes.
 """
 
@@ -63,7 +63,7 @@ def repeated(design: str, truths: Array, studies: int) -> Iterator[tuple[int, Ar
     Args:
         design: One of `DESIGNS`.
         truths: Differences of the arms [10].
-        studies: How many.
+        studies: Number of studies.
 
     Yields:
         A number of claims, with both ends of the intervals [studies, claims].
@@ -83,7 +83,7 @@ def repeated(design: str, truths: Array, studies: int) -> Iterator[tuple[int, Ar
 
 
 def words(low: Array, high: Array, said: Said) -> NDArray[np.str_]:
-    """Put each interval into words, of the same shape."""
+    """Describe each interval in words; the shape stays."""
     pairs = zip(low.ravel().tolist(), high.ravel().tolist(), strict=True)
     return np.array([said(*ends) for ends in pairs]).reshape(low.shape)
 
@@ -119,7 +119,7 @@ def false_verdicts(
 
 
 def false_descriptions(word: NDArray[np.str_], truth: Array) -> Bools:
-    """Tell which descriptions are false; arguments as of `false_verdicts`."""
+    """Tell which descriptions are false; arguments as for `false_verdicts`."""
     within = np.abs(truth) < DELTA
     true = {
         verdicts.MUCH_LOWER: truth < -DELTA,
@@ -145,8 +145,8 @@ def counted(design: str, truth: float | None, studies: int) -> Iterator[dict[str
 
     Args:
         design: One of `DESIGNS`.
-        truth: Of all arms, in δ; None for all of `TRUTHS` in turn.
-        studies: How many.
+        truth: Difference of all arms, in δ; None for all of `TRUTHS` in turn.
+        studies: Number of studies.
     """
     turns = TRUTHS if truth is None else (truth,)
     truths = DELTA * np.resize(np.array(turns), MOST)
@@ -171,7 +171,7 @@ def _truth(truth: float | None) -> str:
 
 
 def _shares(what: str, wrong: Bools, said: Bools | None) -> dict[str, Any]:
-    """Give the percent of studies with something false, and of claims with a word but open."""
+    """Return the percentage of studies with something false, and of claims that are not open."""
     some = np.nan if said is None else round(100 * float(said.mean()), 2)
     return {"said": what, "false": round(100 * float(wrong.any(-1).mean()), 2), "not_open": some}
 

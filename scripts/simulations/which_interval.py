@@ -1,12 +1,12 @@
-"""Which interval the report is to draw: those that were considered, where the truth is known.
+"""Which interval the report should draw: a comparison of candidates where the truth is known.
 
     PYTHONPATH=scripts python -m simulations.which_interval [--studies N] [--out FOLDER]
 
-The rule was fixed beforehand. Among the methods that on normal data, at one claim and with unequal
-seeds too, miss at most half a point more often than nominal, and whose ends are finite from three
-seeds on, take the one whose worst case is best; ties go to the shorter. All methods go through
-2,000 studies a scenario, and through 20,000 of normal data, but for the two that resample; the one
-that is taken goes through 20,000 of each. Writes which_interval.csv, interval.csv and
+The rule was fixed beforehand. Consider the methods that on normal data, at one claim and also with
+unequal seeds, miss at most half a point more often than nominal, and whose ends are finite from
+three seeds on. Of these, take the one with the best worst case; ties go to the shorter. All methods
+go through 2,000 studies per scenario, and all but the two that resample through 20,000 of normal
+data; the chosen one goes through 20,000 of each. Writes which_interval.csv, interval.csv and
 intervals.md, in a quarter of an hour.
 """
 
@@ -27,7 +27,7 @@ from simulations.interval_page import page
 from simulations.methods import AFTERWARDS, METHODS, RESAMPLED, Method
 from simulations.scenarios import PUBLISHED, Scenario, of_controls, of_laws, of_published
 
-CLAIMS = (1, 3, 10)  # of a study: each interval is at 1 - 0.05 / claims
+CLAIMS = (1, 3, 10)  # per study: each interval is at 1 - 0.05 / claims
 ALPHA = 0.05
 OVER = 5.5  # percent: half a point over nominal
 _BLOCK = 2000  # studies at a time
@@ -87,7 +87,7 @@ def _mean(lengths: Array) -> float:
 
 
 def _claims(scenario: Scenario) -> tuple[int, ...]:
-    """Tell for how many claims a scenario is tried: one pair of arms makes no study of many."""
+    """Return the numbers of claims to try: a single pair of arms cannot make many claims."""
     return CLAIMS[:1] if scenario.published else CLAIMS
 
 
@@ -102,7 +102,7 @@ def all_methods(scenarios: Iterable[Scenario], studies: int) -> pd.DataFrame:
 
 
 def judged(found: pd.DataFrame) -> pd.DataFrame:
-    """Sum the methods up, as the rule asks: one row each, in their order.
+    """Summarize the methods as the rule needs it: one row each, in their order.
 
     Returns:
         ``normal``, ``worst``: the largest shares of false ones at one claim, on normal and on all
@@ -125,7 +125,7 @@ def judged(found: pd.DataFrame) -> pd.DataFrame:
 
 
 def taken(table: pd.DataFrame, studies: int) -> str:
-    """Apply the rule to the methods that it was written for; two standard errors make a tie."""
+    """Apply the rule to the methods it was written for; within two standard errors is a tie."""
     left = table[table["allowed"] & ~table.index.isin(AFTERWARDS)]
     if left.empty:
         raise SystemExit("no method keeps to 5.5 % on normal data; more --studies may tell")

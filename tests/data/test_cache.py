@@ -1,4 +1,4 @@
-"""Decoded images: kept once, shared by all processes, and never other than those of the plan."""
+"""Decoded images: kept once, shared by all processes, and always those that were planned."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ Config = dict[str, Any]
 
 @pytest.fixture
 def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
-    """Give the folder of decoded images, of a cache that is empty."""
+    """Return the folder of decoded images in an empty cache."""
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     data.forget()
     yield tmp_path / "cache" / "ablate" / "images"
@@ -62,7 +62,7 @@ def kept(cache: Path) -> list[Path]:
 
 
 def later() -> None:
-    """Begin as a new process does."""
+    """Start like a new process."""
     data.forget()
 
 
@@ -383,7 +383,7 @@ def test_what_was_used_longest_ago_makes_room(tmp_path: Path, cache: Path) -> No
 def test_images_beyond_the_limit_are_refused_before_they_are_decoded(photos: Config) -> None:
     with (
         image_cache.room(1000) as room,
-        pytest.raises(AblateError, match=r"lets be kept in .*: raise it, .*data\.image_size"),
+        pytest.raises(AblateError, match=r"allows in .*: raise it, .*data\.image_size"),
     ):
         room.images("train", (60, 8, 8, 3))
 

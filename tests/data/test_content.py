@@ -28,7 +28,7 @@ SIZES = st.lists(st.integers(1, 25), min_size=2, max_size=6).filter(lambda sizes
 
 
 def source_of(labels, contents, **given_parts):
-    """Make a source whose images hold nothing but their content, a number."""
+    """Make a source whose images hold only a number, their content."""
     return data.Source(
         {"train": part_of(labels, contents), **given_parts}, tuple(map(str, range(max(labels) + 1)))
     )

@@ -70,7 +70,11 @@ def test_an_error_names_the_image_the_reason_and_its_kind():
 @pytest.mark.parametrize(
     ("raised", "kind", "words"),
     [
-        (PermissionError(errno.EACCES, "Permission denied"), "no permission", "see to its rights"),
+        (
+            PermissionError(errno.EACCES, "Permission denied"),
+            "no permission",
+            "check its permissions",
+        ),
         (OSError(errno.EIO, "Input/output error"), "not readable", "Input/output error"),
         (MemoryError(), "out of memory", "does not fit into memory"),
     ],
@@ -106,7 +110,7 @@ def test_images_beyond_pillows_limit_are_read_without_a_warning(factor, ending, 
 def test_images_far_beyond_it_are_refused_before_they_are_decoded(monkeypatch):
     monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 10)
     monkeypatch.setattr(decoding, "MOST_PIXELS", 63)
-    with pytest.raises(DecodingError, match="declares 8 × 8 pixels, and at most 63 are read"):
+    with pytest.raises(DecodingError, match="declares 8 × 8 pixels, but at most 63 are read"):
         decode(png(), size=8, channels=3)
 
 
@@ -130,7 +134,7 @@ def test_a_folder_that_may_not_be_opened_is_refused_or_left_out(tmp_path, monkey
         return scan(path)
 
     monkeypatch.setattr(discovery.os, "scandir", scandir)
-    with pytest.raises(AblateError, match="a/shut may not be opened: see to the rights"):
+    with pytest.raises(AblateError, match="a/shut may not be opened: check the permissions"):
         discovery.discover(tmp_path)
     found = discovery.discover(tmp_path, on_bad="skip")
     assert found.notes == ("left out: 1 × a folder that may not be opened (a/shut)",)

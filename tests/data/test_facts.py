@@ -1,4 +1,4 @@
-"""What planning knows of a data set: looked up while its files are the same, else read anew."""
+"""What planning knows about a data set: cached while its files stay the same, else read again."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ Config = dict[str, Any]
 
 @pytest.fixture
 def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
-    """Give the file of a cache that is empty."""
+    """Return the file of an empty cache."""
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     data.forget()
     yield tmp_path / "cache" / "ablate" / "facts.json"
@@ -54,7 +54,7 @@ def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
 
 @pytest.fixture
 def mnist(tmp_path: Path, cache: Path) -> Config:
-    """Write a set whose files have long been as they are, unpacked."""
+    """Write an unpacked data set whose files have not changed for long."""
     write_mnist(tmp_path / "data", compressed=False)
     return aged({"name": "mnist", "root": str(tmp_path / "data")})
 
@@ -72,12 +72,12 @@ def entries(cache: Path) -> dict[str, Any]:
 
 
 def later() -> None:
-    """Begin as a new process does."""
+    """Start like a new process."""
     data.forget()
 
 
 def no_reading(monkeypatch: pytest.MonkeyPatch, name: str) -> None:
-    """Let a data set be read no more."""
+    """Make reading a data set fail."""
 
     def refuse(*_: object) -> None:
         pytest.fail("images are read")
@@ -86,7 +86,7 @@ def no_reading(monkeypatch: pytest.MonkeyPatch, name: str) -> None:
 
 
 def change_first_pixel(config: Config) -> None:
-    """Write another pixel in place; the file's size stays."""
+    """Change a pixel in place; the file's size stays."""
     path = Path(config["root"]) / PIXEL[0]
     with path.open("r+b") as file:
         file.seek(PIXEL[1])
@@ -96,7 +96,7 @@ def change_first_pixel(config: Config) -> None:
 
 
 def forge(config: Config) -> None:
-    """Change a pixel so that the state of the file does not tell."""
+    """Change a pixel without changing the state of the file."""
     path = Path(config["root"]) / PIXEL[0]
     before = path.stat()
     change_first_pixel(config)
@@ -171,7 +171,7 @@ def request(config: Config) -> list[str]:
 
 
 def replaced(config: Config) -> None:
-    """Put another file of the same size and time in the place of the old one."""
+    """Replace the file by another one of the same size and time."""
     path = Path(config["root"]) / PIXEL[0]
     shutil.copy2(path, path.with_name("copy"))
     change_first_pixel(config)
@@ -264,7 +264,7 @@ def test_a_folder_that_no_longer_suits_is_refused_as_when_it_is_read(
     data.facts(config)
     write_image(tmp_path / "photos" / "notes" / "0.png", np.zeros((3, 8, 8), np.uint8))
     later()
-    with pytest.raises(AblateError, match="there is nothing else"):
+    with pytest.raises(AblateError, match="no other folder may be beside splits"):
         data.facts(config)
 
 

@@ -81,7 +81,7 @@ class Server:
 
 @pytest.fixture(autouse=True)
 def _file_addresses_tell_their_length(monkeypatch):
-    """As answers of real servers do, which torchvision's progress bar relies on."""
+    """Returns the length, as real servers do; torchvision's progress bar relies on it."""
     length = property(lambda self: int(self.headers["Content-length"]))
     monkeypatch.setattr(addinfourl, "length", length, raising=False)
 
@@ -338,7 +338,7 @@ def test_a_place_with_brackets_in_its_name_is_shown_as_it_is(mnist, tmp_path, mo
 
 @pytest.fixture
 def unpacked(mnist, root, monkeypatch):
-    """Lay all four files unpacked beside the published ones."""
+    """Put all four files unpacked beside the published ones."""
     shutil.copytree(mnist.folder, root)
     for path in sorted(root.rglob("*.gz")):
         path.with_suffix("").write_bytes(gzip.decompress(path.read_bytes()))
@@ -412,7 +412,7 @@ def test_a_file_that_may_not_be_read_is_told(mnist, monkeypatch):
         raise PermissionError(errno.EACCES, "Permission denied", str(path))
 
     monkeypatch.setattr("pathlib.Path.is_file", refuse)
-    with pytest.raises(AblateError, match=r"may not be read .* see to its rights"):
+    with pytest.raises(AblateError, match=r"may not be read .* check its permissions"):
         data.read({"name": "mnist", "root": str(mnist.folder)})
 
 

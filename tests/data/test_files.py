@@ -58,13 +58,13 @@ def cut(path, share=0.6):
 
 
 def refused(name, root, path, *words):
-    """Read, and check that the error names the file, says why, and leaves all as it was."""
+    """Read, and check that the error names the file and the reason, and that no file changed."""
     before = listing(root)
     with pytest.raises(AblateError) as caught:
         read(name, root)
     message = str(caught.value)
     assert f"{path} is damaged" in message
-    assert "delete it and it is fetched anew" in message
+    assert "delete it and it is downloaded again" in message
     assert [word for word in words if word not in message] == []
     assert listing(root) == before
 
@@ -208,7 +208,7 @@ def test_cifar_files_of_the_published_form_are_read(tmp_path):
 
 
 def repacked(root, change, protocol=5):
-    """Pickle all batches anew, as those do who make a set of their own in this form."""
+    """Pickle all batches again, as people do who make their own set in this format."""
     for path in (root / BATCHES).iterdir():
         batch = pickle.loads(path.read_bytes())
         path.write_bytes(pickle.dumps(change(batch), protocol))
@@ -229,7 +229,7 @@ def test_cifar_pickles_of_protocol_5_are_read(module, tmp_path):
 
 
 def unframed(raw):
-    """Take out the frames of a pickle, whose lengths would be wrong after a change."""
+    """Remove the frames of a pickle, whose lengths would be wrong after a change."""
     return pickletools.optimize(raw) if raw[2:3] != b"\x95" else raw[:2] + raw[11:]
 
 

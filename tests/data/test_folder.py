@@ -33,7 +33,7 @@ def refused(root, *words):
 
 
 def decoded(root, image, ending="png", size=8, **options):
-    """Save one image beside coloured ones, and return it as it is read."""
+    """Save one image beside coloured ones, and return what is read."""
     write_folder(root, classes=("a", "b"))
     image.save(root / "a" / f"0.{ending}", **options)
     return read(root, size).parts["train"].images[0]
@@ -265,7 +265,9 @@ def test_an_empty_part_is_named(part, tmp_path):
 def test_a_class_of_the_test_split_alone_is_named(tmp_path):
     write_folder(tmp_path, parts=("train", "test"))
     write_image(tmp_path / "test" / "owls" / "0.png", GREEN)
-    refused(tmp_path, str(tmp_path / "test" / "owls"), "no such class", str(tmp_path / "train"))
+    refused(
+        tmp_path, str(tmp_path / "test" / "owls"), "no training images", str(tmp_path / "train")
+    )
 
 
 @pytest.mark.parametrize(
@@ -291,7 +293,7 @@ def thirty_two_bits(path):
 
 BROKEN = {
     "empty": (lambda path: path.write_bytes(b""), "is empty"),
-    "text": (lambda path: path.write_text("this is no image"), "is no image that Pillow knows"),
+    "text": (lambda path: path.write_text("this is no image"), "is not an image that Pillow knows"),
     "truncated": (truncated, "is cut off"),
     "floating": (floating, "has floating-point pixels"),
     "thirty_two_bits": (thirty_two_bits, "has signed pixels, or pixels of 32 bits"),

@@ -1,4 +1,4 @@
-"""Labels of a user's own data: numbered, or refused with the item and what to do."""
+"""Labels of the user's own data: numbered, or refused with the item and what to do."""
 
 from __future__ import annotations
 
@@ -90,7 +90,7 @@ def test_texts_are_mapped_in_their_order():
     [
         ([3, 3], (), "all training images have the label 3"),
         ([0, "cat"], (), "some labels are text and others numbers"),
-        ([0, 1], [1, 7], "test: label 1 is 7, and no training image has it"),
+        ([0, 1], [1, 7], "test: label 1 is 7, but no training image has it"),
     ],
 )
 def test_what_cannot_be_mapped_is_refused(train, test, words):

@@ -1,4 +1,4 @@
-"""However files are sorted, the same weights give the same numbers, and training goes as well."""
+"""The order of files changes no result of given weights, and training works as well with any."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ def permuted(split, order):
 
 
 def sortings(split):
-    """Give orders of a file: by class, the other way round, and at random."""
+    """Return orders of a file: by class, reversed, and random."""
     by_class = split.labels.argsort(stable=True)
     shuffled = torch.randperm(len(split), generator=torch.Generator().manual_seed(1))
     return {"sorted": by_class, "reversed": by_class.flip(0), "shuffled": shuffled}
@@ -195,7 +195,7 @@ def test_scores_are_the_same_however_a_file_is_sorted(name, fused):
 
 
 class Standardized(torch.nn.Module):
-    """A network of the user's whose outputs depend on the batch."""
+    """A user's network whose outputs depend on the batch."""
 
     def __init__(self):
         super().__init__()

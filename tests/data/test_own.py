@@ -1,4 +1,4 @@
-"""A data set class of the user's: what its constructor is given, and what its items may be."""
+"""The user's own data set class: what its constructor gets, and what its items may be."""
 
 from __future__ import annotations
 
@@ -408,4 +408,4 @@ def test_items_that_change_are_refused(cls):
     def make():
         return cls(list(zip(PIXELS, LABELS, strict=True)))
 
-    refused(make, "item 0 is another one", "__getitem__", "augment.*")
+    refused(make, "item 0 differs", "__getitem__", "augment.*")

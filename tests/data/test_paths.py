@@ -1,4 +1,4 @@
-"""Folders through a request: odd paths, what is told when planning, what a report says of them."""
+"""Folders in a request: odd paths, notes while planning, and what a report says about them."""
 
 from __future__ import annotations
 

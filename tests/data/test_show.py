@@ -46,7 +46,7 @@ def test_it_tells_classes_counts_sizes_copies_and_what_is_left_out(photos):
     assert row(text, "dogs") == ["dogs", "12", "4", "4"]
     assert row(text, "3 classes") == ["3 classes", "37", "12", "12"]
     assert "Images of 12 × 8 pixels in 1 size, trained on as 8 × 8, RGB; digest" in text
-    assert "Left out: 1 × no image by its ending (cats/notes.txt)" in text
+    assert "Left out: 1 × not an image by its ending (cats/notes.txt)" in text
     assert "Exact copies of other images in their split: 1 image" in text
     assert listing(photos) == before
 

@@ -1,4 +1,4 @@
-"""The fixed splits: disjoint, exhaustive, stratified, nested, the same always."""
+"""The fixed splits: disjoint, exhaustive, stratified, nested, always the same."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ SKEWED = st.tuples(st.integers(20, 300), st.lists(st.integers(1, 2), min_size=1,
 
 
 def source_of(labels, *given_parts):
-    """Make a source whose images hold nothing but their own number."""
+    """Make a source whose images hold only their number."""
     numbers = np.arange(len(labels)).reshape(-1, 1, 1, 1)
     part = data.Part(numbers, np.asarray(labels))
     return data.Source(dict.fromkeys(("train", *given_parts), part), tuple("0123456"))

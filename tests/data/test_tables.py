@@ -103,7 +103,7 @@ def test_a_part_without_labels_is_left_out_and_told(tmp_path: Path) -> None:
         ({"image": [b"x"], "fine": [0], "coarse": [1]}, {}, ["data.label_column=NAME", "fine"]),
         ({"a": [b"x"], "b": [b"y"], "label": [0]}, {}, ["data.image_column=NAME", "a or b"]),
         ({"image": [b"x"], "label": [0]}, {"label_column": "lable"}, ["did you mean 'label'?"]),
-        ({"image": [b"x", b"y"], "label": [0, 1]}, {}, ["image 0 of row group 0", "no image"]),
+        ({"image": [b"x", b"y"], "label": [0, 1]}, {}, ["image 0 of row group 0", "not an image"]),
     ],
 )
 def test_a_table_that_cannot_be_used_is_told(
@@ -115,7 +115,7 @@ def test_a_table_that_cannot_be_used_is_told(
 
 def test_a_file_that_is_no_parquet_is_named(tmp_path: Path) -> None:
     (tmp_path / "train.parquet").write_bytes(b"PAR1 and then nothing")
-    refused("parquet", tmp_path, str(tmp_path / "train.parquet"), "no sound parquet file")
+    refused("parquet", tmp_path, str(tmp_path / "train.parquet"), "damaged parquet file")
     refused("parquet", tmp_path / "none", "is not there")
 
 
@@ -204,8 +204,8 @@ def test_arrays_that_cannot_be_used_are_told(
 
 def test_a_file_that_is_no_npz_is_named(tmp_path: Path) -> None:
     (tmp_path / "a.npz").write_bytes(b"nothing of the kind")
-    refused("npz", tmp_path, "a.npz is no sound .npz file")
-    refused("npz", tmp_path / "b.npz", "b.npz is not there")
+    refused("npz", tmp_path, "a.npz is a damaged .npz file")
+    refused("npz", tmp_path / "b.npz", "b.npz does not exist")
 
 
 def test_a_model_trains_on_twelve_channels(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -279,7 +279,7 @@ def test_a_table_a_part_is_read(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("header", "words"),
     [
-        ("file,label,label", ["row 2 has 2 values, and the header 3"]),
+        ("file,label,label", ["row 2 has 2 values, but the header has 3"]),
         ("file", ["two columns"]),
     ],
 )
@@ -306,7 +306,7 @@ def test_images_that_are_not_there_are_refused_or_left_out(tmp_path: Path) -> No
     refused("csv", tmp_path, "1 of 12 images", names[5], "data.on_bad=skip")
     source = data.read(config("csv", tmp_path, on_bad="skip"))
     assert len(source.parts["train"].labels) == 11
-    assert "1 images that the table names are not there" in source.notes
+    assert "1 images named in the table do not exist" in source.notes
 
 
 def test_an_image_without_a_label_is_refused(tmp_path: Path) -> None:

@@ -1,4 +1,4 @@
-"""Augmentation of whole batches, held image by image against torchvision and slow references."""
+"""Augmentation of whole batches, compared image by image with torchvision and slow references."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ def strengths(data, x_RBCHW, each):
 
 
 def draws(x_RBCHW, *names):
-    """Draw numbers for each image, one set a name."""
+    """Draw numbers for each image, one set per name."""
     keys_R = torch.arange(len(x_RBCHW))
     return [
         transforms.numbers(rng.stream(keys_R, f"test/{name}"), x_RBCHW.shape[1]) for name in names

@@ -55,7 +55,7 @@ def results(x, weight, layer, *, plain):
 
 
 def sweep(threads):
-    """Print what deviates too far, and the largest deviation of what does not."""
+    """Print the cases that deviate too far, and the largest deviation of the others."""
     torch.set_num_threads(threads)
     worst, bad = dict.fromkeys(_WITHIN, 0.0), []
     for shape in _SHAPES:
@@ -71,7 +71,7 @@ def sweep(threads):
 @pytest.mark.parametrize("threads", [1, 2])
 @pytest.mark.parametrize("instructions", ["DEFAULT", "AVX2"])
 def test_no_gradient_of_our_convolutions_is_wrong(instructions, threads):
-    """In a process of its own: oneDNN reads its limit once, and a wrong kernel may end it."""
+    """In a separate process: oneDNN reads its limit once, and a wrong kernel may crash it."""
     done = subprocess.run(
         [sys.executable, "-c", f"from tests.nets.test_convolution import sweep; sweep({threads})"],
         env=os.environ | {"ONEDNN_MAX_CPU_ISA": instructions, "OMP_NUM_THREADS": str(threads)},

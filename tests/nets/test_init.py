@@ -273,7 +273,7 @@ def test_a_scheme_without_its_number_takes_that_of_the_shipped_option():
 
 @pytest.mark.parametrize("count", [1, 3, 5])
 def test_a_list_of_another_length_is_refused_with_both_numbers(count):
-    with pytest.raises(AblateError, match=rf"length of init\.layers is {count}, .* 4 layers"):
+    with pytest.raises(AblateError, match=rf"init\.layers has {count} entries, .* 4 layers"):
         network(**FOUR, **{"init.layers": ["zeros"] * count})
 
 

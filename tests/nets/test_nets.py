@@ -1,4 +1,4 @@
-"""Layers and networks, held against torch's layers and against their arithmetic written out.
+"""Layers and networks, compared with torch's layers and with their arithmetic written out.
 
 Dropout has its own tests.
 """
@@ -174,7 +174,7 @@ def configs(draw, model):
 
 
 def network(c, shape=(2, 7, 6), classes=3):
-    """Build a network in double precision; give each dropout a key, and return those too."""
+    """Build a network in double precision; give each dropout a key, and return the keys too."""
     module = build(c, shape, classes).double()
     initialize(module, c["init"], c["seed"])
     with torch.no_grad():
@@ -284,7 +284,7 @@ def copy_in_order(source, target):
 
 
 def assert_same_network(c, written, shape, parameters):
-    """Hold a network against the same one written with torch's layers, and its published size."""
+    """Compare a network with the same one made of torch's layers, and with its published size."""
     ours = build(c, shape, 10).double()
     initialize(ours, c["init"], 0)
     copy_in_order(ours, written.double())
@@ -706,7 +706,7 @@ def test_a_depth_a_stage_needs_as_many_numbers_as_stages():
         return shapes.illegal_depth({"name": "vgg", "channels": [4, 8], "depth": depth})
 
     assert fault(3) is fault([1, 2]) is None
-    assert "3 numbers, and model.channels has 2 stages" in fault([1, 2, 3])
+    assert "3 numbers, but model.channels has 2 stages" in fault([1, 2, 3])
 
 
 def test_sizes_and_gains_are_known_without_torch():

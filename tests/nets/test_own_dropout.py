@@ -1,4 +1,4 @@
-"""Dropout in a network of the user's: what the user's own code may do with it."""
+"""Dropout in the user's network: what the user's code may do with it."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from tests.configs import config
 
 
 class Plain(nn.Module):
-    """Applies one dropout in two places."""
+    """Uses one dropout in two places."""
 
     def __init__(self):
         super().__init__()
@@ -49,7 +49,7 @@ class Reentrant(Plain):
 
 
 class Asks(Plain):
-    """Wants torch's class, and leaves dropout out where it finds another."""
+    """Uses dropout only if it is of torch's class."""
 
     def part(self, layer, x):
         x = torch.tanh(layer(x))
@@ -57,7 +57,7 @@ class Asks(Plain):
 
 
 class Sets(Plain):
-    """Drops nothing, but for the rate that it sets in its forward pass."""
+    """Drops nothing except at the rate that it sets in its forward pass."""
 
     def __init__(self):
         super().__init__()
@@ -69,7 +69,7 @@ class Sets(Plain):
 
 
 def gradients(cls, *, steps=3):
-    """Give what one run gets at some steps, from weights that are the same for every class."""
+    """Return a run's results at some steps, from weights that are the same for every class."""
     torch.manual_seed(0)
     stack = Stack([with_own_dropout(cls())], [7], fused=False)
     draw = torch.Generator().manual_seed(1)
@@ -99,7 +99,7 @@ def test_steps_and_places_draw_masks_of_their_own():
 
 
 def test_a_checkpoint_that_forgets_the_generator_is_told_rather_than_wrong():
-    with pytest.raises(AblateError, match="preserve_rng_state=False draws other dropout masks"):
+    with pytest.raises(AblateError, match="preserve_rng_state=False draws different dropout masks"):
         gradients(Forgetful)
 
 

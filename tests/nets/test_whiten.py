@@ -1,4 +1,4 @@
-"""The whitening first layer, held against numpy's eigenvectors and against its own definition."""
+"""The whitening first layer, compared with numpy's eigenvectors and its own definition."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Update rules over the run axis, held against one of torch's optimizers for each run."""
+"""Update rules over the run axis, compared with one of torch's optimizers for each run."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ STEPS = 100
 TORCHS = ["sgd", "momentum", "nesterov", "adagrad", "adadelta", "rmsprop", "adam", "adamw", "nadam"]
 NAMES = [*TORCHS, "muon"]  # torch's Muon takes matrices alone, and rounds them to bfloat16
 
-# What may differ from run to run. The values are ordinary ones, and the extremes beside them.
+# What may differ between runs. The values are ordinary ones and extremes.
 COEFFICIENTS = {
     "lr": st.sampled_from([1e-4, 1e-3, 0.03, 0.1, 0.7]),
     "weight_decay": st.sampled_from([0.0, 1e-4, 0.01, 0.3]),
@@ -287,7 +287,7 @@ def test_a_matrix_of_zeros_stays_zero_under_orthogonalization():
 
 
 def path(optimizer, gradients):
-    """Follow one number that starts at 1, the learning rate being 0.1."""
+    """Follow one number from 1, with a learning rate of 0.1."""
     parameters = {"w": torch.ones(1, dtype=torch.float64)}
     ours = Optimizer([optimizer], parameters, {})
     seen = []

@@ -1,4 +1,4 @@
-"""Tables of learning rates, held against torch's schedulers."""
+"""Tables of learning rates, compared with torch's schedulers."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ LR = 0.3
 
 
 def rates(values, lr, steps, epoch_steps):
-    """Work out the rates of a training, which need not end with an epoch."""
+    """Compute the rates of a training, which need not end with an epoch."""
     return schedule.rates(values, lr, Length(steps, epoch_steps))
 
 
@@ -40,7 +40,7 @@ def step(**values):
 
 
 def followed(make, steps):
-    """Read off the rate of each step while torch's scheduler goes along."""
+    """Read the rate of each step while torch's scheduler runs."""
     optimizer = torch.optim.SGD([torch.zeros(1, requires_grad=True)], lr=LR)
     seen = []
     # SequentialLR starts its parts by an argument that torch itself calls deprecated.

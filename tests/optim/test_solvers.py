@@ -1,4 +1,4 @@
-"""Solvers that ask for the loss again, held against torch, scipy and hand arithmetic."""
+"""Solvers that evaluate the loss repeatedly, compared with torch, scipy and hand arithmetic."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ NEWTON = {"name": "newton", "lr": 1.0, "damping": 1e-12}
 
 
 def saved(state):
-    """Write a state and read it as a checkpoint is read."""
+    """Write a state and read it back like a checkpoint."""
     file = io.BytesIO()
     torch.save(state, file)
     file.seek(0)
@@ -69,7 +69,7 @@ class Softmax:
         return torch.cat([p.detach().flatten() for p in self.parameters])
 
     def optimum(self):
-        """Let scipy find where a gradient that is written out is zero."""
+        """Let scipy find the zero of a gradient that is written out."""
         x, y = self.x_NF.numpy(), np.eye(3)[self.y_N.numpy()]
 
         def gradient(flat):
@@ -348,7 +348,7 @@ def test_applied_leaves_buffers_alone_and_gives_what_the_network_gives():
 
 
 def test_a_hessian_that_is_too_large_is_refused_with_a_way_out():
-    with pytest.raises(AblateError, match="at most 10000 parameters, the model has 10001"):
+    with pytest.raises(AblateError, match="at most 10000 parameters, but the model has 10001"):
         solvers.exact_hessian(lambda p: p["w"].sum(), {"w": torch.zeros(solvers.LARGEST + 1)})
 
 

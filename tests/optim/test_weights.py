@@ -15,7 +15,7 @@ from tests.configs import config
 
 
 class TrackNorm(nn.Module):
-    """A norm of the user's, with parameters of more than one axis."""
+    """A user's norm whose parameters have more than one axis."""
 
     def __init__(self):
         super().__init__()

@@ -1,4 +1,4 @@
-"""Which weights are evaluated and tested: averages, the best epoch's, those at an early stop."""
+"""Which weights are evaluated and tested: averages, the best epoch's, or those at an early stop."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ AVERAGES = [
 
 
 def by_hand(run, weights, steps):
-    """Average what a run's tensors were after each step, as the formulas have it."""
+    """Average a run's tensors after each step, by the formulas."""
     decay, start = run["regularize"]["ema"], run["regularize"]["swa"]
     average = weights[0]
     for new in weights[1:]:
@@ -32,7 +32,7 @@ def by_hand(run, weights, steps):
 
 
 def plain_network(run, tensors, training):
-    """Make a plain network of these tensors; one of averaged weights gets its statistics anew."""
+    """Make a plain network of these tensors; averaged weights get new statistics."""
     network = build(run, training.data.shape, training.data.classes)
     held = network.state_dict()
     network.load_state_dict({k: tensors[k].to(v.dtype) for k, v in held.items()})

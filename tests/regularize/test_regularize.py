@@ -1,4 +1,4 @@
-"""Regularization over the run axis, held run by run against torch, scipy and plain formulas."""
+"""Regularization over the run axis, compared run by run with torch, scipy and plain formulas."""
 
 from __future__ import annotations
 
@@ -73,7 +73,7 @@ def copied(stacked):
 
 
 def same_bits(a, b):
-    """Tell -0.0 from 0.0, and let NaN equal itself."""
+    """Distinguish -0.0 from 0.0, and let NaN equal itself."""
     as_integers = {torch.float32: torch.int32, torch.float64: torch.int64}
     if isinstance(a, dict):
         return a.keys() == b.keys() and all(same_bits(a[k], b[k]) for k in a)

@@ -1,8 +1,8 @@
-"""A step that is recorded once and launched again, as a CUDA graph does it, on any machine.
+"""A step that is recorded once and replayed like a CUDA graph, on any machine.
 
-`Recording` stands for the graph: it takes down every operation of a step, the tensors it read and
-those it wrote, and does them again on the same memory, without a line of Python in between. What
-the step had asked of the host would be frozen in it; so such questions are refused.
+`Recording` plays the graph: it records every operation of a step with the tensors that it read and
+wrote, and repeats them on the same memory, without Python in between. A value read by the host
+would be frozen in it, so such reads are refused.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ _ASKS = {
 
 
 class Recording(TorchDispatchMode):
-    """Records operations, and does them again."""
+    """Records operations, and repeats them."""
 
     def __init__(self):
         super().__init__()
@@ -54,7 +54,7 @@ def _tensors(out):
 
 
 class Replayed:
-    """In the place of `Captured`, on a CPU."""
+    """Replaces `Captured` on a CPU."""
 
     def __init__(self):
         self._calls, self._recording = 0, None

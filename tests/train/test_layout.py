@@ -1,4 +1,4 @@
-"""A network of the user's whose gradient needs images in plain order gets them so, on a CPU."""
+"""A user's network whose gradient needs images in plain order gets them so, on a CPU."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ class LastTo(Strided):
 
 
 class LastInMemory(Strided):
-    """Its weights are, and its images follow them."""
+    """Has weights channels last, so its activations become so, too."""
 
     def __init__(self, num_classes=10):
         super().__init__(num_classes)
@@ -61,7 +61,7 @@ class LastInMemory(Strided):
 
 
 class Viewed(Strided):
-    """Flattens as torch's tutorials do."""
+    """Flattens with `view`, as torch's tutorials do."""
 
     def __init__(self, num_classes=10):
         super().__init__(num_classes)
@@ -149,7 +149,7 @@ CALLS = [
 
 
 def unforeseen():
-    """Print which calls give wrong gradients, though they are not told to; the others are run."""
+    """Print the calls with wrong gradients that are not among the known ones; run the others."""
     torch.set_num_threads(1)
     bad, left_out = [], 0
     for kernel, stride, padding, groups, inputs, transposed, order in CALLS:
@@ -181,7 +181,7 @@ def unforeseen():
 
 @pytest.mark.long
 def test_no_other_gradient_of_a_convolution_is_wrong():
-    """In a process of its own: oneDNN reads its limit once, and a wrong kernel may end it."""
+    """In a separate process: oneDNN reads its limit once, and a wrong kernel may crash it."""
     done = subprocess.run(
         [sys.executable, "-c", "from tests.train.test_layout import unforeseen; unforeseen()"],
         env=os.environ | {"ONEDNN_MAX_CPU_ISA": "AVX2", "OMP_NUM_THREADS": "1"},

@@ -1,4 +1,4 @@
-"""What a stack takes of a GPU is known by arithmetic, and its evaluations fit beside it."""
+"""The GPU memory of a stack is known by arithmetic, and its evaluations fit beside it."""
 
 from __future__ import annotations
 

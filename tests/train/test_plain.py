@@ -1,4 +1,4 @@
-"""A training of ours against the same in plain torch: one module, one loss, one autograd."""
+"""Our training compared with the same in plain torch: one module, one loss, one autograd."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from ablate.data import load
 from tests.plain_training import train
 from tests.techniques import begun, runs
 
-# One technique of each kind of what a step does besides its gradient and its update rule.
+# One technique for each kind of work in a step besides the gradient and the update rule.
 CASES = (
     *("regularize: sam", "regularize: sam with batch norm", "regularize: everything"),
     *("regularize: mixup", "regularize: cutmix", "regularize: swa", "regularize: ema"),

@@ -1,4 +1,4 @@
-"""Loss, accuracy and calibration, held against torch, scikit-learn, a plain loop and arithmetic."""
+"""Loss, accuracy and calibration against torch, scikit-learn, a plain loop and arithmetic."""
 
 from __future__ import annotations
 

@@ -22,11 +22,10 @@ WILD = 1e38  # a learning rate that no network survives
 
 # -- the theorem -----------------------------------------------------------------------------------
 
-# By technique, whose trainings are kept: at the scope of a function, parallel workers would each
-# train them all.
+# Grouped by technique, whose trainings are kept; else each parallel worker would train them all.
 every = pytest.mark.parametrize(
     "name",
-    # A technique on dense layers is quick; those that bring a network of their own are not.
+    # A technique on dense layers is quick; those with their own network are not.
     [pytest.param(n, marks=pytest.mark.slow) if "model" in c else n for n, c in TECHNIQUES.items()],
     scope="module",
 )
@@ -87,9 +86,10 @@ def test_a_run_that_stops_early_leaves_its_mates_bit_identical(fused):
     assert len(mixed[-1].history) < patient[0]["epochs"]
 
 
-# The exceptions: MKL's products round by a slice's alignment to 16 bytes, and vectorized functions
-# other than relu treat the last few numbers of a whole stack apart. So bits stay where each slice
-# of weights and activations is a multiple of 4 numbers, and with tanh of 16; else a slot shows.
+# The exceptions: rounding of MKL's products depends on a slice's alignment to 16 bytes, and
+# vectorized functions except relu treat the last few numbers of a whole stack separately. So bits
+# stay if each slice of weights and activations is a multiple of 4 numbers (of 16 with tanh);
+# otherwise they depend on the slot.
 @pytest.mark.parametrize(
     ("hidden", "batch", "activation"), [(5, 20, "relu"), (6, 17, "relu"), (5, 17, "tanh")]
 )

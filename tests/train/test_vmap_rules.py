@@ -176,7 +176,7 @@ def test_torch_compile_writes_kernels_for_them():
 
 @pytest.mark.parametrize("fused_", [True, False])
 def test_a_finished_training_leaves_no_circle_that_would_keep_its_memory(fused_):
-    """A stack is gigabytes on a device; Python looks for circles only now and then."""
+    """A stack takes gigabytes on a device, and Python collects cycles only now and then."""
     training = begun(runs("regularize: everything"), fused=fused_)
     training.advance()
     left = weakref.ref(training.stack)

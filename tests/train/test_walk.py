@@ -1,7 +1,7 @@
 """A walk over every result knob: it acts from the moment that it declares, or it is refused.
 
 Each is changed alone, in every option that has it, in a training of a few small steps. A new knob
-needs an entry in `tests.walk` unless it acts in `BASE` and its type tells another value.
+needs an entry in `tests.walk` unless it acts in `BASE` and its type yields another value.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ MOMENTS = ("start", "step", "epoch", "epochs")
 
 
 class Trace:
-    """The numbers of a run, which is trained as far as they are asked for."""
+    """The numbers of a run, which is trained only as far as they are asked for."""
 
     def __init__(self, run: dict[str, Any]) -> None:
         self.training = Training([run], load(run), fused=False)
@@ -42,7 +42,7 @@ class Trace:
         self.seen["start"] |= {"loss": self.training.losses[0]}
 
     def by(self, moment: str) -> dict[str, Any]:
-        """Give the weights, and what is recorded, by a moment."""
+        """Return the weights, and what is recorded, by a moment."""
         training, history = self.training, self.training.courses[0].history
         if moment != "start" and "step" not in self.seen:
             while not history:
@@ -103,7 +103,7 @@ def setting(knob: Knob, value: Any) -> dict[str, Any]:
 
 
 def pairs(knob: Knob) -> Iterator[tuple[str, Run, Run]]:
-    """List two runs that differ in a knob alone, in every option that has it.
+    """List pairs of runs that differ only in one knob, in every option that has it.
 
     A word of a choice that the plan refuses, or that makes the same run, makes no pair.
     """
