@@ -52,7 +52,7 @@ class Frames:
     Attributes:
         runs: One row per run.
         history: One row per epoch of a run.
-        unreadable: What is wrong with each file that is no record, with its name.
+        unreadable: What is wrong with each file that is not a record, with its name.
         copies: Folders whose run is read from another folder.
         code: Key -> the user's own code that the run used: file or package -> digest or version.
         glimpses: Folder -> what the ledger needs of its record, if results are about to be shown.

@@ -46,7 +46,7 @@ def level_at(before: Sequence[float], now: float, alpha: float) -> float:
 
     Args:
         before: Times of the looks so far, in order: shares of the planned seeds that had ended. A
-            time of 0 or less is no look.
+            time of 0 or less is not a look.
         now: Time of this look, > 0. Above 1 it counts as 1, since nothing is spent after the end.
         alpha: What the study spends in total, two-sided: 0.05 / m for each of m claims.
 

@@ -81,7 +81,7 @@ def _config(path: str, settings: Sequence[str]) -> dict[str, Any]:
         try:
             override = OverridesParser.create().parse_override(text)
         except HydraException:
-            faults.append(f"'{text}' is no setting: it takes data.KNOB=value")
+            faults.append(f"'{text}' is not a setting: it takes data.KNOB=value")
             continue
         name, value = override.key_or_group, override.value()
         if name not in _KNOBS or name == "data.root":

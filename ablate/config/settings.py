@@ -92,7 +92,7 @@ def of_words(settings: Settings, words: Iterable[str], beside: Collection[str] =
         name, equals, _ = word.partition("=")
         own = name.removeprefix(settings.prefix)
         if not equals and not beside:
-            faults.append(f"'{word}' is no setting: a setting is name=value")
+            faults.append(f"'{word}' is not a setting: a setting is name=value")
         elif not equals or (own not in knobs and own == name and _may_be(name, beside)):
             rest.append(word)
         elif own not in knobs:

@@ -97,7 +97,7 @@ def locate(target: str, knob: str, kind: Kind | None = None) -> Any:
         )
     found = getattr(module, name)
     if not callable(found):
-        raise AblateError(f"{knob}={target} is no class and no function")
+        raise AblateError(f"{knob}={target} is neither a class nor a function")
     if kind is not None and (why := _unfit(found, kind)):
         raise AblateError(f"{knob}={target} {why}")
     return found

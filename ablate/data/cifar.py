@@ -141,7 +141,7 @@ def _batch(files: _Files, file: str) -> Part:
             raise ValueError(f"its images have the shape {list(pixels.shape)}")
         images = np.ascontiguousarray(pixels).reshape(len(labels), 3, 32, 32)
     except (KeyError, TypeError, ValueError) as error:
-        raise files.damaged(file, f"it is no batch of CIFAR images ({error})") from error
+        raise files.damaged(file, f"it is not a batch of CIFAR images ({error})") from error
     if pixels.dtype != np.uint8:
         raise files.damaged(file, f"its pixels are {pixels.dtype}, bytes expected")
     if labels.ndim != 1 or labels.dtype.kind not in "iu" or not _in_range(labels, layout.classes):
@@ -165,7 +165,7 @@ def _unpickled(files: _Files, file: str) -> Mapping[str, Any] | None:
     except Exception as error:
         raise files.damaged(file, f"it does not unpickle ({error})") from error
     if not isinstance(found, dict):
-        raise files.damaged(file, "it is no batch of CIFAR images")
+        raise files.damaged(file, "it is not a batch of CIFAR images")
     return found
 
 

@@ -77,7 +77,7 @@ def _array(path: Path, dimensions: int) -> Array:
         raise damaged(path, f"it does not decompress ({error})") from error
     header = 4 + 4 * dimensions
     if raw[:4] != bytes([0, 0, 8, dimensions]) or len(raw) < header:
-        raise damaged(path, f"it is no idx file of bytes with {dimensions} dimensions")
+        raise damaged(path, f"it is not an idx file of bytes with {dimensions} dimensions")
     shape = np.frombuffer(raw, ">u4", dimensions, offset=4).astype(int)
     if len(raw) != header + prod(shape.tolist()):
         raise damaged(path, f"{header + prod(shape.tolist())} bytes expected, {len(raw)} found")

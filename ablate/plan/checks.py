@@ -257,7 +257,7 @@ def unwritable(config: Mapping[str, Any]) -> list[str]:
         while not place.exists() and place != place.parent:
             place = place.parent
     except OSError as error:  # for example, a name that is too long
-        return [f"name={shown(sweep_name(config))} is no name for a folder ({error.strerror})"]
+        return [f"name={shown(sweep_name(config))} cannot be a folder's name ({error.strerror})"]
     if not place.is_dir():
         return [f"out={config['out']}: {place} is a file, and runs cannot be recorded below it"]
     try:

@@ -171,7 +171,7 @@ def _parsed(hydra: Hydra, overrides: Sequence[str], checked: Checked) -> Iterato
                 raise HydraException("it names no value")
         except (HydraException, ValueError, RecursionError) as error:
             checked.faults.append(
-                f"'{_cut(text)}' is no override: it takes knob=value or group=option"
+                f"'{_cut(text)}' is not an override: it takes knob=value or group=option"
                 f" ({_reason(error)})"
             )
         else:

@@ -105,7 +105,9 @@ def _decided_here(override: Override) -> str | None:
         return f"{override.input_line} names several values: a setting of Hydra's own takes one"
     plugin = re.fullmatch(r"hydra\.(launcher|sweeper)\._target_", override.key_or_group)
     if plugin and override.value() not in Plugins.instance().class_name_to_class:
-        return f"{override.input_line} is no plugin of Hydra's: choose with hydra/{plugin[1]}=NAME"
+        return (
+            f"{override.input_line} is not a plugin of Hydra's: choose with hydra/{plugin[1]}=NAME"
+        )
     if override.key_or_group == "hydra.mode":
         return f"{override.input_line}: it is `ablate run -m` for a multirun, else one run"
     if override.key_or_group.split(".")[1:2] in (["run"], ["sweep"]):

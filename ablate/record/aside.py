@@ -40,7 +40,7 @@ def set_aside_wrong_kinds(folder: Path, names: Sequence[str] = (*FILES, *FOLDERS
     """
     if os.path.lexists(folder) and not folder.is_dir():
         _rename(folder)
-        return [f"{folder} was no folder: it is kept under another name"]
+        return [f"{folder} was not a folder: it is kept under another name"]
     try:
         entries = list(os.scandir(folder))
     except FileNotFoundError:

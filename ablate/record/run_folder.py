@@ -64,7 +64,7 @@ def read(directory: Path, *, checked: bool = False) -> Record | None:
 def read_and_check(directory: Path) -> tuple[Record, bool] | None:
     """Read a record, and tell whether it is as it was written; None if there is none.
 
-    One that is not is no error here: a report shows what the record says, and tells of it.
+    One that is not is not an error here: a report shows what the record says, and tells of it.
 
     Raises:
         AblateError: As `read`.
@@ -83,7 +83,9 @@ def _parsed(path: Path, text: str) -> dict[str, Any]:
     except (ValueError, RecursionError) as error:
         raise DamagedError(f"{path} does not read as a record: {error}; {ANEW}") from error
     if not isinstance(found, dict) or not {"schema", "key", "status"} <= set(found):
-        raise DamagedError(f"{path} is no record of ablate: it lacks schema, key or status; {ANEW}")
+        raise DamagedError(
+            f"{path} is not a record of ablate: it lacks schema, key or status; {ANEW}"
+        )
     return found
 
 
@@ -95,7 +97,7 @@ def _known(path: Path, found: dict[str, Any]) -> Record:
         )
     if found["status"] not in STATUSES:
         raise DamagedError(
-            f"{path} is no record of ablate: its status is {found['status']!r}, not one of"
+            f"{path} is not a record of ablate: its status is {found['status']!r}, not one of"
             f" {listed(STATUSES)}; {ANEW}"
         )
     record: Record = found  # type: ignore[assignment]
@@ -114,7 +116,7 @@ def _text(path: Path) -> str | None:
     """Read a file as text; None without one."""
     try:
         if not stat.S_ISREG(path.stat().st_mode):  # opening a named pipe would wait for a writer
-            raise DamagedError(f"{path} is no file; {ANEW}")
+            raise DamagedError(f"{path} is not a file; {ANEW}")
         return path.read_text(encoding="utf-8")
     except UnicodeDecodeError as error:
         raise DamagedError(f"{path} does not read as a record: {error}; {ANEW}") from error
@@ -158,7 +160,8 @@ def whole(directory: Path, found: Record) -> Record:
     lacking = [name for name, kind in _PARTS.items() if type(found.get(name)) is not kind]
     if lacking:
         raise AblateError(
-            f"{directory / RECORD} is no whole record of ablate: it lacks {', '.join(lacking)}"
+            f"{directory / RECORD} is not a complete record of ablate: it lacks"
+            f" {', '.join(lacking)}"
         )
     return found
 

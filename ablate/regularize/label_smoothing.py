@@ -1,8 +1,8 @@
 """Label smoothing: the target gives a share ε of its probability to all K classes alike.
 
 When it helps: networks that grow overconfident, on many classes or noisy labels; it betters
-calibration more than accuracy. The smoothed loss is no measure of fit: compare runs by accuracy or
-by the plain loss on held-out images.
+calibration more than accuracy. The smoothed loss is not a measure of fit: compare runs by accuracy
+or by the plain loss on held-out images.
 Settings: ε = 0.1; up to 0.2 for short training.
 Source: Szegedy et al. 2016, arXiv:1512.00567, section 7; Müller, Kornblith & Hinton 2019,
 arXiv:1906.02629.

@@ -25,7 +25,7 @@ def effects(comparison: Comparison) -> Table:
         f"Each seed gives a difference in {metric.label}: a level minus the first one of its"
         " factor, averaged over the combinations of the other factors that both were run with. An"
         " interaction is by how much that difference changes where the other factor has the second"
-        " level named, not its first: it is no difference between two arms."
+        " level named, not its first: it is not a difference between two arms."
         f" Intervals are at {level:.4g} %, so that all {size} descriptions, of arms and of effects,"
         " are right at once in 95 % of studies. Seeds with a run that is missing or did not train"
         " are left out (runs, where each cell has seeds of its own)."

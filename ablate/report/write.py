@@ -127,7 +127,7 @@ def require_room(folder: Path) -> None:
     except OSError as error:  # a name that is too long, say
         raise AblateError(f"{folder} cannot be a folder ({error.strerror})") from error
     if is_there and not folder.is_dir():
-        raise AblateError(f"{folder} is no folder: name another with --out")
+        raise AblateError(f"{folder} is not a folder: name another with --out")
     place = folder.resolve()
     _require_no_runs(folder, place)
     if place.is_dir():

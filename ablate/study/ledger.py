@@ -81,7 +81,7 @@ def read(folder: Path) -> Ledger:
     """
     file = folder / LEDGER
     if os.path.lexists(file) and not file.is_file():
-        return Ledger(faults=("the ledger cannot be read (it is no file)",), there=True)
+        return Ledger(faults=("the ledger cannot be read (it is not a file)",), there=True)
     try:
         *whole, rest = file.read_bytes().split(b"\n")
     except FileNotFoundError:

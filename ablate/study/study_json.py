@@ -194,7 +194,7 @@ def read(folder: Path) -> WrittenStudy | None:
     file = folder / FILE
     try:
         if file.exists() and not file.is_file():  # opening a named pipe would wait for a writer
-            raise TypeError("it is no file")
+            raise TypeError("it is not a file")
         found = json.loads(file.read_text(encoding="utf-8"))
         if not isinstance(found, dict):
             raise TypeError(f"{type(found).__name__} in place of a mapping")

@@ -373,11 +373,11 @@ LABELS = np.arange(60, dtype=np.uint8) % 10
 @pytest.mark.parametrize(
     ("content", "reason"),
     [
-        (b"", "it is no idx file"),
-        (b"\0\0\x08\x01\0\0", "it is no idx file"),
-        (b"<html>not found</html>", "it is no idx file"),
-        (idx_of(LABELS, type_code=9), "it is no idx file"),
-        (idx_of(LABELS[:, None]), "it is no idx file"),
+        (b"", "it is not an idx file"),
+        (b"\0\0\x08\x01\0\0", "it is not an idx file"),
+        (b"<html>not found</html>", "it is not an idx file"),
+        (idx_of(LABELS, type_code=9), "it is not an idx file"),
+        (idx_of(LABELS[:, None]), "it is not an idx file"),
         (idx_of(LABELS) + b"\0", "68 bytes expected, 69 found"),
         (idx_of(LABELS[:59]), "59 labels for 60 images"),
         (idx_of(np.minimum(LABELS, 1) * 10), "the label 10"),
@@ -448,18 +448,18 @@ PIXELS = np.zeros((60, 3072), np.uint8)
 @pytest.mark.parametrize(
     ("content", "reason"),
     [
-        ([1, 2], "no batch of CIFAR images"),
-        ({}, "no batch of CIFAR images"),
-        ({"data": PIXELS, "labels": [0] * 59}, "no batch of CIFAR images"),
-        ({"data": PIXELS[:, :9], "labels": [0] * 60}, "no batch of CIFAR images"),
-        ({"data": None, "labels": [0] * 60}, "no batch of CIFAR images"),
-        ({"data": PIXELS, "labels": None}, "no batch of CIFAR images"),
+        ([1, 2], "not a batch of CIFAR images"),
+        ({}, "not a batch of CIFAR images"),
+        ({"data": PIXELS, "labels": [0] * 59}, "not a batch of CIFAR images"),
+        ({"data": PIXELS[:, :9], "labels": [0] * 60}, "not a batch of CIFAR images"),
+        ({"data": None, "labels": [0] * 60}, "not a batch of CIFAR images"),
+        ({"data": PIXELS, "labels": None}, "not a batch of CIFAR images"),
         ({"data": PIXELS.astype(np.int64) + 300, "labels": [0] * 60}, "int64, bytes expected"),
         ({"data": PIXELS, "labels": [10] * 60}, "from 0 to 9"),
         ({"data": PIXELS, "labels": [-1] * 60}, "from 0 to 9"),
         ({"data": PIXELS, "labels": [0.5] * 60}, "from 0 to 9"),
         ({"data": PIXELS, "labels": [[0]] * 60}, "from 0 to 9"),
-        ({"data": [], "labels": []}, "no batch of CIFAR images"),
+        ({"data": [], "labels": []}, "not a batch of CIFAR images"),
     ],
 )
 def test_a_pickle_of_something_else_is_named_with_the_reason(content, reason, tmp_path):

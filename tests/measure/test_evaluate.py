@@ -723,7 +723,7 @@ WRONG = {
     "running": (lambda d: changed(d, status="running"), "not finished but running"),
     "diverged": (lambda d: changed(d, status="diverged"), "not finished but diverged"),
     "broken": (lambda d: (d / "record.json").write_text("{"), "record.json"),
-    "not whole": (lambda d: changed(d, evaluate=None), "no whole record"),
+    "not whole": (lambda d: changed(d, evaluate=None), "not a complete record"),
 }
 
 

@@ -183,7 +183,7 @@ WRONG_NAMES = {
     "hydra.job.num=0,1": "a setting of Hydra's own takes one",
     "hydra.searchpath=x": "hydra.searchpath must be a list of strings",
     "hydra.job.num=a": "Error merging override hydra.job.num=a",
-    "hydra.launcher._target_=nosuch.X": "is no plugin of Hydra's: choose with hydra/launcher=NAME",
+    "hydra.launcher._target_=nosuch.X": "is not a plugin of Hydra's: choose with hydra/launcher=",
     "data.name=a,b": "write data=a,b, which also sets its defaults",
     "init.name=choice(1,2)": "write init=choice(1,2), which also sets its defaults",
     "optimizer._target_=torch.optim.SGD": "what may be of your own is data._target_,",
@@ -254,11 +254,11 @@ WRONG_VALUES = {
 }
 
 WRONG_GRAMMAR = {
-    "epochs": "'epochs' is no override: it takes knob=value or group=option",
-    "=3": "'=3' is no override",
-    "epochs==3": "'epochs==3' is no override",
-    "epochs=[1,2": "'epochs=[1,2' is no override",
-    "name=~x": "'name=~x' is no override",
+    "epochs": "'epochs' is not an override: it takes knob=value or group=option",
+    "=3": "'=3' is not an override",
+    "epochs==3": "'epochs==3' is not an override",
+    "epochs=[1,2": "'epochs=[1,2' is not an override",
+    "name=~x": "'name=~x' is not an override",
     "seed=0,1": "seed=0,1 names several values: `ablate run -m` trains them all",
     "seed=range(0,3)": "`ablate run -m` trains them all",
     "model=cnn,mlp": "`ablate run -m` trains them all",
@@ -681,7 +681,7 @@ def test_what_is_off_or_set_by_an_option_need_not_act(request_: str) -> None:
 WRONG_TARGETS = {
     "asked_nowhere.Net": "there is no module 'asked_nowhere'",
     "asked_nets.Goood": "module 'asked_nets' has no 'Goood'; did you mean 'Good'?",
-    "asked_nets.constant": "is no class and no function",
+    "asked_nets.constant": "is neither a class nor a function",
     "asked_nets.NoModule": "is no torch.nn.Module",
     "asked_nets.three": "a torch.nn.Module is needed",
     "asked_nets.Raises": "does not build: RuntimeError: no such luck",

@@ -372,7 +372,9 @@ def test_a_report_tells_of_a_record_that_is_not_as_it_was_written(copy):
 
 
 def of_a_study(folder):
-    with pytest.raises(AblateError, match=r"study\.json cannot be read as a study.*it is no file"):
+    with pytest.raises(
+        AblateError, match=r"study\.json cannot be read as a study.*it is not a file"
+    ):
         study_json.read(folder)
 
 
