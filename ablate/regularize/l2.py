@@ -4,7 +4,7 @@ When it helps: nearly always a little; it keeps the function smooth where data a
 adaptive optimizer it acts less on weights with large gradients than ``weight_decay`` of AdamW does,
 and before a norm layer it only sets the effective learning rate.
 Settings: λ from 1e-5 to 1e-3. In plain descent it equals a weight decay of 2λ.
-Source: Krogh & Hertz 1991, NIPS 4; Loshchilov & Hutter 2019, arXiv:1711.05101,
+Source: Krogh & Hertz 1992, NIPS 4; Loshchilov & Hutter 2019, arXiv:1711.05101,
 propositions 1 and 2.
 """
 
