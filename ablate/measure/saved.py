@@ -23,7 +23,7 @@ from ablate.train.batches import seed_of
 from ablate.train.building import settle_layout
 from ablate.train.eval_parts import eval_parts, sees_its_batch
 
-# Both get the number of a part of a split, [B, C, H, W] as it is stored.
+# Both get the number of a batch of the split, and its images as stored, [B, C, H, W].
 See = Callable[[Tensor, int], Tensor]  # those images -> what the network is given
 During = Callable[[int], AbstractContextManager[None]]
 

@@ -34,7 +34,7 @@ from ablate.record.names import LEASE, LOCK
 DURATION: Final = 30.0  # seconds; the same on every host
 _SKEW: Final = 120.0  # seconds by which clocks of hosts may differ
 _LOOK: Final = 1.0  # seconds between two looks at a lock that another process holds
-_works: dict[int, bool] = {}  # device -> whether flock excludes
+_works: dict[int, bool] = {}  # device -> whether flock keeps others out
 
 
 def lock_of(folder: Path) -> BaseFileLock:
