@@ -99,7 +99,8 @@ def test_the_studies_that_were_not_run_are_named():
 
 @pytest.mark.parametrize("name", SECTIONS)
 def test_the_index_says_of_each_claim_what_the_report_says(name):
-    judged = pd.read_csv(PUBLISHED / name / "tables" / "claims.csv")
+    file = PUBLISHED / name / "tables" / "claims.csv"
+    judged = pd.read_csv(file, dtype={"arm": str, "baseline": str})
     rows = [row for row in SECTIONS[name] if verdict_of(row) != NOT_JUDGED]
     keys = ["arm", "metric", "statistic", "baseline", "against_metric"]
     told = {tuple(row[key] for key in keys): row for row in judged.to_dict("records")}
