@@ -150,7 +150,7 @@ def fingerprint(content: bytes | memoryview) -> bytes:
 
 
 def most_on_device(memory: int | None) -> int | None:
-    """Say how much of a device's memory images may take; beyond it they are fetched by batch.
+    """Return how much of a device's memory images may take; larger sets are fetched by batch.
 
     Args:
         memory: Its memory in bytes; None for no limit.

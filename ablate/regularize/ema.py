@@ -22,7 +22,7 @@ OFF: Final = 0.0
 
 
 def weighting(decay_R: Tensor, steps: int) -> Weighting:
-    """Say how much each step counts, given each run's d; the number of steps does not matter."""
+    """Return the weighting of steps for each run's d; the number of steps plays no part."""
     return Weighting(partial(weight, decay_R))
 
 

@@ -23,7 +23,7 @@ OFF: Final = 1.0  # begins when training is over
 
 
 def weighting(start_R: Tensor, steps: int) -> Weighting:
-    """Say how much each step counts.
+    """Return the weighting of steps.
 
     Args:
         start_R: The share of training after which averaging begins, in [0, 1], float64.

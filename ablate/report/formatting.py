@@ -58,6 +58,12 @@ def p_value(p: float) -> str:
     return "< 0.001" if p < 0.001 else f"{p:.3f}"
 
 
+def p_in_words(p: float) -> str:
+    """Write a p-value in a sentence: ``p = 0.031`` or ``p < 0.001``."""
+    text = p_value(p)
+    return f"p {text}" if text.startswith("<") else f"p = {text}"
+
+
 def knob(name: str) -> str:
     """Name a knob as on the command line: ``norm`` for ``norm.name``."""
     return name.removesuffix(".name")

@@ -11,7 +11,7 @@ from ablate.analyze.contrasts import CLAIMS
 from ablate.analyze.pairs import SEEDS_AND_IMAGES
 from ablate.metrics import Unit, metric_of
 from ablate.report.compare import Comparison
-from ablate.report.formatting import NONE, RATIO, p_value, plus_minus, written
+from ablate.report.formatting import NONE, RATIO, p_in_words, plus_minus, written
 from ablate.report.result import Line
 from ablate.study.claim import EQUIVALENT, Claim, Compared
 
@@ -198,7 +198,7 @@ def _change(line: Line, baseline: str) -> str:
     other = compared_with(line, asked.against)
     if line.untrained:
         runs = "1 run" if line.untrained == 1 else f"{line.untrained} runs"
-        order = f"by order alone {arm} is {described(line)} (p = {p_value(line.p)})"
+        order = f"by order alone {arm} is {described(line)} ({p_in_words(line.p)})"
         return f"{arm} and {other}: {runs} did not train; {order}"
     if line.identical:
         return f"{arm} and {other} gave identical losses in {line.pairs} seeds"
@@ -364,7 +364,7 @@ def _population(comparison: Comparison) -> list[str]:
         least = min(networks, key=lambda line: line.p_networks)
         which = "these two networks" if len(lines) == 1 else f"the two networks of {least.arm}"
         return [
-            f"Of {which} alone, on such images: p = {p_value(least.p_networks)} (exact McNemar);"
+            f"Of {which} alone, on such images: {p_in_words(least.p_networks)} (exact McNemar);"
             " it says nothing of other seeds."
         ]
     told = {line.population for line in lines if not math.isnan(line.delta_low)}

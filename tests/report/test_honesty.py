@@ -351,3 +351,10 @@ def test_a_claim_of_an_arm_without_a_run_is_not_judged(tmp_path):
     claim = {"claim": "c", "source": "", "metric": "test/error", "direction": "lower"}
     write_study(tmp_path, claims=[claim | {"arm": "absent", "margin": None}])
     assert "absent" in compare([tmp_path]).notes[0]
+
+
+@pytest.mark.parametrize(
+    ("p", "told"), [(0.031, "p = 0.031"), (1.0, "p = 1.000"), (1e-9, "p < 0.001")]
+)
+def test_a_p_value_in_a_sentence_has_one_sign(p, told):
+    assert formatting.p_in_words(p) == told
