@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import Any
 
 Schedule = Mapping[str, Any]
-THRESHOLD = 1e-4  # a validation loss counts as lower if it is by this share, as in torch
+THRESHOLD = 1e-4  # a validation loss counts as lower only by more than this share, as in torch
 
 
 @dataclass(frozen=True)
@@ -58,7 +58,7 @@ class Plateau:
     Attributes:
         factor: What the rate is multiplied by now.
         best: Lowest validation loss so far.
-        waited: Epochs since then, or since the last fall.
+        waited: Epochs since then, or since the rate last fell.
     """
 
     factor: float = 1.0
@@ -68,7 +68,7 @@ class Plateau:
     def look(self, schedule: Schedule, loss: float) -> None:
         """Note an epoch's validation loss, and lower the rate once patience runs out.
 
-        Epochs that end before the warm-up do not count.
+        Call it from epoch `first_look` on.
 
         Source: torch's ReduceLROnPlateau, in its defaults (relative threshold, no cooldown).
         """
@@ -84,7 +84,7 @@ class Plateau:
 def first_look(schedule: Schedule, length: Length) -> int:
     """Return the first epoch, from 1, whose validation loss counts for a plateau.
 
-    It is the first to end no earlier than the warm-up: while the rate still rises, the loss says
+    Epochs that end during the warm-up do not count: while the rate still rises, the loss says
     nothing about a plateau.
     """
     return max(1, -(-warmup_steps(schedule, length) // length.epoch_steps))
@@ -117,6 +117,6 @@ def first_averaged(start: float, steps: int) -> int:
         steps: Steps of the whole training.
 
     Returns:
-        The step; the number of all steps if none is averaged.
+        The step; `steps` if none is averaged.
     """
     return round(start * steps)

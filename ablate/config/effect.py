@@ -84,10 +84,10 @@ def _drops_maps(config: Config) -> bool:
 
 def _no_map(config: Config) -> str:
     if config["model"]["name"] not in RECURRENT or not config["model"].get("hidden"):
-        return "dropout acts on no map of several pixels"
+        return "dropout acts on no map of more than one pixel"
     return (
-        "of the last recurrent layer only the last step is classified, so that units are dropped"
-        " one by one; it acts between layers (model.hidden=[64,64])"
+        "only the last step of the last recurrent layer is classified, so its units are dropped"
+        " one by one; spatial dropout acts between layers (model.hidden=[64,64])"
     )
 
 
@@ -173,7 +173,7 @@ def long_stopping(config: Config) -> str | None:
     epochs = config["epochs"]
     if not isinstance(epochs, int):
         return None  # reported elsewhere, as an illegal value
-    last = last_epoch(1, config["regularize"]["early_stopping"])  # the first epoch is the best yet
+    last = last_epoch(1, config["regularize"]["early_stopping"])  # if the first epoch is the best
     if last < epochs:
         return None
     return f"it could end training after epoch {last} at the earliest, and epochs={epochs}"
@@ -188,7 +188,7 @@ def one_epoch(config: Config) -> str | None:
 def no_rule(config: Config) -> str | None:
     """Settings that change a gradient or an optimizer's step."""
     name = config["optimizer"]["name"]
-    return f"optimizer={name} searches its own steps" if name in SOLVERS else None
+    return f"optimizer={name} finds its own steps" if name in SOLVERS else None
 
 
 def no_branch(config: Config) -> str | None:
@@ -227,12 +227,12 @@ def one_stack(config: Config) -> str | None:
 
 def no_ray(config: Config) -> str | None:
     """Settings of a Ray cluster."""
-    return None if config["launch"] == "ray" else "only launch=ray asks Ray"
+    return None if config["launch"] == "ray" else "only launch=ray uses Ray"
 
 
 # -- parts -----------------------------------------------------------------------------------------
 
 
 def _is_on(value: Any) -> bool:
-    """Tell whether a rate, a list of rates, a strength or a target is not zero or null."""
+    """Tell whether a rate (or any in a list), a strength or a target is neither zero nor null."""
     return any(value) if isinstance(value, list | tuple) else bool(value)

@@ -103,7 +103,7 @@ def _frozen(schedule: Schedule) -> tuple[tuple[str, Any], ...]:
 def _agree(
     one: tuple[tuple[str, Any], ...], other: tuple[tuple[str, Any], ...], length: Length
 ) -> bool:
-    import numpy as np  # at once only where a request sets a schedule
+    import numpy as np  # slow to import, and only needed when a request sets a schedule
 
     with np.errstate(all="ignore"):  # parts of a schedule divide by 0 outside their range
         return all(
@@ -150,7 +150,7 @@ def nothing_kept(config: Config, length: Length) -> str | None:
     weight = 1 - float(config["regularize"]["ema"])
     if config["precision"] != "fp64":
         (weight,) = struct.unpack("f", struct.pack("f", weight))
-    return "each step's weight in the average, 1 less it, is rounded to 1" if weight == 1 else None
+    return "each step's weight in the average, 1 - ema, rounds to 1" if weight == 1 else None
 
 
 # -- optimizers ------------------------------------------------------------------------------------
@@ -162,7 +162,7 @@ def one_step(config: Config, length: Length) -> str | None:
 
 
 def one_step_of_momentum(config: Config, length: Length) -> str | None:
-    """Momentum; if it looks ahead, the first step is already longer."""
+    """Momentum. If it looks ahead, it lengthens even the first step."""
     return (
         one_step(config, length) if config["optimizer"]["name"] in ("momentum", "rmsprop") else None
     )

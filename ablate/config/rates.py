@@ -31,7 +31,7 @@ from ablate.config.course import Length, warmup_steps
 
 Schedule = Mapping[str, Any]
 Array = Any  # of numpy or torch, float64
-_LARGEST = 700.0  # exponent of e beyond which numbers are hardly finite
+_LARGEST = 700.0  # e to a larger power soon overflows
 
 
 @dataclass(frozen=True)
@@ -39,7 +39,7 @@ class _Span:
     """The steps that a schedule fills.
 
     Attributes:
-        step: Numbers of those asked for, from 0.
+        step: Numbers of the steps to compute, from 0.
         steps: How many there are, at least 1.
         epoch: Steps of an epoch.
         xp: The library of arrays, numpy or torch.
@@ -67,8 +67,8 @@ def fractions(schedule: Schedule, length: Length, step: Array, xp: Any) -> Array
     warmup = warmup_steps(schedule, length)
     early = step < warmup
     rising = (step[early] + 1) / max(warmup, 1)
-    # The others in an array of their own: torch's powers of the last numbers in an array, which
-    # fill no vector, differ from those of the others in the last bit.
+    # The later steps get an array of their own: where an array's last numbers do not fill a vector,
+    # torch's powers of them differ in the last bit.
     span = _Span(step[~early] - warmup, max(length.steps - warmup, 1), length.epoch_steps, xp)
     return xp.concatenate([rising, FRACTIONS[schedule["name"]](schedule, span)])
 

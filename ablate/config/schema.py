@@ -80,20 +80,20 @@ def has_own_layers(config: Config) -> bool:
 
 
 def graph(config: Config) -> dict[str, Any]:
-    """List what must agree in runs computed by the same operations."""
+    """List the values that runs must share to be computed by the same operations."""
     flat = flatten(config)
     same = {
         name: value
         for name, value in flat.items()
         if name not in BY_NAME or (BY_NAME[name].role, BY_NAME[name].place) == ("result", "graph")
     }
-    # The part of an axis knob that decides operations rather than numbers.
+    # Turning these on adds operations, so runs must agree on whether they are on.
     same |= {
         f"{knob.name} is on": not is_off(knob, flat[knob.name])
         for knob in KNOBS
         if knob.switches and knob.name in flat
     }
-    if "dropout" in targets(config):  # a class of the user's holds its rate by itself
+    if "dropout" in targets(config):  # a user's class holds its own rate
         same |= {f"dropout.{name}": flat[f"dropout.{name}"] for name in RATES}
     return same
 
@@ -157,7 +157,7 @@ def flatten(config: Config, prefix: str = "") -> dict[str, Any]:
     flat: dict[str, Any] = {}
     for key, value in config.items():
         name = f"{prefix}{key}"
-        if isinstance(value, dict):  # a plan flattens thousands; Mapping is slow to ask for
+        if isinstance(value, dict):  # a plan flattens thousands, and a check for Mapping is slow
             flat.update(flatten(value, f"{name}."))
         else:
             flat[name] = value

@@ -143,7 +143,7 @@ def _value(knob: Knob, word: str) -> tuple[Any, str | None]:
     try:
         override = OverridesParser.create().parse_override(word)
     except HydraException:
-        return _UNREAD, f"'{word}' does not read: it takes {knob.name}=value, {knob.legal}"
+        return _UNREAD, f"'{word}' cannot be read: write {knob.name}=value, {knob.legal}"
     if override.is_sweep_override():
         return _UNREAD, f"{word} names several values: {knob.name} takes one, {knob.legal}"
     return override.value(), None
@@ -185,7 +185,7 @@ def _may_be(name: str, beside: Collection[str]) -> bool:
 
 
 def _unknown(settings: Settings, name: str, beside: Collection[str] = ()) -> str:
-    """Say that nothing has this name."""
+    """Say that there is nothing of this name."""
     what = "setting, knob or group" if beside else "setting"
     if name in settings.instead:
         return f"there is no {what} {name}: {settings.instead[name]}"

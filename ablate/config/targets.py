@@ -52,7 +52,7 @@ PARTIAL: Final = Kind("argument", lambda cls: True, calls=False)
 
 
 def source_digest(target: str) -> str | None:
-    """Digest the file that defines a target; None if there is none to read."""
+    """Digest the file that defines a target; None if it has no file."""
     module = sys.modules.get(target.rpartition(".")[0])
     file = getattr(module, "__file__", None)
     if file is None or not Path(file).is_file():
@@ -154,14 +154,14 @@ def _unfit(found: Any, kind: Kind) -> str | None:
     home = (getattr(found, "__module__", None) or "").partition(".")[0]
     argument = kind in (ARGUMENT, PARTIAL) and is_class and home in _HARMLESS
     if home in (*sys.stdlib_module_names, "hydra", "omegaconf") and not argument:
-        return f"is of {home}, where no {kind.name} comes from"
+        return f"is part of {home}, which has no {kind.name}"
     if is_class:
-        return None if kind.takes(found) else f"is no {kind.name}: one is needed"
+        return None if kind.takes(found) else f"is not a {kind.name}"
     if not kind.calls:
         return None
     made = _annotated(found)
     if made is None:
-        vague = "is a library's function that does not say what it returns: call it in one of yours"
+        vague = "is a library's function that does not say what it returns: wrap it in your own"
         return vague if _is_installed(found) else None
     return None if kind.takes(made) else f"returns a {made.__name__}: a {kind.name} is needed"
 
@@ -206,10 +206,10 @@ def made(target: str, knob: str, arguments: Mapping[str, Any]) -> Callable[..., 
     # The user's constructor may raise anything.
     except Exception as error:
         raise AblateError(
-            f"{knob}={target} is not made: {type(error).__name__}: {error}"
+            f"{knob}={target} cannot be made: {type(error).__name__}: {error}"
         ) from error
     if not callable(instance):
-        raise AblateError(f"{knob}={target} gives a {type(instance).__name__}, which has no call")
+        raise AblateError(f"{knob}={target} makes a {type(instance).__name__}: it has no __call__")
     return instance
 
 
@@ -244,4 +244,4 @@ def instantiated(value: Any, knob: str) -> Any:
     # It may raise anything, like the user's constructor itself.
     except Exception as error:
         said = (str(error).splitlines() or [type(error).__name__])[0]
-        raise AblateError(f"{knob} is not made: {said}") from error
+        raise AblateError(f"{knob} cannot be made: {said}") from error

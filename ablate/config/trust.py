@@ -5,8 +5,8 @@ line or in Python, it is the user's own. From a file (a study, a configuration, 
 only
 
 - if the file lies in a folder that was trusted once, with `--trust`; or
-- if it is a record, and this user has trained just that on this machine: the same classes, with the
-  same arguments, defined in the same places.
+- if it is a record, and this user has trained exactly that on this machine: the same classes, with
+  the same arguments, defined in the same places.
 
 Both are kept in the user's configuration folder, not beside results, so whatever is copied,
 unpacked or pulled can neither bring them along nor imitate them.
@@ -131,7 +131,7 @@ def remember(folders: Iterable[Folder]) -> None:
     try:
         _append(_TRUSTED, [json.dumps(asdict(folder)) for folder in new])
     except (OSError, RuntimeError) as error:
-        where = f"(for this time only: it cannot be noted: {error})"
+        where = f"(this time only, since it cannot be noted: {error})"
     for folder in new:
         print(visible(f"ablate: trusted from now on: {folder} {where}"), file=sys.stderr)
 
@@ -202,7 +202,7 @@ def require_record(
         if not any(places.values()):  # the import will say that there is no such module
             return
         here = listed([place or "nowhere" for place in places.values()])
-        what += f" (you trained it with what lies elsewhere; from here it would be {here})"
+        what += f" (you trained it with code from elsewhere; from here it would be {here})"
     raise UntrustedError(refusal(file, what, [folder_of(above or folder, below=True)]))
 
 

@@ -10,11 +10,11 @@ from typing import Any, Final
 
 from ablate.errors import listed
 
-LARGEST: Final = 2**63 - 1  # of a whole number
-MANY: Final = 10**6  # of repetitions: more would not end
+LARGEST: Final = 2**63 - 1  # whole number
+MANY: Final = 10**6  # repetitions at most: more would never end
 
-# Training computes in single precision, which ends at 3.4e38 and 1.2e-38; the margin is for what
-# numbers are multiplied with. Beyond these, torch refuses a number, or takes it as 0.
+# Training computes in single precision, from 1.2e-38 to 3.4e38; the margin is for what numbers are
+# multiplied by. Beyond these, torch refuses a number, or takes it as 0.
 HUGE: Final = 1e30
 TINY: Final = 1e-30
 
@@ -27,7 +27,7 @@ class Real:
     high: float = math.inf
     open_low: bool = False
     open_high: bool = False
-    least: float = TINY  # of the sizes that are not 0
+    least: float = TINY  # smallest size other than 0
 
     def __str__(self) -> str:
         if self.low == -math.inf and self.high == math.inf:

@@ -157,7 +157,7 @@ def footprint_of(stack: RunStack, memory: int | None) -> tuple[Footprint, int] |
 def _applied(members: list[Run]) -> tuple[bool, str]:
     config, run = members[0].config, members[0]
     if config["optimizer"]["name"] in SOLVERS:
-        return False, f"optimizer={config['optimizer']['name']} searches its own steps"
+        return False, f"optimizer={config['optimizer']['name']} finds its own steps"
     if len(members) == 1:
         return False, "nothing to share a stack with"
     if config["stack"]["width"] == 1:

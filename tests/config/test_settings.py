@@ -52,7 +52,7 @@ def test_the_same_fault_is_told_in_the_same_words(table):
         f"{name}=5,6 names several values: {name} takes one, a whole number {legal}",
     )
     assert faults(table, f"{name}=[") == (
-        f"'{name}=[' does not read: it takes {name}=value, a whole number {legal}",
+        f"'{name}=[' cannot be read: write {name}=value, a whole number {legal}",
     )
     (told,) = faults(table, f"{table.prefix}{name[:-1]}=5")
     assert told == f"there is no setting {table.prefix}{name[:-1]}; did you mean '{name}'?"

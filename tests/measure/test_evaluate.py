@@ -389,7 +389,7 @@ def test_everything_wrong_with_the_settings_is_told_together():
     [
         (["views"], "name=value"),
         (["views=3", "views=4"], "twice"),
-        (["views=[", "delete=perhaps"], "does not read"),
+        (["views=[", "delete=perhaps"], "cannot be read"),
         (["samples=2.5"], "whole number"),
         (["delete=false", "draws=2"], "draws=2 touches nothing"),
         (["views=none", "augment=shift"], "augment=shift touches nothing"),

@@ -278,7 +278,7 @@ def test_every_fault_of_a_request_is_told_at_once():
 @pytest.mark.parametrize(
     ("words", "told"),
     [
-        (["optimizer=lbfgs"], "optimizer=lbfgs searches its own steps"),
+        (["optimizer=lbfgs"], "optimizer=lbfgs finds its own steps"),
         (["optimizer=newton", "model=mlp", "model.hidden=[]"], "optimizer=newton searches"),
         (["low=1", "high=0.1"], "low=1 is not below high=0.1"),
         (["points=7"], "points=7 touches nothing: mode=sweep"),

@@ -174,7 +174,7 @@ def test_a_command_is_no_network_even_where_it_is_trusted(
     trained: Path, here: Path, harmless: Callable[[], bool]
 ) -> None:
     run = edited(trained, here, **HOSTILE["a command"])
-    with pytest.raises(AblateError, match=r"is of subprocess, where no torch.nn.Module comes from"):
+    with pytest.raises(AblateError, match=r"is part of subprocess, which has no torch.nn.Module"):
         ablate.load_model(run, trust=True)
     assert harmless()
 
@@ -313,7 +313,7 @@ def test_where_nothing_can_be_remembered_trust_is_for_this_time(
     (here / "file").write_text("no folder")
     monkeypatch.setenv("XDG_CONFIG_HOME", str(here / "file"))
     trust.remember([trust.folder_of(here, below=True)])
-    assert "for this time only: it cannot be noted" in capsys.readouterr().err
+    assert "this time only, since it cannot be noted" in capsys.readouterr().err
     assert trust.is_trusted(here / "record.json")
 
 

@@ -25,7 +25,7 @@ def _contradictions(asked: Asked) -> list[str]:
         )
     solvers = {str(run.config["optimizer"]["name"]) for run in asked.runs} & set(SOLVERS)
     faults += [
-        f"optimizer={name} searches its own steps: there is no rate to test" for name in solvers
+        f"optimizer={name} finds its own steps: there is no rate to test" for name in solvers
     ]
     same: dict[str, str] = {}
     for run, name in zip(asked.runs, asked.names, strict=True):

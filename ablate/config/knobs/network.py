@@ -24,7 +24,7 @@ TARGET = Text(r"\w+(\.\w+)+", "package.module.Class")
 _RATE = ListOf(Real(0, 1, open_high=True), or_one=True)
 _SCHEME = Text(
     rf"({'|'.join(name for name in INITS if name != 'own')})(:\d+(\.\d*)?([eE][-+]?\d+)?)?",
-    "a scheme, as he_normal, normal:0.01 or xavier_normal:1.5",
+    "a scheme such as he_normal, normal:0.01 or xavier_normal:1.5",
 )
 _DROPOUT = "Srivastava et al. 2014, JMLR 15"
 _BATCH_NORM = "Ioffe & Szegedy 2015, arXiv:1502.03167"
@@ -49,8 +49,8 @@ MODEL: Final = (
         "model.depth",
         # A plan lists every layer; the deepest in print have 10,000 (Xiao et al. 2018).
         ListOf(Whole(1, 10_000), or_one=True),
-        "vgg: convolutions of a stage, one number or one for each stage; resnet: layers in all,"
-        " 6n + 2 (20, 32, ...), or 9 for the small and fast one",
+        "vgg: convolutions per stage, one number or one for each stage; resnet: layers in all,"
+        " 6n + 2 (20, 32, ...), or 9 for the small, fast one",
         unit="layers",
     ),
     Knob("model.width", Whole(1), "channels of the first stage", unit="channels"),
@@ -81,7 +81,7 @@ MODEL: Final = (
         "model.whiten",
         Whole(2, 3),
         "height and width of the patches that a fixed first layer, fitted to the training images,"
-        " turns into uncorrelated numbers of variance 1, each once with either sign",
+        " turns into uncorrelated numbers of variance 1, each with both signs",
         unit="pixels",
         null="no such layer",
         off=None,
@@ -90,7 +90,7 @@ MODEL: Final = (
     Knob(
         "model.pool",
         Choice(("max", "avg", "none")),
-        "pooling over 2 × 2 that ends each block; left out where the map is down to one pixel",
+        "2 × 2 pooling at the end of each block; left out once the map is down to one pixel",
     ),
     Knob("model.activation", Choice(ACTIVATIONS), "the activation function"),
     Knob("model.activation._target_", TARGET, "your own activation: its import path"),
@@ -125,9 +125,9 @@ DROPOUT: Final = (
     Knob(
         "dropout.kind",
         Choice(DROPOUTS),
-        "what is dropped: elements (bernoulli); elements, times a normal number of mean 1 and"
-        " variance p/(1 - p) (gaussian); whole channels (spatial); elements, set to selu's lower"
-        " limit, mean and variance kept (alpha); weights (dropconnect)",
+        "what is dropped: elements (bernoulli), whole channels (spatial) or weights (dropconnect);"
+        " gaussian multiplies elements by a normal number of mean 1 and variance p/(1 - p); alpha"
+        " sets them to selu's lower limit, keeping mean and variance",
         off="bernoulli",
         idle=effect.no_such_dropout,
         source="Srivastava et al. 2014, section 10 (gaussian); Tompson et al. 2015,"
@@ -202,7 +202,8 @@ NORM: Final = (
     Knob(
         "norm.groups",
         Whole(1),
-        "groups of channels, or of units; their greatest common divisor where they do not divide",
+        "groups of channels or units; if it does not divide their number, the greatest common"
+        " divisor",
         unit="groups",
         source="Wu & He 2018, arXiv:1803.08494",
     ),
@@ -226,8 +227,8 @@ INIT: Final = (
     Knob(
         "init.gain",
         Real(0, open_low=True),
-        "factor on the scheme's standard deviation; `auto` is the activation's gain (in he_*, which"
-        " has relu's already, the ratio of the two)",
+        "factor on the scheme's standard deviation; `auto` is the activation's gain (divided by"
+        " relu's in he_*, which has that already)",
         place="axis",
         words=("auto",),
         off=1,

@@ -17,7 +17,7 @@ EXECUTORS: Final = {  # a word of `launch` -> the class of `ablate.launch` that 
     "slurm": "ablate.launch.slurm.Slurm",
     "ray": "ablate.launch.ray.Ray",
 }
-CLUSTERS: Final = ("slurm", "ray")  # they train elsewhere: nothing of this machine is settled
+CLUSTERS: Final = ("slurm", "ray")  # they train elsewhere: this machine's devices do not matter
 DESIGNS = ("factorial", "one_at_a_time", "leave_one_out", "add_one_in")
 SCALES = ("quick", "full")
 
@@ -26,7 +26,7 @@ DATA: Final = (
     Knob(
         "data.root",
         Text(example="a directory"),
-        "where its files lie",
+        "where its files are",
         role="label",
         null="the environment variable ABLATE_DATA, else the user's cache folder",
     ),
@@ -49,7 +49,7 @@ DATA: Final = (
     Knob(
         "data.image_size",
         Whole(1, 1024),
-        "height and width that images are brought to",
+        "height and width to which images are resized",
         unit="pixels",
         null="as they are",
         off=None,
@@ -57,7 +57,7 @@ DATA: Final = (
     Knob(
         "data.background",
         Choice(("white", "black")),
-        "what transparent parts of an image are laid on",
+        "the background behind transparent parts of an image",
         off="white",
     ),
     Knob(
@@ -91,7 +91,8 @@ DATA: Final = (
     Knob(
         "data.labels",
         Choice(("keep", "map")),
-        "whether labels must be 0, 1, 2, ..., or are numbered in their order, text too",
+        "whether labels must be 0, 1, 2, ... (keep), or any labels, even text, are numbered in"
+        " their order (map)",
         off="keep",
     ),
     *(
@@ -205,13 +206,13 @@ EXECUTION: Final = (
         "deterministic",
         Flag(),
         "on a GPU, use only algorithms that give the same bits each time, and refuse operations"
-        " without one; a CPU does so anyway",
+        " without one; a CPU always gives the same bits",
         role="execution",
     ),
     Knob(
         "device",
         Choice(("auto", "cpu", "cuda")),
-        "where it trains; auto is cuda where there is one",
+        "where to train; auto is cuda if there is a GPU",
         role="execution",
     ),
     Knob(
@@ -230,7 +231,7 @@ EXECUTION: Final = (
     Knob(
         "rerun",
         Choice(("none", "failed", "diverged", "all")),
-        "runs to train again though they ended",
+        "which ended runs to train again",
         role="execution",
     ),
     Knob(
@@ -272,7 +273,7 @@ EXECUTION: Final = (
     Knob(
         "stack.width",
         Whole(1),
-        "most runs in a stack; auto follows device and network size",
+        "most runs in a stack; auto depends on the device and the network's size",
         role="execution",
         unit="runs",
         words=("auto",),
@@ -292,9 +293,10 @@ EXECUTION: Final = (
     Knob(
         "design",
         Choice(DESIGNS),
-        "which cells of a grid `ablate run -m` trains: every one (factorial); the first values, and"
-        " each other value of one factor (one_at_a_time); the last values, and those less one"
-        " factor (leave_one_out); the first values, and those with one at its last (add_one_in)",
+        "which cells of a grid `ablate run -m` trains: all (factorial); all factors at their first"
+        " values, and each other value of each factor alone (one_at_a_time); all at their last"
+        " values, and each factor alone back at its first (leave_one_out); all at their first"
+        " values, and each factor alone at its last (add_one_in)",
         role="execution",
         source="Box, Hunter & Hunter 2005, chapter 5",
     ),
@@ -323,9 +325,9 @@ EXECUTION: Final = (
         "time limit of a job; a run that takes longer continues in another",
         unit="minutes",
     ),
-    _slurm("cpus", Whole(1, MANY), "cores a job", unit="cores"),
-    _slurm("gpus", Whole(0, MANY), "GPUs a job", unit="GPUs"),
-    _slurm("memory", Whole(1, MANY), "memory a job", unit="GB"),
+    _slurm("cpus", Whole(1, MANY), "cores per job", unit="cores"),
+    _slurm("gpus", Whole(0, MANY), "GPUs per job", unit="GPUs"),
+    _slurm("memory", Whole(1, MANY), "memory per job", unit="GB"),
     *(
         _slurm(name, Text(example=example), what, null="the cluster's default")
         for name, example, what in (
@@ -342,7 +344,7 @@ EXECUTION: Final = (
     _slurm(
         "at_once",
         Whole(1, MANY),
-        "jobs that run at a time, at most",
+        "most jobs that run at a time",
         unit="jobs",
         null="no limit",
     ),
@@ -366,13 +368,13 @@ EXECUTION: Final = (
         Text(example="an address such as 10.0.0.1:6379"),
         "the Ray cluster to train on; auto is the one started by `ray start` on this machine",
         role="execution",
-        null="one of this machine, for this sweep",
+        null="a new one on this machine, for this sweep",
         idle=effect.no_ray,
     ),
     Knob(
         "ray.cpus",
         Whole(1, MANY),
-        "cores a stack, which are its threads",
+        "cores per stack, one thread each",
         role="execution",
         unit="cores",
         idle=effect.no_ray,
@@ -392,7 +394,7 @@ EXECUTION: Final = (
         Text(
             r"(?!published$)(?!\.)[^/\\\x00]+",
             "a folder's name (no slash, no dot in front, not published)",
-            most=200,  # file systems end at 255, and a study's tuning adds to it
+            most=200,  # file systems allow 255, and a study's tuning adds to it
         ),
         "folder of the sweep below out",
         role="label",

@@ -42,8 +42,8 @@ OPTIMIZER: Final = (
         "optimizer.name",
         Choice(OPTIMIZERS),
         "the update rule, as torch.optim defines it; muon orthogonalizes the steps of matrices and"
-        " kernels and leaves the rest to adamw; lbfgs and newton take the whole training set a step"
-        " unless batch_size says otherwise",
+        " kernels and leaves the rest to adamw; lbfgs and newton use the whole training set at each"
+        " step unless batch_size says otherwise",
         source="Duchi et al. 2011 (adagrad); Zeiler 2012, arXiv:1212.5701 (adadelta); Tieleman &"
         " Hinton 2012 (rmsprop); Dozat 2016 (nadam); Jordan et al. 2024 and Liu et al. 2025,"
         " arXiv:2502.16982 (muon); Liu & Nocedal 1989 (lbfgs); Nocedal & Wright 2006, algorithm 3.3"
@@ -93,20 +93,20 @@ OPTIMIZER: Final = (
     ),
     Knob(
         "optimizer.history",
-        Whole(1, 1000),  # torch makes a list of so many at once
+        Whole(1, 1000),  # torch makes a list of this length at once
         "steps from which the curvature is estimated",
         unit="iterations",
     ),
-    Knob("optimizer.max_iter", Whole(1, MANY), "iterations a step", unit="iterations"),
+    Knob("optimizer.max_iter", Whole(1, MANY), "iterations per step", unit="iterations"),
     Knob(
         "optimizer.line_search",
         Choice(("strong_wolfe", "none")),
-        "how far a step goes",
+        "how the length of a step is found",
     ),
     _coefficient(
         "damping",
         Real(0, open_low=True),
-        "added to the Hessian's diagonal, times ten until it is positive definite",
+        "added to the Hessian's diagonal; multiplied by ten until it is positive definite",
         acts_after="start",
     ),
 )
@@ -140,7 +140,7 @@ SCHEDULE: Final = (
     Knob(
         "schedule.name",
         Choice(SCHEDULES),
-        "how the learning rate moves, step by step",
+        "how the learning rate changes, step by step",
         place="axis",
         off="constant",
         idle=effect.no_fall,
@@ -177,7 +177,7 @@ SCHEDULE: Final = (
     Knob(
         "schedule.gamma",
         Real(0, 1, open_low=True),
-        "factor at each fall; in exponential over each epoch",
+        "factor at each fall; in exponential, per epoch",
         place="axis",
         off=1,
         idle_in=effect_in_course.no_move,
@@ -198,7 +198,7 @@ SCHEDULE: Final = (
     _rate_knob(
         "growth",
         Real(1),
-        "length of a cycle over that of the one before",
+        "length of a cycle relative to the one before",
         idle=effect.one_cycle,
         idle_in=effect_in_course.same_with("growth", 1),
     ),
@@ -298,19 +298,19 @@ REGULARIZE: Final = (
     _method(
         "mixup",
         Real(0),
-        "α of the Beta from which the shares of two mixed images are drawn; beside cutmix a coin"
-        " chooses at each step",
+        "α of the Beta distribution of the shares of two mixed images; with cutmix too, a coin"
+        " chooses between them at each step",
         source="Zhang et al. 2018, arXiv:1710.09412",
     ),
     _method(
         "cutmix",
         Real(0),
-        "α of the Beta from which the area of a pasted box is drawn",
+        "α of the Beta distribution of the area of a pasted box",
         source="Yun et al. 2019, arXiv:1905.04899",
     ),
     _method(
         "input_noise",
-        Real(0, least=1e-6),  # beside a pixel of size 1, single precision rounds the rest away
+        Real(0, least=1e-6),  # less is rounded away when added to a pixel of size 1 in fp32
         "standard deviation of normal noise on the normalized pixels",
         source="Bishop 1995, Neural Computation 7(1)",
     ),
@@ -399,16 +399,16 @@ def _strength(name: str, help_: str, unit: str, source: str = "", *, type_: Real
     )
 
 
-# What is less is lost where single precision rounds a pixel, and changes nothing.
+# Less than this is lost when a pixel is rounded to single precision.
 _ANGLE, _CHANGE = 1e-3, 1e-4
 _PIXELS = "pixels; below 1 a fraction of the side"
 AUGMENT: Final = (
-    _strength("shift", "largest shift both ways; black enters", _PIXELS),
+    _strength("shift", "largest shift either way; black fills the gap", _PIXELS),
     Knob(
         "augment.flip",
         Real(0, 1),
         "probability of a mirror image, left to right; alternating: at random in the first epoch,"
-        " then every other",
+        " then every other epoch",
         place="axis",
         words=("alternating",),
         off=0,
@@ -421,7 +421,7 @@ AUGMENT: Final = (
         _PIXELS,
         "Krizhevsky et al. 2012; He et al. 2016, section 4.2",
     ),
-    _strength("rotate", "largest rotation both ways", "degrees", type_=Real(0, 180, least=_ANGLE)),
+    _strength("rotate", "largest rotation either way", "degrees", type_=Real(0, 180, least=_ANGLE)),
     _strength(
         "scale",
         "largest relative change of size",
@@ -430,7 +430,7 @@ AUGMENT: Final = (
     ),
     _strength(
         "shear",
-        "largest shear both ways",
+        "largest shear either way",
         "degrees",
         type_=Real(0, 90, open_high=True, least=_ANGLE),
     ),
