@@ -87,7 +87,7 @@ def _no_map(config: Config) -> str:
         return "dropout acts on no map of more than one pixel"
     return (
         "only the last step of the last recurrent layer is classified, so its units are dropped"
-        " one by one; spatial dropout acts between layers (model.hidden=[64,64])"
+        " one by one; spatial dropout acts only between layers (model.hidden=[64,64])"
     )
 
 

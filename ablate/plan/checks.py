@@ -60,7 +60,7 @@ def _option(config: Mapping[str, Any], group: str) -> str:
 
 
 def lacking(config: Mapping[str, Any]) -> list[str]:
-    """Say what a configuration of the user's own leaves out."""
+    """Say what a user's own configuration leaves out."""
     wanted = [name for name in schema.flatten(files.top()) if name not in schema.LATER]
     for group, options in files.groups().items():
         if group not in config:
@@ -161,7 +161,7 @@ def idle_in_course(
         for knob, value in _turned_on(config, explicit)
         if knob.idle_in is not None
         and group_is_sound(config, knob.group, sound)
-        and not (knob.idle and knob.idle(config))  # told before
+        and not (knob.idle and knob.idle(config))  # already reported
         and (reason := knob.idle_in(config, length))
     }
     # Report what keeps the rate constant, rather than the schedule and factor it disables.
@@ -207,11 +207,13 @@ def contradictions(config: Mapping[str, Any], explicit: Set[str], sound: Set[str
     own = model["name"] == "custom"
     faults = []
     if config["init"]["name"] == "own" and not own:
-        faults.append("init=own leaves weights as your own model draws them: choose another init")
+        faults.append(
+            "init=own is for your own model, which draws its weights: choose another init"
+        )
     if config["init"].get("gain") == "auto" and not isinstance(model.get("activation"), str):
         faults.append(
-            "init.gain=auto knows the gain of the shipped activations alone, and"
-            f" model={model['name']} has none of them here: give a number"
+            "init.gain=auto knows only the gains of the shipped activations, and"
+            f" model={model['name']} uses none of them here: give a number"
         )
     if norm["name"] == "batch" and config.get("batch_size") == 1:
         faults.append("norm=batch needs batch_size ≥ 2: one image has no batch statistics")
@@ -222,14 +224,14 @@ def contradictions(config: Mapping[str, Any], explicit: Set[str], sound: Set[str
         )
     if optimizer["name"] == "nesterov" and optimizer.get("momentum") == 0:
         faults.append(
-            "optimizer=nesterov looks ahead by its momentum: optimizer.momentum=0 leaves"
+            "optimizer=nesterov looks ahead by its momentum: with optimizer.momentum=0 it is"
             " optimizer=sgd"
         )
     if regularize.get("ema") and regularize.get("swa") is not None:
         faults.append("regularize.ema and regularize.swa both average the weights: choose one")
     milestones = config["schedule"].get("milestones")
     if "schedule.milestones" in sound and milestones != sorted(set(milestones or [])):
-        faults.append(f"schedule.milestones={shown(milestones)} are to rise from one to the next")
+        faults.append(f"schedule.milestones={shown(milestones)} must rise from one to the next")
     return faults + _odd_groups(config, explicit, sound)
 
 
@@ -259,7 +261,7 @@ def unwritable(config: Mapping[str, Any]) -> list[str]:
     except OSError as error:  # for example, a name that is too long
         return [f"name={shown(sweep_name(config))} cannot be a folder's name ({error.strerror})"]
     if not place.is_dir():
-        return [f"out={config['out']}: {place} is a file, and runs cannot be recorded below it"]
+        return [f"out={config['out']}: {place} is a file, so no runs can be recorded below it"]
     try:
         with tempfile.TemporaryFile(dir=place):
             return []

@@ -118,7 +118,7 @@ def require_as_planned(config: Mapping[str, Any], planned: record.Code | None) -
     if changes := differences(planned, now):
         raise AblateError(
             f"{'; '.join(changes)}: that was after this run was planned, so it would be recorded"
-            " under a wrong key; give the command again"
+            " under a wrong key; run the command again"
         )
     _CHECKED.add(written)
 
@@ -192,7 +192,7 @@ def _file(text: str) -> Path | None:
     try:
         path = Path(text).expanduser()
         return path if text and path.is_file() else None
-    except (OSError, RuntimeError, ValueError):  # too long; no such user; a zero in it
+    except (OSError, RuntimeError, ValueError):  # too long; no such user; a zero byte
         return None
 
 
@@ -207,7 +207,7 @@ class _OwnSources:
         files: Name -> the file.
         cells: Name -> source, for what a notebook defines.
         packages: Installed packages, with their versions.
-        modules: Name of a file -> the module that it is.
+        modules: Name of a file -> its module.
     """
 
     files: Mapping[str, Path]
@@ -233,7 +233,7 @@ _KNOWN: dict[Path, tuple[tuple[int, ...], str]] = {}  # file -> its state, its d
 
 
 def _digest(path: Path) -> str:
-    """Digest a file, once as long as its state is unchanged."""
+    """Digest a file; read it again only if its state has changed."""
     found = os.stat(path)
     state = (found.st_ino, found.st_size, found.st_mtime_ns, found.st_ctime_ns)
     known = _KNOWN.get(path)

@@ -38,7 +38,7 @@ class Composer:
         """Compose one cell, without its `hydra` part.
 
         Raises:
-            AblateError: Hydra does not compose it.
+            AblateError: Hydra cannot compose it.
         """
         groups = tuple(text for text in overrides if is_group(_parsed(text)))
         values = [_parsed(text) for text in overrides if not is_group(_parsed(text))]
@@ -71,7 +71,7 @@ def resolved(contents: Contents) -> Contents:
     The result may share its groups with the argument.
 
     Raises:
-        AblateError: An interpolation leads nowhere.
+        AblateError: An interpolation refers to nothing.
     """
     if not _mentions(contents, "${") and not _mentions(contents, "???"):
         return dict(contents)
@@ -82,7 +82,7 @@ def resolved(contents: Contents) -> Contents:
         plain = OmegaConf.to_container(cfg, resolve=True)
     except OmegaConfBaseException as error:
         reason = str(error).splitlines()[0]
-        raise AblateError(f"the configuration does not resolve: {reason}") from error
+        raise AblateError(f"the configuration cannot be resolved: {reason}") from error
     assert isinstance(plain, dict), "a configuration is a mapping"
     return {str(k): v for k, v in plain.items()}
 
@@ -102,8 +102,8 @@ def _parsed(text: str) -> Override:
         return OverridesParser.create().parse_override(text)
     except HydraException as error:  # in a sweep, in text that Hydra wrote itself
         raise AblateError(
-            f"{text} is one of the values that Hydra makes of a sweep, and it cannot read it:"
-            " name the values without quotes inside an interpolation"
+            f"{text} is a value that Hydra made from a sweep and cannot read again: use no quotes"
+            " inside an interpolation"
         ) from error
 
 

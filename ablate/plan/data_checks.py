@@ -69,8 +69,8 @@ def check_newton(config: Mapping[str, Any], shape: tuple[int, int, int], classes
     """Refuse Newton's method if the Hessian would be too large.
 
     Raises:
-        AblateError: The network has too many parameters; the message says how much memory they
-            would need.
+        AblateError: The network has too many parameters; the message says how much memory the
+            Hessian would need.
     """
     if config["optimizer"]["name"] != "newton":
         return
@@ -116,8 +116,8 @@ def _network(
         shape = f"{units} × 1 × 1" if pixels else count(units, "unit")
         if _is_constant(norm, units, pixels or 1):
             return [
-                f"norm={norm['name']} would make a constant of {layer} ({shape}): what it"
-                " normalizes there are single numbers"
+                f"norm={norm['name']} would make {layer} ({shape}) constant: it normalizes single"
+                " numbers there"
             ]
         if (pixels or 1) == 1 and norm["name"] == "batch" and norm["eval"] == "batch":
             return _alone_in_evaluation(f"{layer} ({shape})", size)

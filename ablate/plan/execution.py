@@ -43,9 +43,9 @@ def stacks_of(runs: Sequence[Run]) -> list[RunStack]:
 
 
 def stacks_as_guessed(runs: Sequence[Run]) -> list[RunStack]:
-    """Group runs of a cluster as its nodes probably will: with a GPU if one is asked for.
+    """Group a cluster's runs as its nodes probably will: with a GPU if one is requested.
 
-    Their devices stay as asked for until the first job settles them.
+    Their devices stay as requested until the first job settles them.
     """
     by_device: dict[str, list[Run]] = {}
     for run in runs:
@@ -70,7 +70,7 @@ def execution(stacks: Sequence[RunStack]) -> Execution:
     """Decide who trains, by device, number of stacks and number of cores.
 
     Raises:
-        AblateError: Other processes should train what only this one has: a notebook's class.
+        AblateError: Other processes should train a notebook's class, which only this one has.
     """
     config = stacks[0].runs[0].config
     launch = config["launch"]
@@ -78,7 +78,7 @@ def execution(stacks: Sequence[RunStack]) -> Execution:
         if launch not in ("auto", "inline"):
             raise AblateError(
                 f"launch={launch}: {own} is defined in this notebook, so no other process has it:"
-                " leave launch out, or write it into a file (mynets.py) and name that: mynets.Net"
+                " leave launch out, or move it into a file (mynets.py) and name that: mynets.Net"
             )
         return Execution("inline", 1, None)
     if launch in CLUSTERS:

@@ -39,7 +39,7 @@ class Walk:
     """Collects what modules use.
 
     Attributes:
-        files: The user's own files by a name independent of their place: ``package/module.py``.
+        files: The user's own files, named ``package/module.py`` wherever they are.
         packages: Installed packages by imported name, with their versions.
         modules: Names of the modules that `files` belong to.
     """
@@ -131,7 +131,7 @@ class Imports:
 
 @lru_cache(maxsize=4096)
 def imports_in(source: bytes) -> Imports:
-    """Parse a source; one that cannot be parsed imports nothing."""
+    """List what a source imports; nothing if it cannot be parsed."""
     try:
         tree = ast.parse(source)
     except (SyntaxError, ValueError):
@@ -191,7 +191,7 @@ def _sets_all(node: ast.Assign | ast.AugAssign) -> bool:
 
 
 def _absolute(package: str, level: int, module: str) -> str:
-    """Resolve a relative name; empty if it leads out of all packages."""
+    """Resolve a relative name; empty if it leads above the top package."""
     if level == 0:
         return module
     parts = package.split(".") if package else []
@@ -311,7 +311,7 @@ def _inside(package: str) -> list[str]:
 
 @cache
 def _version(top: str) -> str | None:
-    """Tell the version of the installed package that a name is imported from."""
+    """Find the version of the installed package that a name is imported from."""
     try:
         return version(top)
     except PackageNotFoundError:

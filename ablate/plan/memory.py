@@ -9,15 +9,15 @@ from ablate import environment
 from ablate.config.knobs.run import CLUSTERS
 from ablate.train.footprint import UNCERTAINTY, Images, footprint
 
-_NEWTON_ROWS = 8  # of the Hessian at once, as in `optim.solvers`
-_A_STEP = 8 * 4  # bytes of the rates of all steps, and of what they are computed from
+_NEWTON_ROWS = 8  # rows of the Hessian computed at once, as in `optim.solvers`
+_A_STEP = 8 * 4  # bytes per step of the table of rates, and of what it is computed from
 _MIXING = 8 * 5  # bytes per step that mixup and cutmix draw in advance
 
 
 def too_large(config: Mapping[str, Any], images: Images) -> list[str]:
-    """Say that a run needs more memory than this machine has; in doubt, it is tried.
+    """Say that a run needs more memory than this machine has; if in doubt, let it try.
 
-    Runs on a GPU are checked with their stack, and a cluster's machines are unknown.
+    Runs on a GPU are checked with their stack; a cluster's machines are unknown here.
 
     Args:
         config: A resolved configuration, whose device may still be ``auto``.
@@ -31,7 +31,7 @@ def too_large(config: Mapping[str, Any], images: Images) -> list[str]:
     what = max(parts, key=lambda name: parts[name])
     return [
         f"a run needs about {_gib(sum(parts.values()))} GiB of memory, most of it for {what}, and"
-        f" there are {_gib(most)}: {_LESS[what]}"
+        f" this machine has {_gib(most)}: {_LESS[what]}"
     ]
 
 

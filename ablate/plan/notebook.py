@@ -1,4 +1,4 @@
-"""What a notebook's class or function uses: its source, and everything named there.
+"""What a notebook's class or function uses: its source, and everything named in it.
 
 A notebook has no file to read. Its cells' sources are kept by `linecache`, where tracebacks find
 them, and its names are those of ``__main__``.
@@ -67,7 +67,7 @@ def _named(source: str, value: Any, space: dict[str, Any]) -> tuple[list[str], l
     """List the names of the notebook, and the modules, that a source names."""
     try:
         tree = ast.parse(source)
-    except SyntaxError:  # no source, but a substitute
+    except SyntaxError:  # not a source: `_source` found none, and described the code
         return [n for code in _codes(value) for n in code.co_names if n in space], []
     names = _globals(symtable.symtable(source, "cell", "exec"))
     modules = [

@@ -57,7 +57,7 @@ def check(hydra: Hydra, request: Request, composed: Composed) -> Checked:
         composed: Composes a choice of options.
 
     Raises:
-        AblateError: The request names more runs than `max_runs`, or Hydra does not compose it.
+        AblateError: The request names more runs than `max_runs`, or Hydra cannot compose it.
     """
     checked = Checked()
     parsed = list(_parsed(hydra, _whole(request.overrides, checked), checked))
@@ -96,7 +96,7 @@ def _choices(chosen: Sequence[Override]) -> list[list[str]]:
 
 
 def _swept_twice(parsed: Sequence[Override]) -> list[str]:
-    """List sweeps of a knob that is set again: the last would hold, and take a dimension away."""
+    """List sweeps of a knob that is set again: the last would win, and the grid lose a factor."""
     given: dict[str, list[Override]] = {}
     for override in parsed:
         given.setdefault(override.key_or_group, []).append(override)
@@ -112,7 +112,7 @@ def _require_few(parsed: Sequence[Override], request: Request, checked: Checked)
     """Count the runs that a request names, before anything lists them.
 
     Raises:
-        AblateError: They are more than `max_runs`.
+        AblateError: There are more than `max_runs`.
     """
     swept = {str(o.input_line): o for o in parsed if o.is_discrete_sweep()}
     counts = {text: count_of(o) for text, o in swept.items()}
@@ -151,7 +151,7 @@ def _whole(overrides: Sequence[str], checked: Checked) -> list[str]:
         if text not in overrides:
             joined = re.sub(r"(?<=[,\[{(]) ", "", text)
             checked.faults.append(
-                f"'{text}' came in several words, since the shell splits at a space: write"
+                f"'{text}' came in several words, since the shell splits at spaces: write"
                 f" '{joined}'"
             )
     return [text for text in whole if text in overrides]
@@ -208,7 +208,7 @@ def _reason(error: Exception) -> str:
         return "its brackets are nested too deeply"
     reason = _cut(first_lines(error, 1).partition(" expecting ")[0])
     odd = re.search(r"token recognition error at: '([^\w\s]|[^\x00-\x7f])", reason)
-    return f"{reason}; quote such a character: \"name='{odd[1]}'\"" if odd else reason
+    return f"{reason}; quote this character: \"name='{odd[1]}'\"" if odd else reason
 
 
 def _is_utf8(text: str) -> bool:
@@ -285,7 +285,7 @@ def _knobs_for(group: str, value: Any) -> str:
         return ""
     inside = [k for k in schema.KNOBS if k.group == group and k.fault(value) is None]
     names = [f"{knob.name}={schema.shown(value)}" for knob in inside[:_MOST]]
-    return f"; a number belongs to a knob of it: {listed(names)}" if names else ""
+    return f"; a number is for one of its knobs: {listed(names)}" if names else ""
 
 
 def _value_is_sound(
@@ -322,7 +322,7 @@ def _sweep_is_sound(override: Override, request: Request, checked: Checked) -> b
     if override.is_interval_sweep() and not request.searches:
         checked.faults.append(
             f"{override.input_line}: an interval has no list of values to train; write a choice"
-            " such as a,b,c or a range(start,stop,step), or take hydra/sweeper=optuna"
+            " such as a,b,c or a range(start,stop,step), or use hydra/sweeper=optuna"
         )
         return False
     return True

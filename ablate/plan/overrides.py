@@ -109,24 +109,24 @@ def _decided_here(override: Override) -> str | None:
             f"{override.input_line} is not a plugin of Hydra's: choose with hydra/{plugin[1]}=NAME"
         )
     if override.key_or_group == "hydra.mode":
-        return f"{override.input_line}: it is `ablate run -m` for a multirun, else one run"
+        return f"{override.input_line}: `ablate run -m` makes a multirun, `ablate run` one run"
     if override.key_or_group.split(".")[1:2] in (["run"], ["sweep"]):
-        return f"{override.input_line}: a run lies in out/name/key; set out or name instead"
+        return f"{override.input_line}: a run's folder is out/name/key; set out or name instead"
     if override.key_or_group == "hydra.output_subdir":
-        return f"{override.input_line}: a run keeps what was composed in .hydra/"
+        return f"{override.input_line}: a run keeps its composed configuration in .hydra/"
     if override.key_or_group == "hydra.job.chdir":
-        return f"{override.input_line}: paths are relative to where the command was called"
+        return f"{override.input_line}: paths are relative to where the command was started"
     return None
 
 
 def _not_a_knob(name: str) -> str:
     if name == "study":
-        return "a study is asked for with a plus: +study=NAME"
+        return "a study is named with a plus: +study=NAME"
     group, _, rest = name.partition(".")
     inside = [k for k in schema.BY_NAME if k.startswith(f"{group}.") and not k.endswith(".name")]
     if rest.endswith("_target_") and name not in schema.BY_NAME:
         own = [f"{slot}._target_" for slot in schema.SLOTS]
-        return f"there is no knob {name}: what may be of your own is {listed(own)}"
+        return f"there is no knob {name}: your own code can go into {listed(own)}"
     if group in files.groups() or inside:
         hint = nearest(name, inside)
         if rest:

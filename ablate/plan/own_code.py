@@ -23,10 +23,10 @@ if TYPE_CHECKING:
     from torch import Tensor, nn
 
 _IN_THE_NETWORK = ("model", "model.activation", "dropout", "norm")
-_TRIES = 20  # of an augmentation that leaves many batches as they are
+_TRIES = 20  # an augmentation may leave many batches unchanged
 _WHERE = (
     "on the CPU it works. Make each tensor where the input is, device=x.device or x.new_zeros(...);"
-    " what a module keeps, it registers as a buffer (register_buffer)"
+    " register tensors that a module keeps as buffers (register_buffer)"
 )
 _DETERMINISTIC = "deterministic=true refuses it: use another operation, or deterministic=false"
 _NEEDED = (
@@ -35,7 +35,7 @@ _NEEDED = (
 
 
 def digests(config: Mapping[str, Any]) -> dict[str, str]:
-    """Digest the files of the user's classes alone, as keys of records without `code` did."""
+    """Digest only the files of the user's classes, as in keys of older records, without `code`."""
     own = schema.targets(config)
     found = {slot: source_digest(target) for slot, target in own.items() if slot != "data"}
     if "model" in own:  # its arguments may name more
@@ -149,7 +149,7 @@ class _Parts:
         except AblateError as error:
             if isinstance(error.__cause__, torch.OutOfMemoryError):
                 return
-            # The rest of torch's message is for whoever set the mode, which is us.
+            # The rest of torch's message tells whoever set the mode what to do, and we set it.
             faults = [fault.partition(", but you set 'torch.use")[0] for fault in error.faults]
             raise AblateError(*(f"{fault} (on {device}); {hint}" for fault in faults)) from error
         finally:
@@ -181,7 +181,7 @@ def _try_network(
     if not any(p.requires_grad for p in network.parameters()):
         raise AblateError(f"{named} has no parameter to train")
     _gradients(config, network, x_BCHW)
-    with SafeGradients():  # what is wrong is told by its own trial
+    with SafeGradients():  # `_gradients` has reported what is wrong
         return unbatchable(network, x_BCHW)
 
 
@@ -281,8 +281,8 @@ def _slopes(config: Mapping[str, Any], network: nn.Module) -> Sequence[Tensor]:
     from ablate.train.objective import own_penalty
 
     penalty = own_penalty(config)
-    assert penalty is not None, "it is asked for where there is one"
-    # Move away from initial weights that are all alike, where a penalty may have no slope.
+    assert penalty is not None, "the configuration names one"
+    # Move away from initial weights that are all equal, where a penalty may have no slope.
     parameters = {
         name: (p.detach() + torch.linspace(0.5, 1, p.numel()).view(p.shape).to(p)).requires_grad_()
         for name, p in network.named_parameters()
@@ -306,8 +306,7 @@ def _slopes(config: Mapping[str, Any], network: nn.Module) -> Sequence[Tensor]:
 def _try_augmentation(config: Mapping[str, Any], x_BCHW: Tensor) -> None:
     if all(x.equal(x_BCHW) for x in _augmented(config, x_BCHW, _TRIES)):
         raise AblateError(
-            f"{_named(config, 'augment')} touches nothing: it gave {_TRIES} batches back as they"
-            " were"
+            f"{_named(config, 'augment')} touches nothing: it returned {_TRIES} batches unchanged"
         )
 
 
@@ -319,7 +318,7 @@ def _augmented(config: Mapping[str, Any], x_BCHW: Tensor, tries: int = 1) -> lis
     from ablate.rng import seeded
 
     augment = own(config)
-    assert augment is not None, "it is asked for where there is one"
+    assert augment is not None, "the configuration names one"
     try:
         with torch.no_grad(), seeded(0):
             return [augment(x_BCHW) for _ in range(tries)]

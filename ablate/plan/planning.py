@@ -35,8 +35,8 @@ from ablate.plan.stacks import RunStack
 from ablate.plan.trust_checks import ConfigSource, require_trusted, untrusted
 from ablate.record import Standing
 
-_MANY = 2000  # runs, from which planning takes seconds
-_NAME = r"[\w./]*\w"  # of a knob or group, among words
+_MANY = 2000  # planning this many runs takes seconds
+_NAME = r"[\w./]*\w"  # a word of a message that may be the name of a knob or group
 
 
 @dataclass(frozen=True)
@@ -257,7 +257,7 @@ def _where(cells: Sequence[Cell], lines: int, typed: Set[str], most: int = 3) ->
     Args:
         cells: The cells.
         lines: How many lines all cells of the request have in the file.
-        typed: Words of the fault that the command line sets for all cells.
+        typed: Names in the fault that the command line sets for all cells.
         most: How many to name.
     """
     if not cells:
@@ -265,7 +265,7 @@ def _where(cells: Sequence[Cell], lines: int, typed: Set[str], most: int = 3) ->
     every = 1 < lines == len({cell.place for cell in cells})
     if every and typed:
         return ""
-    if every:  # not the fault of any arm's line
+    if every:  # so it is no single line's fault
         return f" (in every arm of {cells[0].place.rpartition(', line ')[0]})"
     distinct = list(dict.fromkeys(cell.place or " ".join(cell.overrides) for cell in cells))
     more = f" and {len(distinct) - most} more" if len(distinct) > most else ""
@@ -301,7 +301,7 @@ def _out_of_place(request: Request, checked: Checked) -> list[str]:
     faults = []
     if "scale" in checked.explicit:
         faults.append(
-            f"scale={request.scale} touches nothing: only a study (+study=NAME) has a scale"
+            f"scale={request.scale} touches nothing: only studies (+study=NAME) have a scale"
         )
     for launch in (f"launch={cluster}" for cluster in CLUSTERS):
         if launch in checked.overrides and not request.multirun:
@@ -321,12 +321,12 @@ def _combinations(hydra: Hydra, request: Request, overrides: Sequence[str]) -> l
     parsed = OverridesParser.create(config_loader=hydra.config_loader).parse_overrides(
         list(overrides)
     )
-    if request.searches:  # fixed overrides are checked now; a searched value when it is launched
+    if request.searches:  # fixed overrides are checked now, searched values when launched
         return [[str(o.input_line) for o in parsed if not o.is_sweep_override()]]
     batches = BasicSweeper.split_arguments(parsed, None)
     last = {str(o.get_key_element()): o for o in parsed}
-    # A fixed override stays as it was written: Hydra escapes interpolations so that it cannot read
-    # those with quotes again.
+    # A fixed override stays as it was written: Hydra escapes interpolations in a way that it cannot
+    # read again if they contain quotes.
     return [
         [
             text if o.is_sweep_override() else str(o.input_line)

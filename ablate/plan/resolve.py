@@ -2,7 +2,7 @@
 
 `device=auto` is the exception: it is settled later, and only if something is left to train.
 
-Equal settings are brought to one form, so that equal runs have equal keys: a list of equal rates
+Equal settings are written in one form, so that equal runs have equal keys: a list of equal rates
 becomes a single rate, and a pinned seed that equals the run's seed becomes null.
 """
 
@@ -52,7 +52,7 @@ def resolve(contents: Contents, explicit: Set[str], earlier: Sequence[str] = ())
     facts = _facts(config, sound, explicit, found)
     if found:
         raise AblateError(*found, *unwritable)
-    assert facts is not None, "a data set that does not read is a fault"
+    assert facts is not None, "a data set that cannot be read is a fault"
     config = _canonical(config, facts)
     shape, classes = data_checks.shape_of(config, facts), len(facts.classes)
     sizes = data_checks.sizes(config, facts)
@@ -79,7 +79,7 @@ def resolve(contents: Contents, explicit: Set[str], earlier: Sequence[str] = ())
 
 
 def _has_ended(run: Run) -> bool:
-    """Tell whether a run has ended and can be shown even where nothing can be written."""
+    """Tell whether a run has ended: it can be shown even if nothing can be written."""
     found = record.standing(run.directory)
     return found is not None and found.has_ended(run.config["rerun"])
 
@@ -138,7 +138,7 @@ def _canonical(config: Mapping[str, Any], facts: data.Facts) -> dict[str, Any]:
 
 
 def _canonical_seeds(config: Mapping[str, Any]) -> dict[str, Any]:
-    """Write sources that follow the seed as null; the split as a number, since null fixes it."""
+    """Write seeds that equal `seed` as null; the split's as a number, since null means fixed."""
     seed, seeds = config["seed"], config["seeds"]
     found = {name: None if value == seed else value for name, value in seeds.items()}
     if "split" in seeds:
@@ -156,16 +156,15 @@ def _gain(config: Mapping[str, Any]) -> float:
 def _canonical_sizes(new: dict[str, Any], facts: data.Facts) -> None:
     """Write a size that equals the data set's default as null, and a full batch as a number."""
     wanted, values = data_checks.sizes(new, facts), new["data"]
-    if (
-        new["batch_size"] == "full" or new["batch_size"] > wanted.train
-    ):  # the default, on a small data set
+    # A batch larger than the data set is the default: the request may not set one.
+    if new["batch_size"] == "full" or new["batch_size"] > wanted.train:
         new["batch_size"] = wanted.train
     for name, number in (("val_size", wanted.val), ("train_size", wanted.train)):
         default = data_checks.sizes({"data": values | {name: None}}, facts)
         if number == getattr(default, name.removesuffix("_size")):
             values[name] = None
     _, height, width = facts.shape
-    # If the reader sets it, files may hold images of another size, or of several.
+    # If the reader resizes images, their files may hold other sizes.
     read_so = "image_size" in DATASETS[values["name"]].settings
     if not read_so and values.get("image_size") == height == width:
         values["image_size"] = None

@@ -43,7 +43,7 @@ def not_reused(plans: Sequence[Plan]) -> dict[str, list[str]]:
 
 def _why(old: record.Record, run: Run) -> str:
     if (before := record.code_in(old)) is None:
-        return "it was recorded before imported modules and named files were a part of the key"
+        return "it was recorded before imported modules and named files were part of the key"
     return "; ".join(differences(before, run.code))
 
 

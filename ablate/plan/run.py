@@ -48,7 +48,7 @@ class Run:
 
     @property
     def images(self) -> Images:
-        """Its images, as far as memory is concerned."""
+        """What its images take in memory."""
         return images_of(self.config, self.shape, self.classes, self.sizes)
 
     @property
@@ -78,7 +78,7 @@ class Run:
 def images_of(
     config: Mapping[str, Any], shape: tuple[int, int, int], classes: int, sizes: Sizes
 ) -> Images:
-    """Describe images as far as memory is concerned; a user's own arrays may be float32."""
+    """Describe what images take in memory; a user's own arrays may be float32."""
     values = config["data"]
     known = DATASETS[values["name"]]
     resized = values.get("image_size") is not None and "image_size" not in known.settings
@@ -92,7 +92,7 @@ def images_of(
 
 
 def key(config: Mapping[str, Any], digest: str, code: Mapping[str, Any] | None = None) -> str:
-    """Work out a run's identity.
+    """Compute a run's identity.
 
     It covers every result knob that is not off, the data, and the user's own code. Leaving out
     knobs that are off keeps old keys valid when a knob is added.

@@ -35,7 +35,7 @@ from ablate.plan.request import Request
 Composed = Callable[[Sequence[str]], DictConfig]
 
 _KEPT = 256  # compositions
-_SHIPPED: dict[tuple[str, bool], dict[tuple[str, ...], DictConfig]] = {}  # they do not change
+_SHIPPED: dict[tuple[str, bool], dict[tuple[str, ...], DictConfig]] = {}  # never changed
 _READ: dict[str, ConfigResult | None] = {}
 _HYDRAS_OWN = {"hydra", "_dummy_empty_config_.yaml"}  # in its store of configurations
 
@@ -127,16 +127,16 @@ def compose(hydra: Hydra, request: Request, overrides: Sequence[str]) -> DictCon
         )
     except (HydraException, OmegaConfBaseException, YAMLError, UnicodeError) as error:
         why = first_lines(error)
-        if error.__cause__ is not None and "\n" not in str(error):  # only its cause says so
+        if error.__cause__ is not None and "\n" not in str(error):  # only its cause says why
             why += f"; {first_lines(error.__cause__, 1)}"
-        raise AblateError(f"the configuration does not compose: {why}") from error
+        raise AblateError(f"the configuration cannot be composed: {why}") from error
 
 
 def composing(hydra: Hydra, request: Request) -> Composed:
     """Like `compose`, but compose each choice of options only once, since that takes 60 ms.
 
     Checking and resolving share the compositions, so do not change them. Those from shipped files
-    alone are kept for later requests too.
+    only are kept for later requests too.
     """
     trust_checks.require_before_composing(hydra, request)
     passing: dict[tuple[str, ...], DictConfig] = {}

@@ -9,9 +9,9 @@ a resumed sweep has the same stacks.
     cpu      up to 2^17 multiply-adds per image          fused     at most 16
     cpu      larger, or one of the user's own           looped    1
 
-Measured on 2 cores: fused by 16, 8 x 8 digits trained 1.4 to 4 times as fast as one after another
-below 2^17 multiply-adds, and slower or hardly faster above. A single run is never fused, so that
-`ablate run` gives the bits of a plain module.
+Measured on 2 cores with 8 x 8 digits: below 2^17 multiply-adds, 16 fused runs trained 1.4 to 4
+times as fast as one after another; above, slower or hardly faster. A single run is never fused, so
+that `ablate run` gives the bits of a plain module.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ class RunStack:
     """Runs that are trained at once.
 
     Attributes:
-        runs: In the order of the request, all of them, finished or not.
+        runs: Its runs, finished or not.
         fused: Whether the networks are applied under vmap.
         why: Why the stack is as it is, in a few words.
     """
@@ -64,7 +64,7 @@ def group(runs: Sequence[Run], memory: int | None = None) -> list[RunStack]:
         Stacks in the order of their first runs' keys, independent of the order of the request.
 
     Raises:
-        AblateError: A single run is surely too large for that memory.
+        AblateError: Even a single run is certain not to fit into that memory.
     """
     distinct = {(str(run.directory), run.key): run for run in runs}
     alike: dict[str, list[Run]] = {}
@@ -87,8 +87,7 @@ def _cut(members: list[Run], memory: int | None) -> list[RunStack]:
     width = _widest(members, memory) if wish == "auto" else wish
     if not fused:
         return [RunStack((run,), False, why) for run in members]
-    # Equal stacks rather than full ones and a remainder, so that workers end at about the same
-    # time.
+    # Equal stacks, not full ones and a remainder, so that workers end at about the same time.
     count = -(-len(members) // width)
     size, more = divmod(len(members), count)
     stacks, start = [], 0
@@ -102,7 +101,7 @@ def _cut(members: list[Run], memory: int | None) -> list[RunStack]:
 def _widest(members: Sequence[Run], memory: int | None) -> int:
     most = _WIDTH[members[0].config["device"]]
     if memory is None or members[0].config["model"]["name"] == "custom":
-        return most  # a stack that proves too wide is halved
+        return most  # a stack that turns out too wide is halved
     configs, images = [run.config for run in members], members[0].images.within(memory)
     for width in range(min(most, len(members)), 1, -1):
         least = least_at_once(width)
@@ -112,10 +111,10 @@ def _widest(members: Sequence[Run], memory: int | None) -> int:
 
 
 def _check_one_fits(members: Sequence[Run], memory: int | None) -> None:
-    """Refuse runs that cannot fit even alone; in doubt, they are tried.
+    """Refuse runs that do not fit even alone; if in doubt, let them try.
 
     Raises:
-        AblateError: The estimate for one exceeds the memory by more than its own error.
+        AblateError: A run's estimate exceeds the memory by more than the estimate's error.
     """
     run = members[0]
     if memory is None or run.config["model"]["name"] == "custom":

@@ -96,7 +96,7 @@ def require_before_composing(hydra: Hydra, request: Request) -> None:
 
 
 def _settings(request: Request) -> list[str]:
-    """List the settings of Hydra's that a request's cells make, apart from typed ones."""
+    """List the Hydra settings that a request's cells make, apart from typed ones."""
     typed = _set_by(request.overrides)
     every = dict.fromkeys(o for cell in request.cells or () for o in cell.overrides)
     found = _set_by(override for override in every if _is_hydras(override))
@@ -124,7 +124,7 @@ def require_trusted(
         try:
             contents = resolved(composer.contents(cell.overrides))
             part = composer.hydra_part(cell.overrides)
-        except AblateError:  # resolving tells
+        except AblateError:  # resolving will report it
             continue
         found = trust.named(contents)
         names |= {n: target for n, target in found.items() if target not in typed.get(n, ())}
@@ -169,7 +169,7 @@ def _set_by(overrides: Iterable[str]) -> dict[str, set[str]]:
         try:
             override = OverridesParser.create().parse_override(text)
             values = [_plain(value) for value in values_of(override)]
-        except (HydraException, ValueError, RecursionError):  # checking tells
+        except (HydraException, ValueError, RecursionError):  # the check will report it
             continue
         name = override.key_or_group
         for value in values:
@@ -200,7 +200,7 @@ def _searched(overrides: Iterable[str]) -> list[str]:
         if "hydra.searchpath" in text:
             try:
                 value = _plain(OverridesParser.create().parse_override(text).value())
-            except HydraException:  # checking tells
+            except HydraException:  # the check will report it
                 continue
             entries = [str(entry) for entry in value] if isinstance(value, list) else []
             plain = [entry.removeprefix("file://") for entry in entries]
@@ -216,12 +216,13 @@ def _search_path(hydra: Hydra, request: Request) -> bool:
     try:
         found = hydra.config_loader.repository.load_config(request.config_name)  # type: ignore[attr-defined]
         return found is not None and bool(OmegaConf.select(found.config, "hydra.searchpath"))
-    except (HydraException, OmegaConfBaseException, YAMLError, UnicodeError):  # composing tells
+    except (HydraException, OmegaConfBaseException, YAMLError, UnicodeError):
+        # composing will report it
         return False
 
 
 def _foreign(part: Mapping[str, Any], overrides: tuple[str, ...]) -> list[str]:
-    """List what in Hydra's part is neither shipped by us nor Hydra's default."""
+    """List what in Hydra's part is neither ours nor Hydra's default."""
     mine = _running(part)
     usual = [_shipped(name, overrides) for name in ("config", None)]
     return [name for name in _RUNS if all(mine[name] != other.get(name, ()) for other in usual)]

@@ -174,11 +174,11 @@ WRONG_NAMES = {
     "++model=mlp": "++model=mlp: model already exists; write model=mlp",
     "+optimizer.lr=0.1": "optimizer.lr already exists; write optimizer.lr=0.1",
     "hydra/launcher=foo": "Could not find 'hydra/launcher/foo'",
-    "hydra.run.dir=x": "a run lies in out/name/key; set out or name instead",
-    "hydra.sweep.subdir=x": "a run lies in out/name/key; set out or name instead",
-    "hydra.job.chdir=true": "paths are relative to where the command was called",
+    "hydra.run.dir=x": "a run's folder is out/name/key; set out or name instead",
+    "hydra.sweep.subdir=x": "a run's folder is out/name/key; set out or name instead",
+    "hydra.job.chdir=true": "paths are relative to where the command was started",
     "hydra.nosuch=1": "Could not override 'hydra.nosuch'",
-    "hydra.mode=MULTIRUN": "it is `ablate run -m` for a multirun",
+    "hydra.mode=MULTIRUN": "`ablate run -m` makes a multirun",
     "hydra/launcher=basic,ablate": "a setting of Hydra's own takes one",
     "hydra.job.num=0,1": "a setting of Hydra's own takes one",
     "hydra.searchpath=x": "hydra.searchpath must be a list of strings",
@@ -186,8 +186,8 @@ WRONG_NAMES = {
     "hydra.launcher._target_=nosuch.X": "is not a plugin of Hydra's: choose with hydra/launcher=",
     "data.name=a,b": "write data=a,b, which also sets its defaults",
     "init.name=choice(1,2)": "write init=choice(1,2), which also sets its defaults",
-    "optimizer._target_=torch.optim.SGD": "what may be of your own is data._target_,",
-    "dropout=0.5": "a number belongs to a knob of it: dropout.input=0.5, dropout.conv=0.5",
+    "optimizer._target_=torch.optim.SGD": "your own code can go into data._target_,",
+    "dropout=0.5": "a number is for one of its knobs: dropout.input=0.5, dropout.conv=0.5",
 }
 
 WRONG_VALUES = {
@@ -394,7 +394,7 @@ def test_an_interpolation_with_quotes_reaches_every_run_of_a_sweep() -> None:
 
 
 def test_a_sweep_over_interpolations_with_quotes_is_refused() -> None:
-    with pytest.raises(AblateError, match="without quotes inside an interpolation"):
+    with pytest.raises(AblateError, match="use no quotes inside an interpolation"):
         runs_of(Request(("batch_size=${oc.decode:'5'},10",), multirun=True))
 
 
@@ -465,14 +465,14 @@ CONTRADICTIONS = {
     "dropout.conv=[0.1,0.2,0.3]": "has 3 rates, and model=cnn has 2 convolutional layers",
     "dropout.dense=[]": "has 0 rates, and model=cnn has 1 hidden layer:",
     "init.layers=[zeros]": "has 1 scheme, and model=cnn has 4 layers with weights: give one for",
-    "init.layers=[magic]": "each a scheme, as he_normal, normal:0.01 or xavier_normal:1.5",
-    "model=lstm init.gain=auto": "init.gain=auto knows the gain of the shipped activations alone",
+    "init.layers=[magic]": "each a scheme such as he_normal, normal:0.01 or xavier_normal:1.5",
+    "model=lstm init.gain=auto": "init.gain=auto knows only the gains of the shipped activations",
     "model=resnet model.depth=21": "use 9, or 6n + 2 (20, 32, 44, 56, 110)",
     "model=vgg model.depth=[1,2]": "model.depth has 2 numbers, but model.channels has 3 stages",
     "dropout.kind=dropconnect dropout.input=0.2": "drops weights, and the input has none",
     "regularize.ema=0.9 regularize.swa=0.5": "both average the weights: choose one",
-    "optimizer=nesterov optimizer.momentum=0": "momentum=0 leaves optimizer=sgd",
-    "schedule=multistep schedule.milestones=[0.5,0.2]": "are to rise from one to the next",
+    "optimizer=nesterov optimizer.momentum=0": "with optimizer.momentum=0 it is optimizer=sgd",
+    "schedule=multistep schedule.milestones=[0.5,0.2]": "must rise from one to the next",
     "schedule=plateau data.val_size=0": "schedule=plateau needs validation images",
     "regularize.early_stopping=3 data.val_size=0": "early_stopping needs validation images",
     "augment.shift=8": "is too much for images of 8 × 8 pixels: it takes at most 7 pixels",
@@ -481,12 +481,12 @@ CONTRADICTIONS = {
     "augment.cutout=15": "is too much for images of 8 × 8 pixels: it takes at most 14 pixels",
     "augment.scale=0.9": "is too much for images of 8 × 8 pixels: it takes at most 0.875",
     "augment.shear=89": "it takes at most 86.423 degrees",
-    "model=mlp model.hidden=[8,1] norm=layer": "norm=layer would make a constant of layer 2 of"
-    " model=mlp (1 unit): what it normalizes there are single numbers",
-    "model=mlp model.hidden=[8,4] norm=group norm.groups=4": "a constant of layer 2 of model=mlp",
+    "model=mlp model.hidden=[8,1] norm=layer": "norm=layer would make layer 2 of"
+    " model=mlp (1 unit) constant: it normalizes single numbers there",
+    "model=mlp model.hidden=[8,4] norm=group norm.groups=4": "would make layer 2 of model=mlp",
     # 8 pixels are 4, 2, 1 after poolings, so that the fourth convolution sees one.
-    "model.channels=[2,2,2,3] norm=instance": "a constant of layer 4 of model=cnn (3 × 1 × 1)",
-    "model.channels=[2,2,2,1] norm=layer": "a constant of layer 4 of model=cnn (1 × 1 × 1)",
+    "model.channels=[2,2,2,3] norm=instance": "would make layer 4 of model=cnn (3 × 1 × 1)",
+    "model.channels=[2,2,2,1] norm=layer": "would make layer 4 of model=cnn (1 × 1 × 1)",
     "norm=batch norm.eval=batch data.val_size=1": "norm.eval=batch needs at least 2 validation"
     " images: one has no batch statistics in layer 3 of model=cnn (",
     "optimizer=newton": "takes at most 10,000 parameters, and the model has 53,002: its Hessian",
@@ -502,7 +502,7 @@ CONTRADICTIONS = {
     # 8 pixels, less 2 by the kernel, halved by the pooling, are 3; less 2, one is left.
     "model.kernel_size=3 model.padding=0 model.channels=[4,4,4]": "the 1 × 1 map",
     "device=cuda": "torch finds no CUDA device here",
-    "init=own": "init=own leaves weights as your own model draws them",
+    "init=own": "init=own is for your own model, which draws its weights",
     "data=folder": "data=folder needs data.root=... (a directory)",
     "data=folder data.root=null": "data=folder needs data.root=... (a directory)",
     "data=folder data.root=nowhere": "data.root=nowhere is not there",
@@ -532,7 +532,7 @@ IDLE = {
     "augment.test_views=4": "augment.test_views=4 touches nothing: nothing is augmented",
     "dropout.kind=gaussian": "dropout.kind=gaussian touches nothing: nothing is dropped",
     "dropout.kind=spatial dropout.dense=0.5": "dropout acts on no map of more than one pixel",
-    "model=rnn dropout.kind=spatial dropout.dense=0.5": "it acts between layers (model.hidden=[64",
+    "model=rnn dropout.kind=spatial dropout.dense=0.5": "spatial dropout acts only between layers (model.hidden=[64",
     "model=gru model.hidden=[8,8] dropout.kind=spatial dropout.dense=[0,0.5]": "between layers",
     "dropout.scaling=test": "dropout.scaling=test touches nothing: nothing is dropped",
     "dropout.dense=0.5 dropout.kind=gaussian dropout.scaling=test": "keeps the mean by itself",
@@ -545,7 +545,7 @@ IDLE = {
     "norm=batch regularize.swa=0 norm.momentum=0.2": "recomputes the statistics for its average",
     "dropout._target_=asked_nets.Half": "nothing is dropped: every rate is 0",
     "regularize._target_=asked_nets.nothing": "touches nothing: its gradient is zero",
-    "augment._target_=asked_nets.unchanged": "touches nothing: it gave 20 batches back as they",
+    "augment._target_=asked_nets.unchanged": "touches nothing: it returned 20 batches unchanged",
     "schedule.warmup_epochs=31": "schedule.warmup_epochs=31 touches nothing",
     "schedule.warmup_epochs=30": "the warm-up is as long as training (epochs=30)",
     "schedule=step schedule.gamma=1": "schedule=step touches nothing: with schedule.gamma=1 the",
@@ -554,7 +554,7 @@ IDLE = {
     "select=best epochs=1": "select=best touches nothing: after epochs=1 the best weights are the",
     "slurm.minutes=5": "slurm.minutes=5 touches nothing: only launch=slurm submits jobs",
     "launch=workers slurm.cluster=local": "slurm.cluster=local touches nothing: only launch=slurm",
-    "scale=full": "scale=full touches nothing: only a study (+study=NAME) has a scale",
+    "scale=full": "scale=full touches nothing: only studies (+study=NAME) have a scale",
     "model._target_=asked_nets.Good dropout.dense=0.5": "your own model decides where it drops",
     "model._target_=asked_nets.Good dropout=standard": "your own model decides where it drops",
     "model._target_=asked_nets.Good norm=batch": "your own model decides how it normalizes",
@@ -727,7 +727,7 @@ def test_a_target_that_makes_no_data_set_is_refused(target: str) -> None:
 def test_a_file_where_runs_are_to_lie_is_refused(here: Path, out: str) -> None:
     (here / "afile").touch()
     (fault,) = refused(f"out={out}")
-    assert fault == f"out={out}: afile is a file, and runs cannot be recorded below it"
+    assert fault == f"out={out}: afile is a file, so no runs can be recorded below it"
 
 
 def test_a_file_in_the_place_of_the_default_sweep_is_refused(here: Path) -> None:
@@ -828,7 +828,7 @@ OWN = {
     "optimizer: {rate: 1}": ["there is no knob optimizer.rate"],
     "epochs: two\nseed: -1": ["epochs=two is not legal", "seed=-1 is not legal"],
     "epochs: ${nope}": ["Interpolation key 'nope' not found"],
-    "epochs: [": ["does not compose: while parsing a flow node"],
+    "epochs: [": ["cannot be composed: while parsing a flow node"],
 }
 
 
