@@ -22,13 +22,13 @@ def effects(comparison: Comparison) -> Table:
     rows = tuple(_row(one, comparison.metric) for one in records(found))
     size, level = int(found["family_size"].iloc[0]), 100 * (1 - float(found["alpha"].iloc[0]))
     note = (
-        f"Each seed gives a difference in {metric.label}: a level minus the first one of its"
-        " factor, averaged over the combinations of the other factors that both were run with. An"
-        " interaction is by how much that difference changes where the other factor has the second"
-        " level named, not its first: it is not a difference between two arms."
+        f"Each seed gives a difference in {metric.label}: a level minus the first level of"
+        " its factor, averaged over the combinations of the other factors that both were run with."
+        " An interaction is the change in that difference when the other factor goes from its first"
+        " level to the second one named; it is not a difference between two arms."
         f" Intervals are at {level:.4g} %, so that all {size} descriptions, of arms and of effects,"
         " are right at once in 95 % of studies. Seeds with a run that is missing or did not train"
-        " are left out (runs, where each cell has seeds of its own)."
+        " are left out (only the runs themselves, where cells share no seeds)."
     )
     return Table("effects", "Effects of factors", (*heads, "seeds", "left out"), rows, found, note)
 

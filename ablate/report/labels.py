@@ -1,8 +1,8 @@
 """Short labels for arms whose names are long: what sets them apart from the baseline.
 
 An arm of a grid is named by every knob that varies (``dropout.dense=0.5 norm=none ...``), and with
-six knobs such names fill a page. Figures and the first picture show the knobs in which an arm
-departs from the baseline, and the card of what was trained says which arm that is.
+six knobs such names fill a page. Figures and the forest plot show only the knobs in which an arm
+differs from the baseline; the card of what was trained gives the full names.
 """
 
 from __future__ import annotations
@@ -21,11 +21,11 @@ def labels(arms: Sequence[str], baseline: str) -> dict[str, str]:
 
     Args:
         arms: Their names.
-        baseline: That of the arm they are compared with.
+        baseline: The name of the arm they are compared with.
 
     Returns:
-        Arm -> label, all of them different. The names themselves where none is long, or where they
-        are words of the user's rather than knobs.
+        Arm -> label, all different: the names themselves if none is long, or if they are the
+        user's own words rather than knobs.
     """
     if not any(len(arm) > LONG for arm in arms) or not all(map(_is_of_knobs, (*arms, baseline))):
         return {arm: arm for arm in arms}
@@ -43,7 +43,7 @@ def _is_of_knobs(arm: str) -> bool:
 
 
 def _shortened(words: Sequence[str]) -> str:
-    """Join as many knobs as there is room for, at least one."""
+    """Join as many knobs as fit, at least one."""
     if not words:
         return BASELINE
     fitting = 1

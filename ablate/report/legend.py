@@ -20,21 +20,21 @@ def legend(comparison: Comparison, selects: Sequence[str]) -> list[str]:
     low, high = min(counts), max(counts)
     over = f"{low}" if low == high else f"{low} to {high}"
     return [
-        f"± is half the width of the 95 % t interval of a mean over seeds, here {over} seeds an"
+        f"± is half the width of the 95 % t interval of a mean over seeds, here {over} seeds per"
         " arm. It says how far the mean may lie from that of many more seeds, not how far single"
-        " runs scatter. It leaves out that other images may be harder, and what pairing by seed"
-        " gains, so do not compare arms by it: Δ does that. An arm of one seed has no interval, nor"
-        " has one whose seeds agree exactly.",
+        " runs scatter. It ignores that other images may be harder, and that arms are paired by"
+        " seed, so do not compare arms by it: Δ does that. An arm with one seed has no interval,"
+        " nor has one whose seeds agree exactly.",
         *_of_differences(comparison),
         *_of_verdicts(comparison),
         *_of_populations(comparison),
         *_of_the_test_set(comparison, selects),
         *comparison.asked.how,
-        "Only runs that finished and trained enter a mean. Runs that failed, diverged, stayed at"
+        "Means are over runs that finished and trained. Runs that failed, diverged, stayed at"
         " chance (validation accuracy not above the largest class's share, by an exact binomial"
-        " test at 0.001), are unfinished, or are missing (of seeds that other arms have) are"
-        " counted in columns of their own, where there are any.",
-        "The cost is seconds of training a run, a mean; runs that were trained together in a stack"
+        " test at 0.001), did not finish, or are missing (for seeds that other arms have) are"
+        " counted in columns of their own.",
+        "The cost is the mean training time of a run in seconds; runs trained together in a stack"
         " share its time.",
     ]
 
@@ -46,15 +46,15 @@ def _of_differences(comparison: Comparison) -> list[str]:
         return []
     pairing = []
     if any(line.paired for line in others):
-        pairing.append("seed by seed, over the seeds that both have")
+        pairing.append("seed by seed, over the seeds they share")
     if not all(line.paired for line in others):
-        pairing.append("over all runs of each, where arms have seeds of their own")
+        pairing.append("over all runs of each, where arms share no seeds")
     levels = {(line.family, line.alpha) for line in (*others, *claims)}
     told = "; ".join(_level(name, size, alpha) for (name, size), alpha in sorted(levels))
     found = [
         f"Δ is the mean of an arm minus that of the baseline, {comparison.baseline}, taken"
-        f" {'; '.join(pairing)}; the column pairs counts them. Where the interval in [ ] lies"
-        f" decides what is said of an arm. It is {told}."
+        f" {'; '.join(pairing)}; the column pairs counts them. What is said about an arm depends"
+        f" on where the interval in [ ] lies. It is {told}."
     ]
     if any(line.untrained for line in (*others, *claims)):
         found.append(_ORDER)
@@ -74,30 +74,30 @@ def _level(family: str, size: int, alpha: float) -> str:
 
 
 _ORDER = (
-    "By order only: where some run of either arm diverged or stayed at chance there is no Δ, since"
-    " such a run has no number. Whether an arm is better is then told by an exact sign test over"
-    " pairs of seeds (an exact rank-sum test where arms have seeds of their own), in which such a"
-    " run loses to any that trained; by how much is not told."
+    "By order only: if a run of either arm diverged or stayed at chance, there is no Δ, since such"
+    " a run has no meaningful number. An exact sign test over pairs of seeds (an exact rank-sum"
+    " test where arms share no seeds) then says which arm is better, but not by how much; a run"
+    " that did not train loses to any that did."
 )
 _SPREAD = (
-    "Of a claim about spread, Δ is the ratio of the arms' standard deviations over seeds, and so is"
-    " the smallest effect; the interval is Pitman and Morgan's over shared seeds, else that of the"
-    " F test. Both take values to be normal: one run far from the others makes them too sure."
+    "For a claim about spread, Δ and δ are ratios of the arms' standard deviations over seeds. The"
+    " interval is Pitman and Morgan's over shared seeds, otherwise that of the F test. Both assume"
+    " normal values: one run far from the others makes them too confident."
 )
 
 
 _MEANING = {
     verdicts.SUPPORTED: "the whole interval lies on the claimed side, beyond the smallest"
-    " difference that matters, δ (beyond 0 where the claim has no δ; within ±δ where equivalence"
+    " difference that matters, δ (beyond 0 if the claim has no δ; within ±δ if equivalence"
     " is claimed)",
-    verdicts.SUPPORTED_OPEN: "it lies on the claimed side of 0, but reaches below δ, so that the"
+    verdicts.SUPPORTED_OPEN: "it lies on the claimed side of 0, but reaches below δ, so the"
     " difference may be too small to matter",
     verdicts.TOO_SMALL: "it lies within ±δ",
-    verdicts.REFUTED: "it lies on the opposite side, beyond δ (beyond 0 where the claim has no δ;"
-    " on either side where equivalence is claimed)",
-    verdicts.REFUTED_OPEN: "it lies on the opposite side of 0, but reaches below δ, so that the"
+    verdicts.REFUTED: "it lies on the opposite side, beyond δ (beyond 0 if the claim has no δ;"
+    " on either side if equivalence is claimed)",
+    verdicts.REFUTED_OPEN: "it lies on the opposite side of 0, but reaches below δ, so the"
     " difference may be too small to matter",
-    verdicts.OPEN: "anything else, which does not prove that there is no effect",
+    verdicts.OPEN: "anything else; that does not prove that there is no effect",
 }
 
 
@@ -112,16 +112,16 @@ def _of_verdicts(comparison: Comparison) -> list[str]:
         found.append(f"A verdict says where the interval of a claim lies. {'; '.join(kept)}.")
         if any("(though" in judged(line) for line in claims):
             found.append(
-                "“Though” adds what is known all the same: such a difference exists, on the side"
-                " that is named, and is smaller than matters."
+                "“Though” says which side is known all the same: there is a difference, but it is"
+                " too small to matter."
             )
     if any(not is_claimed(line) for line in lines):
         found.append(
             "What nobody claimed beforehand is described, not judged: better or worse (lower,"
-            " higher) where the interval leaves out 0, with “by more than δ” or “by less than δ”"
-            " where that is known too; within ±δ where only that is known; not told apart"
-            " otherwise, which does not prove that there is no effect. Confirm what is described so"
-            " by a study that claims it."
+            " higher) if the interval excludes 0, with “by more than δ” or “by less than δ” if that"
+            " is known too; within ±δ if only that is known; otherwise not told apart, which does"
+            " not prove that there is no effect. To confirm such a difference, run a study that"
+            " claims it."
         )
     return found
 
@@ -130,7 +130,7 @@ def _of_the_test_set(comparison: Comparison, selects: Sequence[str]) -> list[str
     rules = " or ".join(_SELECTED.get(rule, rule) for rule in selects)
     return [
         f"The weights are those of {rules}. The test set was measured once, at the end of each run,"
-        " and chose nothing."
+        " and nothing was chosen by it."
     ]
 
 
@@ -141,15 +141,14 @@ def _of_populations(comparison: Comparison) -> list[str]:
     found = []
     if SEEDS_AND_IMAGES in told:
         found.append(
-            "Intervals of test error and accuracy are over new seeds and new test images too: every"
-            " run kept which of the same images it got right. Their variance is that over seeds"
-            " plus that over images, minus the part that is in both. The images that are trained on"
-            " stay the same."
+            "Intervals of test error and accuracy are over new seeds and new test images: each run"
+            " recorded which of the shared images it got right. Their variance is that over seeds"
+            " plus that over images, minus what both count. The training images stay the same."
         )
     if told - {SEEDS_AND_IMAGES}:
         rest = "Intervals of other metrics are" if found else "Intervals are"
         found.append(
-            f"{rest} over new seeds only: they do not say how far the difference would move with"
-            " other images of the kind."
+            f"{rest} over new seeds only: they do not say how far the difference would move on"
+            " other images of the same kind."
         )
     return found

@@ -53,11 +53,11 @@ def completed(asked: Question, runs: pd.DataFrame) -> tuple[Question, list[str]]
         runs: The runs frame.
 
     Returns:
-        The whole, and what to note: what could not be measured, claims that are against another
-        baseline.
+        The completed question, and notes: what could not be measured, and claims that are against
+        another baseline.
 
     Raises:
-        AblateError: What the study wrote down does not read; the file is named.
+        AblateError: The study's own file cannot be read; it is named.
     """
     found = _study_of(runs)
     if found is None or asked.claims:
@@ -89,8 +89,8 @@ def _unjudged(asked: Question, runs: pd.DataFrame) -> list[str]:
     whose = f"the claims of {', '.join(studies)} are not judged"
     metric = asked.metric or PRIMARY
     return [
-        f"runs of several folders are compared here: {whose}, and arms are compared by {metric}"
-        " (--metric names another); `ablate report` of one study alone judges its claims"
+        f"runs from several folders are compared: {whose}, and arms are compared by {metric}"
+        " (--metric names another); to judge a study's claims, report on that study alone"
     ]
 
 
@@ -106,10 +106,10 @@ def as_last_asked(read: Frames) -> tuple[Frames, list[str]]:
         read: What was read.
 
     Returns:
-        The runs that the study asked for when it was last run, and a note of the others.
+        The runs that the study asked for when it was last run, and a note about the others.
 
     Raises:
-        AblateError: What the study wrote down does not read; the file is named.
+        AblateError: The study's own file cannot be read; it is named.
     """
     found = _study_of(read.runs)
     if found is None or found.runs is None:
@@ -119,8 +119,8 @@ def as_last_asked(read: Frames) -> tuple[Frames, list[str]]:
         return read, []
     others = len(read.runs) - len(kept.runs)
     note = (
-        f"{others} runs of this folder are left out: when it was last run, the study asked for"
-        " others (it was edited, or run with other overrides)"
+        f"{others} runs in this folder are left out: the study did not ask for them when it was"
+        " last run (it was edited, or run with other overrides)"
     )
     return kept, [note]
 
@@ -133,7 +133,7 @@ def judgeable(asked: Question, runs: pd.DataFrame) -> tuple[Question, list[str]]
         runs: The runs frame.
 
     Returns:
-        The rest, and a note of each claim that was left out.
+        The rest, and a note about each claim that was left out.
     """
     arms, metrics = set(runs["arm"]), set(metrics_of(runs[runs["status"] == "finished"]))
     notes, judged = [], []
@@ -142,7 +142,7 @@ def judgeable(asked: Question, runs: pd.DataFrame) -> tuple[Question, list[str]]
         lost = [f"{arm} has no run" for arm in (what.arm, what.against) if arm not in arms]
         wanted = (what.metric, what.against_metric)
         lost += [f"no finished run has {name}" for name in wanted if name not in metrics]
-        notes += [f"a claim is not judged, of {claim.arm}: {why}" for why in lost[:1]]
+        notes += [f"a claim about {claim.arm} is not judged: {why}" for why in lost[:1]]
         judged += [] if lost else [claim]
     return replace(asked, claims=tuple(judged)), notes
 
@@ -186,8 +186,8 @@ def _how(study: WrittenStudy) -> list[str]:
         grids = [_grid(tuning.knobs)]
         grids += [f"for {name}, {_grid(arm.grid)}" for name, arm in study.arms.items() if arm.grid]
         told.append(
-            f"Tuned for each arm alike, with equal budgets: {'; '.join(grids)}, by the mean"
-            f" {tuning.metric} of the seeds {', '.join(map(str, tuning.seeds))}, none of"
+            f"Each arm was tuned with the same budget: {'; '.join(grids)}, by the mean"
+            f" {tuning.metric} over the seeds {', '.join(map(str, tuning.seeds))}, none of"
             " which is reported."
         )
     if (measure := study.measure) is not None:
@@ -198,7 +198,7 @@ def _how(study: WrittenStudy) -> list[str]:
             if given is not None
         ]
         told.append(
-            f"Measured after training, on the recorded weights, by what {' and '.join(words)} do;"
+            f"Measured after training, on the recorded weights, as {' and '.join(words)} would;"
             " nothing was chosen by it."
         )
     return [*told, f"The arms trained for equal {study.equal}."]
@@ -209,7 +209,7 @@ def _grid(knobs: Mapping[str, Sequence[str]]) -> str:
 
 
 def _command(study: WrittenStudy) -> str | None:
-    """Give the command that runs the study."""
+    """Return the command that runs the study."""
     if study.asked_as is None:
         return None
     return shlex.join(["ablate", "run", f"+study={study.asked_as}", *study.command])

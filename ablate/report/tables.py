@@ -243,7 +243,7 @@ def _every_metric(comparison: Comparison) -> Table:
     )
     heads = ("arm", *(titled(metric) for metric in metrics))
     few = len(metrics) < len(every)
-    note = "Metrics of single layers are in the data of this table." if few else ""
+    note = "Metrics of single layers are in this table's data." if few else ""
     title = "All metrics: mean ± over seeds"
     return _upright(Table("metrics", title, heads, rows, comparison.arms, note), "metric")
 
@@ -302,8 +302,8 @@ def _beside(comparison: Comparison) -> Table:
     )
     heads = ("arm", *(head for head, _ in known.values()))
     note = (
-        "Nothing here decides. p adjusted is p times the number of comparisons of its family; all"
-        " else is of one comparison by itself."
+        "Verdicts do not depend on these. p adjusted is p times the number of comparisons in its"
+        " family; everything else is for one comparison by itself."
     )
     return _upright(Table("contrasts", "Other statistics", heads, rows, found, note), "statistic")
 
@@ -328,7 +328,7 @@ def _failures(lost: pd.DataFrame) -> Table:
         )
         for one in records(lost[_OF_A_RUN])
     )
-    return Table("failures", "Runs that are in no mean", tuple(_OF_A_RUN), rows, lost[_OF_A_RUN])
+    return Table("failures", "Runs left out of the means", tuple(_OF_A_RUN), rows, lost[_OF_A_RUN])
 
 
 def _word(value: Any) -> TableCell:

@@ -48,7 +48,7 @@ def _came_out(comparison: Comparison) -> str:
     against = f"from {baseline} in {metric_of(comparison.metric).label}"
     if not any(map(_is_told, lines)):
         few = all(line.pairs < 2 for line in lines)
-        why = "it takes two seeds of each" if few else "there is no spread between seeds"
+        why = "each arm needs two seeds" if few else "there is no spread between seeds"
         return f"Whether an arm differs {against} cannot be told: {why}."
     shown = sorted((line for line in lines if line.description in _DIFFER), key=lambda x: x.p)
     if not shown:
@@ -280,7 +280,7 @@ def lost(comparison: Comparison) -> str:
         return ""
     why = ", ".join(f"{count} {word}" for word, count in counts.items() if count)
     verb = "is" if counts.total() == 1 else "are"
-    return f"{counts.total()} of {every} runs {verb} in no mean: {why}."
+    return f"{counts.total()} of {every} runs {verb} left out of the means: {why}."
 
 
 def tone(line: Line) -> str:
@@ -364,8 +364,8 @@ def _population(comparison: Comparison) -> list[str]:
         least = min(networks, key=lambda line: line.p_networks)
         which = "these two networks" if len(lines) == 1 else f"the two networks of {least.arm}"
         return [
-            f"Of {which} alone, on such images: {p_in_words(least.p_networks)} (exact McNemar);"
-            " it says nothing of other seeds."
+            f"For {which} alone, on such images: {p_in_words(least.p_networks)} (exact McNemar);"
+            " that says nothing about other seeds."
         ]
     told = {line.population for line in lines if not math.isnan(line.delta_low)}
     if not told:
@@ -373,7 +373,7 @@ def _population(comparison: Comparison) -> list[str]:
     if told == {SEEDS_AND_IMAGES}:
         return ["Intervals are over new seeds and new images."]
     if SEEDS_AND_IMAGES in told:
-        return ["Intervals are over new seeds and, of test error and accuracy, over new images."]
+        return ["Intervals are over new seeds and, for test error and accuracy, over new images."]
     metrics = {what(line).metric for line in lines}
     fixed = ", on this test set" if all(name.startswith("test/") for name in metrics) else ""
     return [f"Intervals are over new seeds{fixed}."]

@@ -134,7 +134,7 @@ def require_room(folder: Path) -> None:
         _require_ours(place, folder)
     if Path.cwd().is_relative_to(place):
         raise AblateError(
-            f"{folder} would be replaced, and this command runs in it: run it elsewhere, or name"
+            f"{folder} would be replaced, but this command runs in it: run it elsewhere, or name"
             " another folder with --out"
         )
 
@@ -148,7 +148,7 @@ def _require_no_runs(folder: Path, place: Path) -> None:
         )
     if place.name != FOLDER and (_is_run(place.parent) or any(_runs_in(place.parent))):
         raise AblateError(
-            f"{folder} lies among runs, where only {place.parent.name}/{FOLDER} is a report's:"
+            f"{folder} lies among runs, where only {place.parent.name}/{FOLDER} may hold a report:"
             " name a folder elsewhere with --out"
         )
 
@@ -172,10 +172,10 @@ def _require_ours(place: Path, folder: Path) -> None:
         return
     named = ", ".join(others[:_MOST])
     more = f" and {len(others) - _MOST} more" if len(others) > _MOST else ""
-    why = ", and no report wrote that"
+    why = ", which no report wrote"
     if written.listed(place, FOLDER) is None and "report.md" in others:
-        why = f"; without {written.list_of(FOLDER)} (reports of earlier versions had none) it is"
-        why += " not known whose that is"
+        why = f"; without {written.list_of(FOLDER)} (earlier versions wrote none) nobody can tell"
+        why += " whether a report wrote it"
     raise AblateError(
         f"{folder} holds {named}{more}{why}: move or delete it, or name another folder with --out"
     )

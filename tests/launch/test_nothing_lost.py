@@ -315,7 +315,7 @@ def test_a_report_deletes_no_file_of_the_users(runs, own):
     out = write.write_report([runs], out="paper")[0]
     Path(out, own).parent.mkdir(parents=True, exist_ok=True)
     Path(out, own).write_text("mine")
-    refused(runs, out, f"paper holds {own}, and no report wrote that: .* with --out")
+    refused(runs, out, f"paper holds {own}, which no report wrote: .* with --out")
 
 
 @pytest.mark.usefixtures("quick")

@@ -380,7 +380,7 @@ def test_a_claim_on_a_measured_metric_gets_the_verdict_of_its_numbers(tmp_path):
     assert line.verdict == "supported"
     page = reports.page(tmp_path)
     assert "evaluate plain error" in page
-    assert "by what `ablate evaluate` samples=3 do" in page
+    assert "as `ablate evaluate` samples=3 would" in page
 
 
 def test_a_run_without_the_number_is_in_no_pair(tmp_path):

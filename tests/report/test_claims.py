@@ -210,9 +210,9 @@ def test_without_a_claim_of_spread_there_is_no_figure_of_it(tmp_path):
 
 def test_the_legend_explains_the_verdicts_that_are_there(told, tmp_path):
     text = (told / "report.md").read_text(encoding="utf-8").replace("\\", "")
-    assert "the interval is Pitman and Morgan's over shared seeds" in text
+    assert "The interval is Pitman and Morgan's over shared seeds" in text
     assert "a 99.17 % interval for the 6 claims, so that all 6 are right at once" in text
-    assert "open: anything else, which does not prove that there is no effect" in text
+    assert "open: anything else; that does not prove that there is no effect" in text
     assert "refuted:" not in text
     assert "“Though” adds" not in text
     write_study(tmp_path, CLAIMS[0])
@@ -238,8 +238,10 @@ def test_a_claim_of_which_the_runs_hold_nothing_is_noted_and_the_rest_is_judged(
     found = compare([tmp_path])
     assert [line.verdict for _, line in found.claimed] == ["supported"]
     assert [line.family for _, line in found.claimed] == [("claims", 3)], "all three were claimed"
-    assert "a claim is not judged, of less: gone has no run" in found.notes
-    assert "a claim is not judged, of less: no finished run has evaluate/plain/error" in found.notes
+    assert "a claim about less is not judged: gone has no run" in found.notes
+    assert (
+        "a claim about less is not judged: no finished run has evaluate/plain/error" in found.notes
+    )
 
 
 def test_a_study_that_says_nothing_of_other_arms_is_read_as_before(tmp_path):

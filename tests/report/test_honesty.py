@@ -43,9 +43,8 @@ def test_what_was_lost_has_columns_of_its_own_and_a_note(troubled):
         for word in ("missing", "failed", "diverged", "at chance", "unfinished"):
             found = re.search(rf"(\| |>){word}( \||<)", text)
             assert bool(found) == (word != "at chance"), (name, word)  # no run stayed there
-        assert (
-            "13 of 24 runs are in no mean: 10 missing, 1 failed, 1 diverged, 1 unfinished" in text
-        )
+        assert "13 of 24 runs are left out of the means: 10 missing, 1 failed, 1 diverged" in text
+        assert "1 diverged, 1 unfinished" in text
         for note in (
             *("failed runs are in no mean", "runs are missing", "its contrasts say which side"),
             "runs that diverged or stayed at chance are in no mean",
@@ -92,7 +91,7 @@ def test_an_arm_of_one_seed_has_no_interval_and_says_so(troubled):
     text = (troubled / "report.md").read_text(encoding="utf-8")
     assert "| one | 20.00 (one seed) | +10.00 (one pair) | no test | 1 | 1 |" in text
     assert "one seed alone, so no interval and no test" in text.replace("\\", "")
-    assert "An arm of one seed has no interval" in text
+    assert "An arm with one seed has no interval" in text
 
 
 def test_the_interval_that_is_shown_is_wide_enough_for_the_number_of_arms(tmp_path):
@@ -121,7 +120,7 @@ def test_a_run_that_did_not_train_leaves_an_order_and_no_difference(tmp_path):
     assert "| less | 9.74 ± 1.70 | by order only | not told apart | 5 | 6 |" in told
     assert "| bad | – | by order only | not told apart | 0 | 6 |" in told  # 0.031 is above 0.025
     assert "less (1 of 6: 17 %, 95 % interval 0 to 64), bad (6 of 6: 100 %, 95 % interval" in told
-    assert "by an exact sign test over pairs of seeds" in told
+    assert "An exact sign test over pairs of seeds" in told
     assert re.search(r"less .* by order only not told apart 5 of 6", text)
     assert compare([tmp_path], Question(baseline="bad")).lines["plain"].untrained == 6
 
@@ -151,7 +150,7 @@ def test_an_arm_that_never_trains_is_told_to_be_worse(tmp_path):
 def test_arms_of_one_seed_alone_are_no_verdict(tmp_path):
     write_arms(tmp_path, {"plain": [0.1], "less": [0.05]})
     text = " ".join(brief(tmp_path).split())
-    assert "cannot be told: it takes two seeds of each" in text
+    assert "cannot be told: each arm needs two seeds" in text
     assert "better" not in text
 
 
@@ -186,7 +185,7 @@ def test_the_legend_says_what_the_numbers_are(plain):
     # 5 arms; 3 levels against the first of their factor, and 2 interactions: 0.05 / 10.
     assert "a 99.5 % interval for the 10 differences that nobody claimed" in legend
     assert "are right at once in 95 % of studies" in legend
-    assert "taken seed by seed, over the seeds that both have" in legend
+    assert "taken seed by seed, over the seeds they share" in legend
     assert "described, not judged" in legend
     assert "does not prove that there is no effect" in legend
 
@@ -198,7 +197,7 @@ def test_arms_with_seeds_of_their_own_are_told_to_be_unpaired(tmp_path):
         write_run(tmp_path, knobs, study="s", arm="less", metrics=metrics(error))
     text = brief(tmp_path)
     assert "unpaired" in text
-    assert "over all runs of each, where arms have seeds of their own" in page(tmp_path)
+    assert "over all runs of each, where arms share no seeds" in page(tmp_path)
 
 
 def test_without_a_finished_run_the_arm_at_rest_is_no_baseline(tmp_path):
@@ -336,7 +335,7 @@ def test_a_tuned_arm_is_marked_and_told_how(tmp_path):
     write_study(tmp_path, arms=arms, tuning=tuning)
     text = page(tmp_path)
     assert "optimizer.lr=0.01 (edge of its grid)" in text
-    assert "optimizer.lr among 0.01, 0.1, by the mean val/error of the seeds 1000" in text
+    assert "optimizer.lr among 0.01, 0.1, by the mean val/error over the seeds 1000" in text
 
 
 def test_the_command_line_wins_over_the_study_and_says_what_that_costs(tmp_path):

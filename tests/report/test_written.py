@@ -450,7 +450,7 @@ def test_two_studies_together_say_that_claims_are_not_judged(tmp_path):
             write_run(tmp_path / name, {"seed": seed, "dropout.dense": rate / 2}, **made)
     asked = compare([tmp_path / "one", tmp_path / "two"])
     (note,) = (note for note in asked.notes if "judged" in note)
-    assert note.startswith("runs of several folders are compared here: the claims of one, two are")
+    assert note.startswith("runs from several folders are compared: the claims of one, two are")
     assert "arms are compared by test/error" in note
 
 

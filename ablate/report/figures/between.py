@@ -32,7 +32,7 @@ from ablate.report.wording import compared_with, described, is_claimed, judged, 
 
 _MOST_ROWS = 24  # arms in a figure that has a row each
 _MOST_CLOUDS = len(COLOURS)
-_MOST_JOINED = (4, 12)  # arms and seeds, up to which the dots of a seed are joined
+_MOST_JOINED = (4, 12)  # arms and seeds; with more, the dots of a seed are not joined
 _TOLD = 18  # letters of a verdict in a line
 _TEST, _TRAIN = "test/error", "train/error"
 _FILLS = {
@@ -76,7 +76,7 @@ def seeds(comparison: Comparison) -> Figure:
 
 
 def _places(done: pd.DataFrame, arms: list[str]) -> pd.Series[Any]:
-    """Give each run its height: the row of its arm, and within it that of its seed."""
+    """Place each run in the row of its arm, its seeds one above the other."""
     every = {name: i for i, name in enumerate(dict.fromkeys(done["replicate"]))}
     within = done["replicate"].map(every) / max(1, len(every) - 1)
     return done["arm"].map({arm: i for i, arm in enumerate(arms)}) - 0.1 + 0.4 * within
@@ -113,8 +113,8 @@ def differences(comparison: Comparison) -> Figure:
     name = titled(comparison.metric, difference=True)
     axes.set_xlabel(f"Δ {name}")
     caption = (
-        f"Each arm minus the baseline, {comparison.baseline}, or minus what is named, with the"
-        f" interval that decides; faint dots are seeds. {_filled(lines)}"
+        f"Each arm minus the baseline, {comparison.baseline}, or what its row names instead, with"
+        f" the interval that decides; faint dots are seeds. {_filled(lines)}"
         f"{comparison.choice(_MOST_ROWS)}"
     )
     return finished(
@@ -138,14 +138,15 @@ def spreads(comparison: Comparison) -> Figure | None:
     axes.xaxis.set_minor_locator(NullLocator())
     axes.set_xlabel("ratio of standard deviations over seeds")
     caption = (
-        "Standard deviation of an arm over that of what is named, with the interval that decides."
+        "Ratio of an arm's standard deviation to that of what its row names, with the interval that"
+        " decides."
         f" {_filled(lines)}"
     )
     return finished(figure, "spreads", "Spread over seeds", caption, _rows_of(comparison, lines))
 
 
 def _filled(lines: Mapping[str, Line]) -> str:
-    """Explain the marks of those that are drawn."""
+    """Explain the marks that are drawn."""
     told = "Filled: the interval excludes zero; hollow: it includes zero."
     margin = any(not isnan(line.margin) for line in lines.values())
     alone = any(isnan(line.delta_low) for line in lines.values())
@@ -157,7 +158,7 @@ def _filled(lines: Mapping[str, Line]) -> str:
 
 
 def _claims(comparison: Comparison, statistic: str) -> dict[str, Line]:
-    """Choose claims that no line of the comparison tells, by a name; of means, the primary's."""
+    """Name -> claim not shown by the comparison; of means, only the primary metric's."""
     chosen = {}
     for claim, line in comparison.claimed:
         asked = what(line)
@@ -181,7 +182,7 @@ def _changes(axes: Axes, lines: Mapping[str, Line], scale: float) -> None:
 
 
 def _rows_of(comparison: Comparison, lines: Mapping[str, Line]) -> pd.DataFrame:
-    """Give the contrasts that a figure shows."""
+    """Return the contrasts that a figure shows."""
     wanted = {line.what for line in lines.values()}
     every = comparison.contrasts
     kept = [one in wanted for one in compared(every)]
@@ -189,7 +190,7 @@ def _rows_of(comparison: Comparison, lines: Mapping[str, Line]) -> pd.DataFrame:
 
 
 def gap(comparison: Comparison) -> Figure | None:
-    """Draw test error against training error: how far an arm lies above the diagonal is its gap."""
+    """Draw test error against training error; an arm's height above the diagonal is its gap."""
     if not {_TEST, _TRAIN} <= set(comparison.arms["metric"]):
         return None
     arms = comparison.foremost(_MOST_CLOUDS)
@@ -249,6 +250,6 @@ def outcomes(comparison: Comparison) -> Figure | None:
     axes.set_xlabel("runs")
     below(figure, axes)
     more = f" {len(lost) - len(arms)} more arms lost runs." if len(lost) > len(arms) else ""
-    caption = f"How the runs of each arm that lost some ended.{more}"
+    caption = f"How the runs ended, for each arm that lost any.{more}"
     data = pd.DataFrame(counts).assign(arm=[line.arm for line in lost])
     return finished(figure, "outcomes", "Runs that were lost", caption, data)

@@ -26,7 +26,7 @@ from ablate.report.figures.style import (
 from ablate.report.formatting import knob, level, titled, written
 
 _MOST = len(COLOURS)  # curves that can be told apart
-_FAR = 20.0  # ratio of the largest dose to the smallest from which an axis is logarithmic
+_FAR = 20.0  # an axis is logarithmic above this ratio of the largest dose to the smallest
 
 
 def curves(comparison: Comparison, metric: str, frame: pd.DataFrame) -> Figure:
@@ -47,7 +47,7 @@ def curves(comparison: Comparison, metric: str, frame: pd.DataFrame) -> Figure:
     how = _IN_TRAINING if metric.startswith("train/") else ""
     caption = (
         "Mean over seeds at each epoch; bands are 95 % t intervals of the mean. Runs that failed or"
-        f" diverged enter as far as they came.{how}{comparison.choice(_MOST)}"
+        f" diverged count as far as they got.{how}{comparison.choice(_MOST)}"
     )
     name = f"curves-{metric.replace('/', '-')}"
     return finished(figure, name, f"Learning curves: {metric_of(metric).label}", caption, shown)
@@ -76,7 +76,7 @@ def dose(comparison: Comparison, name: str, frame: pd.DataFrame) -> Figure:
     doses = sorted(frame["dose"].unique())
     positive = [one for one in doses if one > 0]
     spread = bool(positive) and positive[-1] / positive[0] > _FAR
-    # Zero has no place on a logarithmic axis: then doses stand at equal distances.
+    # A logarithmic axis has no place for zero, so the doses are spaced equally.
     places = (
         {one: i for i, one in enumerate(doses)} if spread and len(positive) < len(doses) else {}
     )
@@ -97,8 +97,8 @@ def dose(comparison: Comparison, name: str, frame: pd.DataFrame) -> Figure:
     even = " Values are equally spaced." if places else ""
     more = f" {len(series) - _MOST} more settings are in the data." if len(series) > _MOST else ""
     caption = (
-        f"Mean over seeds at each value of {name}; bands are 95 % t intervals of the mean. A line"
-        f" for each setting of the other knobs.{even}{more}"
+        f"Mean over seeds at each value of {name}; bands are 95 % t intervals of the mean. Each"
+        f" line is one setting of the other knobs.{even}{more}"
     )
     return finished(figure, f"dose-{_file(name)}", f"Response to {name}", caption, frame)
 
@@ -133,8 +133,8 @@ def heat_map(comparison: Comparison, pair: tuple[str, str], frame: pd.DataFrame)
     others = len(comparison.lines) > len(frame)
     caption = (
         f"Mean over runs that trained{' (other knobs are averaged over)' if others else ''}, with"
-        " half the width of its 95 % interval and the number of runs; what failed or did not train"
-        " is left out. A blank cell has no such run."
+        " half the width of its 95 % interval and the number of runs; runs that failed or did not"
+        " train are left out. A blank cell has no run that trained."
     )
     name = f"heat-{_file(pair[0])}-{_file(pair[1])}"
     return finished(figure, name, " and ".join(map(knob, pair)), caption, frame)

@@ -25,7 +25,7 @@ from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 
 from ablate.report import escape
 
-WIDTH: Final = 4.8  # inches: on a phone, letters are still some 9 pixels high
+WIDTH: Final = 4.8  # inches: letters are still about 9 pixels high on a phone
 DPI: Final = 200
 _WIDE: Final = 8.0  # ratio of the largest value to the smallest
 _MOST_DECADES: Final = 4  # of an axis with three numbers each
@@ -82,7 +82,7 @@ def blank(height: float) -> tuple[Canvas, Axes]:
 
 
 def finished(figure: Canvas, name: str, title: str, caption: str, data: pd.DataFrame) -> Figure:
-    """Save a figure in both formats, without a date."""
+    """Save a figure as SVG and PNG, without a date."""
     svg, png = io.BytesIO(), io.BytesIO()
     figure.savefig(svg, format="svg", metadata={"Date": None, "Creator": None})
     figure.set_layout_engine(None)  # as it was laid out for the first
@@ -93,25 +93,25 @@ def finished(figure: Canvas, name: str, title: str, caption: str, data: pd.DataF
 
 
 def _own_ids(svg: str, name: str) -> str:
-    """Prefix all ids with the figure's name, so that several figures can stand in one page."""
+    """Prefix all ids with the figure's name, so that one page can hold several figures."""
     for pattern in (r'\bid="', r'href="#', r"url\(#"):
         svg = re.sub(pattern, lambda found: f"{found[0]}{name}-", svg)
     return svg
 
 
 def wrapped(name: str, letters: int = _LETTERS) -> str:
-    """Break an arm's name into lines of so many letters, at its spaces if it can be."""
+    """Break an arm's name into lines of at most `letters`, at spaces if possible."""
     words = textwrap.wrap(escape.plain(name), letters, break_long_words=False)
     return "\n".join(part for word in words for part in textwrap.wrap(word, letters))
 
 
 def height_of(arms: Sequence[str], each: float = 0.22) -> float:
-    """Work out how many inches a figure with a row an arm needs."""
+    """Return the height in inches of a figure with one row per arm."""
     return 0.75 + sum(0.2 + each * (1 + wrapped(arm).count("\n")) for arm in arms)
 
 
 def rows(axes: Axes, arms: Sequence[str]) -> None:
-    """Give an axes a row an arm, the first on top."""
+    """Give an axes one row per arm, the first on top."""
     axes.set_yticks(range(len(arms)), [wrapped(arm) for arm in arms])
     axes.set_ylim(len(arms) - 0.4, -0.6)
     axes.spines["left"].set_visible(False)
@@ -123,7 +123,7 @@ def rows(axes: Axes, arms: Sequence[str]) -> None:
 def logarithmic(set_scale: Callable[[str], None], axis: Axis) -> None:
     """Make an axis logarithmic, with plain numbers at powers of ten.
 
-    Where what is drawn spans few of them, 2 and 5 times the powers bear numbers as well.
+    If the data span few powers, 2 and 5 times each power are numbered too.
     """
     decades = math.log10(axis.get_data_interval()[1] / axis.get_minpos())
     set_scale("log")
@@ -136,12 +136,12 @@ def logarithmic(set_scale: Callable[[str], None], axis: Axis) -> None:
 def logarithmic_if_wide(
     set_scale: Callable[[str], None], axis: Axis, values: Iterable[float]
 ) -> None:
-    """Make an axis logarithmic where one far value would press all others together.
+    """Make an axis logarithmic if one outlier would squeeze all other values together.
 
     Args:
         set_scale: Of the axes.
         axis: The one.
-        values: That it shows, ends of intervals among them; of one that is not > 0 it stays linear.
+        values: What it shows, with ends of intervals; the axis stays linear unless all are > 0.
     """
     known = [value for value in values if not math.isnan(value)]
     if known and min(known) > 0 and max(known) / min(known) > _WIDE:
