@@ -31,10 +31,10 @@ def notes(frames: Frames) -> list[str]:
     runs = frames.runs
     found = []
     if frames.unreadable:
-        found.append(f"files that do not read are left out: {_listed(frames.unreadable)}")
+        found.append(f"files that cannot be read are left out: {_listed(frames.unreadable)}")
     found += [
-        f"the arms {_listed(group)} have bit-identical losses on every shared seed: what tells them"
-        " apart may touch nothing"
+        f"the arms {_listed(group)} have bit-identical losses on every shared seed: the knobs in"
+        " which they differ may have no effect"
         for group in identical_arms(frames)
     ]
     found += _codes(frames)
@@ -42,7 +42,9 @@ def notes(frames: Frames) -> list[str]:
     found += _splits(runs)
     found += _gaps(runs)
     if frames.copies:
-        found.append(f"copies of runs told from elsewhere are left out: {_listed(frames.copies)}")
+        found.append(
+            f"copies of runs read from another folder are left out: {_listed(frames.copies)}"
+        )
     return found
 
 
@@ -59,8 +61,8 @@ def short_of_target(runs: pd.DataFrame, target: float) -> list[str]:
         return []
     arms = _listed(f"{arm} ({n})" for arm, n in counted.items())
     return [
-        f"runs that never came to the target, a validation error of {100 * target:g} %, are in no"
-        f" mean of the epochs to it: {arms}"
+        f"runs that never reached the target, a validation error of {100 * target:g} %, are left"
+        f" out of the mean epochs to it: {arms}"
     ]
 
 
@@ -70,9 +72,9 @@ def shared_time(runs: pd.DataFrame) -> list[str]:
     if not (shared := int((~outcomes.trained_alone(done)).sum())):
         return []
     return [
-        f"{shared} of {len(done)} runs shared a stack, or the machine with another run, or it is"
-        " not known: their times depend on each other, so nothing is tested by them; train with"
-        " stack.width=1 launch=inline to compare times"
+        f"{shared} of {len(done)} runs shared a stack or the machine with another run, or may have:"
+        " their times depend on each other, so they are not tested; to compare times, train with"
+        " stack.width=1 launch=inline"
     ]
 
 
@@ -88,14 +90,14 @@ def doubts(found: pd.DataFrame) -> list[str]:
         if arms := _of(found, doubt):
             told.append(
                 f"the differences of {arms} have a long tail {side} their mean, as rare bad seeds"
-                " make it: such intervals miss in 7 to 16 % of simulated studies, not in 5 %;"
+                " would cause: such intervals miss in 7 to 16 % of simulated studies, not in 5 %;"
                 " more seeds help"
             )
     if arms := _of(found, shape.FEW):
         told.append(
-            f"fewer than {shape.FEWEST} seeds, of {arms}: intervals assume that seeds scatter"
-            " normally, and so few cannot show whether they do (with a long tail, they miss in 10"
-            " to 18 % of simulated studies)"
+            f"fewer than {shape.FEWEST} seeds in {arms}: intervals assume that seeds scatter"
+            " normally, and so few seeds cannot show whether they do (with a long tail, intervals"
+            " miss in 10 to 18 % of simulated studies)"
         )
     return told
 
@@ -173,7 +175,7 @@ def _codes(frames: Frames) -> list[str]:
             split.setdefault(" / ".join(map(_listed, arms.values())), []).append(name)
     return [
         f"runs were trained on different versions of {_listed(names)} (arms by version: {arms}):"
-        " differences may come from that; the same command trains what is out of date anew"
+        " differences may come from that; the same command trains the outdated runs again"
         for arms, names in split.items()
     ]
 
@@ -187,9 +189,9 @@ def _mixtures(runs: pd.DataFrame) -> list[str]:
     ):
         values = [str(value) for value in runs[column].dropna().unique()]
         if len(values) > 1:
-            found.append(f"the runs are of {len(values)} {what}: {_listed(values)}")
+            found.append(f"the runs come from {len(values)} {what}: {_listed(values)}")
     if (dirty := int(runs["dirty"].fillna(False).sum())) > 0:
-        found.append(f"trained with changes that were not committed: {dirty} of {len(runs)} runs")
+        found.append(f"trained with uncommitted changes: {dirty} of {len(runs)} runs")
     return found
 
 
@@ -206,9 +208,9 @@ def _gaps(runs: pd.DataFrame) -> list[str]:
     table = counts(runs)
     found = []
     for column, what in (
-        ("n_failed", "failed runs are in no mean"),
-        ("n_unfinished", "runs that are not finished are in no mean"),
-        ("n_missing", "runs are missing, of seeds that other arms have"),
+        ("n_failed", "failed runs are left out of the means"),
+        ("n_unfinished", "unfinished runs are left out of the means"),
+        ("n_missing", "runs are missing for seeds that other arms have"),
     ):
         short = table.loc[table[column] > 0, column]
         if len(short):
@@ -218,19 +220,19 @@ def _gaps(runs: pd.DataFrame) -> list[str]:
         rows = table[lost > 0].to_dict("index").items()
         told = [_share(str(arm), about) for arm, about in rows]
         found.append(
-            "runs that diverged or stayed at chance are in no mean, and where an arm has some, its"
-            f" contrasts say which side is better and nothing of the size: {_listed(told)}"
+            "runs that diverged or stayed at chance are left out of the means, and contrasts of"
+            f" arms with such runs say which side is better but not by how much: {_listed(told)}"
         )
     done = table["n_finished"]
     if done.nunique() > 1:
         found.append(f"the arms have unequal n: from {done.min()} to {done.max()} finished runs")
     single = list(table.index[done == 1])
     if single:
-        found.append(f"one seed alone, so no interval and no test: {_listed(single)}")
+        found.append(f"only one seed, so no interval and no test: {_listed(single)}")
     double = runs.duplicated(["arm", "replicate"], keep=False)
     if double.any():
         names = [str(arm) for arm in runs.loc[double, "arm"].unique()]
-        found.append(f"some seeds stand twice in an arm, so it is not paired: {_listed(names)}")
+        found.append(f"some seeds appear twice in an arm, so it is not paired: {_listed(names)}")
     return found
 
 

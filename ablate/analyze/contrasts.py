@@ -22,44 +22,44 @@ arm, baseline, metric, primary    the arm, what it is compared with, by which me
 against_metric, statistic    the other's metric, nearly always the same; ``mean`` or ``spread``
 n, n_baseline       pairs, or runs of each arm where unpaired
 n_untrained, n_baseline_untrained    how many of these did not train
-delta, low, high    mean of the arm less that of the other, and the interval that decides; of spread
-                    the ratio of their standard deviations (`ablate.analyze.spread_tests`)
-alpha, look         what the interval may miss: it is at 1 - alpha; of a claim before the planned
-                    end of its study, or after other looks, at the level of this look
+delta, low, high    mean of the arm minus that of the other, and the interval that decides; for
+                    spread the ratio of their standard deviations (`ablate.analyze.spread_tests`)
+alpha, look         how often the interval may miss: it is at 1 - alpha; for a claim before the
+                    planned end of its study, or after other looks, at the level of this look
                     (``interim``, ``final``, ``extended``: `ablate.analyze.looks`)
 p, p_adjusted       two-sided p; the same times the family's size, at most 1
-population          what low, high and p are told of: ``seeds``, new ones on this test set, or
-                    ``seeds and images``, new test images too (`ablate.analyze.crossed`): of test
-                    error and accuracy, where all runs answered the same images and kept which
-                    they got right. Where the split varies, it is ``seeds``, corrected for what
-                    splits share (`ablate.analyze.resampled`)
-se, se_seeds, se_images    standard error of delta, and of its parts: of new seeds on these images,
-                    of new images under these networks; they share the interaction, so their
-                    squares add up to more than that of `se`
-p_networks          of one seed an arm: whether these two networks err equally often on such images
-                    (exact McNemar); it says nothing of other seeds
+population          what low, high and p generalize to: ``seeds``, new ones on this test set, or
+                    ``seeds and images``, new test images too (`ablate.analyze.crossed`): for test
+                    error and accuracy, if all runs answered the same images and recorded which
+                    they got right. If the split varies, it is ``seeds``, corrected for the overlap
+                    of splits (`ablate.analyze.resampled`)
+se, se_seeds, se_images    standard error of delta, and its parts: for new seeds on these images,
+                    and for new images under these networks; both contain the interaction, so
+                    their squares add up to more than that of `se`
+p_networks          with one seed per arm: whether these two networks err equally often on such
+                    images (exact McNemar); it says nothing about other seeds
 family, family_size    its name, m
-verdict             of a claim (`ablate.analyze.verdicts.VERDICTS`); missing where there is none
+verdict             on a claim (`ablate.analyze.verdicts.VERDICTS`); missing where there is none
 description         of every difference, by sign and size (`ablate.analyze.verdicts.DESCRIPTIONS`)
-doubt               why its interval may miss more often than it says (`ablate.analyze.shape`), of
-                    the primary metric and of claims; else empty
+doubt               why its interval may miss more often than it says (`ablate.analyze.shape`), for
+                    the primary metric and for claims; otherwise empty
 direction, margin   as claimed; ``differs`` where nothing is
 identical           whether both arms' losses agree to the last bit in every seed: a difference of 0
-change              better or worse, by the estimate alone; lower or higher where neither is better
-paired, correlation, p_unpaired    of the same runs: what pairing gained
+change              better or worse, by the estimate alone; lower or higher if neither is better
+paired, correlation, p_unpaired    for the same runs: what pairing gained
 ci_low, ci_high     the 95 % interval of this contrast by itself, uncorrected
 confidence_lower, confidence_within, confidence_higher    shares of the t distribution below -δ,
-                    within ±δ, above δ (0 without δ); no probabilities of the truth
+                    within ±δ, above δ (0 without δ); not probabilities that the truth lies there
 mean, sd, baseline_mean, baseline_sd    of the runs that trained
 d_z, hedges_g, improvement      effect sizes; how probably a run of the arm is the better one
 
-and of the primary metric and of claims alone, since they are costly:
+and, only for the primary metric and for claims, since they are costly:
 
-seeds_for_power     seeds that support a claim with 80 % power where the truth is 2δ, and one of
-                    equivalence where it is 0
+seeds_for_power     seeds that support a claim with 80 % power if the truth is 2δ, or a claim of
+                    equivalence if it is 0
 bca_low, bca_high   bootstrap interval, for n of at least 20
 p_permutation, p_permutation_min, p_wilcoxon, p_wilcoxon_min    with the smallest p they can attain;
-                    of pairs alone
+                    only for pairs
 """
 
 from __future__ import annotations

@@ -1,18 +1,18 @@
 """Two arms on the same images: how far their difference would vary over new images as well.
 
-Each of n networks answers each of I test images, right or wrong. Of arms that share their seeds,
+Each of n networks answers each of I test images, right or wrong. For arms that share their seeds,
 the difference d of seed s on image i is -1, 0 or 1, and
 
     d_si = difference + seed_s + image_i + rest_si
 
-with all three drawn anew where both seeds and images are new. The mean over all then has the
-variance
+with all three drawn anew where both seeds and images are new. The mean over all of them then has
+the variance
 
     SE² = seeds + images - interaction
 
-    seeds        variance of the means over images, one a seed, / n
-    images       variance of the means over seeds, one an image, / I
-    interaction  mean square of what is left, / (n I): both others hold it, so it stands once
+    seeds        variance of the seeds' means over images, / n
+    images       variance of the images' means over seeds, / I
+    interaction  mean square of the rest, / (n I): both others contain it, so it is subtracted once
 
 Arms with seeds of their own have a `seeds` and an `interaction` each, and share the images.
 
@@ -37,11 +37,11 @@ class OverImages:
 
     Attributes:
         variance: Squared error over new images, had these networks answered them: ``images``.
-        interaction: What of it the components of the seeds hold too; NaN of a single seed.
-        apart: The same, were the seeds of either arm its own.
+        interaction: The part of it that the components of the seeds contain too; NaN with one seed.
+        apart: The same, if the arms did not share seeds.
         images: How many images, I ≥ 2.
-        p: Two-sided exact p of the networks at hand being equally good, where each arm has one;
-            NaN otherwise.
+        p: Exact two-sided p for these networks being equally good, if each arm has one; otherwise
+            NaN.
     """
 
     variance: float

@@ -108,9 +108,9 @@ def factorial(runs: pd.DataFrame, metric: str = PRIMARY) -> Factorial:
     factors = tuple(name for name in names if done[name].nunique() > 1)
     fine = [name for name in factors if done[name].nunique() > _MOST_LEVELS]
     if fine:
-        return Factorial(lacks=f"no effects of factors: {', '.join(fine)} varies too finely")
+        return Factorial(lacks=f"no effects of factors: too many values of {', '.join(fine)}")
     if len(factors) > _MOST_FACTORS:
-        return Factorial(lacks=f"no effects of factors: {len(factors)} knobs vary")
+        return Factorial(lacks=f"no effects of factors: too many knobs vary ({len(factors)})")
     cells = _cells(done[outcomes.trained(done, metric)], factors)
     levels = [_levels(runs, name) for name in factors]
     places = range(len(factors))
@@ -118,7 +118,7 @@ def factorial(runs: pd.DataFrame, metric: str = PRIMARY) -> Factorial:
     both = combinations(places, 2)
     mixed = [effect for pair in both for effect in _effects(pair, factors, levels, cells)]
     if len(main) + len(mixed) > _MOST_EFFECTS:
-        why = f"no interactions are shown: there are {len(mixed)}"
+        why = f"no interactions are shown: there are too many ({len(mixed)})"
         return Factorial(factors, tuple(main), why)
     return Factorial(factors, (*main, *mixed))
 

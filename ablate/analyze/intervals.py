@@ -1,8 +1,8 @@
 """Intervals of means and their differences, in closed form over [..., n].
 
 The squared standard error of a difference is a sum of components, each with its own degrees of
-freedom: a single one where arms share their seeds, one per arm where they do not, and seeds and
-images where both vary. Half the width of the interval is
+freedom: a single one if arms share their seeds, one per arm if they do not, and seeds and
+images if both vary. Half the width of the interval is
 
     half² = Σ t²(νᵢ) · componentᵢ
 

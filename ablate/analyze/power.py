@@ -92,7 +92,7 @@ def chances(
 
 
 def detectable(error: Estimate, alpha: Array | float, *, equivalent: bool = False) -> Array:
-    """Find the difference that a study detects: in four of five its interval leaves out 0.
+    """Find the difference that a study detects: in four of five, its interval excludes 0.
 
     It is also the smallest δ with which a claim is supported in four of five studies if the truth
     is 2δ.

@@ -36,7 +36,7 @@ class Gathered:
         flat: Its config by dotted names.
         epochs: Its history as columns [epochs].
         glimpses: What the ledger needs of it; none if results are not about to be shown.
-        unreadable: What is wrong with each file that is not a record.
+        unreadable: What is wrong with each file that is no record.
     """
 
     rows: list[dict[str, Any]] = field(default_factory=list)
@@ -129,7 +129,9 @@ def _add(gathered: Gathered, folder: Path, found: record.Record, target: float |
         epochs = _columns(found["history"])
     except (AttributeError, KeyError, TypeError, ValueError) as error:
         place = folder / record.RECORD
-        raise AblateError(f"{place} is not a record of ablate: {error!r} on reading it") from error
+        raise AblateError(
+            f"{place} is not a record of ablate: reading it raised {error!r}"
+        ) from error
     flat = schema.flatten(found["config"])
     if flat.get("data.name") == "folder":
         flat.setdefault("data.split_by", "order")  # there was no other way

@@ -1,9 +1,9 @@
 """Whether the shape of values over seeds lets their interval miss more often than it claims.
 
 Student's and Banerjee's intervals are right for normal values. Seeds depart from that, but long
-tails on both sides and ties do no harm. A tail on one side does, as rare bad seeds of one arm make
-it: most samples hold too few of them, so that the interval lies on the side without the tail and is
-too short. So this looks for skewness. Rare bad seeds that are not in the sample leave no trace.
+tails on both sides and ties do no harm. A tail on one side does, such as rare bad seeds of one arm
+cause: most samples hold too few of them, so the interval leans away from the tail and is too
+short. So this looks for skewness. Rare bad seeds that are not in the sample leave no trace.
 Below ten values even a lognormal tail shows in less than half of samples; then the doubt is that it
 cannot be seen. results/published/simulations has how often intervals miss, and how often such a
 doubt is raised.

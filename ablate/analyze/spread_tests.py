@@ -4,7 +4,7 @@ Pure functions of arrays whose last axis is seeds, as in `estimates`. The tests 
 values; heavier tails make them too confident. Where there is no difference, 20 seeds a side and a
 test at 0.05 reject in 5 % of 20,000 simulations of normal values, in under 1 % of uniform ones, in
 16 % of those with a t distribution of 5 degrees of freedom, and in 26 % of exponential ones: look
-at an arm's seeds before trusting a ratio that one run makes.
+at an arm's seeds before trusting a ratio that rests on one run.
 """
 
 from __future__ import annotations
@@ -41,11 +41,11 @@ def paired(x: Array, y: Array, alpha: Array | float) -> Ratio:
     Args:
         x: Values of an arm [..., n].
         y: Of the other [..., n], seed by seed.
-        alpha: What the interval may miss; [...] or one number.
+        alpha: How often the interval may miss; [...] or one number.
 
     Returns:
         The ratio of their standard deviations, its interval, and the two-sided p of a ratio of 1;
-        NaN below three pairs, or where an arm has no spread or follows the other exactly.
+        NaN below three pairs, or if an arm has no spread or follows the other exactly.
 
     Source: Pitman 1939 and Morgan 1939, Biometrika 31; the interval is the set of ratios that the
     test does not reject.
@@ -68,7 +68,7 @@ def unpaired(x: Array, y: Array, alpha: Array | float) -> Ratio:
     Args:
         x: Values of an arm [..., n].
         y: Of the other [..., m].
-        alpha: What the interval may miss; [...] or one number.
+        alpha: How often the interval may miss; [...] or one number.
 
     Returns:
         As `paired`; NaN below two runs of each.
@@ -92,20 +92,20 @@ def _ratio(x: Array, y: Array) -> Array:
 
 
 def _tells(x: Array, y: Array) -> NDArray[np.bool_]:
-    """Tell where pairs have something to compare: both vary, and not in step to the last bits."""
+    """Tell which pairs can be compared: both vary, and not in lockstep to the last bits."""
     return np.asarray(varies(x) & varies(y) & (1 - correlation(x, y) ** 2 > ROUNDING))
 
 
 def _pitman_morgan(known: NDArray[np.bool_], x: Array, y: Array) -> Array:
     a, b = x - x.mean(-1, keepdims=True), y - y.mean(-1, keepdims=True)
     total, rest = standing_in(known, a + b), standing_in(known, a - b)
-    from scipy import stats  # a second and a half, for claims of spread alone
+    from scipy import stats  # takes a second and a half; only claims about spread need it
 
     return np.asarray(stats.pearsonr(total, rest, axis=-1).pvalue)
 
 
 def _law(x: Array, y: Array) -> Any:
-    """Give the distribution of a ratio of variances, where the arms spread alike."""
+    """Return the distribution of a ratio of variances of arms that spread alike."""
     from scipy import stats
 
     return stats.f(x.shape[-1] - 1, y.shape[-1] - 1)

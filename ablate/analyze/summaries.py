@@ -1,9 +1,9 @@
-"""Summaries of arms: what came out of each, over its seeds, with nothing compared yet.
+"""Summaries of each arm over its seeds; nothing is compared yet.
 
-Every mean stands beside its n, its standard deviation and a 95 % t interval over seeds; where there
-is one seed, or no spread among several, the interval is NaN. Only runs that finished and trained
-enter a mean (`ablate.analyze.outcomes`); what failed, diverged, stayed at chance, is unfinished or
-missing is counted beside it.
+Every mean comes with its n, its standard deviation and a 95 % t interval over seeds; with one seed,
+or no spread among several, the interval is NaN. Only runs that finished and trained count towards a
+mean (`ablate.analyze.outcomes`); those that failed, diverged, stayed at chance, are unfinished or
+missing are counted separately.
 """
 
 from __future__ import annotations
@@ -32,19 +32,19 @@ def arms(runs: pd.DataFrame, metrics: Sequence[str] | None = None) -> pd.DataFra
 
     Args:
         runs: The runs frame.
-        metrics: Which; all that some run has, by default.
+        metrics: Which; by default all that any run has.
 
     Returns:
-        One row an arm and metric, arms in the frame's order: ``arm``, each knob on which all runs
+        One row per arm and metric, arms in the frame's order: ``arm``, each knob on which all runs
         of the arm agree, ``metric``, ``n`` finished runs that have it, ``mean``, ``sd``,
         ``ci_low``, ``ci_high``, ``lowest``, ``highest``; and of the arm ``n_runs``,
         ``n_finished``, ``n_failed``, ``n_diverged``, ``n_at_chance`` (finished ones),
-        ``n_unfinished`` and ``n_missing`` (the replicates that arms with which it shares some have,
-        and it has not); ``untrained``, the share that diverged or stayed at chance of those that
-        ended and did not fail, with its exact 95 % interval ``untrained_low`` to
+        ``n_unfinished`` and ``n_missing`` (replicates that it lacks, but arms that share others
+        with it have); ``untrained``, the share that diverged or stayed at chance among those
+        that ended and did not fail, with its exact 95 % interval ``untrained_low`` to
         ``untrained_high``.
     """
-    some = metrics_of(runs) or [PRIMARY]  # no run has ended: the counts are all there is
+    some = metrics_of(runs) or [PRIMARY]  # no run has ended, so there are only counts
     wanted = some if metrics is None else list(metrics)
     if not metrics_of(runs):
         runs = runs.reindex(columns=[*dict.fromkeys([*runs, *wanted])])
@@ -68,11 +68,11 @@ def curves(history: pd.DataFrame, metric: str = "val/error") -> pd.DataFrame:
     """Summarize a metric over seeds at each epoch.
 
     Args:
-        history: The history frame; diverged and failed runs enter as far as they came.
+        history: The history frame; diverged and failed runs count as far as they got.
         metric: A column of it.
 
     Returns:
-        One row an arm and epoch: ``arm``, ``epoch``, ``n``, ``mean``, ``sd``, ``ci_low``,
+        One row per arm and epoch: ``arm``, ``epoch``, ``n``, ``mean``, ``sd``, ``ci_low``,
         ``ci_high``, ``lowest``, ``highest``.
     """
     return summarize(history, ["arm", "epoch"], metric)
@@ -82,13 +82,13 @@ def cells(runs: pd.DataFrame, factors: Sequence[str], metric: str = PRIMARY) -> 
     """Summarize a metric for each combination of knobs, over the runs that trained.
 
     Returns:
-        One row a combination that was run: a column a factor, then as `curves`.
+        One row per combination that was run: a column for each factor, then as `curves`.
     """
     return summarize(runs[outcomes.trained(runs, metric)], list(factors), metric)
 
 
 def dose_response(runs: pd.DataFrame, knob: str, metric: str = PRIMARY) -> pd.DataFrame:
-    """Summarize a metric at each value of a numeric knob, apart for each setting of the others.
+    """Summarize a metric at each value of a numeric knob, per setting of the others.
 
     Args:
         runs: The runs frame.
@@ -96,8 +96,8 @@ def dose_response(runs: pd.DataFrame, knob: str, metric: str = PRIMARY) -> pd.Da
         metric: What responds.
 
     Returns:
-        One row a series and dose: ``series`` (how the other knobs stand, or empty), ``dose``, and
-        as `curves`.
+        One row per series and dose: ``series`` (the setting of the other knobs, or empty),
+        ``dose``, then as `curves`.
 
     Raises:
         AblateError: The knob does not vary, or its values are not numbers.
@@ -149,7 +149,7 @@ def _require(frame: pd.DataFrame, names: Sequence[str]) -> None:
         )
 
 
-# -- what an arm is --------------------------------------------------------------------------------
+# -- the arms -------------------------------------------------------------------------------------
 
 
 _STATES: dict[str, list[Status]] = {
@@ -164,7 +164,7 @@ def counts(runs: pd.DataFrame) -> pd.DataFrame:
     """Count what became of each arm's runs.
 
     Returns:
-        One row an arm, in the frame's order, with the columns of `arms` that start with ``n_`` and
+        One row per arm, in the frame's order, with the columns of `arms` that start with ``n_`` and
         ``untrained``.
     """
     arms = runs["arm"].unique()
@@ -190,7 +190,7 @@ def _with_share(table: pd.DataFrame) -> pd.DataFrame:
 
 
 def _missing(runs: pd.DataFrame) -> pd.Series[int]:
-    """Count, for each arm, the replicates of arms that share some with it, which it has not."""
+    """Count each arm's missing replicates: those of arms that share others with it."""
     have = runs.groupby("arm", sort=False)["replicate"].agg(frozenset)
     sets = set(have)
     short = {
@@ -201,7 +201,7 @@ def _missing(runs: pd.DataFrame) -> pd.Series[int]:
 
 
 def _knob_values(runs: pd.DataFrame) -> pd.DataFrame:
-    """Give each arm's value of each knob, missing where its runs differ."""
+    """Return each arm's value of each knob, missing if its runs differ."""
     grouped = runs.groupby("arm", sort=False)
     columns = {}
     for name in knobs_of(runs):

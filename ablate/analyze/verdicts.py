@@ -1,4 +1,4 @@
-"""Verdicts: where a claim's interval lies decides, and nothing else does.
+"""Verdicts, which depend only on where a claim's interval lies.
 
 A claim is that an arm's metric lies lower, or higher, than the baseline's (or than another arm's),
 that it differs, or that it is equivalent. δ, where one is given, is the smallest difference that
@@ -19,14 +19,14 @@ interval says
     any             anything else                         open
 
 Without δ, ``lower`` and ``higher`` are supported above 0 and refuted below it, and ``differs`` is
-supported where the interval excludes 0. Comparisons are strict. A claim of equivalence is one of a
-size, so it needs δ.
+supported if the interval excludes 0. Comparisons are strict. Equivalence is a claim about size, so
+it needs δ.
 
 Some claim of a study gets a false verdict in 5 % of studies at most, on normal data: with m claims,
 each interval is at 1 - 0.05/m. What nobody claimed is described in words of sign and size instead,
 with the same promise for the family of descriptions.
 
-Of the spread over seeds what is judged is the logarithm of a ratio, and its δ that of a ratio > 1.
+For spread over seeds, the logarithm of a ratio is judged; its δ is that of a ratio > 1.
 
 Source: Goeman, Solari and Stijnen 2010, Statistics in Medicine 29 (three-sided testing).
 """
@@ -47,7 +47,7 @@ REFUTED_OPEN: Final = "refuted, size open"
 OPEN: Final = "open"
 VERDICTS: Final = (SUPPORTED, SUPPORTED_OPEN, TOO_SMALL, REFUTED, REFUTED_OPEN, OPEN)
 
-# Descriptions: ``lower`` and ``higher`` alone say nothing of the size.
+# Descriptions: ``lower`` and ``higher`` alone leave the size open.
 MUCH_LOWER: Final = "lower by more than δ"
 LOWER: Final = "lower"
 SLIGHTLY_LOWER: Final = "lower by less than δ"
@@ -66,11 +66,11 @@ def verdict(low: float, high: float, direction: str, margin: float | None = None
     """Judge a claim by its interval.
 
     Args:
-        low: Lower end of the simultaneous interval of the difference, arm less the other; of spread
-            of the logarithm of the ratio. NaN where there is no interval.
+        low: Lower end of the simultaneous interval of the difference, arm minus the other; for
+            spread, of the logarithm of the ratio. NaN without an interval.
         high: Upper end.
         direction: As claimed: ``lower``, ``higher``, ``differs`` or ``equivalent``.
-        margin: δ > 0, or None; of spread its logarithm.
+        margin: δ > 0, or None; for spread its logarithm.
 
     Returns:
         One of `VERDICTS`; ``open`` without an interval.
@@ -99,9 +99,9 @@ def description(low: float, high: float, margin: float | None = None) -> str:
     """Describe a difference that nobody made a claim about, by its interval.
 
     Args:
-        low: As of `verdict`.
-        high: As of `verdict`.
-        margin: As of `verdict`.
+        low: As in `verdict`.
+        high: As in `verdict`.
+        margin: As in `verdict`.
 
     Returns:
         One of `DESCRIPTIONS`; ``not told apart`` without an interval.

@@ -112,8 +112,8 @@ def _of_verdicts(comparison: Comparison) -> list[str]:
         found.append(f"A verdict says where the interval of a claim lies. {'; '.join(kept)}.")
         if any("(though" in judged(line) for line in claims):
             found.append(
-                "“Though” says which side is known all the same: there is a difference, but it is"
-                " too small to matter."
+                "“Though” adds which side is known: there is a difference, but it is too small to"
+                " matter."
             )
     if any(not is_claimed(line) for line in lines):
         found.append(

@@ -733,14 +733,14 @@ def test_gaps_and_mixtures_are_told(tmp_path):
     told = notes(tmp_path)
     for words in (
         *(
-            "failed runs are in no mean: dropout.dense=0.0 (1)",
+            "failed runs are left out of the means: dropout.dense=0.0 (1)",
             "runs that diverged",
-            "not finished",
+            "unfinished runs",
         ),
-        "nothing of the size: dropout.dense=0.0 (1 of 4: 25 %, 95 % interval 1 to 81)",
-        *("runs are missing, of seeds that other", "dropout.dense=0.5 (3), dropout.dense=0.9 (5)"),
-        *("unequal n: from 1 to 3", "one seed alone", "2 data sets"),
-        *("files that do not read", "broken/record.json"),
+        "better but not by how much: dropout.dense=0.0 (1 of 4: 25 %, 95 % interval 1 to 81)",
+        *("runs are missing for seeds that other", "dropout.dense=0.5 (3), dropout.dense=0.9 (5)"),
+        *("unequal n: from 1 to 3", "only one seed", "2 data sets"),
+        *("files that cannot be read", "broken/record.json"),
     ):
         assert words in told
 
@@ -751,9 +751,9 @@ def test_commits_changes_and_seeds_that_stand_twice_are_told(tmp_path):
         write_run(tmp_path / commit, {}, environment=about, digest=commit)
     told = notes(tmp_path)
     assert "2 commits" in told
-    assert "not committed: 2 of 2 runs" in told
+    assert "uncommitted changes: 2 of 2 runs" in told
     assert "2 kinds of hardware" in told
-    assert "stand twice" in told
+    assert "appear twice" in told
 
 
 # -- by simulation, through the whole way ----------------------------------------------------------

@@ -146,7 +146,7 @@ def test_too_many_levels_are_told_and_interactions_beyond_a_few_dozen_are_left_o
     many = {(i / 16, f"norm {j}"): (1, 2) for i in range(8) for j in range(7)}
     found = factors.factorial(table(many))
     assert len(found.effects) == 7 + 6
-    assert found.lacks == "no interactions are shown: there are 42"
+    assert found.lacks == "no interactions are shown: there are too many (42)"
 
 
 def test_a_level_that_an_option_lacks_is_no_level(tmp_path):

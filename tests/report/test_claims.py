@@ -260,7 +260,7 @@ def test_finished_runs_that_never_came_to_the_target_are_counted(tmp_path):
     runs = {"arm": ["a", "a", "a", "b"], "status": ends, "epochs_to_target": epochs}
     (note,) = caveats.short_of_target(pd.DataFrame(runs), 0.25)
     assert note.endswith(
-        "a validation error of 25 %, are in no mean of the epochs to it: a (1), b (1)"
+        "a validation error of 25 %, are left out of the mean epochs to it: a (1), b (1)"
     )
     write_study(tmp_path, target=1e-9)
     notes = " ".join(compare([tmp_path]).notes)

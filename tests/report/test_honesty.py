@@ -46,9 +46,9 @@ def test_what_was_lost_has_columns_of_its_own_and_a_note(troubled):
         assert "13 of 24 runs are left out of the means: 10 missing, 1 failed, 1 diverged" in text
         assert "1 diverged, 1 unfinished" in text
         for note in (
-            *("failed runs are in no mean", "runs are missing", "its contrasts say which side"),
-            "runs that diverged or stayed at chance are in no mean",
-            *("runs that are not finished are in no mean", "unequal n\\: from 0 to 4"),
+            *("failed runs are left out", "runs are missing", "say which side is better"),
+            "runs that diverged or stayed at chance are left out of the means",
+            *("unfinished runs are left out of the means", "unequal n\\: from 0 to 4"),
         ):
             assert note.replace("\\", "") in text.replace("\\", ""), (name, note)
     assert "4 of 4" not in brief(troubled.parent)
@@ -90,7 +90,7 @@ def test_an_arm_of_one_seed_has_no_interval_and_says_so(troubled):
     assert math.isnan(line.p)
     text = (troubled / "report.md").read_text(encoding="utf-8")
     assert "| one | 20.00 (one seed) | +10.00 (one pair) | no test | 1 | 1 |" in text
-    assert "one seed alone, so no interval and no test" in text.replace("\\", "")
+    assert "only one seed, so no interval and no test" in text.replace("\\", "")
     assert "An arm with one seed has no interval" in text
 
 
@@ -168,7 +168,7 @@ def test_more_than_one_data_set_or_commit_is_pointed_out(troubled, tmp_path):
         write_run(tmp_path, {"seed": seed}, environment=about | {"commit": commit})
     notes = " ".join(compare([tmp_path]).notes)
     assert "2 commits" in notes
-    assert "not committed" in notes
+    assert "uncommitted" in notes
 
 
 def test_a_damaged_record_is_named_and_the_rest_is_reported(troubled):
@@ -235,7 +235,7 @@ def test_an_analysis_that_was_not_done_is_told_with_its_reason(tmp_path):
     write_run(tmp_path, {"dropout.dense": 0.0, "optimizer.lr": 0.1}, metrics=metrics(0.3))
     write_run(tmp_path, {"dropout.dense": 0.5, "optimizer.lr": 0.1}, metrics=metrics(0.2))
     write_run(tmp_path, {"norm": "batch", "optimizer.lr": 0.1}, metrics=metrics(0.2))
-    assert "no effects of factors: dropout.dense varies too finely" in page(tmp_path)
+    assert "no effects of factors: too many values of dropout.dense" in page(tmp_path)
 
 
 # -- text of the user's ----------------------------------------------------------------------------
