@@ -42,7 +42,7 @@ def fetch_and_verify(name: str, root: str | None) -> int:
         known = DATASETS.get(name)
         reason = "there is no such data set" if known is None else known.unpublished
         raise AblateError(
-            f"there is nothing to fetch for '{name}': {reason}; what can be fetched is"
+            f"there is nothing to fetch for '{name}': {reason}; you can fetch"
             f" {listed(fetched)}{nearest(name, fetched)}"
         )
     home = data.home(root)
@@ -75,8 +75,8 @@ def _wrong(path: Path) -> str:
     packed = path.with_name(f"{path.name}.gz")
     if packed.is_file():
         return (
-            f"{path}, which is read, is not what {packed.name} beside it holds, the published file:"
-            " delete the unpacked one"
+            f"{path} differs from the published {packed.name} beside it, but is read instead:"
+            " delete it"
         )
     return f"{path} does not have the published file's checksum"
 
@@ -94,7 +94,7 @@ def root_of(settings: Sequence[str], root: str | None) -> str | None:
     foreign = [text for text in settings if not text.startswith("data.root=")]
     if foreign:
         raise AblateError(
-            f"{' '.join(foreign)}: of a data set that is fetched, data.root alone can be set"
+            f"{' '.join(foreign)}: for a data set that is fetched, only data.root can be set"
         )
     named = [text.removeprefix("data.root=") for text in settings] + [root] * (root is not None)
     if len(named) > 1:
@@ -108,7 +108,7 @@ def clear_cache() -> int:
         place, size = image_cache.clear()
     except OSError as error:
         raise AblateError(
-            f"{error.filename} cannot be deleted ({error.strerror}): see to its rights"
+            f"{error.filename} cannot be deleted ({error.strerror}): check its permissions"
         ) from error
     except RuntimeError as error:
         raise AblateError(f"there is no cache folder ({error})") from error

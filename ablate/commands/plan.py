@@ -38,7 +38,7 @@ def serve(
     """
     request = request_of(parser("ablate plan").parse_intermixed_args(arguments))
     if request.study is None and (spreads or spread_from is not None):
-        raise AblateError("--sd and --sd-from are about claims: they take a study (+study=NAME)")
+        raise AblateError("--sd and --sd-from are about claims, so they need a study (+study=NAME)")
     study = None if request.study is None else planned_study(request)
     plans = planned(request) if study is None else study.plans
     stacks = [stack for plan in plans for stack in plan.stacks]

@@ -61,11 +61,11 @@ def show_prospects(
     alike: dict[tuple[Terms | None, Spread | None], list[int]] = {}
     for i, (terms, spread) in enumerate(zip(each_terms, spreads, strict=True)):
         alike.setdefault((terms, spread), []).append(i)
-    _say(console, "what the claims can come to:")
+    _say(console, "how the claims can come out:")
     for (terms, spread), which in alike.items():
         if terms is None:
             number = ", ".join(str(i + 1) for i in which)
-            _say(console, f"\nclaim {number}: of a spread over seeds; not planned by this")
+            _say(console, f"\nclaim {number}: about spread over seeds, so nothing is predicted")
         else:
             _show(terms, spread, {i + 1: claims[i] for i in which}, console)
     for note in too_few(plan):
@@ -75,8 +75,8 @@ def show_prospects(
 
 
 _HOW = (
-    "--sd NUMBER (the standard deviation over seeds of {}, in the unit of margins) tells how"
-    " probable each verdict is; --sd recorded takes that of the runs that have ended, which counts"
+    "give --sd NUMBER (the standard deviation of {} over seeds, in the unit of margins) to see how"
+    " probable each verdict is; --sd recorded takes it from the runs that have ended, which counts"
     " as a look at them"
 )
 
@@ -87,19 +87,15 @@ def too_few(plan: StudyPlan) -> list[str]:
     for i, terms in enumerate(_terms(plan), 1):
         if terms is not None and terms.is_out_of_reach:
             other = "" if terms.m is None else f" and {terms.m}"
-            takes = (
-                "that lies within ±δ takes a δ"
-                if terms.equivalent
-                else ("that leaves out 0 takes a difference")
-            )
+            does = "lies within ±δ" if terms.equivalent else "excludes 0"
+            size = "δ" if terms.equivalent else "difference"
             why = (
-                f"with {terms.n}{other} seeds an interval at {_level(terms)} {takes} of"
-                f" {terms.reach:.0f} standard deviations"
+                f"with {terms.n}{other} seeds, an interval at {_level(terms)} {does} only"
+                f" for a {size} of {terms.reach:.0f} standard deviations"
             )
             notes.setdefault(why, []).append(str(i))
     return [
-        f"no verdict is to be expected on claim {', '.join(which)}: {why}; take more seeds, or"
-        " fewer claims"
+        f"expect no verdict on claim {', '.join(which)}: {why}; take more seeds, or fewer claims"
         for why, which in notes.items()
     ]
 
@@ -135,16 +131,16 @@ def _told(plan: StudyPlan, told: Sequence[str], told_from: int | None) -> dict[s
         name, _, number = text.rpartition("=")
         metric = name or plan.study.metric
         if metric not in claimed:
-            faults.append(f"--sd {text}: nothing is claimed of {metric}{nearest(metric, claimed)}")
+            faults.append(f"--sd {text}: no claim is about {metric}{nearest(metric, claimed)}")
         try:
             value = float(number)
         except ValueError:
             value = math.nan
         if not 0 < value < math.inf:
-            faults.append(f"--sd {text}: it takes a number > 0, METRIC=NUMBER, or {RECORDED}")
+            faults.append(f"--sd {text}: it takes a number > 0, METRIC=NUMBER or {RECORDED}")
         found[metric] = Spread(value, told_from)
     if told_from is not None and not told:
-        faults.append("--sd-from says how many seeds the number of --sd is from: give --sd, too")
+        faults.append("--sd-from says how many seeds --sd is based on: give --sd, too")
     if faults:
         raise AblateError(*faults)
     return found
@@ -197,7 +193,7 @@ def _compared(terms: Terms) -> str:
     size = "no δ" if terms.margin is None else f"δ {_size(terms, terms.margin)}"
     seeds = f"{terms.n} shared seeds"
     if terms.m is not None:
-        seeds = f"{terms.n} and {terms.m} seeds of their own"
+        seeds = f"{terms.n} and {terms.m} seeds, not shared"
     return f"{label}, {size}, {seeds}, interval at {_level(terms)}"
 
 
@@ -224,17 +220,17 @@ def _reach(terms: Terms, found: Prospect, spread: Spread) -> list[str]:
     """Say what is detected, how many seeds it takes, and how sure that is."""
     reach = _size(terms, found.reach)
     if terms.equivalent:
-        told = [f"in 80 % it shows equivalence within {reach} where there is no difference"]
+        told = [f"in 80 % of studies it shows equivalence within {reach} if there is no difference"]
     else:
-        told = [f"in 80 % it tells a difference of {reach} from 0"]
+        told = [f"in 80 % of studies it tells a difference of {reach} from 0"]
     if terms.margin is not None:
         told.append(_seeds(terms, found, spread))
         if spread.seeds is not None and not math.isnan(found.seeds):
             told += _how_sure(terms, int(found.seeds), spread.value, spread.seeds)
     if found.is_hopeless:
         told.append(
-            "note: it is likely to stay open, whatever the truth: take more seeds, a larger margin,"
-            " or fewer claims"
+            "note: likely to stay open, whatever the truth: take more seeds, a larger margin, or"
+            " fewer claims"
         )
     return told
 
@@ -256,7 +252,7 @@ def _how_sure(terms: Terms, seeds: int, spread: float, k: int) -> list[str]:
     if k < _FEW:
         ends = [prospects.supported(terms, at, seeds) for at in (high, low)]
         told.append(
-            f"{k} seeds tell little of it: within its 80 % limits {seeds} seeds give"
+            f"{k} seeds say little about it: within its 80 % limits {seeds} seeds give"
             f" {100 * ends[0]:.0f} to {100 * ends[1]:.0f} %"
         )
     return told
@@ -265,7 +261,8 @@ def _how_sure(terms: Terms, seeds: int, spread: float, k: int) -> list[str]:
 def _needs(terms: Terms) -> str:
     """Say how small the standard deviation must be, where none is given."""
     if terms.margin is None:
-        return f"in 80 % it tells a difference of {terms.reach:.2g} standard deviations from 0"
+        reach = f"{terms.reach:.2g} standard deviations"
+        return f"in 80 % of studies it tells a difference of {reach} from 0"
     most = _size(terms, terms.margin / terms.reach)
     truth = "0" if terms.equivalent else f"2δ, {_size(terms, 2 * terms.margin)},"
     return f"supported at {truth} in 80 % if seeds scatter by {most} at most"

@@ -30,11 +30,11 @@ def parser(name: str) -> argparse.ArgumentParser:
     made: argparse.ArgumentParser = get_args_parser()
     made.prog = name
     made.add_argument(
-        "--trust", action="store_true", help="files named here may run code of theirs"
+        "--trust", action="store_true", help="files named here may run their own code"
     )
 
     def refuse(message: str) -> NoReturn:
-        raise AblateError(f"{message}; `{name} --help` tells what it takes")
+        raise AblateError(f"{message}; see `{name} --help`")
 
     made.error = refuse  # type: ignore[method-assign]  # else argparse prints and exits itself
     return made

@@ -42,7 +42,7 @@ def serve(arguments: list[str]) -> int:
         return 0
     if args.experimental_rerun:
         raise AblateError(
-            "--experimental-rerun is not supported: give the same command again, and it goes on"
+            "--experimental-rerun is not supported: to go on, give the same command again"
         )
     request = request_of(args)
     if args.cfg or args.info:
@@ -68,7 +68,7 @@ def _require_shell(words: list[str]) -> None:
             ' eval "$(ablate run -sc install=bash)"'
         )
     if verb == "query" and "COMP_LINE" not in os.environ:
-        raise AblateError("--shell-completion query=... is for the shell itself, not for users")
+        raise AblateError("--shell-completion query=... is only for the shell itself")
 
 
 def _show(request: Request, outcome: Outcome, console: Console) -> None:

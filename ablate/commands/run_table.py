@@ -33,7 +33,7 @@ def show_run(run: Run, record: Record, console: Console) -> None:
         say(console, f"{status}: {reason}; the same command goes on from there")
     else:
         say(console, f"{status}: {record['reason']}")
-        say(console, f"rerun={status} trains it again; run.log tells more")
+        say(console, f"rerun={status} trains it again; see run.log")
     say(console, f"record: {run.directory}")
 
 

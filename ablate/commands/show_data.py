@@ -67,8 +67,8 @@ def show_folder(path: str, settings: Sequence[str], sheet: str | None, console: 
         contact_sheet(parts["train"], source.classes).save(place, format="PNG")
     except OSError as error:
         raise AblateError(
-            f"the sheet of images cannot be written to {place} ({error.strerror}): --sheet names"
-            " another file"
+            f"the sheet of images cannot be written to {place} ({error.strerror}): name another"
+            " file with --sheet"
         ) from error
     say(console, f"Sheet of training images: {place}")
     return 0
@@ -81,11 +81,11 @@ def _config(path: str, settings: Sequence[str]) -> dict[str, Any]:
         try:
             override = OverridesParser.create().parse_override(text)
         except HydraException:
-            faults.append(f"'{text}' is not a setting: it takes data.KNOB=value")
+            faults.append(f"'{text}' is not a setting: write data.KNOB=value")
             continue
         name, value = override.key_or_group, override.value()
         if name not in _KNOBS or name == "data.root":
-            faults.append(f"there is no setting {name} of a folder{nearest(name, _KNOBS)}")
+            faults.append(f"there is no setting {name} for a folder{nearest(name, _KNOBS)}")
         elif (fault := schema.BY_NAME[name].fault(value)) is not None:
             faults.append(fault)
         else:
@@ -129,7 +129,7 @@ def contact_sheet(part: data.Part, classes: Sequence[str]) -> Image.Image:
     """
     from PIL import Image, ImageDraw
 
-    first = np.lexsort(contents(part).T)  # no more alike than chance makes them
+    first = np.lexsort(contents(part).T)  # by digest, which is as good as at random
     shown = [label for label in range(len(classes)) if (part.labels == label).any()][:_ROWS]
     step = _SIDE + _GAP
     size = (_LABEL + _COLUMNS * step, len(shown) * step + _GAP)

@@ -26,7 +26,7 @@ def show_studies(console: Console, scale: str = "quick") -> None:
     console.print(table)
     console.print(
         "`ablate run +study=NAME` trains one (scale=full for the published setting), `ablate plan"
-        " +study=NAME` shows its runs; a file of your own is a study too (+study=path/to.yaml)",
+        " +study=NAME` shows its runs; +study=path/to.yaml takes a file of your own",
         highlight=False,
     )
 

@@ -97,7 +97,7 @@ def failures(wrong: Sequence[Failure]) -> list[Table | str]:
         table.add_row("...", f"and {len(wrong) - _MOST} more", "")
     kinds = {status for status, _, _ in wrong} & {"failed", "diverged"}
     again = " or ".join(f"rerun={kind}" for kind in sorted(kinds))
-    more = [f"run.log in each folder tells more; {again} trains them again"] if again else []
+    more = [f"see run.log in each folder; {again} trains them again"] if again else []
     if any(status == "lost" for status, _, _ in wrong):
-        more.append("no job has the lost ones any more: the same command submits them again")
+        more.append("lost runs are in no job any more: the same command submits them again")
     return [folding(table), *more]

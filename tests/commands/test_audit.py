@@ -92,7 +92,7 @@ def test_a_run_that_differs_is_told_with_its_first_epoch_and_by_how_much(sweep):
 def test_new_runs_may_not_come_among_those_that_they_are_compared_with(sweep, out):
     done = called("audit", "results/sweep", "--out", out)
     assert done.returncode == 2
-    assert f"--out {out}: runs that are trained again would lie among those" in done.stderr
+    assert f"--out {out}: the new runs would lie among those" in done.stderr
     assert "Nothing was started." in done.stderr
 
 
@@ -201,7 +201,7 @@ def test_weights_are_compared_bit_by_bit(tmp_path):
     far = put(tmp_path / "d", [], {}, {"w": torch.tensor([0.0, 1.0])})
     further = put(tmp_path / "e", [], {}, {"w": torch.tensor([0.0, 1.5])})
     assert compare(far, further).weights == 0.5
-    assert compare(before, far).lacking == ("weights: they are of another network",)
+    assert compare(before, far).lacking == ("weights: they belong to another network",)
 
 
 def test_what_was_edited_since_is_told(tmp_path):
@@ -216,8 +216,7 @@ def test_a_sentence_says_from_where_and_by_how_much(tmp_path):
     before = put(tmp_path / "a", epochs(1.0, 0.5), {"test/loss": 1.0}, {"w": torch.zeros(1)})
     now = put(tmp_path / "b", epochs(1.0, 0.5), {"test/loss": 1.5}, {"w": torch.ones(1)})
     assert page.verdict(compare(before, now)) == (
-        "differs after 2 epochs that are the same; at the end test/loss by up to 0.5; weights by"
-        " up to 1"
+        "differs after 2 identical epochs; at the end test/loss by up to 0.5; weights by up to 1"
     )
 
 

@@ -77,8 +77,8 @@ def test_few_seeds_tell_little_of_how_far_they_scatter():
     _, high = power.limits_of_spread(0.01, 5)
     assert "over seeds (5 of them)" in text
     assert f"at its upper 80 % limit, {100 * high:.2f} points, it takes 29" in text
-    assert "5 seeds tell little of it: within its 80 % limits 14 seeds give" in text
-    assert "tell little" not in told("0.01", k=30)
+    assert "5 seeds say little about it: within its 80 % limits 14 seeds give" in text
+    assert "say little" not in told("0.01", k=30)
 
 
 def test_each_metric_has_a_deviation_of_its_own():
@@ -94,7 +94,7 @@ def test_each_metric_has_a_deviation_of_its_own():
     [
         (["much"], None, "--sd much: it takes a number > 0"),
         (["-1"], None, "a number > 0"),
-        (["test/los=1"], None, "nothing is claimed of test/los; did you mean 'test/loss'"),
+        (["test/los=1"], None, "no claim is about test/los; did you mean 'test/loss'"),
         ([], 5, "give --sd, too"),
         (["recorded"], None, "no run of the study is recorded"),
     ],
@@ -106,9 +106,9 @@ def test_deviations_that_cannot_be_read_are_refused(sd, k, fault):
 
 def test_two_seeds_of_three_claims_cannot_reach_a_verdict():
     (note,) = prospects.too_few(planned(seeds=2, claims=CLAIMS[:2]))
-    assert note.startswith("no verdict is to be expected on claim 1, 2: with 2 seeds an interval")
+    assert note.startswith("expect no verdict on claim 1, 2: with 2 seeds, an interval")
     # On paper: t = 25.5 of one degree of freedom at 97.5 %, over √2, is 18; for 80 % it takes more.
-    assert "at 97.5 % that leaves out 0 takes a difference of 23 standard deviations" in note
+    assert "at 97.5 % excludes 0 only for a difference of 23 standard deviations" in note
     assert prospects.too_few(planned()) == []
     assert note in " ".join(told(seeds=2, claims=CLAIMS[:2]).split())
 
@@ -147,4 +147,4 @@ def test_the_command_tells_what_a_study_can_find(monkeypatch, capsys):
     assert run("plan", f"+study={written()}", "--sd", "0.01", monkeypatch=monkeypatch) == 0
     out = capsys.readouterr().out
     assert "36 runs in" in out
-    assert "what the claims can come to:" in out
+    assert "how the claims can come out:" in out

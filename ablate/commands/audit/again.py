@@ -1,4 +1,4 @@
-"""Trains recorded runs again: with their settings, their threads, and applied as they were."""
+"""Trains recorded runs again, with their settings and threads, fused or looped as before."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from ablate.plan.run import Run
 from ablate.plan.stacks import RunStack
 from ablate.report.command_lines import overrides
 
-# Where and how a run was computed, as far as that can change a bit; and which weights are kept.
+# Settings of the computation that can change a bit, and which weights are kept.
 _COMPUTED = ("deterministic", "stack.compile", "stack.capture", "save")
 
 
@@ -41,7 +41,7 @@ class Recorded:
 
 
 def chosen(path: Path, count: int, trust: bool = False) -> tuple[list[Recorded], int]:
-    """Choose finished runs below a path, from as many arms as there can be.
+    """Choose finished runs below a path, from as many arms as possible.
 
     Args:
         path: A run's folder, a sweep's, or any above.
@@ -49,7 +49,7 @@ def chosen(path: Path, count: int, trust: bool = False) -> tuple[list[Recorded],
         trust: Whether records below the path are trusted from now on to name code.
 
     Returns:
-        The runs, and among how many they were chosen.
+        The runs, and how many there were to choose from.
 
     Raises:
         AblateError: There is no finished run.
@@ -62,7 +62,7 @@ def chosen(path: Path, count: int, trust: bool = False) -> tuple[list[Recorded],
     turn = done.groupby("arm", sort=False).cumcount()
     ordered = done.assign(turn=turn).sort_values("turn", kind="stable")
     first = ordered[ordered["turn"] == 0]
-    if count < len(first):  # arms from end to end
+    if count < len(first):  # arms spread evenly over the whole list
         places = [round(n * (len(first) - 1) / max(count - 1, 1)) for n in range(count)]
         ordered = first.iloc[places]
     picked = []
@@ -75,7 +75,7 @@ def chosen(path: Path, count: int, trust: bool = False) -> tuple[list[Recorded],
 
 
 def _require_trusted(picked: Sequence[Recorded], path: Path, trust: bool) -> None:
-    """Check what the records name: as overrides it would count as typed, and so as trusted."""
+    """Check code that records name: passed on as overrides, it would count as typed and trusted."""
     refused: list[str] = []
     for one in picked:
         try:
@@ -99,7 +99,7 @@ def train_again(
         out: The folder for the new ones.
 
     Yields:
-        Those of some number of threads, the new runs of them, and what became of these.
+        The recorded runs of one number of threads, their new runs, and the outcome.
 
     Raises:
         AblateError: A run cannot be planned any more.
@@ -143,6 +143,6 @@ def _overrides(one: Recorded, out: Path) -> list[str]:
 
 
 def quoted(text: str) -> str:
-    """Quote a text for Hydra's grammar."""
+    """Quote a text for Hydra."""
     escaped = text.replace("\\", "\\\\").replace("'", "\\'")
     return f"'{escaped}'"

@@ -21,11 +21,11 @@ class Repetition:
     Attributes:
         epochs: Number of epochs that both have.
         first: The first epoch that differs, counted from 1, or None.
-        history: Name of a number recorded of an epoch -> its largest difference; those that differ.
-        metrics: Metric -> its difference; those that differ.
-        weights: The largest difference of a weight; None where they were not compared.
+        history: Per-epoch number -> its largest difference, for those that differ.
+        metrics: Metric -> its difference, for those that differ.
+        weights: The largest difference of a weight; None if they were not compared.
         lacking: What could not be compared, and why.
-        environment: What differs in machine, software, data and code, in words.
+        environment: Differences in machine, software, data and code, in words.
     """
 
     epochs: int
@@ -50,7 +50,7 @@ def compare(before: Path, now: Path) -> Repetition:
         now: The one that was trained again.
 
     Raises:
-        AblateError: A record does not read, or the run did not finish this time.
+        AblateError: A record cannot be read, or the run did not finish this time.
     """
     old, new = record.read_whole(before), record.read_whole(now)
     if old is None or new is None or new["status"] != old["status"]:
@@ -79,9 +79,9 @@ def compare(before: Path, now: Path) -> Repetition:
 
 
 def _apart(was: Mapping[str, Any], is_: Mapping[str, Any]) -> dict[str, float]:
-    """Tell by how much numbers differ; infinitely where one of them is not finite.
+    """Return by how much numbers differ: infinitely if one of them is not finite.
 
-    A number that one side lacks, as records of other versions do, is not compared.
+    Numbers that one side lacks, as records of other versions may, are not compared.
     """
     found = {}
     for name in was.keys() & is_.keys():
@@ -93,10 +93,10 @@ def _apart(was: Mapping[str, Any], is_: Mapping[str, Any]) -> dict[str, float]:
 
 
 def _weights_apart(before: Path, now: Path) -> float:
-    """Tell the largest difference of a weight; 0.0 only where all bits are the same.
+    """Return the largest difference of a weight; 0.0 only if all bits are the same.
 
     Raises:
-        AblateError: Weights are not kept, are gone, or are of another network.
+        AblateError: The weights were not kept, are gone, or belong to another network.
     """
     import torch
 
@@ -104,7 +104,7 @@ def _weights_apart(before: Path, now: Path) -> float:
     if {n: (v.shape, v.dtype) for n, v in old.items()} != {
         n: (v.shape, v.dtype) for n, v in new.items()
     }:
-        raise AblateError("they are of another network")
+        raise AblateError("they belong to another network")
     largest = 0.0
     for name, was in old.items():
         is_ = new[name]
@@ -112,13 +112,13 @@ def _weights_apart(before: Path, now: Path) -> float:
         if torch.equal(*bits):
             continue
         apart = (is_.double() - was.double()).abs().max().item()
-        # NaN; or a zero of another sign, which differs by the least there is.
+        # NaN counts as infinity, and a zero of another sign as the smallest difference.
         largest = max(largest, math.inf if math.isnan(apart) else apart, math.ulp(0.0))
     return largest
 
 
 def _environment(old: record.Record, new: record.Record) -> Iterable[str]:
-    """Say what differs in what the two were trained with."""
+    """List what differs between the environments of two runs."""
     was, is_ = (schema.flatten(dict(one["environment"])) for one in (old, new))
     for name in dict.fromkeys([*was, *is_]):
         if was.get(name) != is_.get(name) and name != "stack.slot":

@@ -23,7 +23,7 @@ def show(one: Recorded, compared: Repetition, console: Console) -> None:
 
 
 def verdict(compared: Repetition) -> str:
-    """Say in one sentence whether a run is the same, or from where and by how much it differs."""
+    """Say in one sentence whether a run is the same, or since when and by how much it differs."""
     if compared.same:
         weights = "" if compared.weights is None else " and weights"
         return f"the same to the last bit, in {compared.epochs} epochs, metrics{weights}"
@@ -32,7 +32,7 @@ def verdict(compared: Repetition) -> str:
         where = f"from epoch {compared.first} of {compared.epochs} on"
         parts.append(f"differs {where}: {_by_how_much(compared.history)}")
     else:
-        parts.append(f"differs after {compared.epochs} epochs that are the same")
+        parts.append(f"differs after {compared.epochs} identical epochs")
     if compared.metrics:
         parts.append(f"at the end {_by_how_much(compared.metrics)}")
     if compared.weights:

@@ -37,7 +37,7 @@ def serve(path: str, runs: int, out: str | None, trust: bool = False) -> int:
 
 
 def _require_apart(out: Path, path: Path) -> None:
-    """Check that new runs do not come among those that they are compared with.
+    """Check that new runs do not land among those that they are compared with.
 
     Raises:
         AblateError: They would.
@@ -47,8 +47,7 @@ def _require_apart(out: Path, path: Path) -> None:
     here, there = path.resolve(), out.resolve()
     if there.is_relative_to(here) or here.is_relative_to(there):
         raise AblateError(
-            f"--out {out}: runs that are trained again would lie among those below {path}; name a"
-            " folder apart from it"
+            f"--out {out}: the new runs would lie among those below {path}; name a folder outside"
         )
 
 

@@ -74,8 +74,8 @@ def evaluate(path: Path, wanted: EvaluateSettings, trust: bool = False) -> Evalu
         trust: Whether what lies below the path is trusted from now on.
 
     Raises:
-        UntrustedError: All that could be evaluated names something to run, and is not known to be
-            the user's own.
+        UntrustedError: Every run that could be evaluated names code that is not known to be the
+            user's own.
         AblateError: No run can be evaluated, or a setting has no effect on any run.
         DiskFullError: There is no space left for the results.
     """
@@ -180,7 +180,7 @@ def _one(folder: Path, wanted: EvaluateSettings, say: Say) -> tuple[Found, dict[
     """Evaluate a run and write the results, while holding it against other processes."""
     with writing(folder), record.claim(folder, wait=False) as held:
         if not held:
-            raise AblateError(f"{folder} is trained or evaluated by another process right now")
+            raise AblateError(f"{folder} is being trained or evaluated by another process")
         entry = check(
             folder, record.read_whole(folder, checked=True)
         )  # read again, now that no other process can write it

@@ -119,7 +119,7 @@ def show(asked: Asked, inspected: Inspected, folder: Path, console: Console) -> 
             show_table(table, console)
     lines = [f"not finished: {failure}" for failure in inspected.failures]
     if len(names) > _MOST:
-        lines.append(f"these are the first {_MOST} of {len(names)} arms; the files have all")
+        lines.append(f"only the first {_MOST} of {len(names)} arms; the files have all of them")
     if inspected.images < (wanted := asked.settings["images"]):
         lines.append(f"images={wanted} is more than there are: all {inspected.images} were used")
     both = any(s.mode == "eval" for s in inspected.seen)
