@@ -1,1 +1,1 @@
-"""Measures trained networks; nothing here asks, prints or draws."""
+"""Measures trained networks. Nothing here reads requests, prints or draws."""

@@ -38,8 +38,8 @@ from ablate.train.quality import measure_one
 Change = Callable[[str, Tensor], Tensor]  # a layer's name and its output -> its new output
 
 SHARES: Final = (0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9)
-_CORRELATED = 1000  # images that correlations are taken over
-_AT_ONCE = 100  # samples at most: each pixel of a map is one, and all are held in float64
+_CORRELATED = 1000  # images to compute correlations over
+_AT_ONCE = 100  # samples at most: each pixel of a map counts as one, and all are held in float64
 _PRODUCTS = (nn.Linear, nn.modules.conv._ConvNd)
 _NO_HIDDEN = (nn.Softmax, nn.LogSoftmax, nn.Softmax2d, nn.Softmin, nn.MultiheadAttention)
 
@@ -49,7 +49,7 @@ class HiddenLayers:
 
     Args:
         module: The network, in evaluation mode.
-        x_BCHW: Normalized images, to find out by.
+        x_BCHW: Normalized images, to try the network on.
         own: The class of the user's own activation, if there is one.
 
     Attributes:
@@ -209,7 +209,7 @@ class Correlation:
         """Take in samples of all units."""
         x_SU = x_SU.double()
         if self._count == 0:
-            self._origin_U = x_SU[0].clone()  # near the mean: less is lost to rounding
+            self._origin_U = x_SU[0].clone()  # values near the mean lose less to rounding
             self._sum_U = torch.zeros_like(self._origin_U)
             self._squares_UU = x_SU.new_zeros(len(self._origin_U), len(self._origin_U))
         x_SU = x_SU - self._origin_U
@@ -239,11 +239,11 @@ class Correlation:
 def correlations(saved: Saved, layers: HiddenLayers, split: Split) -> pd.DataFrame:
     """Correlate the units of each hidden layer over 1000 images of a split, whatever its order.
 
-    In a map every pixel is a sample of its channel, in a recurrent layer every step.
+    Every pixel of a map is a sample of its channel; in a recurrent layer, every step is one.
 
     Returns:
-        A row a layer: ``layer``, ``units``, ``constant`` (units that never vary), ``correlation``
-        (mean |r| over pairs of the others, missing where there is none).
+        One row per layer: ``layer``, ``units``, ``constant`` (units that never vary) and
+        ``correlation`` (mean |r| over pairs of the others, missing if there is no pair).
     """
     found = {name: Correlation() for name in layers.units}
 

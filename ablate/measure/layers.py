@@ -1,4 +1,4 @@
-"""Which layers of a network are inspected, and what is known of each without computing.
+"""Which layers of a network are inspected, and what is known about each without running it.
 
 These are all convolutions, linear layers, norms, activations, pooling and recurrent layers that are
 modules. What a user's network computes with functions is not seen.

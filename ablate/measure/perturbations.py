@@ -48,7 +48,7 @@ def measure(saved: Saved, split: Split, plain_NK: Tensor) -> pd.DataFrame:
     Args:
         saved: The run.
         split: The images.
-        plain_NK: Logits of the images as they are.
+        plain_NK: Logits of the unchanged images.
 
     Returns:
         One row per perturbation and strength: ``kind``, ``strength`` (in `UNITS`), ``accuracy``,

@@ -83,7 +83,7 @@ class Saved:
         Args:
             split: The images.
             see: What the network sees of stored images; by default themselves, normalized.
-            during: What the network is changed by meanwhile.
+            during: A context that changes the network meanwhile.
 
         Returns:
             Logits [N, K], float64.
@@ -119,11 +119,11 @@ def open_run(
         directory: The run's folder.
         found: Its record.
         device: ``cpu`` or ``cuda``.
-        like: A checked configuration; the record may name what it names.
+        like: A configuration already checked; the record may name the same code.
 
     Raises:
-        UntrustedError: The record names something to run, and is not known to be the user's.
-        AblateError: Its weights or its data are not there or are no longer what they were.
+        UntrustedError: The record names code that is not known to be the user's.
+        AblateError: Its weights or its data are missing or have changed.
     """
     config = found["config"]
     require_record(directory, config, like=like)
@@ -157,21 +157,21 @@ def fill(module: nn.Module, weights: Mapping[str, Tensor], directory: Path) -> N
     except RuntimeError as error:
         first = (str(error).splitlines()[1:2] or [str(error)])[0].strip()
         raise AblateError(
-            f"{directory}: its weights do not fit the network that its record describes, one of the"
+            f"{directory}: its weights do not fit the network that its record describes: one of the"
             f" two has changed since it was trained ({first[:_LETTERS]})"
         ) from error
 
 
 def check(directory: Path, found: record.Record | None) -> record.Record:
-    """Check what the record alone can show.
+    """Check all that the record alone can show.
 
     Raises:
-        AblateError: There is no finished run, or it kept no weights.
+        AblateError: The run is missing or not finished, or it kept no weights.
     """
     if found is None:
         raise AblateError(f"{directory} holds no record: name the folder of a finished run")
     if found["status"] != "finished":
-        raise AblateError(f"{directory} is not finished but {found['status']}: nothing to evaluate")
+        raise AblateError(f"{directory} is {found['status']}, not finished: nothing to evaluate")
     if found["config"]["save"] == "none":
         raise AblateError(
             f"{directory} keeps no weights: it was trained with save=none; leave that out, and"

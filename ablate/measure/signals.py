@@ -37,8 +37,8 @@ from ablate.regularize.label_smoothing import cross_entropy
 Row = dict[str, Any]
 
 BINS: Final = 60
-SATURATED: Final = 0.97  # of the way from the middle of an activation's range to its end
-_ENOUGH, _ROWS = 1 << 15, 32  # numbers, evenly spaced, that a histogram is taken from
+SATURATED: Final = 0.97  # share of the way from the middle of an activation's range to its end
+_ENOUGH, _ROWS = 1 << 15, 32  # how many numbers, evenly spaced, a histogram uses
 _TINY = 1e-30  # its reciprocal would soon be too large for float32
 OF_LAYERS: Final = ("mean", "sd", "zeros", "saturated", "dead")
 OF_WEIGHTS: Final = ("weight_norm", "weight_sd", "grad_norm", "grad_sd", "update_ratio")
@@ -49,16 +49,15 @@ class Look:
     """What one pass through a network showed.
 
     Attributes:
-        layers: A row a call of a layer, in the order of the calls: ``layer`` (called again in one
-            pass: ``relu#2``), ``kind``, ``shape`` (of one image), ``parameters``, ``multiply_adds``
-            (an image), ``mean``, ``sd``, ``zeros`` (share of outputs that are 0), ``saturated``
-            (share; None where the range has no two ends), ``dead`` (share of units, or channels,
-            that are the same for every image), ``low``, ``high`` and ``histogram`` (`BINS` counts
-            between them).
-        weights: A row a trained parameter: ``parameter``, ``layer``, ``numbers``, ``matrix``
-            (whether it is one or a kernel), ``weight_norm``, ``weight_sd``, ``grad_norm``,
+        layers: One row per call of a layer, in order: ``layer`` (called again in one pass:
+            ``relu#2``), ``kind``, ``shape`` (of one image), ``parameters``, ``multiply_adds`` (per
+            image), ``mean``, ``sd``, ``zeros`` (share of outputs that are 0), ``saturated`` (share;
+            None unless the range has two ends), ``dead`` (share of units, or channels, that are the
+            same for every image), ``low``, ``high`` and ``histogram`` (`BINS` counts between them).
+        weights: One row per trained parameter: ``parameter``, ``layer``, ``numbers``, ``matrix``
+            (whether it is a matrix or a kernel), ``weight_norm``, ``weight_sd``, ``grad_norm``,
             ``grad_sd``, ``low``, ``high`` and ``histogram`` of the gradient; empty without labels.
-        norms: A row a tensor of a norm layer: ``layer``, ``tensor`` (``gamma``, ``beta``,
+        norms: One row per tensor of a norm layer: ``layer``, ``tensor`` (``gamma``, ``beta``,
             ``running_mean``, ``running_var``), ``mean``, ``sd``, ``low``, ``high`` over channels.
     """
 
@@ -75,12 +74,12 @@ def signals(
     Args:
         network: Any module, [B, ...] -> logits [B, K]; it is left as it was.
         x: A batch.
-        labels: int64 [B], where gradients are wanted: those of the mean cross entropy.
+        labels: int64 [B], to get gradients too: those of the mean cross entropy.
         training: Whether the network is applied in training mode.
 
     Returns:
         ``signal/<layer>/<statistic>``: `OF_LAYERS` of each layer's output, `OF_WEIGHTS` of its
-        weight (of a bias ``bias_grad_norm``, ...), as `Look` says; what is not known is left out.
+        weight (for a bias ``bias_grad_norm``, ...), as in `Look`; unknown values are left out.
 
     Example:
         >>> import torch
@@ -92,7 +91,7 @@ def signals(
 
 
 def flat(found: Look) -> dict[str, float]:
-    """Give a look as flat names: ``signal/<layer>/<statistic>``."""
+    """Flatten a look: ``signal/<layer>/<statistic>`` -> number."""
     numbers = {
         f"signal/{row['layer']}/{name}": row[name] for row in found.layers for name in OF_LAYERS
     }
@@ -112,10 +111,10 @@ def look(
     training: bool = False,
     tensors: Mapping[str, Tensor] | None = None,
 ) -> Look:
-    """Apply a network to a batch; measure each layer, and each gradient where there are labels.
+    """Apply a network to a batch; measure each layer and, given labels, each gradient.
 
     Args:
-        network: As of `signals`.
+        network: As in `signals`.
         x: A batch [B, ...].
         labels: int64 [B].
         training: Whether in training mode.
@@ -237,19 +236,19 @@ def _weight(name: str, p: Tensor, gradient: Tensor) -> Row:
 
 
 def spread(values: Tensor, low: float, high: float) -> tuple[float, float]:
-    """Take mean and standard deviation (over all, not all but one) of values from low to high."""
+    """Compute mean and standard deviation (with n, not n - 1) of values from low to high."""
     mean, scale = float(values.mean()), max(abs(low), abs(high))
     if scale == 0 or not math.isfinite(scale):
         return mean, 0.0 if scale == 0 else math.nan
-    # Scaled, so that squares of vanishing signals do not underflow; torch.var_mean would take five
-    # times as long.
+    # Scaled, so that squares of vanishing signals do not underflow. torch.var_mean takes five times
+    # as long.
     values = values.double() if scale < _TINY else values
     centred = torch.add(values.new_tensor(-mean / scale), values, alpha=1 / scale)
     return mean, scale * math.sqrt(float(centred.square_().mean()))
 
 
 def norm(values: Tensor) -> float:
-    """Take the Euclidean norm, which may be too small or too large to be squared."""
+    """Compute the Euclidean norm, even of values whose squares under- or overflow."""
     scale = float(values.abs().max())
     if scale == 0 or not math.isfinite(scale):
         return scale
@@ -258,10 +257,10 @@ def norm(values: Tensor) -> float:
 
 
 def histogram(values: Tensor, low: float, high: float) -> list[int]:
-    """Count values in `BINS` equal bins from low to high; of many, evenly spaced ones."""
+    """Count values in `BINS` equal bins from low to high; if there are many, count a sample."""
     if not (math.isfinite(low) and math.isfinite(high)):
         return [0] * BINS
-    # First some images (or rows), so that little is copied.
+    # First choose some images (or rows), so that little is copied.
     apart = min(len(values) // _ROWS, values.numel() // (4 * _ENOUGH))
     flat_N = values[:: max(apart, 1)].flatten()
     flat_N = flat_N[:: -(-len(flat_N) // _ENOUGH)]
