@@ -53,10 +53,10 @@ def run(overrides: Sequence[str] = (), *, check: bool = True, trust: bool = Fals
     from ablate.plan.request import Request
 
     if isinstance(overrides, str):
-        raise AblateError(f"overrides are a list: ablate.run([{overrides!r}])")
+        raise AblateError(f"overrides must be a list: ablate.run([{overrides!r}])")
     request = Request(tuple(overrides), trust=trust)
     if not request.is_single:
-        raise AblateError(f"+study={request.study} is many runs, and ablate.run trains one")
+        raise AblateError(f"+study={request.study} is many runs, but ablate.run trains one")
     with _ONE_AT_A_TIME, streams.outliving():
         outcome = trained(request)
         lost = outcome.unrecorded(outcome.runs[0])

@@ -31,12 +31,12 @@ my network, and would I see it again with other seeds?
     ablate run -m norm=none,batch 'seed=range(5)'  a grid, trained together, none twice
     ablate plan -m norm=none,batch                 what that would train, and how
     ablate run +study=dropout_rate                 a question, its arms, and a verdict
-    ablate studies                                 which studies there are
-    ablate show results                            what was finished, what failed and why
-    ablate report results/digits-cnn               what came of it: tables, figures, verdict
-    ablate evaluate results/digits-cnn             saved runs again: views, calibration, ...
-    ablate audit results/digits-cnn                some runs again: are they the same bit by bit?
-    ablate data mnist                              fetch a data set beforehand
+    ablate studies                                 the studies that come with it
+    ablate show results                            what has finished, what failed and why
+    ablate report results/digits-cnn               its results: tables, figures, verdicts
+    ablate evaluate results/digits-cnn             measure saved runs: views, calibration, ...
+    ablate audit results/digits-cnn                train some runs again: are all bits the same?
+    ablate data mnist                              fetch a data set in advance
     ablate lr-find optimizer=sgd                   which learning rates train at all
     ablate inspect model=deep_mlp                  activations and gradients, layer by layer
 
@@ -70,13 +70,13 @@ def _top(
 _RUN_HELP = """
 Train a network, or with -m a grid of them, and record every run.
 
-OVERRIDES are Hydra's: `knob=value` and `group=option`, any number of them.
+OVERRIDES are Hydra's: any number of `knob=value` and `group=option`.
 
 \b
     ablate run                                      a small CNN on digits
     ablate run model=mlp model.hidden=[]            softmax regression
     ablate run data=cifar10 epochs=3                downloads what is missing
-    ablate run data=folder data.root=photos         your images, a directory a class
+    ablate run data=folder data.root=photos         your images, a directory per class
     ablate run model._target_=mynets.Net            your network, found in this directory
     ablate run dropout.dense=0.5 norm=batch seed=1  what an ablation is about
     ablate run -m norm=none,batch 'seed=range(5)'   a grid of runs, trained together
@@ -85,14 +85,14 @@ Groups: data model dropout norm init optimizer schedule regularize augment. conf
 every knob; `ablate run --cfg job` prints them all with their values. Hydra's other flags work too:
 --info, --config-dir, -cn, --hydra-help.
 
-A run is recorded in out/name/key/. The same command again skips what is finished and goes on with
-what was cut off; `rerun=failed`, `diverged` or `all` trains again what ended so.
+A run is recorded in out/name/key/. The same command again skips finished runs and resumes those
+that were cut off; `rerun=failed`, `diverged` or `all` trains such runs again.
 
-A class that you name here (model._target_=...) is yours. One that is named by a study's file or a
-configuration runs only if the folder of that file is trusted:
+A class that you name here (model._target_=...) is trusted. One that a study's file or a
+configuration names runs only if that file's folder is trusted:
 
 \b
-    ablate run +study=theirs.yaml --trust           once: it is remembered for the folder
+    ablate run +study=theirs.yaml --trust           once: the folder stays trusted
 """
 
 
@@ -108,22 +108,22 @@ _PLAN_HELP = """
 Show what `ablate run` would train with the same OVERRIDES, and train nothing.
 
 \b
-    ablate plan                                     one run: is it done, where is it recorded
+    ablate plan                                     one run: is it done, and where it is recorded
     ablate plan -m norm=none,batch 'seed=range(5)'  the arms of a grid, and their stacks
     ablate plan +study=dropout_rate scale=full      a study at its published size
     ablate plan +study=dropout_rate --sd 0.004      and what it can find
     ablate plan -m dropout.dense=0,0.5 --measure    and how long it would take
 
-Arms and their seeds; the stacks that runs are trained in, and why; what has been finished. Of a
-study also how probable each verdict on its claims is, and how many seeds they take. For that --sd
-tells how far seeds scatter: the standard deviation of the difference of two arms over the seeds
-that they share, or of runs of one arm where they share none, in the unit of margins (0.004 is 0.4
-points of error).
+It lists the arms and their seeds, the stacks that runs are trained in and why, and what has
+finished; for a study also how probable each verdict on its claims is, and how many seeds they need.
+For that, --sd says how far seeds scatter: the standard deviation of the difference of two arms over
+the seeds they share, or of the runs of one arm if they share none, in the unit of margins (0.004 is
+0.4 points of error).
 
 \b
-    --sd 0.004                     of the study's metric; --sd-from 5 if five seeds gave it
-    --sd val/error_spread=0.001    of another metric; as often as need be
-    --sd recorded                  of the runs that have ended; that counts as a look at them
+    --sd 0.004                     for the study's metric; --sd-from 5 if five seeds gave it
+    --sd val/error_spread=0.001    for another metric; may be repeated
+    --sd recorded                  from the runs that have ended; that counts as a look at them
 """
 
 
@@ -131,7 +131,7 @@ points of error).
 def plan(
     context: typer.Context,
     measure: Annotated[
-        bool, typer.Option("--measure", help="also estimate time and memory, by a few steps")
+        bool, typer.Option("--measure", help="also estimate time and memory from a few steps")
     ] = False,
     sd: Annotated[
         list[str] | None, typer.Option("--sd", help="how far seeds scatter, or `recorded`")
@@ -158,7 +158,7 @@ Show the state of a sweep: finished, running, interrupted, diverged, failed.
 @app.command(help=_SHOW_HELP)
 def show(
     path: Annotated[str, typer.Argument(help="the folder of a run, a sweep, or any above")],
-    watch: Annotated[bool, typer.Option("--watch", help="again and again, until Ctrl-C")] = False,
+    watch: Annotated[bool, typer.Option("--watch", help="keep updating until Ctrl-C")] = False,
 ) -> None:
     """Show the state of a sweep."""
     from pathlib import Path
@@ -184,7 +184,7 @@ List the shipped studies: question, source, arms, and how many runs they train.
 
 @app.command(help=_STUDIES_HELP)
 def studies(
-    scale: Annotated[str, typer.Option(help="whose cost is told: quick or full")] = "quick",
+    scale: Annotated[str, typer.Option(help="count the runs of quick or full")] = "quick",
 ) -> None:
     """List the shipped studies."""
     from rich.console import Console
@@ -206,8 +206,8 @@ Write the comparison report of all runs below PATHS: pages, tables, figures, dat
     ablate report results/digits-cnn --metric test/loss --out seen
     ablate report results/a results/b   two sweeps, compared with each other
 
-report.html is one file that needs no network; report.md reads in a repository; tables/ has
-CSV and LaTeX, figures/ SVG and PNG, frames/ parquet. An arm is named as the report names it:
+report.html is one file that needs no network; report.md is for a repository; tables/ has CSV and
+LaTeX, figures/ SVG and PNG, frames/ parquet. Name an arm as the report does:
 --baseline "dropout.dense=0.0 norm=none".
 """
 
@@ -225,7 +225,7 @@ def report(
         str | None, typer.Option(help="where to write it [default: report/ in the first path]")
     ] = None,
     give_up: Annotated[
-        bool, typer.Option("--give-up", help="wait no longer for runs that failed: note it")
+        bool, typer.Option("--give-up", help="stop waiting for failed runs, and record that")
     ] = False,
 ) -> None:
     """Write the report of some runs."""
@@ -235,9 +235,9 @@ def report(
 
 
 _DATA_HELP = """
-Fetch a data set, if it is not there, and verify its files; or show what of a folder of images would
-be trained on: classes and counts of each split, sizes, what is left out, duplicates, and a sheet of
-its images.
+Fetch a data set if it is missing, and verify its files; or show how a folder of images would be
+used: classes and counts of each split, sizes, what is left out, duplicates, and a sheet of its
+images.
 
 \b
     ablate data mnist
@@ -255,7 +255,7 @@ def data(
         typer.Argument(help="mnist, fashion_mnist, kmnist, cifar10, cifar100, svhn; or a folder"),
     ] = None,
     settings: Annotated[
-        list[str] | None, typer.Argument(help="data.root=DIR; of a folder data.image_size=64, ...")
+        list[str] | None, typer.Argument(help="data.root=DIR; for a folder data.image_size=64, ...")
     ] = None,
     root: Annotated[
         str | None,
@@ -298,16 +298,17 @@ Everything that applies to a run is measured. SETTINGS are `name=value`; their d
 \b
 {described(EVALUATE)}
 
-More views, samples and draws say it more exactly; none and false leave a part out. Always measured:
-calibration, with a temperature fitted on the validation images, and confusion. Results: `evaluate`
-in the record, whose metrics stay as they are; curves and pictures in the run's folder/evaluate/, of
-several runs also in path/evaluate/. Exit status 1: some of several runs could not be evaluated.
+More views, samples and draws are more precise; none and false leave a part out. Always measured:
+calibration, with a temperature fitted on the validation images, and confusion. Results go into
+`evaluate` in the record, whose metrics stay as they are; curves and pictures into the run's
+folder/evaluate/, for several runs also into path/evaluate/. Exit status 1: some of several runs
+could not be evaluated.
 """
 
 
 _Trust = Annotated[
     bool,
-    typer.Option("--trust", help="records below PATH may name code of theirs, from now on"),
+    typer.Option("--trust", help="trust the code that records below PATH name, from now on"),
 ]
 
 
@@ -331,10 +332,10 @@ Train recorded runs again, in a folder of their own, and compare them bit by bit
     ablate audit results/digits-cnn --runs 10
     ablate audit results/digits-cnn/0a1b2c3d4e5f6071
 
-Compared are all numbers of each epoch, the metrics, and the weights. A run is the same, or the
-first epoch that differs is named, with the largest differences; and what differs between then and
-now in machine, versions, threads, data and your own code. Runs are computed as they were: fused or
-looped, with as many threads. On a GPU a stack's width can change bits, and each is trained alone.
+It compares all numbers of each epoch, the metrics and the weights. If a run differs, it names the
+first epoch that does and the largest differences, and what has changed in machine, versions,
+threads, data and your own code. Runs are computed as they were: fused or looped, with as many
+threads. Each is trained alone; on a GPU a stack's width can change bits.
 
 Exit status: 0 all the same to the last bit; 1 one differs, or could not be trained; 2 nothing was
 started; 130 interrupted.
@@ -365,7 +366,7 @@ _Arms = Annotated[
 ]
 
 _LR_FIND_HELP = f"""
-Learning-rate range test: the loss against the rate, and which rate to begin with.
+Learning-rate range test: the loss against the rate, and which rate to start with.
 
 \b
     ablate lr-find optimizer=sgd              one run, its rate rising step by step
@@ -404,7 +405,7 @@ Settings, among the OVERRIDES of `ablate run`, and their defaults:
 \b
 {described(INSPECT)}
 
-Results: the run's folder/inspect/, of several runs out/name/inspect/.
+Results: the run's folder/inspect/, for several runs out/name/inspect/.
 """
 
 
@@ -417,7 +418,7 @@ def inspect(context: typer.Context, arm: _Arms = None) -> None:
 
 
 def main() -> None:
-    """Run the command line; errors of the user's become one message and an exit status."""
+    """Run the command line; user errors become one message and an exit status."""
     debug = "--debug" in sys.argv
     arguments = [a for a in sys.argv[1:] if a != "--debug"]
     with streams.outliving():

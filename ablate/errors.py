@@ -47,7 +47,7 @@ class DiskFullError(AblateError):
 
 
 class DamagedError(AblateError):
-    """A file of a run is not as it was written; only that run is affected."""
+    """A file of a run was damaged or edited; only that run is affected."""
 
     status = 1
 

@@ -21,7 +21,7 @@ seconds               time of training only
 images_per_second     training images processed, over these seconds
 parameters            weights and biases
 val/error_lowest      lowest validation error of any epoch
-val/error_area        area under that error's curve, as its mean height: low where learning is fast
+val/error_area        area under that error's curve, as its mean height: low if learning is fast
 val/error_spread      its standard deviation over the last quarter of the epochs: stability
 
 `ablate evaluate`, or a study's `measure`, measures these on the test images after training
@@ -241,9 +241,7 @@ _INSPECTED: Final[tuple[_Row, ...]] = (
     ("dead/mean", None, FRACTION),
     *((f"gradient_norm/{part}", None, TINY) for part in (LAYER, "last", "ratio")),
 )
-_SAME_FOR_EVERY_SEED: Final = (
-    "it is the same for every seed of an arm, so that nothing can be tested"
-)
+_SAME_FOR_EVERY_SEED: Final = "it is the same for every seed of an arm, so nothing can be tested"
 
 
 def _recorded() -> Iterator[Metric]:

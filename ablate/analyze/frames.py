@@ -11,8 +11,8 @@ at_chance           whether it stayed at chance (`ablate.analyze.outcomes`); mis
 <measure>           ``test/error``, ... (`ablate.metrics`), float64, fractions
 parameters          weights and biases; with it `epochs_done`, both missing before training began
 train_images, test_images    how many it was trained and tested on
-trained_alone       whether it shared neither a stack nor, as far as records tell, to the second,
-                    the machine with another of these runs; missing if unknown
+trained_alone       whether it shared neither a stack nor the machine with another of these runs,
+                    as far as records tell, to the second; missing if unknown
 data_digest, commit, dirty, hardware    what it was trained on and with
 
 Rows are sorted by arm, the arm at rest first (its knobs off, or at their defaults), then by seed.
@@ -52,7 +52,7 @@ class Frames:
     Attributes:
         runs: One row per run.
         history: One row per epoch of a run.
-        unreadable: What is wrong with each file that is not a record, with its name.
+        unreadable: For each file that is not a record, its name and what is wrong with it.
         copies: Folders whose run is read from another folder.
         code: Key -> the user's own code that the run used: file or package -> digest or version.
         glimpses: Folder -> what the ledger needs of its record, if results are about to be shown.

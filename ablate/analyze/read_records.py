@@ -22,7 +22,7 @@ from ablate.study.glimpse import Glimpse
 
 Paths = str | Path | Sequence[str | Path]
 
-_MANY = 2000  # runs, from which on other processes are worth their start
+_MANY = 2000  # with more runs, starting other processes pays off
 _AT_ONCE = 100  # runs that a process reads before it asks for more
 
 
@@ -36,7 +36,7 @@ class Gathered:
         flat: Its config by dotted names.
         epochs: Its history as columns [epochs].
         glimpses: What the ledger needs of it; none if results are not about to be shown.
-        unreadable: What is wrong with each file that is no record.
+        unreadable: What is wrong with each file that is not a record.
     """
 
     rows: list[dict[str, Any]] = field(default_factory=list)

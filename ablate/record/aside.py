@@ -26,7 +26,7 @@ def numbered(file: Path, number: int) -> Path:
 
 
 def set_aside_wrong_kinds(folder: Path, names: Sequence[str] = (*FILES, *FOLDERS)) -> list[str]:
-    """Set aside what cannot be what its name says, such as a folder named record.json.
+    """Set aside what is not what its name says, such as a folder named record.json.
 
     Args:
         folder: A run's folder, or a sweep's; it need not be there.
@@ -53,7 +53,7 @@ def set_aside_wrong_kinds(folder: Path, names: Sequence[str] = (*FILES, *FOLDERS
         _rename(path)
     what = {True: "folder", False: "file"}
     return [
-        f"{path} was no {what[path.name in FOLDERS]}: it is kept under another name"
+        f"{path} was not a {what[path.name in FOLDERS]}: it is kept under another name"
         for path in sorted(wrong)
     ]
 

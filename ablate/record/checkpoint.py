@@ -87,7 +87,7 @@ def _is_sound(content: bytes) -> bool:
 
 
 def is_damaged(directory: Path) -> bool:
-    """Tell whether a run's checkpoint exists but is not as it was written."""
+    """Tell whether a run's checkpoint exists but was changed since it was written."""
     try:
         _load(directory / CHECKPOINT)
     except FileNotFoundError:

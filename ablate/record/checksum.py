@@ -1,8 +1,8 @@
 """Adds a checksum at the end of a file, so that flipped bits and lost pages are noticed.
 
 The last bytes of a file are ``ablate-sha256:`` and 64 hex digits: the SHA-256 of everything before
-them. Readers that do not know them are not disturbed: numpy stops where its array ends, and for a
-zip archive, which torch writes, they are the comment.
+them. Other readers ignore them: numpy stops where its array ends, and in a zip archive, which torch
+writes, they are the comment.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ def tail_of(content: bytes | memoryview) -> bytes:
 
 
 def make_room(archive: memoryview) -> None:
-    """Announce the tail as the comment of a zip archive that has none, in place."""
+    """Declare the tail, in place, as the comment of a zip archive that has none."""
     assert bytes(archive[-2:]) == b"\0\0", "an archive without a comment ends in its length, 0"
     archive[-2:] = _LENGTH.to_bytes(2, "little")
 
@@ -46,5 +46,5 @@ def body_of(content: bytes) -> bytes:
 
 def text_digest(text: str) -> str:
     """Compute the checksum of a text in the form a record holds."""
-    # Half of a surrogate pair is what an edited record may hold, and ours never do.
+    # An edited record may hold half of a surrogate pair; ours never do.
     return f"sha256:{hashlib.sha256(text.encode(errors='surrogatepass')).hexdigest()}"

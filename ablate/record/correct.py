@@ -1,8 +1,8 @@
 """Which test images a run got right: correct.npy, one bit per image.
 
 Images are in the order of the test split. The record beside it has the data's digest and the number
-of images. The bits of two networks show on which images they differ, and so how their difference
-would vary over new images.
+of images. The bits of two networks show on which images they differ, which tells how much their
+difference would vary over new images.
 """
 
 from __future__ import annotations

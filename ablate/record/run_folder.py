@@ -24,7 +24,7 @@ _PARTS = {
 _CHECKSUM: Final = "checksum"
 _LAST: Final = f',\n "{_CHECKSUM}": '  # start of a record's last line
 _NONE: Final = (errno.ENOENT, errno.ENOTDIR)
-ANEW: Final = "`ablate run` keeps the file aside and trains the run again"
+ANEW: Final = "`ablate run` sets the file aside and trains the run again"
 
 
 def write(directory: Path, record: Record) -> None:
@@ -57,14 +57,14 @@ def read(directory: Path, *, checked: bool = False) -> Record | None:
         return None
     found = _parsed(path, text)
     if checked and not _is_as_written(text, found):
-        raise DamagedError(f"{path} is not as it was written: damaged, or edited; {ANEW}")
+        raise DamagedError(f"{path} was damaged or edited since it was written; {ANEW}")
     return _known(path, found)
 
 
 def read_and_check(directory: Path) -> tuple[Record, bool] | None:
     """Read a record, and tell whether it is as it was written; None if there is none.
 
-    One that is not is not an error here: a report shows what the record says, and tells of it.
+    A record that was changed is no error here: a report shows what it says, and notes that.
 
     Raises:
         AblateError: As `read`.
@@ -81,11 +81,9 @@ def _parsed(path: Path, text: str) -> dict[str, Any]:
     try:
         found: Any = json.loads(text)
     except (ValueError, RecursionError) as error:
-        raise DamagedError(f"{path} does not read as a record: {error}; {ANEW}") from error
+        raise DamagedError(f"{path} cannot be read as a record: {error}; {ANEW}") from error
     if not isinstance(found, dict) or not {"schema", "key", "status"} <= set(found):
-        raise DamagedError(
-            f"{path} is not a record of ablate: it lacks schema, key or status; {ANEW}"
-        )
+        raise DamagedError(f"{path} is not a record: it lacks schema, key or status; {ANEW}")
     return found
 
 
@@ -105,7 +103,7 @@ def _known(path: Path, found: dict[str, Any]) -> Record:
 
 
 def read_if_sound(directory: Path) -> Record | None:
-    """Read a record; None without one, or if it does not read."""
+    """Read a record; None if it is missing or cannot be read."""
     try:
         return read(directory)
     except AblateError:
@@ -119,7 +117,7 @@ def _text(path: Path) -> str | None:
             raise DamagedError(f"{path} is not a file; {ANEW}")
         return path.read_text(encoding="utf-8")
     except UnicodeDecodeError as error:
-        raise DamagedError(f"{path} does not read as a record: {error}; {ANEW}") from error
+        raise DamagedError(f"{path} cannot be read as a record: {error}; {ANEW}") from error
     except OSError as error:
         if error.errno in _NONE:
             return None
@@ -160,8 +158,7 @@ def whole(directory: Path, found: Record) -> Record:
     lacking = [name for name, kind in _PARTS.items() if type(found.get(name)) is not kind]
     if lacking:
         raise AblateError(
-            f"{directory / RECORD} is not a complete record of ablate: it lacks"
-            f" {', '.join(lacking)}"
+            f"{directory / RECORD} is not a complete record: it lacks {', '.join(lacking)}"
         )
     return found
 

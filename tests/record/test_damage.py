@@ -145,7 +145,7 @@ def test_a_record_that_is_laid_out_in_another_way_is_as_it_was_written(tmp_path)
     assert record.read(tmp_path, checked=True)["metrics"] == RECORD["metrics"]
     found["metrics"]["test/error"] = 0.0
     file.write_text(json.dumps(found))
-    with pytest.raises(DamagedError, match="damaged, or edited"):
+    with pytest.raises(DamagedError, match="damaged or edited"):
         record.read(tmp_path, checked=True)
     assert record.read(tmp_path)["metrics"]["test/error"] == 0.0  # for a report, which tells it
     del found["checksum"]  # as earlier versions wrote it

@@ -135,7 +135,7 @@ WRONG: dict[str, tuple[dict[str, Any], str]] = {
     ),
     "a claim of what is the same for every seed": (
         claims({"metric": "parameters"}),
-        "it is the same for every seed of an arm, so that nothing can be tested",
+        "it is the same for every seed of an arm, so nothing can be tested",
     ),
     "epochs to no target": (
         claims({"metric": "epochs_to_target"}),
