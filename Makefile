@@ -1,6 +1,5 @@
-# Two commands for a newcomer: `make run` answers a question by a small study, `make test` checks
-# the project.
-# Both set up what they need the first time, and start at once after that.
+# Two commands for a newcomer: `make run` answers a question with a small study, `make test` checks
+# the project. Both install what they need the first time, and start at once after that.
 
 PYTHON ?= python3
 VENV := .venv
@@ -16,8 +15,8 @@ export PYTHONDONTWRITEBYTECODE :=
 
 setup: $(READY)
 
-# torch and torchvision are resolved together, in one fresh environment: a torchvision from the
-# package index does not import beside a torch of another build.
+# torch and torchvision are resolved together in a fresh environment, since a torchvision from the
+# package index cannot be imported beside another build of torch.
 $(RUNS): pyproject.toml
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable .
@@ -27,7 +26,7 @@ $(READY): $(RUNS)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[dev]'
 	touch $@
 
-# SLURM takes root and Debian; it runs only while a test does (scripts/cluster).
+# SLURM needs root and Debian, and runs only while a test does (scripts/cluster).
 $(CLUSTERS): $(READY)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[integration]' || true
 	command -v slurmd munged > /dev/null || apt-get install -y slurm-wlm munge || true
@@ -52,17 +51,17 @@ suite: $(READY)
 fast: lint
 	$(BIN)/pytest -n auto --dist worksteal -m 'not slow and not long'
 
-# The commands of the README and of docs/, each page's in order in a fresh folder, on tiny data.
+# Runs the commands of the README and of docs/ on tiny data, each page in order in a fresh folder.
 readme: $(READY)
 	$(BIN)/pytest -n auto --dist worksteal tests/project/test_pages.py
 
-# What takes too long for every change: run it before a release, and after what touches recovery.
-# Tests against a real SLURM and Ray are skipped, with the reason, where these cannot be installed.
+# Too long for every change: run it before a release, and after changes to recovery. Tests against
+# a real SLURM and Ray are skipped, with the reason, if these cannot be installed.
 long: lint $(CLUSTERS)
 	$(BIN)/pytest -n auto --dist worksteal -m long
 
-# Random requests and command lines, for 20 minutes unless FUZZ_SECONDS says otherwise, from a new
-# seed unless FUZZ_SEED names one. `make test` tries a few of them from a fixed seed.
+# Random requests and command lines, for 20 minutes or FUZZ_SECONDS, from a new seed or FUZZ_SEED.
+# `make test` tries a few from a fixed seed.
 fuzz: $(READY)
 	seed=$${FUZZ_SEED:-$$(od -An -N4 -tu4 /dev/urandom | tr -d ' ')}; echo FUZZ_SEED=$$seed; \
 	FUZZ_SEED=$$seed FUZZ_SECONDS=$${FUZZ_SECONDS:-1200} $(BIN)/pytest -s tests/fuzz

@@ -108,7 +108,7 @@ _PLAN_HELP = """
 Show what `ablate run` would train with the same OVERRIDES, and train nothing.
 
 \b
-    ablate plan                                     one run: is it done, and where it is recorded
+    ablate plan                                     one run: whether it is done, and its record
     ablate plan -m norm=none,batch 'seed=range(5)'  the arms of a grid, and their stacks
     ablate plan +study=dropout_rate scale=full      a study at its published size
     ablate plan +study=dropout_rate --sd 0.004      and what it can find
