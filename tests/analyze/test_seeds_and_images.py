@@ -242,14 +242,14 @@ def test_one_seed_says_something_of_two_networks_and_gives_no_verdict(tmp_path):
     assert math.isnan(row["p"])
     told = verdict(compare([tmp_path]))
     assert "these two networks" in told
-    assert "nothing of other seeds" in told
+    assert "nothing about other seeds" in told
 
 
 def test_the_report_says_of_which_population_it_speaks(tmp_path):
     sweep(tmp_path / "a")
     both = compare([tmp_path / "a"])
     assert verdict(both).endswith("over new seeds and new images.")
-    assert any("new test images too" in sentence for sentence in legend(both, ["last"]))
+    assert any("new seeds and new test images" in sentence for sentence in legend(both, ["last"]))
     sweep(tmp_path / "b", keep=False)
     seeds = compare([tmp_path / "b"])
     assert verdict(seeds).endswith("over new seeds, on this test set.")
