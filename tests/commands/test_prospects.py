@@ -140,7 +140,7 @@ def test_the_spread_of_recorded_runs_is_taken_and_counts_as_a_look():
 def test_a_plan_of_a_grid_has_no_claims_to_tell_of(monkeypatch, capsys):
     asked = ("plan", "-m", "seed=0,1", "--sd", "0.01")
     assert run(*asked, monkeypatch=monkeypatch) == 2
-    assert "they take a study" in capsys.readouterr().err
+    assert "they need a study" in capsys.readouterr().err
 
 
 def test_the_command_tells_what_a_study_can_find(monkeypatch, capsys):

@@ -720,8 +720,8 @@ WRONG = {
     "changed": (resized, "do not fit"),
     "other data": (other_data, "data have changed"),
     "not kept": (unsaved, "save=none"),
-    "running": (lambda d: changed(d, status="running"), "not finished but running"),
-    "diverged": (lambda d: changed(d, status="diverged"), "not finished but diverged"),
+    "running": (lambda d: changed(d, status="running"), "is running, not finished"),
+    "diverged": (lambda d: changed(d, status="diverged"), "is diverged, not finished"),
     "broken": (lambda d: (d / "record.json").write_text("{"), "record.json"),
     "not whole": (lambda d: changed(d, evaluate=None), "not a complete record"),
 }

@@ -296,7 +296,7 @@ def test_the_report_is_of_what_the_study_asked_when_it_was_last_run() -> None:
     found = compare(["results/mine"])
     # So short a training leaves some runs at chance: they are in no mean.
     assert [line.n + line.lost["at chance"] for line in found.lines.values()] == [3, 3]
-    assert any("6 runs of this folder are left out" in note for note in found.notes)
+    assert any("6 runs in this folder are left out" in note for note in found.notes)
     assert len(ablate.load("results/mine")) == 12
     assert found.asked.command == "ablate run +study=mine.yaml"
 
