@@ -83,7 +83,7 @@ def test_settings_that_are_wrong_are_told_together(photos):
 
 
 def test_a_sheet_that_cannot_be_written_is_told(photos, tmp_path):
-    with pytest.raises(AblateError, match="--sheet names another file"):
+    with pytest.raises(AblateError, match="name another file with --sheet"):
         show(photos, sheet=str(tmp_path / "nowhere" / "sheet.png"))
 
 

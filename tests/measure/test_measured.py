@@ -394,7 +394,9 @@ def test_a_claim_on_what_no_run_has_is_not_judged_and_that_is_noted(tmp_path):
     write_study(tmp_path, {"plain": PLAIN, "dropped": DROPPED}, "evaluate/views/error")
     found = compare([tmp_path])
     assert list(found.claimed) == []
-    assert "of dropped: no finished run has evaluate/views/error" in " ".join(found.notes)
+    assert "about dropped is not judged: no finished run has evaluate/views/error" in " ".join(
+        found.notes
+    )
 
 
 def test_the_report_of_a_measured_study_is_written_whole(results):
