@@ -532,7 +532,7 @@ IDLE = {
     "augment.test_views=4": "augment.test_views=4 touches nothing: nothing is augmented",
     "dropout.kind=gaussian": "dropout.kind=gaussian touches nothing: nothing is dropped",
     "dropout.kind=spatial dropout.dense=0.5": "dropout acts on no map of more than one pixel",
-    "model=rnn dropout.kind=spatial dropout.dense=0.5": "spatial dropout acts only between layers (model.hidden=[64",
+    "model=rnn dropout.kind=spatial dropout.dense=0.5": "spatial dropout acts only between layers",
     "model=gru model.hidden=[8,8] dropout.kind=spatial dropout.dense=[0,0.5]": "between layers",
     "dropout.scaling=test": "dropout.scaling=test touches nothing: nothing is dropped",
     "dropout.dense=0.5 dropout.kind=gaussian dropout.scaling=test": "keeps the mean by itself",
