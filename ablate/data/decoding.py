@@ -26,6 +26,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 
+from ablate.data import plain_jpeg
 from ablate.data.discovery import shown
 from ablate.data.source import Array
 from ablate.errors import AblateError
@@ -114,6 +115,8 @@ def decode(
     Raises:
         DecodingError: It does not decode, or would come out wrong.
     """
+    if isinstance(file, bytes) and (plain := plain_jpeg.decoded(file)) is not None:
+        return _fitted(plain, size, channels)
     called = name or (shown(file) if not isinstance(file, bytes) else "an image")
     with warnings.catch_warnings(record=True) as heard:
         warnings.simplefilter("always")  # Pillow's name no file; those that matter are used below
@@ -132,6 +135,8 @@ def glance(file: str | os.PathLike[str] | bytes) -> Glance | None:
     Args:
         file: As in `decode`.
     """
+    if isinstance(file, bytes) and (plain := plain_jpeg.header(file)) is not None:
+        return Glance(plain.mode == "L", False, False, False, plain.size)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         try:
@@ -205,7 +210,13 @@ def _pixels(
     image.load()
     if image.mode == "LAB":
         raise _UnfitError("Lab colours", f"has its colours in Lab: save it as RGB; {_SKIP}")
-    flat = _on_ground(_eight_bits(_upright(image, heard), levels), background)
+    return _fitted(
+        _on_ground(_eight_bits(_upright(image, heard), levels), background), size, channels
+    )
+
+
+def _fitted(flat: Image.Image, size: int | None, channels: int) -> Array:
+    """Convert an opaque image of 8 bits to the wanted channels and size."""
     wanted = "L" if channels == 1 else "RGB"
     flat = flat if flat.mode == wanted else flat.convert(wanted)
     if size is not None and flat.size != (size, size):
