@@ -464,8 +464,8 @@ def test_show_says_which_finished_runs_have_lost_their_weights():
     assert (status, "1 finished without a checkpoint.pt" in page) == (0, True)
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize("launcher", ["basic", pytest.param("joblib", marks=pytest.mark.long)])
+@pytest.mark.long
+@pytest.mark.parametrize("launcher", ["basic", "joblib"])
 def test_hydras_own_launchers_work_with_the_same_task(launcher):
     status, _, err = done("run", "-m", *TINY, "seed=0,1", f"hydra/launcher={launcher}")
     assert status == 0, err

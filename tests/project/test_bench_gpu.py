@@ -101,7 +101,7 @@ def test_cifar_trains_by_the_recipe_and_says_that_its_peer_is_not_here(tmp_path)
     assert "stacks of 2: accuracy" in text
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_convolutions_are_timed_by_shape_and_not_measured_twice(tmp_path, monkeypatch, capsys):
     monkeypatch.setenv("OMP_NUM_THREADS", "1")
 
@@ -338,6 +338,7 @@ def test_the_baseline_in_jax_has_the_gradients_of_the_network_by_hand(monkeypatc
         assert torch.allclose(found, layer.weight.grad, atol=1e-5)
 
 
+@pytest.mark.long
 def test_the_kernels_of_our_own_convolve_as_torch_does():
     """Under Triton's interpreter, which is chosen when a kernel is declared."""
     pytest.importorskip("triton")
