@@ -18,7 +18,8 @@ from ablate.data.tensors import Split
 from ablate.train.training import Training
 from tests.configs import config
 
-WHOLE = 352  # test images: 22 times the 16 numbers of the widest vector
+SIZES = {"data.train_size": 60, "data.val_size": 60, "batch_size": 20}
+WHOLE = 176  # test images: 11 times the 16 numbers of the widest vector
 
 
 # -- the techniques --------------------------------------------------------------------------------
@@ -65,7 +66,7 @@ REGULARIZERS = {
     "clip_value": {"regularize.clip_value": lambda i: 0.01 * (i + 1)},
     "early_stopping": {
         "regularize.early_stopping": 1,
-        "optimizer.lr": lambda i: (0.003, 0.1, 0.3, 1.0, 0.03)[i],
+        "optimizer.lr": lambda i: (0.005, 0.3, 0.15, 0.03, 0.01)[i],
         "epochs": 8,
     },
     "ema": {"regularize.ema": lambda i: 0.5 + 0.1 * i},
@@ -160,9 +161,7 @@ def runs(name, precision="fp32"):
         "optimizer": "adamw",
         "optimizer.lr": lambda i: 1e-3 * (i + 1),
         "schedule": "constant",
-        "data.train_size": 100,
-        "data.val_size": 60,
-        "batch_size": 20,
+        **SIZES,
         "epochs": 2,
         "precision": precision,
     }
@@ -187,7 +186,7 @@ class Left:
 @functools.cache
 def data(precision="fp32"):
     """Load as few digits as configured, and a number of test images that fills whole vectors."""
-    tensors = load(config(**{"data.train_size": 100, "data.val_size": 60, "precision": precision}))
+    tensors = load(config(**SIZES, precision=precision))
     test = Split(tensors.test.images[:WHOLE], tensors.test.labels[:WHOLE])
     return replace(tensors, test=test)
 

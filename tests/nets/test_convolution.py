@@ -14,7 +14,7 @@ import torch.nn.functional as F
 
 from ablate.nets.convolution import Conv2d
 from tests.configs import config
-from tests.techniques import begun
+from tests.techniques import SIZES, begun
 
 _SHAPES = [
     (kernel, stride, inputs, outputs, groups, layout, dtype, side)
@@ -112,6 +112,6 @@ def test_no_strided_kernel_of_one_pixel_is_left_to_torch(changes, monkeypatch):
         return plain(x, weight, bias, stride, *rest, **named)
 
     monkeypatch.setattr(F, "conv2d", spied)
-    begun([config(**{"data.train_size": 100, "norm": "none", **changes})], fused=False).advance()
+    begun([config(**SIZES, norm="none", **changes)], fused=False).advance()
     assert seen
     assert all(kernel != (1, 1) or stride in (1, (1, 1)) for kernel, stride in seen)

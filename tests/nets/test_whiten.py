@@ -30,7 +30,7 @@ from ablate.train.proof import acting, prove
 from ablate.train.training import Training
 from ablate.train.whitening import fit
 from tests.configs import config
-from tests.techniques import begun, ended, runs
+from tests.techniques import SIZES, begun, ended, runs
 
 MODELS = ("cnn", "lenet5", "vgg")
 SMALL = {"model.channels": [3, 4], "model.hidden": [8]}
@@ -271,7 +271,7 @@ def test_filters_are_the_same_for_every_seed_and_stay_while_the_bias_learns(fuse
         {"optimizer": "adamw", "optimizer.weight_decay": 0.5},
         {"regularize.ema": 0.9},
         {"regularize.sam": 0.1},
-        {"optimizer": "lbfgs", "batch_size": 100},
+        {"optimizer": "lbfgs", "batch_size": SIZES["data.train_size"]},
         {"precision": "bf16"},
         {"dropout.kind": "dropconnect", "dropout.conv": 0.5},
         {"regularize._target_": "tests.techniques.own_penalty"},
@@ -279,7 +279,7 @@ def test_filters_are_the_same_for_every_seed_and_stay_while_the_bias_learns(fuse
     ids=str,
 )
 def test_nothing_that_changes_weights_touches_the_filters(changes):
-    plain = {"data.train_size": 100, "data.val_size": 60, "batch_size": 20, "epochs": 1} | SMALL
+    plain = SIZES | {"epochs": 1} | SMALL
     training = begun([config(**plain | {"model.whiten": 2} | changes)], fused=False)
     before = training.stack.slice(0)
     assert "whiten.conv.weight" not in training.update.objective.weights

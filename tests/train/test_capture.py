@@ -15,7 +15,7 @@ from ablate.data import load
 from ablate.train.deterministic import deterministic
 from ablate.train.training import Training
 from tests.configs import config
-from tests.techniques import TECHNIQUES, begun, ended, runs, same, trained
+from tests.techniques import SIZES, TECHNIQUES, begun, ended, runs, same, trained
 
 aten = torch.ops.aten
 _ASKS = {
@@ -112,8 +112,8 @@ def test_a_recorded_training_goes_on_from_a_state():
     ],
 )
 def test_steps_that_run_other_peoples_code_or_search_are_not_recorded(changes):
-    assert not begun([config(**{"data.train_size": 100, **changes})], fused=False).repeats
-    assert begun([config(**{"data.train_size": 100})], fused=False).repeats
+    assert not begun([config(**SIZES, **changes)], fused=False).repeats
+    assert begun([config(**SIZES)], fused=False).repeats
 
 
 @pytest.mark.gpu

@@ -16,7 +16,7 @@ from ablate.config import effect
 from ablate.regularize import registry
 from tests import techniques
 from tests.configs import config
-from tests.techniques import TECHNIQUES, begun, distance, ended, runs, same, trained
+from tests.techniques import SIZES, TECHNIQUES, begun, distance, ended, runs, same, trained
 
 WILD = 1e38  # a learning rate that no network survives
 
@@ -95,12 +95,8 @@ def test_a_run_that_stops_early_leaves_its_mates_bit_identical(fused):
 )
 def test_layers_of_odd_sizes_agree_in_every_slot_to_rounding(hidden, batch, activation):
     changes = {"model.hidden": [hidden], "model.activation": activation}
-    configs = [
-        config(
-            seed=i, model="mlp", batch_size=batch, epochs=2, **changes, **{"data.train_size": 100}
-        )
-        for i in range(3)
-    ]
+    changes |= SIZES | {"batch_size": batch}
+    configs = [config(seed=i, model="mlp", epochs=2, **changes) for i in range(3)]
     here = ended(begun(configs, fused=True))
     there = ended(begun([*configs[1:], configs[0]], fused=True))
     assert max(map(distance, here, [there[-1], *there[:-1]])) < 1e-5
@@ -118,9 +114,8 @@ def solved(name, **changes):
             "optimizer": name,
             "schedule": "constant",
             "regularize.l2": 0.01,
-            "data.train_size": 100,
-            "data.val_size": 60,
-            "batch_size": 100,
+            **SIZES,
+            "batch_size": SIZES["data.train_size"],
             "epochs": 12,
             "precision": "fp64",
             **changes,
