@@ -245,9 +245,7 @@ def _knobs(flat: Sequence[naming.Flat], all_knobs: bool) -> pd.DataFrame:
     names = [n for n in dict.fromkeys(k for one in flat for k in one) if n != "seed"]
     columns = {name: [one.get(name) for one in flat] for name in names}
     if not all_knobs:
-        columns = {
-            n: values for n, values in columns.items() if any(v != values[0] for v in values)
-        }
+        columns = {n: values for n, values in columns.items() if not naming.all_equal(values)}
     return pd.DataFrame({n: _one_type(v) for n, v in columns.items()}, index=range(len(flat)))
 
 
@@ -311,8 +309,10 @@ def _history(
     frame = pd.DataFrame(columns)
     names = dict.fromkeys(["epoch", "step", "lr", *(n for columns in epochs for n in columns)])
     for name in names:
-        absent = [np.full(length, nan) for length in lengths]
-        parts = [np.asarray(c.get(name, a)) for c, a in zip(epochs, absent, strict=True)]
+        parts = [
+            np.asarray(columns[name]) if name in columns else np.full(length, nan)
+            for columns, length in zip(epochs, lengths, strict=True)
+        ]
         frame[name] = np.concatenate(parts) if parts else np.empty(0)
     for split in ("train", "val"):
         if f"{split}/accuracy" in frame:

@@ -54,10 +54,11 @@ def varied(flat: Sequence[Flat]) -> list[str]:
         flat: One config per run; a missing knob counts as None.
     """
     every = [name for name in dict.fromkeys(chain.from_iterable(flat)) if can_matter(name)]
-    return [name for name in every if not _all_equal([one.get(name) for one in flat])]
+    return [name for name in every if not all_equal([one.get(name) for one in flat])]
 
 
-def _all_equal(values: list[Any]) -> bool:
+def all_equal(values: list[Any]) -> bool:
+    """Tell whether all values, of which there is at least one, are the same."""
     return values.count(values[0]) == len(values)  # a loop of Python's own is five times as slow
 
 
