@@ -157,7 +157,7 @@ def describe(device: str) -> Environment:
 
     Returns:
         ``versions``, ``platform``, ``device`` (its name), ``threads``, ``tf32``, and ``commit`` and
-        ``dirty`` of the working directory's git repository (None without one).
+        ``dirty`` of the working directory's git repository (None outside of one).
     """
     import torch
 

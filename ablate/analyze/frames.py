@@ -96,7 +96,7 @@ def load(path: Paths, *, all_knobs: bool = False) -> pd.DataFrame:
         all_knobs: Give every knob a column, not only those that vary.
 
     Returns:
-        One row per run folder, with the columns listed above. A record that does not read is left
+        One row per run folder, with the columns listed above. A record that cannot be read is left
         out, as in a report, and a `UserWarning` names it.
 
     Raises:

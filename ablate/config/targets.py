@@ -167,7 +167,7 @@ def _unfit(found: Any, kind: Kind) -> str | None:
 
 
 def _annotated(function: Any) -> type | None:
-    """Return the class that a function is annotated to return; None without one."""
+    """Return the class that a function is annotated to return; None if it has no annotation."""
     try:
         made = get_type_hints(function).get("return")
     # An annotation is the user's code, which may raise anything.

@@ -48,7 +48,7 @@ def _read(root: Path, settings: Mapping[str, Any]) -> Source:
             table = np.loadtxt(lines, delimiter=",", dtype=np.int64)
         grey = table[:, :-1].reshape(-1, *SHAPE)
     except (OSError, EOFError, zlib.error, ValueError, IndexError) as error:
-        raise AblateError(f"{path} does not read ({error}); {_AGAIN}") from error
+        raise AblateError(f"{path} cannot be read ({error}); {_AGAIN}") from error
     images = (grey * 255 // _LEVELS).astype(np.uint8)
     return Source({"train": Part(images, table[:, -1])}, tuple(str(digit) for digit in range(10)))
 

@@ -47,7 +47,7 @@ def _part(path: Path) -> Part:
         stored = found["y"].ravel()
     # scipy raises many kinds of error for a file that is cut off.
     except Exception as error:
-        raise damaged(path, f"it does not read as a MATLAB file of images ({error})") from error
+        raise damaged(path, f"it cannot be read as a MATLAB file of images ({error})") from error
     if images.dtype != np.uint8 or images.shape[1:] != (3, 32, 32):
         raise damaged(path, f"its images are {images.dtype} {images.shape[1:]}")
     if len(images) != len(stored) or len(stored) == 0:

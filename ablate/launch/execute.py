@@ -72,7 +72,7 @@ def _standing(plan: Plan, run: Run) -> Standing | None:
 
 
 def standing_of(run: Run) -> Standing | None:
-    """Read how a run stands; a run whose record does not read has failed."""
+    """Read how a run stands; a run whose record cannot be read has failed."""
     try:
         return record.standing(run.directory)
     except AblateError as error:

@@ -151,7 +151,7 @@ def launch(
         context: Hydra's.
         function: The task. Jobs of `train` are stacked; any other task is called job by job.
         config: The sweep's configuration.
-        jobs: Sequence[str] of each job.
+        jobs: The overrides of each job.
         first: Number of the first job.
 
     Returns:

@@ -266,7 +266,7 @@ class _Tasks:
     def _lost(self, stack: RunStack, error: Exception) -> WorkEnd:
         """Record that Ray gave up a task."""
         first = next((line for line in str(error).splitlines() if line.strip()), "")
-        reason = f"Ray gave its task up: {type(error).__name__}: {first}"
+        reason = f"Ray gave up on its task: {type(error).__name__}: {first}"
         lost: dict[Path, str] = {}
         for run in stack.runs:
             try:

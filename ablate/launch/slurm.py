@@ -353,7 +353,7 @@ class _JobWatch:
             again += [tuple(kept)] if kept else []
             return
         elif self._is_stuck(left):
-            told = f"{job} ended: {state}; {_STUCK} jobs in a row brought its runs no further"
+            told = f"{job} ended: {state}; {_STUCK} jobs in a row made no progress on its runs"
         else:
             what = "met its time limit" if why == "time" else f"ended: {state}"
             self._record(left, f"{job} {what}")
@@ -447,7 +447,7 @@ class _JobWatch:
             self.queue(task.one.cluster).cancel(task.one, [task.number])
             self._tasks.remove(task)
             for place in task.runs:
-                self._given_up.setdefault(place, f"job {task.name} was taken back")
+                self._given_up.setdefault(place, f"job {task.name} was cancelled before it started")
 
     def take_back(self) -> None:
         """Cancel all remaining tasks, and wait while they save their states."""

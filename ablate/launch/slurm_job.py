@@ -193,7 +193,7 @@ def _explain(runs: Sequence[Run], one: Submission, task: int) -> None:
             continue
         with record.claim(run.directory, wait=False) as claim:
             if claim:
-                why = f"{found['reason']}: the time limit of job {one.named(task)} came"
+                why = f"{found['reason']}: job {one.named(task)} reached its time limit"
                 record.write(run.directory, found | {"reason": why})
 
 

@@ -110,7 +110,7 @@ def _diff() -> tuple[bytes, str | None]:
     """Return what changed since the commit, or why that is left out."""
     found = environment.git("diff", "--no-ext-diff", "--no-textconv", "--no-color", "HEAD")
     if found is None:
-        return b"", "git did not tell it"
+        return b"", "`git diff` failed"
     if len(found) > _MOST:
         return b"", f"it is larger than {_MOST // 2**20} MiB"
     return found, None

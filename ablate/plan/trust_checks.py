@@ -130,7 +130,7 @@ def require_trusted(
         names |= {n: target for n, target in found.items() if target not in typed.get(n, ())}
         own = tuple(o for o in request.overrides if o.startswith("hydra/"))
         settings |= dict.fromkeys(f"hydra.{name}" for name in _foreign(part, own))
-    what = [f"names {trust.told(names)} to be run"] if names else []
+    what = [f"names {trust.told(names)} to run"] if names else []
     what += [f"sets {', '.join(settings)}, which can run anything"] if settings else []
     if what:
         told = {s: what for s in sources if s.naming(names) != str(s.path)} if names else {}

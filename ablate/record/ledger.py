@@ -47,7 +47,7 @@ def with_line(record: Record, directory: Path) -> Record:
 
 
 def latest_line(sweep: Path) -> LedgerLine | None:
-    """Read the number and hash of the last whole line of a sweep's ledger; None without one.
+    """Read the number and hash of the last whole line of a sweep's ledger; None if there is none.
 
     Only the end of the file is read, and only if it has grown: every run of a sweep asks, and a
     line that lists many runs is long.
@@ -58,7 +58,7 @@ def latest_line(sweep: Path) -> LedgerLine | None:
         if not stat.S_ISREG(found.st_mode):
             return None
         return _last_of(file.absolute(), found.st_ino, found.st_size, found.st_mtime_ns)
-    except OSError:  # missing; or it does not read, which the report says
+    except OSError:  # missing or unreadable, which the report says
         return None
 
 

@@ -111,7 +111,7 @@ def read_if_sound(directory: Path) -> Record | None:
 
 
 def _text(path: Path) -> str | None:
-    """Read a file as text; None without one."""
+    """Read a file as text; None if it is missing."""
     try:
         if not stat.S_ISREG(path.stat().st_mode):  # opening a named pipe would wait for a writer
             raise DamagedError(f"{path} is not a file; {ANEW}")

@@ -114,7 +114,7 @@ class Claims:
         if len(what.both_ways) == 1:
             self.fault(f"{path}.arm", _with_itself(what.arm, value))
         elif (other := self._told.setdefault(what.both_ways, line)) != line:
-            self.fault(path, f"the claim compares the same as the one in line {other}")
+            self.fault(path, f"the claim compares the same numbers as the one in line {other}")
 
 
 def _with_itself(arm: str, value: Mapping[str, Any]) -> str:

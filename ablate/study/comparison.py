@@ -202,7 +202,7 @@ def _require_free(study: Study, overrides: Sequence[str]) -> None:
         [name for arm in study.arms for name in study.grid_of(arm)] if study.tuning else []
     )
     reasons = dict.fromkeys(tuned_knobs, "the study tunes it")
-    reasons |= dict.fromkeys(("seed", "seeds"), "the study's arms have seeds of their own")
+    reasons |= dict.fromkeys(("seed", "seeds"), "the study's arms have their own seeds")
     faults = [
         f"{override}: {reasons[name_of(override)]} ({study.file}{_how_to_reseed(override)})"
         for override in overrides

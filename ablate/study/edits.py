@@ -41,7 +41,7 @@ def joined(clauses: Sequence[str]) -> str:
 
 
 def question_now(sweep: Path) -> dict[str, Any] | None:
-    """Read the question in study.json; None without one, or if it does not read."""
+    """Read the question in study.json; None if there is none, or if it cannot be read."""
     told = sweep_json.json_in(sweep / study_json.FILE)
     try:
         return None if told is None else questions.as_written(told)
@@ -55,7 +55,7 @@ def _of_the_study(read: Ledger, sweep: Path) -> Iterator[str]:
     now = question_now(sweep)
     if asked and now is not None and now not in asked:
         changed = joined(questions.changes(asked[-1], now))
-        yield f"study.json was edited, it is not what the ledger holds: {changed}"
+        yield f"study.json was edited and no longer matches the ledger: {changed}"
 
 
 def _of_records(read: Ledger, sweep: Path, shown: Sequence[Glimpse]) -> Iterator[str]:

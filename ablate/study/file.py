@@ -100,7 +100,7 @@ class _Reader:
             text = self.file.read_text(encoding="utf-8")
             node, values = yaml.compose(text, yaml.SafeLoader), yaml.safe_load(text)
         except (OSError, UnicodeError) as error:
-            raise AblateError(f"{self.file} does not read: {error}") from error
+            raise AblateError(f"{self.file} cannot be read: {error}") from error
         except yaml.YAMLError as error:
             mark = getattr(error, "problem_mark", None)
             where = f", line {mark.line + 1}" if mark is not None else ""

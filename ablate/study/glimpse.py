@@ -36,7 +36,7 @@ class Glimpse:
 
 
 def at(folder: Path) -> Glimpse | None:
-    """Read what the ledger needs of the record in a folder; None without one that reads."""
+    """Read what the ledger needs of the record in a folder; None if none can be read."""
     try:
         found = record.read_and_check(folder)
     except AblateError:
@@ -58,7 +58,7 @@ def of(found: record.Record, is_as_written: bool) -> Glimpse:
 
 
 def _stated(found: record.Record) -> record.LedgerLine | None:
-    """Read which line a record names; None if none reads."""
+    """Read which line a record names; None if it names none that is sound."""
     line: Any = found.get("ledger")
     sound = isinstance(line, dict) and type(line.get("number")) is int and "hash" in line
     return {"number": line["number"], "hash": str(line["hash"])} if sound else None

@@ -96,7 +96,7 @@ def read(folder: Path) -> Ledger:
     for place, text in enumerate(whole, start=1):
         line = parsed(text)
         if line is None:
-            faults.append(f"line {place} of the ledger does not read: it was edited")
+            faults.append(f"line {place} of the ledger cannot be read: it was edited")
             continue
         if line["hash"] != _hash_of(line):
             edited.add(line["number"])
@@ -121,7 +121,7 @@ def _gap(before: Mapping[str, Any] | None, line: Mapping[str, Any]) -> str:
     where = (
         f"before line {end}" if before is None else f"between lines {before['number']} and {end}"
     )
-    return f"the ledger was edited: something {where} was taken out or put in"
+    return f"the ledger was edited: something {where} was removed or inserted"
 
 
 def _hash_of(line: Mapping[str, Any]) -> str:

@@ -172,7 +172,7 @@ def _question(read: Ledger, faults: Sequence[str]) -> str:
     """Say when the question was written, and what changed after runs had ended."""
     lines = read.of_kind("claims")
     if not lines:
-        return "unknown: no whole line holds the claims" if faults else OLDER
+        return "unknown: no readable line of the ledger holds the claims" if faults else OLDER
     first = lines[0]
     changed = [
         f"after {_runs(new['ended'], old['planned'])} had ended,"
@@ -279,4 +279,5 @@ class _Shown:
             counts = {len(seeds) for seeds in self.planned.values()}
             first = f"the first {min(counts)}" if len(counts) == 1 else "those planned before"
             when = "before" if self.left else "after"
-            yield f"seeds were added {when} the planned end: extended, the verdict is of {first}"
+            added = f"seeds were added {when} the planned end (extended)"
+            yield f"{added}: the verdict rests on {first}"

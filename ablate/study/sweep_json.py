@@ -62,7 +62,7 @@ def point(folder: Path, line: record.LedgerLine) -> None:
 
 
 def json_in(file: Path) -> dict[str, Any] | None:
-    """Read a JSON file that holds a mapping; None without one."""
+    """Read a JSON file that holds a mapping; None if there is none."""
     if not file.is_file():  # opening a named pipe would wait for a writer
         return None
     try:

@@ -1,4 +1,4 @@
-"""Frames of records: what they hold, how arms are named, what is measured, what does not read."""
+"""Frames of records: what they hold, how arms are named, what is measured, what cannot be read."""
 
 from __future__ import annotations
 
@@ -325,7 +325,7 @@ def test_a_sweep_that_recorded_no_epoch_has_an_empty_history(tmp_path):
     assert {"key", "arm", "seed", "epoch", "step", "lr"} <= set(found)
 
 
-# -- what does not read ----------------------------------------------------------------------------
+# -- what cannot be read ---------------------------------------------------------------------------
 
 BROKEN = {
     "truncated": '{"schema": 1, "key":',

@@ -120,7 +120,7 @@ def test_digits_that_scikit_learn_came_without_are_told_with_their_place(bare_sk
 def test_damaged_digits_are_told_with_their_place(content, bare_sklearn):
     bare_sklearn.parent.mkdir(parents=True)
     bare_sklearn.write_bytes(content)
-    with pytest.raises(AblateError, match="does not read") as caught:
+    with pytest.raises(AblateError, match="cannot be read") as caught:
         data.read({"name": "digits"})
     assert str(bare_sklearn) in str(caught.value)
 
@@ -515,13 +515,13 @@ def test_a_truncated_matlab_file_is_named(share, tmp_path):
     write_svhn(tmp_path)
     path = tmp_path / "test_32x32.mat"
     cut(path, share)
-    refused("svhn", tmp_path, path, "does not read as a MATLAB file")
+    refused("svhn", tmp_path, path, "cannot be read as a MATLAB file")
 
 
 @pytest.mark.parametrize(
     ("changes", "reason"),
     [
-        ({"X": np.zeros((32, 32, 3), np.uint8)}, "does not read as a MATLAB file of images"),
+        ({"X": np.zeros((32, 32, 3), np.uint8)}, "cannot be read as a MATLAB file of images"),
         ({"X": np.zeros((32, 32, 1, 60), np.uint8)}, "uint8 (1, 32, 32)"),
         ({"X": np.zeros((32, 32, 3, 60))}, "its images are float64"),
         ({"y": np.ones((59, 1), np.uint8)}, "59 labels for 60 images"),

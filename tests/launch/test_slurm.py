@@ -377,7 +377,7 @@ def test_a_job_that_met_its_limit_has_not_failed_whatever_the_queue_says(monkeyp
 def test_jobs_that_bring_a_run_no_further_are_not_submitted_for_ever(monkeypatch):
     queue(monkeypatch, *[["TIMEOUT"]] * 4)
     assert run(*CLUSTER, "seed=0").status == 1
-    assert "3 jobs in a row brought its runs no further" in records()[0]["reason"]
+    assert "3 jobs in a row made no progress on its runs" in records()[0]["reason"]
 
 
 def test_a_requeued_task_starts_at_once(monkeypatch):

@@ -379,7 +379,7 @@ def test_a_studys_runs_are_counted_before_they_are_listed(here: Path) -> None:
 
 def test_an_override_that_no_study_takes_is_not_blamed_on_its_file() -> None:
     (fault,) = refused("+study=digits", "seeds=3")
-    assert fault.startswith("seeds=3: the study's arms have seeds of their own (")
+    assert fault.startswith("seeds=3: the study's arms have their own seeds (")
     assert fault.endswith("and name the copy (+study=path/to/copy.yaml)")
     (fault,) = refused("+study=digits", "epochs=x")
     assert fault == "epochs=x is not legal: it takes a whole number ≥ 1"

@@ -186,7 +186,7 @@ def test_only_the_runs_that_are_not_trusted_are_left_out(
     shutil.copytree(trained, run.with_name("plain"))
     records, (fault,) = checked(find(run.parent), run.parent, trust=False)
     assert list(records) == [run.with_name("plain")]
-    assert "names evil.Net (model._target_) to be run" in fault
+    assert "names evil.Net (model._target_) to run" in fault
     assert harmless()
 
 
@@ -354,7 +354,7 @@ def test_a_study_that_names_a_class_is_refused_with_the_command_that_trusts_it(
         assert run(command, "+study=theirs.yaml", monkeypatch=monkeypatch) == 2
         told = capsys.readouterr().err
         assert told == (
-            "ablate: theirs.yaml, line 6 names evil.Net (model._target_) to be run, and it is not"
+            "ablate: theirs.yaml, line 6 names evil.Net (model._target_) to run, and it is not"
             " known to be yours: if you trust it, give the same command once with --trust (in"
             " Python trust=True), which is remembered for studies and configurations in"
             f" {here}\n    ablate {command} +study=theirs.yaml --trust\nNothing was started.\n"
@@ -409,7 +409,7 @@ def test_what_is_typed_beside_a_study_is_the_users(here: Path) -> None:
     (plan,) = planned(Request((f"+study={file}", "model._target_=mine.Net")))
     assert len(plan.runs) == 4
     file = study(here, fixed=["epochs=1", "+model.x={_target_: evil.part}"])
-    with pytest.raises(UntrustedError, match=r"names evil\.part \(model\.x\._target_\) to be run"):
+    with pytest.raises(UntrustedError, match=r"names evil\.part \(model\.x\._target_\) to run"):
         planned(Request((f"+study={file}", "model._target_=mine.Net")))
 
 

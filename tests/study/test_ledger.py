@@ -243,8 +243,8 @@ def test_seeds_that_are_added_twice_are_told_twice_and_extend_nothing_but_the_ru
     assert told.line == (
         "claims written before the first run, but after 6 of 6 runs had ended, 1 seed was added"
         " (3 before, 4 now); after 8 of 8 runs had ended, 1 seed was added (4 before, 5 now);"
-        " 3 looks at results, of 6, 8 and 10 runs; seeds were added after the planned end:"
-        " extended, the verdict is of the first 3"
+        " 3 looks at results, of 6, 8 and 10 runs; seeds were added after the planned end"
+        " (extended): the verdict rests on the first 3"
     )
     assert told.planned == {"plain": (0, 1, 2), "dropped": (0, 1, 2)}
     assert told.is_extended
@@ -401,7 +401,9 @@ def test_a_ledger_that_is_removed_is_told():
     (FOLDER / "ledger.jsonl").unlink()
     told = look()
     assert told.faults == ("the ledger was removed: study.json and 6 more name its line",)
-    assert told.line.startswith("unknown: no whole line holds the claims; this is the first look")
+    assert told.line.startswith(
+        "unknown: no readable line of the ledger holds the claims; this is the first look"
+    )
 
 
 def test_a_line_that_is_edited_or_taken_out_is_told():
@@ -410,9 +412,9 @@ def test_a_line_that_is_edited_or_taken_out_is_told():
     rewrite([kept[0].replace('"margin": 0.005', '"margin": 0.05'), kept[1]])
     assert "line 1 of the ledger was edited: it does not count" in look().faults
     rewrite([kept[1]])
-    assert "the ledger was edited: something before line 2 was taken out or put in" in look().faults
+    assert "the ledger was edited: something before line 2 was removed or inserted" in look().faults
     rewrite([kept[0], "nothing", kept[1]])
-    assert look().faults == ("line 2 of the ledger does not read: it was edited",)
+    assert look().faults == ("line 2 of the ledger cannot be read: it was edited",)
 
 
 def test_a_line_that_is_forged_with_its_hash_is_not_the_one_that_records_name():
@@ -429,7 +431,7 @@ def test_a_study_json_that_is_edited_is_told():
     file = FOLDER / "study.json"
     file.write_text(file.read_text().replace('"margin": 0.005', '"margin": 0.01'))
     assert look().faults == (
-        "study.json was edited, it is not what the ledger holds: the margin of the study was"
+        "study.json was edited and no longer matches the ledger: the margin of the study was"
         " widened from 0.5 to 1 points",
     )
 

@@ -115,11 +115,11 @@ WRONG: dict[str, tuple[dict[str, Any], str]] = {
     ),
     "a claim made twice": (
         claims({}, {"direction": "higher"}),
-        "line 17: the claim compares the same as the one in line 14",
+        "line 17: the claim compares the same numbers as the one in line 14",
     ),
     "a claim made from both sides": (
         claims({"against": "plain"}, {"arm": "plain", "against": "dropped"}),
-        "line 18: the claim compares the same as the one in line 14",
+        "line 18: the claim compares the same numbers as the one in line 14",
     ),
     "a claim of no metric": (
         claims({"metric": "test/eror"}),
@@ -278,7 +278,7 @@ def test_a_key_that_stands_twice_is_refused_with_both_lines() -> None:
     ("override", "said"),
     [
         ("optimizer.lr=0.5", "the study tunes it"),
-        ("seed=7", "arms have seeds of their own"),
+        ("seed=7", "arms have their own seeds"),
         ("seeds=3", "copy the file, change seeds: there, and name the copy"),
     ],
 )
