@@ -13,13 +13,16 @@ from typing import Any, Protocol
 import torch
 from torch import Tensor, nn
 from torch.func import functional_call, grad, vjp, vmap
+from torch.torch_version import TorchVersion
 
 from ablate.errors import AblateError
 
 Closure = Callable[[], Tensor]  # returns the loss, and sets each p.grad
 
 LARGEST = 10_000  # most parameters for an exact Hessian
-_ROWS = 8  # of the Hessian at a time: each takes the memory of a backward pass
+# Rows of the Hessian at a time: each takes the memory of a backward pass. Torch before 2.14 cannot
+# take second derivatives of several where channels lie last.
+_ROWS = 8 if TorchVersion(torch.__version__) >= "2.14" else 1
 _ARMIJO = 1e-4  # share of the predicted decrease that a step must reach
 _HALVINGS = 20
 
