@@ -673,9 +673,11 @@ def passed(times, bounds):
     J. Computational and Graphical Statistics 1(2).
     """
     correlation = [[math.sqrt(min(s, t) / max(s, t)) for t in times] for s in times]
-    normal = stats.multivariate_normal(cov=correlation, abseps=1e-6, releps=1e-6, seed=0)
+    normal = type(stats.multivariate_normal)(seed=0)
     high = [float(bound) for bound in bounds]
-    return 1 - float(normal.cdf(high, lower_limit=[-bound for bound in high]))
+    low = [-bound for bound in high]
+    inside = normal.cdf(high, cov=correlation, abseps=1e-6, releps=1e-6, lower_limit=low)
+    return 1 - float(inside)
 
 
 # -- seeds and images ------------------------------------------------------------------------------

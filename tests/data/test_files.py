@@ -221,7 +221,8 @@ def test_cifar_pickles_of_protocol_5_are_read(module, tmp_path):
     for path in (tmp_path / BATCHES).iterdir():
         raw = path.read_bytes()
         new = b"\x8c" + bytes([len(module)]) + module
-        path.write_bytes(unframed(raw).replace(b"\x8c\x13numpy._core.numeric", new))
+        # numpy 2 moved its core, and this numpy writes one of the two names.
+        path.write_bytes(re.sub(rb"\x8c.numpy\._?core\.numeric", new, unframed(raw)))
     assert module in (tmp_path / BATCHES / "test_batch").read_bytes()
     source = read("cifar10", tmp_path)
     assert same(source.parts["train"], *written["train"])

@@ -279,7 +279,10 @@ def test_every_fault_of_a_request_is_told_at_once():
     ("words", "told"),
     [
         (["optimizer=lbfgs"], "optimizer=lbfgs finds its own steps"),
-        (["optimizer=newton", "model=mlp", "model.hidden=[]"], "optimizer=newton searches"),
+        (
+            ["optimizer=newton", "model=mlp", "model.hidden=[]"],
+            "optimizer=newton finds its own steps",
+        ),
         (["low=1", "high=0.1"], "low=1 is not below high=0.1"),
         (["points=7"], "points=7 touches nothing: mode=sweep"),
         (["mode=grid", "smoothing=0.5"], "smoothing=0.5 touches nothing: mode=grid"),

@@ -6,6 +6,7 @@ import errno
 import fcntl
 import os
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -50,9 +51,9 @@ def without_locks(monkeypatch):
 def other_host(monkeypatch):
     """Hold a lease as a process of another host; call it to have that host die."""
     lease = SoftFileLease(".lease", lease_duration=0.6)
-    monkeypatch.setattr("filelock._soft._exclusive._marker.host_name", lambda: "other")
+    monkeypatch.setattr(socket, "gethostname", lambda: "other")
     lease.acquire()
-    monkeypatch.setattr("filelock._soft._exclusive._marker.host_name", lambda: "this")
+    monkeypatch.setattr(socket, "gethostname", lambda: "this")
     yield lease._stop_heartbeat
     lease.release()
 

@@ -134,7 +134,9 @@ def test_a_solver_finds_the_softmax_regression_that_scikit_learn_finds(name, cha
     tensors = training.data
     x, x_test = (tensors.normalized(s.images).flatten(1) for s in (tensors.train, tensors.test))
     # Its loss is C times the sum over images, and half the sum of squared weights.
-    theirs = LogisticRegression(C=1 / (2 * 0.01 * len(x)), tol=1e-10, solver="newton-cholesky")
+    theirs = LogisticRegression(
+        C=1 / (2 * 0.01 * len(x)), tol=1e-10, solver="newton-cg", max_iter=1000
+    )
     theirs.fit(x.numpy(), tensors.train.labels.numpy())
     ours = training.stack.predict(tensors.normalized(tensors.test.images))[0].softmax(-1)
     expected = torch.from_numpy(theirs.predict_proba(x_test.numpy()))
