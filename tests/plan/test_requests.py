@@ -1236,7 +1236,7 @@ def can_mount() -> bool:
         return False
 
 
-@pytest.mark.skipif(not can_mount(), reason="only who may mount can have a read-only file system")
+@pytest.mark.skipif(not can_mount(), reason="mounting a read-only file system takes privileges")
 def test_a_read_only_file_system_is_refused(here: Path, tmp_path: Path) -> None:
     place = tmp_path / "fixed"
     place.mkdir()
