@@ -309,7 +309,7 @@ def test_the_probability_of_improvement_counts_pairs(x, y):
     assert found == pytest.approx(reference.improvement(x, y))
 
 
-def test_an_arm_below_every_run_of_the_baseline_has_probability_one():
+def test_an_arm_below_every_run_of_the_baseline_improves_with_probability_one():
     assert estimates.improvement(np.array([0.1, 0.2]), np.array([0.3, 0.4, 0.5])) == 1
     assert estimates.improvement(np.array([0.1, 0.2]), np.array([0.1, 0.2])) == 0.5
 

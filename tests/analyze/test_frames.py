@@ -373,7 +373,7 @@ def test_a_broken_record_is_named_and_the_rest_is_read(tmp_path, kind):
             assert len(reading(tmp_path)["key"].unique()) == 1
 
 
-def test_only_broken_records_is_an_error_that_names_each(tmp_path):
+def test_a_folder_of_broken_records_alone_is_an_error_that_names_each(tmp_path):
     for kind, text in BROKEN.items():
         (tmp_path / kind).mkdir()
         (tmp_path / kind / "record.json").write_text(text)
@@ -492,7 +492,7 @@ def test_the_better_side_of_a_metric(metric, side):
     assert metric_of(metric).better == side
 
 
-def test_epochs_to_a_target_are_the_same_added_later_as_read_at_once(tmp_path):
+def test_epochs_to_a_target_are_the_same_whether_added_later_or_read_at_once(tmp_path):
     for seed, accuracies in enumerate(([0.5, 0.9, 0.8], [0.1, 0.2, 0.3], [0.9, 0.1, 0.1])):
         history = [
             {"epoch": i, "step": i, "train/loss": 1.0, "val/accuracy": accuracy}

@@ -125,7 +125,7 @@ def test_with_an_untrained_run_arms_are_compared_by_order_only(tmp_path):
     assert compare([tmp_path], Question(baseline="bad")).lines["plain"].untrained == 6
 
 
-def test_a_report_on_runs_that_all_failed_to_train_is_still_written_in_full(tmp_path):
+def test_a_report_on_runs_that_all_stayed_at_chance_is_written_in_full(tmp_path):
     data = {"digest": "d", "sizes": {"train": 1000, "val": 300, "test": 400}, "largest_class": 0.1}
     about = {"device": "a processor", "commit": "c", "dirty": False, "data": data}
     for arm, rate in (("plain", 0.0), ("dropped", 0.5)):
