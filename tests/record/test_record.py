@@ -166,7 +166,7 @@ def _is(value, kind):
 def test_the_published_schema_matches_the_types():
     anew = (
         'python -c "import json; from ablate.record.content import json_schema; '
-        f'print(json.dumps(json_schema(), indent=1, ensure_ascii=False))" > {SCHEMA} writes it anew'
+        f'print(json.dumps(json_schema(), indent=1, ensure_ascii=False))" > {SCHEMA} rewrites it'
     )
     assert json.loads(SCHEMA.read_text(encoding="utf-8")) == json_schema(), anew
 
