@@ -110,7 +110,7 @@ def loop(paths: Sequence[str]) -> None:
 
 
 def workers(root: Path, count: int) -> list[tuple[float, int]]:
-    """Let workers read all images at once; each one's seconds to open them, and bytes of PSS."""
+    """Let workers read all images at once; return each one's seconds to open them, and its PSS."""
     command = [sys.executable, "-c", READ, _json(root)]
     pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE}
     processes = [subprocess.Popen(command, **pipes) for _ in range(count)]  # type: ignore[call-overload]
@@ -122,7 +122,7 @@ def workers(root: Path, count: int) -> list[tuple[float, int]]:
 
 
 def _share_of_images(process: int) -> int:
-    """Add up what a process maps of the images, its proportional share, in bytes."""
+    """Sum this process's proportional share of the mapped images, in bytes."""
     total, ours = 0, False
     for line in Path(f"/proc/{process}/smaps").read_text().splitlines():
         if line[:1].isdigit() or line[:1] in "abcdef":

@@ -39,7 +39,7 @@ ROWS: dict[str, tuple[str, ...]] = {
 
 
 def turn(training: Training, watched: bool) -> float:
-    """Do some steps, the first with a look if the training is watched; return the seconds."""
+    """Do some steps, the first with a look if the training is inspected; return the seconds."""
     batch = fixed_batch(training.data, 256)
     start = time.perf_counter()
     if watched:

@@ -32,7 +32,7 @@ from ablate.train.memory import keep_freed_memory
 from ablate.train.training import Training
 
 PAGE = Path(__file__).parent.parent / "results" / "published" / "benchmarks" / "methods.txt"
-STEPS = 4  # a turn
+STEPS = 4  # per turn
 LIMIT = 1.3
 
 WHY = {

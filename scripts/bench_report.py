@@ -58,10 +58,10 @@ def write_sweep(folder: Path, arms: int, seeds: int, epochs: int) -> int:
     """Write the records of a sweep over dropout rates and weight decays.
 
     Args:
-        folder: The sweep's.
-        arms: How many arms.
-        seeds: Runs of each.
-        epochs: Entries of each history.
+        folder: The folder of the sweep.
+        arms: Number of arms.
+        seeds: Runs per arm.
+        epochs: Entries per history.
 
     Returns:
         Bytes written.

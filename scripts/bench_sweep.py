@@ -98,13 +98,13 @@ def _compare_sweeps(seeds: int) -> None:
 
 # -- start-up --------------------------------------------------------------------------------------
 
-# A single step, so that all but the start is launching and recording.
+# A single step, so that apart from starting, time goes to launching and recording.
 TINY = ("model=mlp", "model.hidden=[8]", "data.train_size=64", "epochs=1", "launch=inline")
 FEW, MANY, TURNS = 10, 110, 5
 
 
 def _compare_starts() -> None:
-    """Take everything in turn, and print medians and ratios of the medians."""
+    """Time everything in turn, and print medians and their ratios."""
     with tempfile.TemporaryDirectory() as folder:
         finished = ("-m", *TINY, "seed=range(60)", f"out={folder}/finished")
         subprocess.run([COMMAND, "run", *finished], check=True, capture_output=True)

@@ -31,13 +31,13 @@ def configuration(*overrides: str) -> dict[str, Any]:
 
 
 def settle_arithmetic() -> None:
-    """Let torch compute fp32 as ablate does, without tf32; but cuDNN may pick the fastest way."""
+    """Make torch compute fp32 as ablate does, without tf32, but let cuDNN pick the fastest way."""
     environment.settle_arithmetic()
     torch.backends.cudnn.benchmark = True
 
 
 def network(conv: float = 0.0, dense: float = 0.0) -> nn.Module:
-    """Write the default network by hand, with torch's dropout if a rate is given."""
+    """Build the default network by hand, with torch's dropout if a rate is given."""
 
     def drop(rate: float) -> list[nn.Module]:
         return [nn.Dropout(rate)] if rate else []
@@ -52,13 +52,13 @@ def network(conv: float = 0.0, dense: float = 0.0) -> nn.Module:
 def by_hand(
     module: nn.Module, data: Tensors, batch: int, autocast: torch.dtype | None = None
 ) -> Step:
-    """Write the loop that a careful person writes: normalized tensors in memory, torch.optim.
+    """Make the loop that a careful person writes: normalized tensors in memory, torch.optim.
 
     Args:
         module: The network, on the device of the data.
         data: The data set.
         batch: Batch size.
-        autocast: Type of activations if lower than the weights', else None.
+        autocast: Type of activations if lower than that of the weights, otherwise None.
     """
     images, labels = data.normalized(data.train.images), data.train.labels
     fused = images.device.type == "cuda" or None  # what torch would choose elsewhere
@@ -86,7 +86,7 @@ def by_hand(
 def as_graph(
     module: nn.Module, data: Tensors, batch: int, autocast: torch.dtype | None = None
 ) -> Step:
-    """Write the fastest loop over single runs: compiled, and launched as one CUDA graph per step.
+    """Make the fastest loop for single runs: compiled, and launched as one CUDA graph per step.
 
     `mode="reduce-overhead"` would capture forward and backward pass separately, and leave out the
     optimizer and `zero_grad`. So the kernels are compiled without graphs, and the whole step, with
@@ -121,7 +121,7 @@ def as_graph(
 
 
 def _each(work: Step, prepare: Step, *, captured: bool) -> Step:
-    """Make a step of some work, prepared each time, that may be launched as a graph."""
+    """Make a step that prepares and does some work, possibly launched as a graph."""
     launch = _captured(work, prepare) if captured else work
 
     def step() -> None:
@@ -158,14 +158,14 @@ def _batches(items: int, batch: int, device: torch.device) -> Iterator[Tensor]:
 def lowered(
     device: torch.device, autocast: torch.dtype | None, cache: bool = True
 ) -> AbstractContextManager[Any]:
-    """Make the context that lowers the type of activations, if asked for."""
+    """Return the context that lowers the type of activations, if one is given."""
     if autocast is None:
         return nullcontext()
     return torch.autocast(device.type, autocast, cache_enabled=cache)
 
 
 class _Pictures(Dataset[tuple[Tensor, int]]):
-    """Does what torchvision's MNIST does per item: a PIL image through ToTensor and Normalize."""
+    """Like torchvision's MNIST per item: a PIL image through ToTensor and Normalize."""
 
     def __init__(self, data: Tensors) -> None:
         from torchvision import transforms
@@ -193,7 +193,7 @@ def with_loader(
     workers: int = 2,
     autocast: torch.dtype | None = None,
 ) -> Step:
-    """Write the usual script: a Dataset of pictures behind a DataLoader with some workers."""
+    """Make the usual script: a Dataset of pictures behind a DataLoader with some workers."""
     device = data.train.images.device
     optimizer = torch.optim.Adam(module.parameters(), lr=1e-3)
     criterion = nn.CrossEntropyLoss()

@@ -42,7 +42,7 @@ def main(target: Path, words: Sequence[str]) -> int:
     console.print(Text.from_ansi(f"\x1b[1m$ {shlex.join(words)}\x1b[0m"))
     console.print(Text.from_ansi(shown(printed)))
     drawn = console.export_svg(title="", theme=TerminalTheme(_GROUND, _LETTERS, _ANSI))
-    target.write_text(_FONT.sub("", drawn), encoding="utf-8")  # readers have a font of their own
+    target.write_text(_FONT.sub("", drawn), encoding="utf-8")  # readers use their own font
     return status
 
 
@@ -56,7 +56,7 @@ def on_a_terminal(words: Sequence[str]) -> tuple[str, int]:
     while True:
         try:
             some = os.read(terminal, 1 << 16)
-        except OSError:  # Linux says so when the other end is closed
+        except OSError:  # Linux raises this when the other end is closed
             break
         if not some:
             break
@@ -66,7 +66,7 @@ def on_a_terminal(words: Sequence[str]) -> tuple[str, int]:
 
 
 def shown(printed: str) -> str:
-    """Keep what stays on the screen: the last state of a line that was overwritten."""
+    """Return what stays on the screen: of an overwritten line, only its last state."""
     lines = _MOVES.sub("", printed).replace("\r\n", "\n").split("\n")
     last = [line.rstrip("\r").rpartition("\r")[2] for line in lines]
     return "\n".join(line for line in last if line.strip())

@@ -39,7 +39,9 @@ from typing import Any, Final
 REPOSITORY: Final = Path(__file__).parents[1]
 COPIED: Final = ("ablate", "conf", "scripts", "tests", "results/published")
 SPARED: Final = 60  # seconds of CPU time that a mutated run may use beyond five times its usual
-WAITED: Final = 10  # times as long it may take on the clock, since other work may slow it down
+WAITED: Final = (
+    10  # how many times as long it may take by the clock, since other work may slow it down
+)
 
 _TURNED: Final[dict[type[ast.cmpop], tuple[type[ast.cmpop], ...]]] = {
     ast.Lt: (ast.LtE, ast.GtE),
@@ -251,7 +253,7 @@ def draw(tree: Path, executed: Executed, seed: int, count: int) -> list[Mutation
 
 
 def _in_turn(queues: Sequence[Sequence[Mutation]]) -> list[Mutation]:
-    """Take one from each queue, then the next from each, until all are empty."""
+    """Take one item from each queue in turn, until all are empty."""
     longest = max(map(len, queues), default=0)
     return [queue[place] for place in range(longest) for queue in queues if place < len(queue)]
 
@@ -380,7 +382,7 @@ def _file(name: str) -> str:
 
 
 def _tried(tree: Path, names: Sequence[str], limit: int) -> tuple[str, str]:
-    """Run tests until one fails, in so many seconds of CPU time; return the outcome and the test.
+    """Run tests until one fails, within a limit of CPU time; return the outcome and the test.
 
     Each file has its own process, since its tests share much in memory.
     """

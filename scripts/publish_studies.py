@@ -35,7 +35,10 @@ from study_index import NOT_JUDGED, PICTURES, PUBLISHED, draw, index, verdicts
 from study_runs import Found, found_below
 
 INDEX = "studies.md"
-_IN_FRAMES = {"metrics": "arms", "contrasts": "contrasts"}  # tables, and the frames that hold them
+_IN_FRAMES = {
+    "metrics": "arms",
+    "contrasts": "contrasts",
+}  # tables, and the frames that hold the same data
 _PLACE = re.compile(r"(?<![\w.~])/(?:tmp|home|root|work|Users|var|mnt|srv|opt)/[\w.-]+")
 
 
@@ -93,7 +96,7 @@ def publish(found: Found, published: Path) -> Comparison:
     name = found.asked.name
     with tempfile.TemporaryDirectory(dir=published) as draft:
         folder = Path(draft) / name
-        with chdir(found.root):  # runs are told by the path below it
+        with chdir(found.root):  # the report names runs by their path below it
             _, comparison = write_report([name], out=folder)
         _prune(folder)
         if (kept := found.root / name / record.LEDGER).is_file():
@@ -105,10 +108,10 @@ def publish(found: Found, published: Path) -> Comparison:
 
 
 def _prune(folder: Path) -> None:
-    """Remove derivable files, and let the page link those that stay."""
+    """Remove derivable files, and make the page link to the remaining ones."""
     page = (folder / "report.md").read_text(encoding="utf-8")
-    (folder / list_of("report")).unlink()  # of a whole report, which this no longer is
-    (folder / "report.html").unlink()  # the same again, with all figures inside
+    (folder / list_of("report")).unlink()  # it lists a whole report, which this no longer is
+    (folder / "report.html").unlink()  # the same page, with all figures inside
     for file in (folder / "tables").glob("*.tex"):
         file.unlink()
     for name, frame in _IN_FRAMES.items():

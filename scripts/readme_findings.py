@@ -1,4 +1,4 @@
-"""Writes what some studies found into the README, from the index of published claims.
+"""Writes findings of some studies into the README, from the index of published claims.
 
     python scripts/readme_findings.py
 
@@ -33,7 +33,7 @@ END: Final = "<!-- The end of what it writes. -->\n"
 
 
 def findings(index: str) -> str:
-    """Compose the README's part from the text of the index: counts, and a row for each claim."""
+    """Compose the README's part from the text of the index: counts, and a row per claim."""
     (counted,) = re.findall(r"^\*\*(\d+ studies, .*)\.\*\*$", index, re.M)
     return "\n".join(
         [
@@ -56,13 +56,13 @@ def _rows(index: str) -> Iterator[str]:
         rows = {row[0]: row for row in cells}
         for claim in claims:
             row = rows.get(markdown(claim))
-            if row is not None:  # published so far
+            if row is not None:  # it has been published
                 asked = f"[{markdown(read_study(study).question)}]({INDEX}#{study})"
                 yield f"| {asked} | {row[0]} | {row[2]} |"
 
 
 def write() -> None:
-    """Replace the README's part by what the index says."""
+    """Replace the README's part with what the index says."""
     before, written = README.read_text(encoding="utf-8").split(BEGIN)
     _, after = written.split(END)
     told = findings((REPOSITORY / INDEX).read_text(encoding="utf-8"))

@@ -26,7 +26,7 @@ from ablate.errors import AblateError
 
 PAGE = Path(__file__).parent.parent / "results" / "published" / "methods" / "digits.md"
 CHANCE, IMAGES = 0.1, 359  # ten classes; the size of the test split
-SMALL = ["model.channels=[4,8]", "model.hidden=[]"]  # newton's Hessian has a row a parameter
+SMALL = ["model.channels=[4,8]", "model.hidden=[]"]  # newton's Hessian has one row per parameter
 
 INTRO = """\
 <!-- Written by scripts/run_methods.py. -->

@@ -1,4 +1,4 @@
-"""The index of published studies, by technique: a line and a picture for each claim."""
+"""The index of published studies, by technique: a line and a picture per claim."""
 
 from __future__ import annotations
 
@@ -23,8 +23,8 @@ from ablate.study import study
 from study_runs import REPOSITORY, Found
 
 PUBLISHED: Final = REPOSITORY / "results" / "published"
-PICTURES: Final = "studies"  # the folder of pictures, beside the page
-NOT_JUDGED: Final = "not judged"  # no finished run has what is claimed of
+PICTURES: Final = "studies"  # the folder of pictures, next to the page
+NOT_JUDGED: Final = "not judged"  # no finished run has the metric of the claim
 TECHNIQUES: Final[Mapping[str, Sequence[str]]] = {
     "Dropout": (
         *("digits", "dropout_generalization", "dropout_rate", "dropout_where", "dropout_scaling"),
@@ -90,7 +90,7 @@ def index(reported: Sequence[tuple[Found, Comparison]], cores: int) -> str:
 
 
 def draw(reported: Sequence[tuple[Found, Comparison]], folder: Path) -> None:
-    """Draw the pictures of the page into a folder of their own."""
+    """Draw the pictures of the page into a separate folder."""
     folder.mkdir(exist_ok=True)
     for old in folder.glob("*.svg"):
         old.unlink()
@@ -102,7 +102,7 @@ def draw(reported: Sequence[tuple[Found, Comparison]], folder: Path) -> None:
 
 
 def verdicts(found: Found, comparison: Comparison) -> list[str]:
-    """List the verdicts of a study, a claim each, in the order of its file."""
+    """List the verdicts of a study, one per claim, in the order of its file."""
     return [NOT_JUDGED if line is None else str(line.verdict) for line in _lines(found, comparison)]
 
 
@@ -176,7 +176,7 @@ def _rows(found: Found, comparison: Comparison) -> Iterator[tuple[str, ...]]:
 
 
 def _told(line: Line) -> str:
-    """Say what came out: the difference of which metric, from how many seeds, and the δ."""
+    """Describe a result: the metric and its difference, the number of seeds, and the δ."""
     unit = unit_of_change(line)
     margin = written(line.margin, unit)
     size = "" if margin == "–" else f"; δ {margin}"
@@ -192,7 +192,7 @@ def _numbers(line: Line) -> str:
 
 
 def _at_first() -> dict[tuple[str, str], str]:
-    """Read what was found when studies were first published: study and claim -> in words."""
+    """Read what studies found when first published: (study, claim) -> result in words."""
     with (PUBLISHED / "first.csv").open(encoding="utf-8", newline="") as file:
         return {
             (row["study"], row["claim"]): f"{row['verdict']}: {row['effect']}, {row['seeds']} seeds"
@@ -201,7 +201,7 @@ def _at_first() -> dict[tuple[str, str], str]:
 
 
 def _measured_on() -> dict[str, str]:
-    """Read what the sources measured on: source -> data and networks."""
+    """Read what each source measured on: source -> data and networks."""
     found: dict[str, str] = yaml.safe_load((PUBLISHED / "sources.yaml").read_text(encoding="utf-8"))
     return found
 
@@ -212,7 +212,7 @@ def _minutes(found: Found) -> str:
 
 
 def minutes(records: Sequence[record.Record]) -> float:
-    """Add up the wall minutes in which at least one of some runs trained."""
+    """Count the wall-clock minutes in which at least one of the runs trained."""
     times = sorted(
         (datetime.fromisoformat(one["timing"]["started"]), datetime.fromisoformat(end))
         for one in records
@@ -226,6 +226,6 @@ def minutes(records: Sequence[record.Record]) -> float:
 
 
 def _table(heads: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    """Write a table of what is Markdown already."""
+    """Write a table from cells that are already Markdown."""
     rules = ["---"] * len(heads)
     return "\n".join(f"| {' | '.join(row)} |" for row in (heads, rules, *rows))

@@ -1,7 +1,7 @@
-"""Draws the interval of a claim so small that it fits into a line of a table.
+"""Draws the interval of a claim, small enough for a line of a table.
 
-All pictures share one scale, the claim's own δ: the shaded band is ±δ and the thin line 0, so that
-points, nats and ratios can be read side by side. Colours hold on light and dark ground.
+Each picture is scaled by the claim's δ: the shaded band is ±δ and the thin line is 0, so that
+points, nats and ratios can be read side by side. Colours work on light and dark backgrounds.
 """
 
 from __future__ import annotations
@@ -14,15 +14,15 @@ from ablate.report.wording import tone, what
 
 WIDTH: Final = 160
 _HEIGHT: Final = 16
-_REACH: Final = 4.0  # δ on either side; what lies beyond ends in an arrow
+_REACH: Final = 4.0  # δ on either side; an interval that goes further ends in an arrow
 _COLOURS: Final = {"good": "#2a8a57", "bad": "#c8442f", "small": "#64748b", "open": "#a8761c"}
 
 
 def picture(line: Line) -> str:
-    """Draw a claim's interval, as an SVG of its own.
+    """Draw a claim's interval as an SVG.
 
     Args:
-        line: The claim, as the report judges it. Without a δ its interval fills the width.
+        line: The claim, as the report judges it. Without a δ, its interval fills the width.
     """
     colour = _COLOURS.get(tone(line), _COLOURS["open"])
     middle = _HEIGHT / 2
@@ -55,7 +55,7 @@ def picture(line: Line) -> str:
 
 
 def _unit(line: Line) -> float:
-    """Give what is one step of the scale: δ, or what lets the interval fill the width."""
+    """Return the unit of the scale: δ, or what makes the interval fill the width."""
     if not math.isnan(line.margin):
         return _of(line, line.margin)
     ends = [abs(_of(line, end)) for end in (line.delta_low, line.delta_high)]
@@ -64,13 +64,13 @@ def _unit(line: Line) -> float:
 
 
 def _of(line: Line, value: float) -> float:
-    """Place a value: a ratio of spreads by its logarithm."""
+    """Return the value to draw: for a ratio of spreads, its logarithm."""
     if what(line).statistic != "spread":
         return value
     return math.log(value) if value > 0 else math.nan
 
 
 def _at(steps: float) -> float:
-    """Give the place of a value in pixels, at most at the ends."""
+    """Return the position of a value in pixels, clipped to the ends."""
     share = (min(_REACH, max(-_REACH, steps)) + _REACH) / (2 * _REACH)
     return 4 + (WIDTH - 8) * share

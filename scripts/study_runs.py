@@ -31,13 +31,13 @@ REPOSITORY = Path(__file__).resolve().parent.parent
 
 @dataclass(frozen=True)
 class Found:
-    """A shipped study, and the runs of it in some folder.
+    """A shipped study, and its runs in some folder.
 
     Attributes:
         asked: The study, at the scale of its runs.
         root: The folder that holds the folder of its runs.
         scale: ``quick`` or ``full``.
-        records: Records of all its runs, with those of the tuning.
+        records: Records of all its runs, including tuning.
     """
 
     asked: Study
@@ -47,7 +47,7 @@ class Found:
 
 
 class NotWholeError(AblateError):
-    """A study lacks a run, or is not the one whose YAML was committed."""
+    """A study lacks a run, or differs from its committed YAML."""
 
 
 def found_below(roots: Sequence[Path]) -> tuple[list[Found], list[str]]:
@@ -118,7 +118,7 @@ def _records(folder: Path) -> list[record.Record]:
 
 
 def _changed(asked: Study, told: WrittenStudy) -> Iterator[str]:
-    """List how the runs' study differs from the YAML."""
+    """List how the study of the runs differs from the YAML."""
     for key in ("question", "fixed", "metric", "margin", "target", "equal", "tuning"):
         if getattr(told, key) != getattr(asked, key):
             yield f"its YAML asks for another {key} today"

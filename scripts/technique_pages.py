@@ -1,4 +1,4 @@
-"""Writes a page for each technique: what it does, its knobs, and what the studies found of it.
+"""Writes a page for each technique: what it does, its knobs, and what studies found about it.
 
     python scripts/technique_pages.py            writes results/published/techniques/
 
@@ -56,9 +56,11 @@ from ablate.train import batches
 PUBLISHED: Final = Path(__file__).resolve().parent.parent / "results" / "published"
 FOLDER: Final = "techniques"
 _WRITTEN = "<!-- Written by scripts/technique_pages.py. -->"
-_PARTS: Final = ("When it helps", "Settings", "Source")  # of a card, below its sentence
+_PARTS: Final = ("When it helps", "Settings", "Source")  # of a card, after its sentence
 _LABELLED = re.compile(rf"\n(?=(?:{'|'.join(_PARTS)}):)")
-_NO_CARD = re.compile(r"(Args|Returns|Raises|Attributes|Shape):\n")  # of a function's docstring
+_NO_CARD = re.compile(
+    r"(Args|Returns|Raises|Attributes|Shape):\n"
+)  # sections of a function's docstring
 
 
 # -- cards -----------------------------------------------------------------------------------------
@@ -66,10 +68,10 @@ _NO_CARD = re.compile(r"(Args|Returns|Raises|Attributes|Shape):\n")  # of a func
 
 @dataclass(frozen=True)
 class Member:
-    """One of a family, such as an optimizer.
+    """A member of a family, such as an optimizer.
 
     Attributes:
-        name: As a configuration names it.
+        name: Its name in a configuration.
         told: What it does, and settings that work.
         source: Paper, with equation or section.
     """
@@ -80,7 +82,7 @@ class Member:
 
     @classmethod
     def of(cls, name: str, docstring: str) -> Member:
-        """Read a docstring: what comes before its ``Source:``, and that."""
+        """Read a docstring: the text before its ``Source:``, and the source."""
         kept = [b for b in cleandoc(docstring).split("\n\n") if not _NO_CARD.match(b)]
         told, _, source = " ".join("\n".join(kept).split()).partition(" Source: ")
         return cls(name, told, source)
@@ -88,13 +90,13 @@ class Member:
 
 @dataclass(frozen=True)
 class Card:
-    """What a docstring says of a technique.
+    """What a docstring says about a technique.
 
     Attributes:
-        title: What stands before the first colon.
-        sentence: What it does.
-        paragraphs: What else is told, those of `_PARTS` with their names in front.
-        members: Of a family.
+        title: The text before the first colon.
+        sentence: What the technique does.
+        paragraphs: The rest; parts in `_PARTS` start with their name.
+        members: Members, if it is a family.
     """
 
     title: str
@@ -104,9 +106,9 @@ class Card:
 
     @classmethod
     def of(cls, docstring: str) -> Card:
-        """Read a docstring as far as its source, and the list of members that may follow.
+        """Read a docstring up to its source, and the list of members that may follow.
 
-        What comes then is for those who read the code.
+        The rest is for readers of the code.
         """
         first, *blocks = cleandoc(docstring).split("\n\n")
         title, _, sentence = " ".join(first.split()).partition(": ")
@@ -140,10 +142,10 @@ class Technique:
     """A technique: its card, and the knobs that set it.
 
     Attributes:
-        name: Of its page.
+        name: The name of its page.
         card: What it does, when it helps, settings and source.
-        knobs: Names of knobs, or beginnings of them that end in a dot.
-        options: Options of the group `model`, where the technique is a network.
+        knobs: Names of knobs, or prefixes that end in a dot.
+        options: Options of the group `model`, if the technique is a network.
     """
 
     name: str
@@ -153,7 +155,7 @@ class Technique:
 
 
 def techniques() -> list[Technique]:
-    """List the techniques that have a knob of their own, by title."""
+    """List the techniques that have their own knob, by title."""
     listed = (_optimizers(), _schedules(), _augmentation())
     found = [*_regularizers(), *_families(), *_networks(), *listed]
     return sorted(found, key=lambda one: one.card.title.casefold())
@@ -208,7 +210,7 @@ def _augmentation() -> Technique:
 
 
 def _card(module: ModuleType, members: Mapping[str, Any] | None = None) -> Card:
-    """Read the card of a module, and those of members that have docstrings of their own."""
+    """Read the card of a module, and those of members with their own docstrings."""
     card = Card.of(getdoc(module) or "")
     if members is None:
         return card
@@ -342,7 +344,7 @@ def _page(one: Technique, claimed: Sequence[tuple[Study, Sequence[Claim]]]) -> s
 
 
 def knobs_of(one: Technique) -> list[str]:
-    """Name the knobs of a technique: of a network those that its options have."""
+    """List the knobs of a technique; for a network, those that its options have."""
     named = {f"model.{key}" for option in one.options for key in files.option("model", option)}
     return [name for name in BY_NAME if _has(one, name) or name in named]
 
@@ -352,19 +354,19 @@ def _table(heads: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
 
 
 def _labelled(paragraph: str) -> str:
-    """Set off the name of a part that stands in front of a paragraph."""
+    """Make the name of a part at the start of a paragraph bold."""
     part, colon, told = paragraph.partition(": ")
     return f"**{part}:** {_paragraph(told)}" if colon and part in _PARTS else _paragraph(paragraph)
 
 
 def _paragraph(text: str) -> str:
-    """Escape a paragraph outside of its code."""
+    """Escape a paragraph, except for its code."""
     parts = re.split(r"(``.+?``|`.+?`)", text)
     return "".join(p if i % 2 else _inline(p) for i, p in enumerate(parts))
 
 
 def _inline(text: str) -> str:
-    """Escape text within a line, and keep the spaces at its ends."""
+    """Escape text within a line, keeping the spaces at its ends."""
     inner = markdown(text)
     lead, trail = text[:1].isspace(), text[-1:].isspace() and bool(text.strip())
     return f"{' ' if lead else ''}{inner}{' ' if trail else ''}" if text else ""

@@ -1,4 +1,4 @@
-"""Work for a process apart, in a module that is imported at once."""
+"""Work for a separate process, in a module that is quick to import."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ ABOUT = {
     "dry": False,
     "batch": 128,
 }
-# In the place of a bench, whose module takes each process seconds to import, with torch.
+# Stands in for a `Bench`: its module, with torch, takes each process seconds to import.
 BENCH = types.SimpleNamespace(device="cpu", batch=128, dry=True)
 
 

@@ -17,17 +17,17 @@ _PATIENCE = 60.0  # seconds for an answer, on a busy machine
 
 
 class Browser:
-    """A page in a browser of its own.
+    """A page in a separate browser.
 
     Attributes:
-        complaints: Errors and warnings of the page's console, and exceptions.
-        requests: Addresses that it asked for.
+        complaints: Errors and warnings on the page's console, and exceptions.
+        requests: Addresses that the page requested.
     """
 
     def __init__(self, profile):
         to_browser, self._out = os.pipe()
         self._in, from_browser = os.pipe()
-        # Numbers far from 3 and 4, which the shell is to put these in place of.
+        # Numbers far from 3 and 4, to which the shell moves these.
         ends = [os.dup2(end, 60 + i) for i, end in enumerate((to_browser, from_browser))]
         options = ["--headless", "--no-sandbox", "--disable-gpu", "--remote-debugging-pipe"]
         command = [CHROMIUM, *options, f"--user-data-dir={profile}", "--no-first-run"]
@@ -60,7 +60,7 @@ class Browser:
         self._call("Page.navigate", url=path.resolve().as_uri())
         deadline = time.monotonic() + _PATIENCE
         while self.run("document.readyState + location.protocol") != "completefile:":
-            assert time.monotonic() < deadline, "the page does not load"
+            assert time.monotonic() < deadline, "the page did not load"
 
     def run(self, script):
         """Evaluate an expression of JavaScript in the page."""
@@ -80,7 +80,7 @@ class Browser:
             self._call("Input.dispatchMouseEvent", type=kind, **spot)
 
     def press(self, key, code):
-        """Press a key of the keyboard, which the focused element hears."""
+        """Press a key; the focused element gets it."""
         text = {"text": "\r"} if key == "Enter" else {}
         for kind in ("keyDown", "keyUp"):
             named = {"key": key, "code": key, "windowsVirtualKeyCode": code}

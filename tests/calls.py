@@ -1,6 +1,6 @@
-"""A command line in this process: in one of its own, importing torch takes most of the time.
+"""Runs a command line in this process: a new one would spend most of its time importing torch.
 
-That the installed command is the same is tested where it is called.
+Tests that call the installed command check that it does the same.
 """
 
 from __future__ import annotations
@@ -20,16 +20,18 @@ from ablate.launch.interruption import STOPS
 
 
 def called(*words: str) -> subprocess.CompletedProcess[str]:
-    """Serve a command line in the working directory.
+    """Run a command line in the working directory.
 
     Args:
-        words: Its words, ``ablate`` left out.
+        words: Its words, without ``ablate``.
 
     Returns:
-        Its exit status and what it printed, as a process of its own would.
+        Its exit status and what it printed, as from a separate process.
     """
     out, err = _Stream(), _Stream()
-    of_hydra = copy.deepcopy(Singleton.get_state())  # its version among it, for other tests
+    of_hydra = copy.deepcopy(
+        Singleton.get_state()
+    )  # restored for other tests; it holds the version base
     handlers = {number: signal.getsignal(number) for number in STOPS}
     arguments, sys.argv = sys.argv, ["ablate", *words]
     status = 0
@@ -51,7 +53,7 @@ def called(*words: str) -> subprocess.CompletedProcess[str]:
 
 
 class _Stream(io.TextIOWrapper):
-    """Text with bytes below it, as the streams of a process have."""
+    """A text stream with a byte buffer, like the standard streams of a process."""
 
     def __init__(self) -> None:
         super().__init__(io.BytesIO(), encoding="utf-8", write_through=True)
@@ -59,5 +61,5 @@ class _Stream(io.TextIOWrapper):
     @property
     def text(self) -> str:
         held = self.buffer
-        assert isinstance(held, io.BytesIO), "made here"
+        assert isinstance(held, io.BytesIO), "the buffer was replaced"
         return held.getvalue().decode()

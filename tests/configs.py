@@ -1,4 +1,4 @@
-"""Resolved configurations for tests, made of the shipped defaults without Hydra."""
+"""Resolved configurations for tests, made from the shipped defaults without Hydra."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Any
 from ablate.config.files import chosen, option
 from ablate.config.files import top as conf_top
 
-RESOLVED = {"precision": "fp32", "device": "cpu"}  # what a run on the CPU makes of `auto`
+RESOLVED = {"precision": "fp32", "device": "cpu"}  # what `auto` becomes for a run on the CPU
 
 
 def config(**changes: Any) -> dict[str, Any]:
@@ -29,7 +29,7 @@ def config(**changes: Any) -> dict[str, Any]:
     for name, value in changes.items():
         group, _, knob = name.rpartition(".")
         part = made[group] if group else made
-        assert group or knob in made, f"{name} is no part of a configuration"
+        assert group or knob in made, f"{name} is not part of a configuration"
         if name not in groups or not isinstance(value, str):
             part[knob] = copy.deepcopy(value)
     if made["name"] is None:

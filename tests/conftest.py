@@ -14,23 +14,23 @@ from hypothesis import settings
 from tests import pictures
 from tests.gpu.fake import library
 
-# The same few examples at every run: a failure is a failure everywhere, and none is a surprise.
+# The same few examples in every run, so that a failure can be repeated anywhere.
 settings.register_profile("ablate", deadline=None, derandomize=True, max_examples=25)
 settings.load_profile("ablate")
 
 
 @pytest.fixture(scope="session", autouse=True)
 def _one_thread() -> None:
-    """Compute in one thread: small tensors are faster so, and sums round alike everywhere."""
+    """Compute in one thread: faster for small tensors, and sums round the same everywhere."""
     torch.set_num_threads(1)
 
 
 @pytest.fixture(scope="session", autouse=True)
 def _own_cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
-    """Leave the user's cache and configuration alone: facts of data sets, and what is trusted."""
+    """Keep tests away from the user's cache and configuration (facts of data sets, trust)."""
     usual = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
     with pytest.MonkeyPatch.context() as patch:
-        if "MPLCONFIGDIR" not in os.environ:  # to list all fonts anew takes matplotlib seconds
+        if "MPLCONFIGDIR" not in os.environ:  # matplotlib takes seconds to list all fonts again
             patch.setenv("MPLCONFIGDIR", str(usual / "matplotlib"))
         patch.setenv("XDG_CACHE_HOME", str(tmp_path_factory.mktemp("cache")))
         patch.setenv("XDG_CONFIG_HOME", str(tmp_path_factory.mktemp("config")))
@@ -39,7 +39,7 @@ def _own_cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
 
 @pytest.fixture(scope="session", autouse=True)
 def _hears_interrupts() -> None:
-    """Hear SIGINT and SIGHUP, as do processes started here: & and nohup make deaf to them."""
+    """Stop ignoring SIGINT and SIGHUP, as under & or nohup; child processes inherit this."""
     if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
         signal.signal(signal.SIGINT, signal.default_int_handler)
     if signal.getsignal(signal.SIGHUP) is signal.SIG_IGN:
@@ -48,12 +48,12 @@ def _hears_interrupts() -> None:
 
 @pytest.fixture
 def blank_pictures(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Render no figure: the test does not look at them."""
+    """Render no figures, for a test that does not look at them."""
     pictures.leave_blank(monkeypatch)
 
 
 def pytest_runtest_setup(item: pytest.Item) -> None:
-    """Skip what needs a GPU, or a fake one, where there is none."""
+    """Skip tests that need a GPU, or a fake one, if there is none."""
     if item.get_closest_marker("gpu") and (reason := _lacks_gpu()):
         pytest.skip(reason)
     if item.get_closest_marker("fakegpu") and (reason := library.missing()):

@@ -1,7 +1,7 @@
 """Writes tiny data sets in the formats of the real ones, and says what it wrote.
 
-Every image holds noise and one bright bar whose place tells its class, so a network can learn it.
-Labels go round: 0, 1, 2, ... . Nothing here uses ablate.
+Every image holds noise and one bright bar whose position gives the class, so a network can learn
+it. Labels cycle: 0, 1, 2, ... . Nothing here uses ablate.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ class Written(NamedTuple):
 
 
 def draw(images: int, shape: tuple[int, int, int], classes: int, seed: int = 0) -> Written:
-    """Draw `images` noisy images of `shape` whose bright bar tells the class."""
+    """Draw `images` noisy images of `shape` whose bright bar gives the class."""
     channels, height, width = shape
     labels = np.arange(images, dtype=np.int64) % classes
     pixels = np.random.RandomState(seed).randint(0, 100, (images, *shape)).astype(np.uint8)
@@ -42,7 +42,7 @@ def draw(images: int, shape: tuple[int, int, int], classes: int, seed: int = 0) 
 
 
 def write_idx(path: Path, values: Array) -> None:
-    """Write bytes in the idx format; compressed where the name ends in .gz."""
+    """Write bytes in the idx format, compressed if the name ends in .gz."""
     path.parent.mkdir(parents=True, exist_ok=True)
     header = bytes([0, 0, 8, values.ndim]) + np.array(values.shape, ">u4").tobytes()
     content = header + values.astype(np.uint8).tobytes()
@@ -114,7 +114,7 @@ def write_folder(
     shape: tuple[int, int, int] = (3, 8, 8),
     parts: tuple[str, ...] = (),
 ) -> dict[str, Written]:
-    """Write PNG images below one directory a class, below one a part where `parts` says.
+    """Write PNG images in a folder per class, and with `parts` in a folder per part above those.
 
     Returns:
         By part (or under ``train``): images in the order of their paths, all of a class together.
@@ -131,13 +131,13 @@ def write_folder(
 
 
 def write_image(path: Path, pixels: Array) -> None:
-    """Write uint8 [1 or 3, H, W] in the format that the path's ending names."""
+    """Write uint8 [1 or 3, H, W] in the format given by the path's ending."""
     path.parent.mkdir(parents=True, exist_ok=True)
     Image.fromarray(pixels[0] if len(pixels) == 1 else np.moveaxis(pixels, 0, -1)).save(path)
 
 
 def listing(root: Path) -> dict[str, tuple[int, int]]:
-    """List everything below a directory with its size and time of change, to compare with later."""
+    """List everything below a directory with size and time of change, to compare later."""
     states = {path: path.stat() for path in sorted(root.rglob("*"))}
     return {
         str(path.relative_to(root)): (state.st_size, state.st_mtime_ns)
@@ -162,7 +162,7 @@ def _write_pickles(
     archive: str,
     contents: dict[str, Any],
     compressed: bool,
-    protocol: int = 2,  # as the published files have it
+    protocol: int = 2,  # as in the published files
 ) -> None:
     raw = {name: pickle.dumps(content, protocol) for name, content in contents.items()}
     if not compressed:

@@ -1,7 +1,7 @@
-"""Starts a command over and over, and kills it each time, in processes forked when all is imported.
+"""Starts a command again and again in processes forked after all imports, and kills each.
 
-`python -m tests.killed SEED KILLS WORDS...` does so, with the words of a command line, in the
-working directory, and prints how many were killed while a run was being trained.
+`python -m tests.killed SEED KILLS WORDS...` takes the words of a command line, works in the current
+directory, and prints how many kills hit a sweep that had a state to resume from.
 """
 
 from __future__ import annotations
@@ -23,8 +23,8 @@ LONGEST = 3.0  # seconds before a kill
 
 
 def main(seed: int, kills: int, words: list[str]) -> None:
-    """Kill a command at moments that a seed draws, from its first step to its last."""
-    # No child has to import anything; and nothing is computed here, since a fork loses threads.
+    """Kill a command at random moments, from its first step to its last."""
+    # Import everything, so that no child has to; compute nothing, since a fork loses threads.
     for module in pkgutil.walk_packages(ablate.__path__, "ablate."):
         if not module.name.endswith("__main__"):
             importlib.import_module(module.name)
@@ -51,7 +51,7 @@ def main(seed: int, kills: int, words: list[str]) -> None:
 
 
 def _histories() -> int:
-    """Count the states that there are to go on from."""
+    """Count the states that a run could resume from."""
     return len(list(Path("results").glob("*/*/checkpoint.pt")))
 
 

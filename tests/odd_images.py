@@ -1,6 +1,6 @@
-"""Makes folders of images as people have them: odd splits, odd files, odd pixels, odd names.
+"""Makes folders of images like those people have: odd splits, odd files, odd pixels, odd names.
 
-`CASES` says what comes of each. The code that makes them does not use ablate.
+`CASES` says how each is read. The code that makes them does not use ablate.
 
     python -m tests.odd_images    prints the table, as Markdown
 """
@@ -33,17 +33,17 @@ HALVES = np.repeat([[0] * 8, [255] * 8], 4, axis=0).astype(np.uint8)
 
 @dataclass(frozen=True)
 class Case:
-    """A folder, and what comes of it.
+    """A folder, and how it is read.
 
     Attributes:
         what: What is odd about it.
-        make: Makes it.
+        make: Makes the folder.
         gives: Images of each part, only ``train`` if the split is drawn; None if it is refused.
-        words: Words of the refusal, or else of the notes.
-        settings: Knobs of the data.
+        words: Words in the refusal, or else in the notes.
+        settings: Knobs of `data`.
         classes: Names of the classes, if they matter.
         first: The pixels of the first training image, uint8 [C, 8, 8], if they matter.
-        within: How far these may be off.
+        within: How far those pixels may be off.
     """
 
     what: str
@@ -60,7 +60,7 @@ class Case:
 
 
 def _folder(*places: str, classes: tuple[str, ...] = ("a", "b"), images: int = 6) -> Maker:
-    """Make a folder of classes at each place, with equally many images, no two alike."""
+    """Make a folder of classes at each place, with equally many distinct images."""
 
     def make(root: Path) -> None:
         for seed, place in enumerate(places):
@@ -146,7 +146,7 @@ def _rgb(pixels: Array = GREEN) -> Image.Image:
 
 
 def _logo(mode: str = "RGBA") -> Image.Image:
-    """Black in the upper half; the lower is transparent, and black below that."""
+    """Return an image that is black in the upper half and transparent black in the lower."""
     image = Image.new("RGBA", (8, 8), (0, 0, 0, 0))
     image.paste((0, 0, 0, 255), (0, 0, 8, 4))
     return image.convert(mode)
@@ -160,7 +160,7 @@ def _palette_logo() -> Image.Image:
 
 
 def _every(images: Callable[[int], Image.Image], ending: str) -> Maker:
-    """Make a folder in which every image is of one odd kind."""
+    """Make a folder in which every image has the same oddity."""
 
     def content(number: int) -> bytes:
         stream = BytesIO()
@@ -181,7 +181,7 @@ def _every_byte(contents: Callable[[int], bytes], ending: str) -> Maker:
 
 
 def _deep_colours(values: Array) -> bytes:
-    """Write colours of 16 bits as PNG, which Pillow reads and does not write."""
+    """Write 16-bit colours as PNG, which Pillow can read but not write."""
     height, width = values.shape
     pixels = np.stack([values, values // 2, values], -1).astype(">u2")
 
@@ -213,7 +213,7 @@ def _turned(orientation: int) -> tuple[Image.Image, Image.Exif]:
 
 
 def _odd_exif() -> bytes:
-    """A JPEG whose EXIF block promises more entries than it holds."""
+    """Write a JPEG whose EXIF block promises more entries than it holds."""
     stream = BytesIO()
     block = b"Exif\0\0II*\0\x08\0\0\0" + struct.pack("<H", 900) + b"\x12\x01\x03"
     _rgb().save(stream, format="JPEG", exif=block)
@@ -229,7 +229,7 @@ def _truncated() -> bytes:
 
 
 def _bomb() -> bytes:
-    """A PNG whose header promises 60,000 × 60,000 pixels."""
+    """Write a PNG whose header promises 60,000 × 60,000 pixels."""
     stream = BytesIO()
     _rgb().save(stream, format="PNG")
     content = bytearray(stream.getvalue())
@@ -613,7 +613,7 @@ CASES = (
             {"train": 6},
             first=np.broadcast_to(turned, (3, 8, 8)),
         )
-        # EXIF 2.32: where the first row and column of the stored image are to be seen.
+        # EXIF 2.32: where the first row and column of the stored image are displayed.
         for orientation, turned in (
             (1, HALVES),
             (3, HALVES[::-1]),
@@ -724,7 +724,7 @@ CASES = (
 
 
 def table() -> str:
-    """Write what each case gives, as a Markdown table."""
+    """Write how each case is read, as a Markdown table."""
     from ablate import data
     from ablate.config import files
     from ablate.errors import AblateError

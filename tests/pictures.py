@@ -1,7 +1,7 @@
-"""Leaves pictures blank where a test does not look at them.
+"""Leaves pictures blank for tests that do not look at them.
 
-Laying a figure out and rendering it twice takes a second: most of the time of a report, an
-evaluation or an inspection. All that is put into a figure is still put there.
+Laying out a figure and rendering it twice takes a second: most of the time of a report, an
+evaluation or an inspection. Figures are still drawn, just not rendered.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ PNG = base64.b64decode(
 
 
 def leave_blank(patch: pytest.MonkeyPatch) -> None:
-    """Make every figure that is saved from now on a blank one, of one point or pixel."""
+    """Save every figure from now on as a blank one, of one point or pixel."""
     patch.setattr(Figure, "savefig", _save_blank)
 
 

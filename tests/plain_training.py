@@ -1,4 +1,4 @@
-"""A whole run in plain torch: one module, one loop, torch.optim. Slow, obvious, without a stack.
+"""A whole run in plain torch: one module, one loop, torch.optim. Slow, obvious, no stack.
 
 From `ablate` it uses only what has its own tests: networks and their initial weights, random
 streams and augmented images. Everything else is written here again: targets, penalties, SAM,
@@ -45,7 +45,7 @@ class Trained:
         losses: Loss of each step, without penalties.
         history: Losses and learning rate of each epoch.
         tested: Weights and buffers that were tested, unless the run diverged.
-        metrics: Losses of the splits with them.
+        metrics: Losses of the splits with those.
         diverged: Whether a loss was not finite.
     """
 
@@ -69,7 +69,7 @@ def train(config: Config, data: Tensors, *, nudge: float = 0) -> Trained:
 
 
 class _Run:
-    """One run on its way."""
+    """A run in progress."""
 
     def __init__(self, config: Config, data: Tensors, nudge: float) -> None:
         self.config, self.data, self.options = config, data, config["regularize"]
@@ -86,7 +86,7 @@ class _Run:
         seed_R = torch.tensor([self.seeds["augment"]])
         self.augmentation = Augmentation([config], seed_R, data)
         self.update = _update_rule(config["optimizer"], self.module, self.trainable)
-        self.averaged: list[Weights] = []  # what the average is made of
+        self.averaged: list[Weights] = []  # the weights to average
         self.left = Trained()
 
     def trained(self) -> Trained:
@@ -325,7 +325,7 @@ def _begin(module: nn.Module, seed: int, step: int) -> None:
 
 
 def _weighted(module: nn.Module) -> list[str]:
-    """Name the layers that have a trained matrix or kernel: those of norms have none."""
+    """List the layers that have a trained matrix or kernel, so no norms."""
     layers = [(k, m) for k, m in module.named_modules() if isinstance(m, nn.Linear | nn.Conv2d)]
     return [name for name, layer in layers if layer.weight.requires_grad]
 
@@ -335,7 +335,7 @@ def _weight_names(module: nn.Module) -> list[str]:
 
 
 def _buffers(module: nn.Module) -> Weights:
-    """Name what batch norm has counted."""
+    """Return the running statistics of batch norm."""
     named = module.named_buffers()
     return {k: b for k, b in named if k.rpartition(".")[2].startswith("running")}
 
@@ -359,7 +359,7 @@ def _keeps_statistics(layer: nn.Module) -> bool:
     return isinstance(layer, nn.modules.batchnorm._BatchNorm) and layer.track_running_stats
 
 
-# -- what moves the weights ------------------------------------------------------------------------
+# -- update rules ----------------------------------------------------------------------------------
 
 Objective = Callable[..., tuple[Tensor, Tensor]]
 
@@ -390,7 +390,7 @@ def _update_rule(optimizer: Config, module: nn.Module, parameters: dict[str, nn.
 
 
 class _Muon:
-    """Matrices by what the iteration does to singular values; the rest by torch's AdamW."""
+    """Matrices by Muon's iteration on singular values; the rest by torch's AdamW."""
 
     def __init__(self, optimizer: Config, module: nn.Module) -> None:
         self.optimizer = optimizer
@@ -407,7 +407,7 @@ class _Muon:
     def __call__(self, lr: float) -> None:
         momentum, decay = self.optimizer["momentum"], self.optimizer["weight_decay"]
         for (p, gates), mean in zip(self.weights, self.means, strict=True):
-            assert p.grad is not None, "it was just taken"
+            assert p.grad is not None, "the gradient was just computed"
             mean.copy_(momentum * mean + (1 - momentum) * p.grad)
             ahead = momentum * mean + (1 - momentum) * p.grad
             steps = self.optimizer["ns_steps"]
@@ -424,18 +424,18 @@ class _Solver(ABC):
 
     @abstractmethod
     def step(self, objective: Objective, lr: float) -> tuple[float, float]:
-        """Step once; return the loss and the penalties before it."""
+        """Do one step; return the loss and the penalties before it."""
 
     def asked(self, objective: Objective) -> tuple[float, float]:
         found, gradients = _differentiated(objective, self.parameters)
         for name, p in self.parameters.items():
-            # torch.optim.LBFGS wants it in plain order.
+            # torch.optim.LBFGS needs contiguous gradients.
             p.grad = gradients[name].clone(memory_format=torch.contiguous_format)
         return found
 
 
 class _LBFGS(_Solver):
-    """Torch's own."""
+    """Torch's L-BFGS."""
 
     def __init__(self, optimizer: Config, parameters: dict[str, nn.Parameter]) -> None:
         super().__init__(optimizer, parameters)
@@ -454,7 +454,7 @@ class _LBFGS(_Solver):
             answers.append(self.asked(objective))
             return sum(answers[-1])
 
-        if lr == 0:  # torch's line search would divide by it
+        if lr == 0:  # torch's line search would divide by zero
             closure()
             return answers[0]
         self.theirs.param_groups[0]["lr"] = lr
@@ -463,7 +463,7 @@ class _LBFGS(_Solver):
 
 
 class _Newton(_Solver):
-    """Nocedal & Wright 2006, algorithm 3.3 and equation 3.4, by torch's own Hessian."""
+    """Nocedal & Wright 2006, algorithm 3.3 and equation 3.4, with torch's Hessian."""
 
     @torch.no_grad()
     def step(self, objective: Objective, lr: float) -> tuple[float, float]:
@@ -547,7 +547,7 @@ def rate(schedule: Config, step: int, steps: int, epoch_steps: int) -> float:
             return final + (1 - final) * _arc((t - top) / (last - top))
         initial = schedule["initial"]
         return initial + (1 - initial) * (1 - _arc(t / top) if top > 0 else 1)
-    return 1  # constant, and plateau, whose factor comes on top
+    return 1  # constant; plateau too, whose factor is applied separately
 
 
 def _arc(share: float) -> float:
@@ -560,7 +560,7 @@ def _share_of_cycle(schedule: Config, t: int, total: int) -> float:
     unit, start = total / sum(lengths), Fraction(0)
     for length in lengths:
         end = start + length * unit
-        if abs(end - round(end)) < 1e-6:  # what a step cannot tell from a whole number of steps
+        if abs(end - round(end)) < 1e-6:  # off a whole step only by rounding
             end = Fraction(round(end))
         if t < end:
             return float((t - start) / (end - start))
@@ -569,7 +569,7 @@ def _share_of_cycle(schedule: Config, t: int, total: int) -> float:
 
 
 class _Plateau:
-    """As torch's ReduceLROnPlateau with its defaults."""
+    """Like torch's ReduceLROnPlateau with its defaults."""
 
     def __init__(self, schedule: Config) -> None:
         self.schedule, self.best, self.waited, self.factor = schedule, math.inf, 0, 1.0

@@ -20,7 +20,7 @@ _32 = 2**32 - 1
 
 
 def splitmix64(z):
-    """Finalize as in Steele, Lea & Flood 2014, figure 16 (variant 13 of Stafford's)."""
+    """Finalize as in Steele, Lea & Flood 2014, figure 16 (Stafford's variant 13)."""
     z = ((z ^ (z >> 30)) * 0xBF58476D1CE4E5B9) & _64
     z = ((z ^ (z >> 27)) * 0x94D049BB133111EB) & _64
     return z ^ (z >> 31)
@@ -37,7 +37,7 @@ def stream(seed, site):
 
 
 def signed(number):
-    """Read 64 unsigned bits as torch's int64 does."""
+    """Read 64 unsigned bits as torch's int64."""
     return number - 2**64 if number >= 2**63 else number
 
 
@@ -60,7 +60,7 @@ def uniform(key, count):
 
 
 def normal(key, count):
-    """Transform two uniform numbers each, after Box & Muller 1958."""
+    """Transform pairs of uniform numbers by Box & Muller 1958."""
     radii = [math.sqrt(-2 * math.log(u)) for u in uniform(fold(key, 1), count)]
     turns = [math.cos(2 * math.pi * u) for u in uniform(fold(key, 2), count)]
     return [radius * turn for radius, turn in zip(radii, turns, strict=True)]
@@ -72,7 +72,7 @@ def permutation(key, count):
 
 
 def kept(key, keep, count):
-    """Tell for each element whether it is kept, with this probability."""
+    """Draw for each element whether it is kept, with this probability."""
     return [b < keep * 2**31 for b in bits(key, count)]
 
 
@@ -162,16 +162,16 @@ def _scaled(x, state, name):
     return x * state[f"{name}.weight"].view(along) + state[f"{name}.bias"].view(along)
 
 
-# -- optimizers: torch's own, one a run ------------------------------------------------------------
+# -- optimizers: torch's own, one per run ----------------------------------------------------------
 
 
 def torch_optimizer(optimizer, parameters):
-    """Make torch's optimizer of that name, its plain loop."""
+    """Make torch's optimizer of that name, in its single-tensor form."""
     c = dict(optimizer)
     name = c.pop("name")
     if "beta1" in c:
         c["betas"] = (c.pop("beta1"), c.pop("beta2"))
-    if name == "nesterov":  # without momentum torch would rather be asked for plain descent
+    if name == "nesterov":  # torch refuses nesterov without momentum, so use plain descent
         c["nesterov"] = c["momentum"] > 0
     classes = {
         **dict.fromkeys(("sgd", "momentum", "nesterov"), torch.optim.SGD),
@@ -191,8 +191,8 @@ def optimize(optimizer, start, gradients, rates):
     Args:
         optimizer: The `optimizer` part of its configuration.
         start: name -> its first value.
-        gradients: One dict like it a step.
-        rates: One learning rate a step.
+        gradients: One dict like it per step.
+        rates: One learning rate per step.
     """
     parameters = {name: torch.nn.Parameter(p.clone()) for name, p in start.items()}
     theirs = torch_optimizer(optimizer, parameters.values())
@@ -223,7 +223,7 @@ def calibration_error(confidence, right, bins=15):
 
 
 def orthogonalized(matrix, steps):
-    """Bring singular values near 1 by Muon's iteration on the values themselves; scale the step.
+    """Bring singular values near 1 by Muon's iteration on them, and scale the step.
 
     Args:
         matrix: A kernel, [out, in, ...].
@@ -243,8 +243,8 @@ def muon(optimizer, start, gradients, rates):
     Args:
         optimizer: The `optimizer` part of its configuration.
         start: Its first value, [out, in, ...].
-        gradients: One like it a step.
-        rates: One learning rate a step.
+        gradients: One like it per step.
+        rates: One learning rate per step.
     """
     momentum, p, mean = optimizer["momentum"], start.clone(), torch.zeros_like(start)
     for gradient, lr in zip(gradients, rates, strict=True):
@@ -259,7 +259,7 @@ def muon(optimizer, start, gradients, rates):
 
 
 def shifted(image, down, right):
-    """Move an image [C, H, W]; black enters."""
+    """Shift an image [C, H, W], filling with black."""
     moved = torch.zeros_like(image)
     _, height, width = image.shape
     for row in range(height):
@@ -270,12 +270,12 @@ def shifted(image, down, right):
 
 
 def offset(u, most):
-    """Choose one of -most ... most by a number on (0, 1)."""
+    """Choose one of -most ... most by a number in (0, 1)."""
     return [way for way in range(-most, most + 1) if way + most <= u * (2 * most + 1)][-1]
 
 
 def box(u, v, high, wide, height, width):
-    """Mark a box about a random centre, which is the middle or the pixel after it."""
+    """Mark a box around a random centre: its middle pixel, or the one after the middle."""
     inside = torch.zeros(height, width, dtype=torch.bool)
     top, left = int(u * height) - high // 2, int(v * width) - wide // 2
     for row in range(max(top, 0), min(top + high, height)):
@@ -291,11 +291,11 @@ def mixed(images, partners, weight):
     )
 
 
-# -- noise, and further kinds of dropout -----------------------------------------------------------
+# -- noise, and other kinds of dropout -------------------------------------------------------------
 
 
 def noise(key, count):
-    """Transform pairs of numbers after Box & Muller 1958: all cosines, then all sines."""
+    """Transform pairs of numbers by Box & Muller 1958: all cosines, then all sines."""
     pairs = (count + 1) // 2
     drawn = bits(key, 2 * pairs)
     radii = [math.sqrt(-2 * math.log((b + 1) / 2**31)) for b in drawn[:pairs]]
@@ -306,7 +306,7 @@ def noise(key, count):
 
 
 def dropped(x, kind, scaling, rate, key):
-    """Drop in training, each element by itself."""
+    """Apply dropout of this kind in training mode."""
     if kind == "gaussian":
         std = math.sqrt(rate / (1 - rate))
         factors = 1 + std * torch.tensor(noise(key, x.numel()), dtype=x.dtype)
@@ -409,7 +409,7 @@ def recurrent(config, state, x, keys):
 
 
 def _over_steps(config, state, name, rows):
-    """Normalize all steps' rows as if they were images of one batch."""
+    """Normalize the rows of all steps as if they were images of one batch."""
     return list(_norm(config, state, name, torch.cat(rows)).split(len(rows[0])))
 
 
@@ -437,7 +437,7 @@ def _states(model, state, at, inputs):
 
 
 def hessian(module, x, y):
-    """Take the cross entropy's Hessian in all parameters of a network; its buffers change.
+    """Compute the Hessian of the cross entropy in all parameters of a network; its buffers change.
 
     Returns:
         [P, P], in the order of ``module.parameters()``, each flattened.
@@ -469,7 +469,7 @@ def t_half_width(values, quantile):
 
 
 def welch(x, y):
-    """Work out Welch's t and degrees of freedom, by the Welch-Satterthwaite equation."""
+    """Compute Welch's t and degrees of freedom, by the Welch-Satterthwaite equation."""
     (a, sd_a), (b, sd_b) = mean_and_sd(x), mean_and_sd(y)
     u, v = sd_a**2 / len(x), sd_b**2 / len(y)
     df = (u + v) ** 2 / (u**2 / (len(x) - 1) + v**2 / (len(y) - 1))
@@ -477,12 +477,12 @@ def welch(x, y):
 
 
 def banerjee_half_width(components, alpha):
-    """Work out half of Banerjee's interval, from pairs of a variance and its degrees of freedom."""
+    """Compute half of Banerjee's interval from pairs of a variance and its degrees of freedom."""
     return math.sqrt(sum(stats.t.ppf(1 - alpha / 2, df) ** 2 * v for v, df in components))
 
 
 def banerjee_p(away, components):
-    """Find the alpha at which Banerjee's interval reaches so far, by halving."""
+    """Bisect for the alpha at which half of Banerjee's interval is `away`."""
     low, high = 0.0, 1.0
     for _ in range(60):
         middle = (low + high) / 2
@@ -494,7 +494,7 @@ def banerjee_p(away, components):
 
 
 def skewness_z(values):
-    """Standardize √b1 step by step, as D'Agostino 1970 numbers the steps, by logarithms."""
+    """Standardize √b1 in the steps of D'Agostino 1970, with logarithms."""
     n = len(values)
     mean = sum(values) / n
     m2, m3 = (sum((v - mean) ** k for v in values) / n for k in (2, 3))
@@ -544,7 +544,7 @@ def rank_sum(x, y):
 
 
 def half_of_two(parts, quantiles):
-    """Work out half of an interval whose squared error is a sum: √(Σ t² · component)."""
+    """Compute half of an interval whose squared error is a sum: √(Σ t² · component)."""
     return math.sqrt(sum(t**2 * part for part, t in zip(parts, quantiles, strict=True)))
 
 
@@ -572,7 +572,7 @@ def effect_of_level(cells, level, first, others):
 
 
 def verdict_shares(delta, spread, n, alpha, direction, margin, studies):
-    """Draw paired studies, judge each by its t interval, and count verdicts, as shares."""
+    """Simulate paired studies, judge each by its t interval, and return the shares of verdicts."""
     draw = np.random.default_rng(0)
     t = stats.t.ppf(1 - alpha / 2, n - 1)
     found = {}
@@ -585,11 +585,11 @@ def verdict_shares(delta, spread, n, alpha, direction, margin, studies):
 
 
 def equivalence_power(spread, n, m, alpha, margin):
-    """Integrate how probably an interval lies within ±margin, where two arms do not differ."""
+    """Integrate the probability that an interval is within ±margin if two arms do not differ."""
     error, freedom = spread * math.sqrt(1 / n + 1 / m), n + m - 2
     t = stats.t.ppf(1 - alpha / 2, n - 1)
 
-    def given(ratio):  # of the standard deviation that is seen to the true one
+    def given(ratio):  # the ratio of the observed standard deviation to the true one
         room = margin - t * error * ratio
         inside = 2 * stats.norm.cdf(room / error) - 1
         return inside * stats.chi2.pdf(freedom * ratio**2, freedom) * 2 * freedom * ratio
@@ -648,7 +648,7 @@ def pitman_morgan(x: list[float], y: list[float]) -> tuple[float, float]:
 
 
 def pitman_morgan_interval(x: list[float], y: list[float], t: float) -> tuple[float, float]:
-    """Find by halving the ratios that x must be divided by for Morgan's t to be t, and -t."""
+    """Bisect for the ratios by which x must be divided for Morgan's t to be t, and -t."""
 
     def statistic(ratio: float) -> float:
         return pitman_morgan([a / ratio for a in x], y)[1]
@@ -667,10 +667,10 @@ def pitman_morgan_interval(x: list[float], y: list[float], t: float) -> tuple[fl
 
 
 def passed(times, bounds):
-    """Give the probability that a Brownian motion W passes |W(t) / sqrt(t)| = bound at some time.
+    """Return the probability that a Brownian motion W has |W(t) / sqrt(t)| > bound at some time.
 
-    The values at the times are normal together, and their box has a probability by Genz 1992,
-    J. Computational and Graphical Statistics 1(2).
+    The values at these times are jointly normal, and the probability of their box is that of Genz
+    1992, J. Computational and Graphical Statistics 1(2).
     """
     correlation = [[math.sqrt(min(s, t) / max(s, t)) for t in times] for s in times]
     normal = type(stats.multivariate_normal)(seed=0)
@@ -684,7 +684,7 @@ def passed(times, bounds):
 
 
 def crossed(d: list[list[float]]) -> tuple[float, float, float]:
-    """Give seeds, images and interaction, each in squared error, of d[seed][image]."""
+    """Return the squared errors of d[seed][image] by seeds, by images and by their interaction."""
     n, images = len(d), len(d[0])
     of_seed = [sum(row) / images for row in d]
     of_image = [sum(row[i] for row in d) / n for i in range(images)]
@@ -699,7 +699,7 @@ def crossed(d: list[list[float]]) -> tuple[float, float, float]:
 
 
 def mcnemar(x: list[bool], y: list[bool]) -> float:
-    """Add up the probabilities of splits of the discordant images as uneven as this, or more."""
+    """Sum the probabilities of splits of the discordant images at least as uneven as this."""
     only_x = sum(a and not b for a, b in zip(x, y, strict=True))
     only_y = sum(b and not a for a, b in zip(x, y, strict=True))
     n = only_x + only_y

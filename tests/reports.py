@@ -1,4 +1,4 @@
-"""Makes records to report on, and reads reports back."""
+"""Writes records to report on, and reads reports back."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ NASTY = r"""<b>|x| & $\y_1$ [bold]#{%} ~^\ "q" `c` http://a.b"""
 
 
 def write_arms(folder, arms, **parts):
-    """Write a run for each arm and seed: None one that failed, an exception one that diverged."""
+    """Write a run for each arm and seed; None is a failed run, an exception a diverged one."""
     for i, (arm, errors) in enumerate(arms.items()):
         for seed, error in enumerate(errors):
             ended = {"metrics": metrics(error)} if isinstance(error, float) else lost(error)
@@ -43,7 +43,7 @@ def lost(reason):
 
 
 def terminal(show, *arguments, width=80):
-    """Print at a width, as to a terminal without colours."""
+    """Return what is printed on a terminal of this width, without colours."""
     console = Console(file=io.StringIO(), width=width, color_system=None)
     show(*arguments, console)
     return console.file.getvalue()
@@ -54,7 +54,7 @@ def brief(*paths, **asked):
 
 
 def page(*paths, **asked):
-    """Compose the Markdown page without its figures and without its backslashes."""
+    """Compose the Markdown page, without figures and backslashes."""
     comparison = compare(paths, Question(**asked))
     found = explore(comparison)
     made = tables(comparison)
@@ -70,7 +70,7 @@ def run(*arguments, monkeypatch):
 
 
 def write_plain(folder):
-    """Write a sound sweep of two crossed knobs, and its report."""
+    """Write a healthy sweep of two crossed knobs, and its report."""
     noise = np.random.default_rng(0)
     for rate in (0.0, 0.25, 0.5):
         for norm in ("none", "batch"):
@@ -82,7 +82,7 @@ def write_plain(folder):
 
 
 def write_troubled(folder):
-    """Write a sweep with everything wrong that a report is to tell, and its report."""
+    """Write a sweep with every problem that a report should mention, and its report."""
     arms = {"plain": BASE, "less": LESS, NASTY: [0.1, None, ValueError(NASTY)], "one": [0.2]}
     write_arms(folder, arms)
     write_run(folder, {"dropout.dense": 0.9}, study="s", arm="other", digest="another")

@@ -1,4 +1,4 @@
-"""Every technique in a few small runs on digits, whose seeds, rates and strengths differ."""
+"""Every technique, in a few small runs on digits with different seeds, rates and strengths."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from ablate.train.training import Training
 from tests.configs import config
 
 SIZES = {"data.train_size": 60, "data.val_size": 60, "batch_size": 20}
-WHOLE = 176  # test images: 11 times the 16 numbers of the widest vector
+WHOLE = 176  # test images: 11 × 16, the numbers in the widest vector
 
 
 # -- the techniques --------------------------------------------------------------------------------
@@ -178,7 +178,7 @@ def runs(name, precision="fp32"):
 class Left:
     """What a run leaves."""
 
-    weights: dict[str, torch.Tensor]  # and buffers: those that were tested
+    weights: dict[str, torch.Tensor]  # and buffers, as tested
     history: list[dict[str, Any]]
     metrics: dict[str, Any]
 
@@ -227,7 +227,7 @@ def trained(name, fused):
 
 
 def same(one, other):
-    """Tell whether two runs left the same bits."""
+    """Return whether two runs left the same bits."""
     return (
         (one.history, one.metrics) == (other.history, other.metrics)
         and one.weights.keys() == other.weights.keys()

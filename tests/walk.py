@@ -1,4 +1,4 @@
-"""Where each result knob applies and where not, and values for it; for `test_walk`."""
+"""Where each result knob applies and where not, and values for it; for tests/train/test_walk.py."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from tests.configs import config
 HERE = "tests.walk"
 
 
-# -- things of the user's own ----------------------------------------------------------------------
+# -- users' own parts ------------------------------------------------------------------------------
 
 
 class Narrow(nn.Module):
@@ -101,15 +101,15 @@ SMALLER: dict[str, dict[str, Any]] = {
     "resnet": {"depth": 8, "hidden": []},
     "deep_mlp": {"hidden": [8, 8, 8]},
 }
-# What an option needs, whichever knob is changed.
+# What an option needs, whichever knob changes.
 BESIDE: dict[tuple[str, str], dict[str, Any]] = {
     ("data", "custom"): {"data._target_": f"{HERE}.Digits"},
     ("model", "custom"): {"model._target_": f"{HERE}.Narrow"},
     ("norm", "custom"): {"norm._target_": f"{HERE}.Halved"},
     ("schedule", "plateau"): {"schedule.patience": 0},
 }
-STALLS = {"optimizer.lr": 0.3, "epochs": 5}  # validation gets worse, and better again
-# What a knob needs to act, beside an option that has it.
+STALLS = {"optimizer.lr": 0.3, "epochs": 5}  # validation gets worse, then better again
+# What a knob needs in order to act, apart from an option that has it.
 CONTEXT: dict[str, dict[str, Any]] = {
     "data._target_": {"data": "custom"},
     "model._target_": {"model": "custom"},
@@ -129,7 +129,7 @@ CONTEXT: dict[str, dict[str, Any]] = {
     "select": STALLS,
     "epochs": {"schedule": "cosine"},
 }
-# Other values than those that a type tells; by the option, where one does not fit all.
+# Values to use instead of those that follow from the type; by option, if one does not fit all.
 VALUES: dict[str, Any] = {
     "data.name": "custom",
     "data.train_size": 70,
@@ -169,13 +169,13 @@ VALUES: dict[str, Any] = {
     "augment.shear": 20,
 }
 RESULTS = [knob for knob in schema.KNOBS if knob.role == "result"]
-# Those that say how files are read act on files, which the tests of data bring: test_data_odd,
-# test_data_content, test_data_labels and test_data_tables.
+# Knobs that say how files are read: the tests in tests/data cover them (test_odd, test_content,
+# test_labels, test_tables).
 OF_FILES = (
     *("data.background", "data.levels", "data.splits", "data.split_by", "data.on_bad"),
     *("data.labels", "data.image_column", "data.label_column"),
 )
-# Those that some shipped option of their group does not have, and such an option.
+# Knobs that some shipped option of their group does not have, with such an option.
 FOREIGN = {
     knob.name: (knob, f"{knob.group}={option}")
     for knob in RESULTS
@@ -184,9 +184,9 @@ FOREIGN = {
     for option in files.groups()[knob.group]
     if f"{knob.group}={option}" not in owners and option not in ("custom", "own")
 }
-# Words that do not go with `BASE`, for a reason that the plan tells.
+# Values that contradict `BASE`, so that planning refuses them.
 REFUSED: dict[str, tuple[str, ...]] = {"init.name": ("own",)}
-# A setting in which a knob touches nothing, and a value of it.
+# For each knob, a setting in which it touches nothing, and a value.
 OWN = {"model": "custom", "model._target_": f"{HERE}.Narrow"}
 ONE_STEP = {"epochs": 1, "batch_size": "full"}
 SOLVED = {"optimizer": "lbfgs"}
@@ -251,7 +251,7 @@ IDLE: dict[str, tuple[dict[str, Any], Any]] = {
 
 
 def changed(name: str, changes: Mapping[str, Any]) -> tuple[dict[str, Any], set[str]]:
-    """Compose a request: what it holds, and what it sets explicitly."""
+    """Compose a request: its configuration, and the knobs that it sets explicitly."""
     both = BASE | CONTEXT.get(name, {}) | dict(changes)
     for group, option in list(both.items()):
         if isinstance(option, str):
@@ -273,7 +273,7 @@ def planned(name: str, changes: Mapping[str, Any]) -> Run:
 
 
 def options(knob: Knob) -> list[dict[str, Any]]:
-    """List the options of its group that have a knob, as changes of `BASE`."""
+    """List the options of its group that have a knob, as changes to `BASE`."""
     group = knob.group
     everywhere = len(files.owners(knob.name)) == len(files.groups().get(group, ()))
     if knob.name in VALUES and knob.name.endswith("_target_"):
@@ -285,7 +285,7 @@ def options(knob: Knob) -> list[dict[str, Any]]:
 
 
 def another(knob: Knob, value: Any, option: str) -> Iterator[Any]:
-    """List other values of a knob: all words of a choice, else one."""
+    """Yield other values of a knob: all words of a choice, otherwise one value."""
     if knob.name in VALUES:
         told = VALUES[knob.name]
         yield told[option] if isinstance(told, dict) else told

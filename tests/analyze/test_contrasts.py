@@ -1,4 +1,4 @@
-"""Contrasts, summaries and notes: from runs to what is said of them."""
+"""Contrasts, summaries and notes: from runs to what is said about them."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ MORE = [0.15, 0.16, 0.14, 0.19, 0.15, 0.17]
 
 
 def table(arms, status=None, first_seeds=None, **metrics):
-    """Make a runs frame of some arms' test errors, seed by seed; None is a run that failed."""
+    """Make a frame of runs from each arm's test errors by seed; None is a run that failed."""
     rows = []
     for arm, values in arms.items():
         for i, value in enumerate(values):
@@ -41,7 +41,7 @@ def compared(runs, **asked):
 
 
 def unpaired_p(x, y):
-    """Find the level at which half of Banerjee's interval is the difference, by bisection."""
+    """Bisect for the level at which Banerjee's interval just reaches 0."""
     parts = [np.var(side, ddof=1) / len(side) for side in (x, y)]
     low, high = 1e-12, 1.0
     for _ in range(60):
@@ -81,7 +81,7 @@ def test_arms_that_share_seeds_are_compared_pair_by_pair():
     assert (row["n"], row["n_baseline"]) == (6, 6)
 
 
-def test_the_order_of_runs_does_not_matter_to_their_pairs():
+def test_pairing_does_not_depend_on_the_order_of_runs():
     runs = table({"base": BASE, "less": LESS})
     mixed = runs.sample(frac=1, random_state=0)
     pd.testing.assert_series_equal(
@@ -89,24 +89,24 @@ def test_the_order_of_runs_does_not_matter_to_their_pairs():
     )
 
 
-def test_an_arm_with_seeds_of_its_own_has_a_component_of_error_beside_the_baselines():
+def test_without_shared_seeds_the_errors_of_arm_and_baseline_add_up():
     row = only(table({"base": BASE, "less": LESS[:4]}, first_seeds={"less": 100}))
     assert not row["paired"]
     assert (row["n"], row["n_baseline"]) == (4, 6)
     assert row["p"] == row["p_unpaired"] == pytest.approx(unpaired_p(LESS[:4], BASE), rel=1e-6)
     parts = [np.var(LESS[:4], ddof=1) / 4, np.var(BASE, ddof=1) / 6]
-    half = reference.half_of_two(parts, [3.182446, 2.570582])  # Student's at 3 and 5 degrees
+    half = reference.half_of_two(parts, [3.182446, 2.570582])  # Student's t at 3 and 5 degrees
     assert row["high"] - row["delta"] == pytest.approx(half, rel=1e-6)
     assert row["delta"] - row["low"] == pytest.approx(half, rel=1e-6)
     assert row[["correlation", "d_z", "p_permutation", "p_wilcoxon"]].isna().all()
 
 
-def test_arms_that_hardly_share_seeds_are_not_paired_on_the_few():
+def test_arms_that_share_few_seeds_are_not_paired_on_those():
     assert not only(table({"base": BASE, "less": LESS}, first_seeds={"less": 4}))["paired"]
     assert only(table({"base": BASE, "less": LESS}, first_seeds={"less": 3}))["n"] == 3
 
 
-def test_a_pair_of_which_one_run_failed_or_was_interrupted_is_left_out():
+def test_a_pair_is_left_out_if_one_run_failed_or_was_interrupted():
     runs = table({"base": BASE, "less": [*LESS[:4], None, 0.0]}, {("less", 5): "interrupted"})
     row = only(runs)
     assert row["n"] == 4
@@ -114,12 +114,12 @@ def test_a_pair_of_which_one_run_failed_or_was_interrupted_is_left_out():
     assert row["baseline_mean"] == pytest.approx(np.mean(BASE[:4]))
 
 
-def test_seeds_that_stand_twice_in_an_arm_are_not_paired():
+def test_an_arm_with_a_seed_twice_is_not_paired():
     runs = table({"base": BASE, "less": LESS})
     assert not only(pd.concat([runs, runs.iloc[-1:]]))["paired"]
 
 
-def test_one_seed_has_a_difference_and_no_verdict():
+def test_one_seed_gives_a_difference_and_no_verdict():
     row = only(table({"base": [0.2], "less": [0.1]}), margin=0.01)
     assert row["delta"] == pytest.approx(-0.1)
     unknown = ["low", "high", "ci_low", "ci_high", "p", "p_adjusted", "confidence_within"]
@@ -130,7 +130,7 @@ def test_one_seed_has_a_difference_and_no_verdict():
     assert claimed["verdict"] == "open"
 
 
-def test_an_arm_of_which_no_run_finished_has_a_row_without_numbers():
+def test_an_arm_without_finished_runs_has_a_row_without_numbers():
     found = compared(table({"base": BASE, "less": LESS, "gone": [None] * 6}))
     gone = found.loc["gone", "test/error"]
     assert gone["n"] == 0
@@ -139,7 +139,7 @@ def test_an_arm_of_which_no_run_finished_has_a_row_without_numbers():
     assert found.loc["less", "test/error"]["family_size"] == 2
 
 
-def test_a_sweep_of_which_no_run_finished_has_rows_of_the_primary_metric():
+def test_a_sweep_without_finished_runs_has_rows_for_the_primary_metric():
     found = compared(table({"base": [None] * 3, "less": [None] * 3}))
     assert list(found.index) == [("less", "test/error")]
 
@@ -173,7 +173,7 @@ def test_every_recorded_metric_is_compared_and_a_wrong_one_named():
 
 
 @pytest.mark.parametrize("arms", [1, 2, 3])
-def test_the_interval_that_decides_is_scipys_at_one_less_a_share_of_0_05(arms):
+def test_the_deciding_interval_is_scipys_at_0_05_divided_among_the_arms(arms):
     values = dict(list({"less": LESS, "more": MORE, "same": BASE[::-1]}.items())[:arms])
     found = compared(table({"base": BASE} | values)).droplevel("metric")
     assert set(found["family"]) == {"descriptions of test/error"}
@@ -188,7 +188,7 @@ def test_the_interval_that_decides_is_scipys_at_one_less_a_share_of_0_05(arms):
         assert row["p_adjusted"] == pytest.approx(min(1, arms * test.pvalue))
 
 
-def test_the_shares_of_the_t_distribution_beside_it_are_scipys():
+def test_confidence_below_within_and_above_the_margin_agrees_with_scipy():
     row = only(table({"base": BASE, "less": LESS}), margin=0.01)
     d = np.array(LESS) - BASE
     law = stats.t(5, d.mean(), d.std(ddof=1) / math.sqrt(6))
@@ -199,7 +199,7 @@ def test_the_shares_of_the_t_distribution_beside_it_are_scipys():
     assert without[names].tolist() == pytest.approx([law.cdf(0), 0, law.sf(0)])
 
 
-def test_what_nobody_claimed_is_described_and_not_judged():
+def test_differences_that_nobody_claimed_are_described_and_not_judged():
     found = compared(table({"base": BASE, "less": LESS, "more": MORE})).droplevel("metric")
     assert set(found["direction"]) == {"differs"}
     assert found["verdict"].isna().all()
@@ -225,7 +225,7 @@ def test_a_difference_is_described_by_its_side_and_its_size(arm, margin, descrip
     assert pd.isna(row["verdict"])
 
 
-def test_claims_are_a_family_and_the_rest_is_another():
+def test_claims_are_one_family_and_descriptions_another():
     runs = table({"base": BASE, "less": LESS, "more": MORE})
     found = compared(runs, claims=[Claim("more", direction="lower", margin=0.01)])
     claimed, other = found.loc["more", "test/error"], found.loc["less", "test/error"]
@@ -238,7 +238,7 @@ def test_claims_are_a_family_and_the_rest_is_another():
     assert pd.isna(other["verdict"])
 
 
-def test_claims_that_cannot_be_judged_count_in_their_family_alone():
+def test_claims_that_cannot_be_judged_count_only_in_the_family_of_claims():
     runs = table({"base": BASE, "less": LESS, "more": MORE})
     found = compared(runs, claims=[Claim("more", direction="lower")], unjudged=3)
     claimed, other = found.loc["more", "test/error"], found.loc["less", "test/error"]
@@ -248,7 +248,7 @@ def test_claims_that_cannot_be_judged_count_in_their_family_alone():
     assert (claimed["low"], claimed["high"]) == pytest.approx((wide.low, wide.high))
 
 
-def test_effects_of_factors_count_among_the_descriptions_of_the_primary_metric_alone():
+def test_effects_of_factors_count_only_among_descriptions_of_the_primary_metric():
     loss = {"base": LESS, "less": MORE, "more": BASE}
     runs = table({"base": BASE, "less": LESS, "more": MORE}, **{"test/loss": loss})
     found = compared(runs, claims=[Claim("more", direction="lower")], effects=5)
@@ -262,7 +262,7 @@ def test_effects_of_factors_count_among_the_descriptions_of_the_primary_metric_a
     assert found["alpha"].to_dict() == {where: 0.05 / size for where, size in sizes.items()}
 
 
-def test_what_looks_have_spent_is_taken_from_the_claims_alone():
+def test_interim_looks_cost_only_the_claims():
     runs = table({"base": BASE, "less": LESS, "more": MORE})
     claims = [Claim("more", direction="lower")]
 
@@ -279,7 +279,7 @@ def test_what_looks_have_spent_is_taken_from_the_claims_alone():
     assert claimed["p_adjusted"] == 2 * claimed["p"], "p is corrected for the family, not for looks"
 
 
-def test_claims_of_nothing_that_is_there_are_told_together():
+def test_impossible_claims_are_all_reported_in_one_error():
     runs = table({"base": BASE, "less": LESS})
     with pytest.raises(AblateError) as caught:
         compared(runs, claims=[Claim("lss"), Claim("base"), Claim("less"), Claim("less")])
@@ -287,7 +287,7 @@ def test_claims_of_nothing_that_is_there_are_told_together():
 
 
 def judged(runs, *claims, **asked):
-    """Give the rows of claims, in their order."""
+    """Return the rows of the claims, in the order given."""
     found = contrasts.contrasts(runs, np.random.default_rng(0), claims=claims, **asked)
     rows = found[found["family"] == "claims"].to_dict("records")
     sides = ("arm", "metric", "baseline", "against_metric", "statistic")
@@ -295,7 +295,7 @@ def judged(runs, *claims, **asked):
     return [by_sides[claim.compared("base")] for claim in claims]
 
 
-def test_a_claim_may_be_against_another_arm_than_the_baseline():
+def test_a_claim_may_be_against_an_arm_other_than_the_baseline():
     runs = table({"base": BASE, "less": LESS, "more": MORE})
     (row,) = judged(runs, Claim("less", direction="lower", margin=0.01, against="more"))
     assert row["delta"] == pytest.approx(np.mean(LESS) - np.mean(MORE))
@@ -305,7 +305,7 @@ def test_a_claim_may_be_against_another_arm_than_the_baseline():
     assert row["seeds_for_power"] > 1
 
 
-def test_what_the_baseline_itself_is_compared_with_leaves_the_others_as_they_are():
+def test_a_claim_about_the_baseline_itself_does_not_change_the_other_rows():
     runs = table({"base": BASE, "less": LESS, "more": MORE})
     claim = Claim("base", direction="lower", against="more")
     found = contrasts.contrasts(runs, np.random.default_rng(0), claims=[claim])
@@ -316,10 +316,12 @@ def test_what_the_baseline_itself_is_compared_with_leaves_the_others_as_they_are
     assert plain["arm"].tolist() == ["less", "more"]
     assert set(plain["baseline"]) == {"base"}
     (explicit,), (implied,) = (judged(runs, Claim("less", against=b)) for b in ("base", None))
-    assert str(explicit) == str(implied), "the baseline is what goes without saying"
+    assert str(explicit) == str(implied), (
+        "claims are against the baseline unless they say otherwise"
+    )
 
 
-def test_a_claim_may_be_of_two_metrics_of_one_arm_seed_by_seed():
+def test_a_claim_may_compare_two_metrics_of_one_arm_seed_by_seed():
     sampled = {"base": [None, *BASE[1:]], "less": [0.1, 0.1, 0.1, 0.12, 0.1, None]}
     runs = table({"base": BASE, "less": LESS}, **{"evaluate/error": sampled})
     claim = Claim("less", "evaluate/error", "higher", 0.001, against_metric="test/error")
@@ -333,7 +335,7 @@ def test_a_claim_may_be_of_two_metrics_of_one_arm_seed_by_seed():
     assert other["p"] == pytest.approx(stats.ttest_rel(LESS[1:], BASE[1:]).pvalue)
 
 
-def test_two_metrics_of_an_arm_whose_seeds_stand_twice_are_taken_run_by_run():
+def test_two_metrics_are_paired_run_by_run_even_if_a_seed_occurs_twice():
     values = {"base": BASE, "less": LESS}
     runs = table(values, **{"val/error": {"base": LESS, "less": MORE}})
     runs = pd.concat([runs, runs.iloc[-2:]])
@@ -346,7 +348,7 @@ def test_two_metrics_of_an_arm_whose_seeds_stand_twice_are_taken_run_by_run():
 NEAR = [b + d for b, d in zip(BASE, (0.001, -0.001, 0.0005, 0, -0.0005, 0.001), strict=True)]
 
 
-def test_a_claim_of_equivalence_is_supported_where_the_whole_interval_lies_within():
+def test_a_claim_of_equivalence_is_supported_if_the_whole_interval_is_within():
     runs = table({"base": BASE, "near": NEAR, "less": LESS})
     near, far = judged(
         runs, Claim("near", direction="equivalent", margin=0.01), Claim("less", direction="lower")
@@ -356,7 +358,7 @@ def test_a_claim_of_equivalence_is_supported_where_the_whole_interval_lies_withi
         assert (row["low"], row["high"]) == pytest.approx((wide.low, wide.high))
     assert -0.01 < near["low"] < 0 < near["high"] < 0.01
     assert near["verdict"] == far["verdict"] == "supported"
-    # With a margin at the interval's end, or just short of it, it no longer lies within.
+    # With δ at the interval's end, or just short of it, the interval is no longer within ±δ.
     end = max(-near["low"], near["high"])
     for margin, verdict in ((end, "open"), (1.001 * end, "supported"), (0.999 * end, "open")):
         claims = [Claim("near", direction="equivalent", margin=margin), Claim("less")]
@@ -371,9 +373,11 @@ def test_a_claim_of_equivalence_is_refuted_by_a_difference_that_matters():
     assert (less["verdict"], wide["verdict"]) == ("refuted", "open")
     (less,) = judged(runs, Claim("less", direction="equivalent", margin=0.1))
     assert less["verdict"] == "supported"
-    assert less["description"] == "lower by less than δ", "it is there, and does not matter"
+    assert less["description"] == "lower by less than δ", (
+        "the difference is real but does not matter"
+    )
     (less,) = judged(runs, Claim("less", direction="equivalent", margin=0.025))
-    assert less["verdict"] == "open", "it may matter or not"
+    assert less["verdict"] == "open", "it may or may not matter"
 
 
 @pytest.mark.parametrize(
@@ -406,7 +410,7 @@ OTHER = [0.4, -0.8, 0.9, -0.1, -0.3, 0.55, -1.1, 0.2, 0.05, -0.25, 0.7, -0.2]
 
 
 def spread_of(ratio):
-    """Make arms whose spread has a ratio, over seeds that they share."""
+    """Make two arms with shared seeds whose standard deviations have this ratio."""
     unit = np.std(OTHER, ddof=1) / np.std(SPREAD, ddof=1)
     some = [0.1 + 0.01 * value * unit * ratio for value in SPREAD]
     return table({"base": [0.1 + 0.01 * value for value in OTHER], "some": some})
@@ -438,7 +442,7 @@ def test_a_claim_about_spread_is_judged_by_the_logarithm_of_a_ratio(direction, m
     inverse = {"lower": "higher", "higher": "lower"}.get(direction, direction)
     claim = Claim("some", "test/error", inverse, margin, statistic="spread")
     (other,) = judged(spread_of(1 / 4), claim)
-    assert other["verdict"] == verdict, "a quarter is as far from no difference as four times"
+    assert other["verdict"] == verdict, "a ratio of 1/4 is as far from 1 as a ratio of 4"
 
 
 def test_a_claim_about_spread_compares_standard_deviations():
@@ -455,13 +459,13 @@ def test_a_claim_about_spread_compares_standard_deviations():
     assert math.isnan(row["d_z"])
 
 
-def test_a_half_is_as_far_from_no_difference_of_spread_as_a_double():
+def test_halved_spread_is_as_far_from_no_difference_as_doubled_spread():
     for ratio, direction in ((0.2, "lower"), (5, "higher")):
         claim = Claim("some", "test/error", direction, 2.0, statistic="spread")
         assert judged(spread_of(ratio), claim)[0]["verdict"] == "supported"
 
 
-def test_spread_and_mean_of_one_arm_are_two_claims_of_one_family():
+def test_claims_on_spread_and_mean_of_one_arm_are_two_of_one_family():
     runs = spread_of(4)
     spread, mean = judged(runs, Claim("some", statistic="spread"), Claim("some"))
     assert spread["family_size"] == mean["family_size"] == 2
@@ -472,7 +476,7 @@ def test_spread_and_mean_of_one_arm_are_two_claims_of_one_family():
     assert (spread["low"], spread["high"]) == pytest.approx(ends)
 
 
-def test_the_spread_of_arms_with_seeds_of_their_own_is_tested_by_f():
+def test_without_shared_seeds_spread_is_tested_by_f():
     apart = table({"base": OTHER, "some": [3 * x for x in SPREAD]}, first_seeds={"some": 100})
     (row,) = judged(apart, Claim("some", direction="higher", statistic="spread"))
     f = np.var([3 * x for x in SPREAD], ddof=1) / np.var(OTHER, ddof=1)
@@ -491,7 +495,7 @@ def test_the_spread_of_arms_with_seeds_of_their_own_is_tested_by_f():
         [Claim("less", against="lss")],
     ],
 )
-def test_a_claim_in_two_forms_with_itself_or_with_nobody_is_refused(claims):
+def test_a_claim_made_twice_or_against_itself_or_an_unknown_arm_is_refused(claims):
     more = {name: {"base": BASE, "less": LESS, "more": MORE} for name in ("a/x", "b/x")}
     runs = table({"base": BASE, "less": LESS, "more": MORE}, **more)
     with pytest.raises(AblateError) as caught:
@@ -499,7 +503,7 @@ def test_a_claim_in_two_forms_with_itself_or_with_nobody_is_refused(claims):
     assert len(caught.value.faults) == 1
 
 
-def test_a_claim_without_sense_is_refused():
+def test_a_claim_that_makes_no_sense_is_refused():
     for wrong in (
         {"direction": "equivalent"},
         {"direction": "equivelent", "margin": 0.1},
@@ -513,14 +517,14 @@ def test_a_claim_without_sense_is_refused():
 def test_seeds_for_power_follow_the_spread_of_pairs_and_the_size_of_the_family():
     found = compared(table({"base": BASE, "less": LESS, "more": MORE}), margin=0.01)
     spread = np.std(np.array(LESS) - BASE, ddof=1)
-    # Beyond δ where the truth is 2δ, of one side; two arms share 0.05.
+    # The power to find it beyond δ if the truth is 2δ, on one side; two arms share 0.05.
     needed = TTestPower().solve_power(
         0.01 / spread, power=0.8, alpha=0.05 / 2 / 2, alternative="larger"
     )
     assert found.loc["less", "test/error"]["seeds_for_power"] == math.ceil(needed)
 
 
-def test_twenty_seeds_have_a_bootstrap_and_the_same_generator_gives_it_again():
+def test_twenty_seeds_get_a_bootstrap_interval_that_can_be_repeated():
     values = np.random.default_rng(0).normal(0.1, 0.01, (2, 20))
     runs = table({"base": values[0].tolist(), "other": values[1].tolist()})
     row = only(runs)
@@ -529,7 +533,7 @@ def test_twenty_seeds_have_a_bootstrap_and_the_same_generator_gives_it_again():
     assert math.isnan(only(table({"base": BASE, "less": LESS}))["bca_low"])
 
 
-def test_arms_of_equal_numbers_that_nobody_found_identical_prove_nothing():
+def test_arms_with_equal_values_but_not_known_identical_prove_nothing():
     row = only(table({"base": BASE, "same": BASE}), margin=0.01)
     assert row["delta"] == 0
     assert pd.isna(row["change"])
@@ -541,7 +545,7 @@ def test_arms_of_equal_numbers_that_nobody_found_identical_prove_nothing():
     assert row["verdict"] == "open"
 
 
-def test_arms_that_are_identical_to_the_last_bit_differ_by_nothing_for_certain():
+def test_arms_known_to_be_bit_identical_differ_by_exactly_zero():
     runs = table({"base": BASE, "same": BASE, "less": LESS})
     alike = [("base", "same")]
     found = compared(runs, margin=0.01, identical=alike).droplevel("metric")
@@ -552,14 +556,14 @@ def test_arms_that_are_identical_to_the_last_bit_differ_by_nothing_for_certain()
         claim = Claim("same", direction=direction, margin=0.01)
         assert judged(runs, claim, identical=alike)[0]["verdict"] == verdict
     (row,) = judged(runs, Claim("same", direction="lower"), identical=alike)
-    assert row["verdict"] == "open", "without δ there is nothing to be smaller than"
+    assert row["verdict"] == "open", "without δ, no difference is too small to matter"
 
 
-def test_no_other_lack_of_spread_is_a_certainty():
+def test_otherwise_a_lack_of_spread_proves_nothing():
     shifted = [value + 0.05 for value in BASE]
     for values, alike in (
         ({"base": BASE, "other": shifted}, []),  # always the same difference
-        ({"base": BASE, "other": shifted}, [("base", "other")]),  # found identical, yet it differs
+        ({"base": BASE, "other": shifted}, [("base", "other")]),  # called identical, yet it differs
         ({"base": [0.1] * 6, "other": [0.1] * 6}, []),
         ({"base": [0.1], "other": [0.1]}, [("base", "other")]),  # one seed
     ):
@@ -570,7 +574,7 @@ def test_no_other_lack_of_spread_is_a_certainty():
         assert math.isnan(row["low"])
     apart = table({"base": BASE, "other": [0.1] * 6}, first_seeds={"other": 100})
     (row,) = judged(apart, Claim("other", direction="equivalent", margin=0.5))
-    assert (row["paired"], row["verdict"]) == (False, "open"), "one arm alone lacks spread"
+    assert (row["paired"], row["verdict"]) == (False, "open"), "only one of the arms lacks spread"
     spread = Claim("other", direction="equivalent", margin=2, statistic="spread")
     same = table({"base": BASE, "other": BASE})
     assert judged(same, spread, identical=[("base", "other")])[0]["verdict"] == "open"
@@ -579,7 +583,7 @@ def test_no_other_lack_of_spread_is_a_certainty():
 # -- summaries of arms -----------------------------------------------------------------------------
 
 
-def test_an_arm_is_summarized_by_its_finished_runs_and_counts_the_others():
+def test_an_arm_is_summarized_over_its_finished_runs_and_the_others_are_counted():
     status = {("less", 1): "diverged", ("less", 2): "running"}
     runs = table({"base": BASE, "less": [*LESS[:4], None]}, status)
     found = summaries.arms(runs).set_index("arm")
@@ -592,31 +596,31 @@ def test_an_arm_is_summarized_by_its_finished_runs_and_counts_the_others():
     assert (less["lowest"], less["highest"]) == (0.08, 0.10)
 
 
-def test_an_arm_of_one_seed_has_no_interval():
+def test_an_arm_with_one_seed_has_no_interval():
     (row,) = summaries.arms(table({"alone": [0.1]})).to_dict("records")
     assert row["mean"] == 0.1
     assert math.isnan(row["ci_low"])
     assert math.isnan(row["sd"])
 
 
-def test_seeds_of_another_arms_own_are_not_missing_here():
+def test_seeds_that_only_another_arm_uses_do_not_count_as_missing():
     runs = table({"base": BASE, "again": BASE}, first_seeds={"again": 100})
     assert summaries.arms(runs)["n_missing"].tolist() == [0, 0]
 
 
-def test_arms_that_never_finished_are_counted_all_the_same():
+def test_arms_that_never_finished_are_still_counted():
     found = summaries.arms(table({"base": [None, None]}))
     assert found[["n", "n_failed"]].to_numpy().tolist() == [[0, 2]]
 
 
-def test_arms_are_told_with_their_knobs_in_the_order_of_the_frame(tmp_path):
+def test_arms_are_listed_with_their_knobs_in_the_order_of_the_frame(tmp_path):
     write_sweep(tmp_path, {"dropout.dense": [0.5, 0.0]}, seeds=3)
     found = summaries.arms(frames.load(tmp_path), ["test/loss", "test/error"])
     assert found["dropout.dense"].tolist() == [0, 0, 0.5, 0.5]
     assert found["metric"].tolist() == ["test/loss", "test/error"] * 2
 
 
-def test_curves_have_a_mean_and_an_interval_an_epoch(tmp_path):
+def test_curves_have_a_mean_and_an_interval_per_epoch(tmp_path):
     write_sweep(tmp_path, {"dropout.dense": [0.5, 0.0]}, seeds=3)
     history = frames.history(tmp_path)
     found = summaries.curves(history, "train/loss")
@@ -628,7 +632,7 @@ def test_curves_have_a_mean_and_an_interval_an_epoch(tmp_path):
     assert found.loc[0, "ci_high"] == pytest.approx(sum(values) / 3 + half, rel=1e-6)
 
 
-def test_a_dose_has_a_response_in_each_setting_of_the_other_knobs(tmp_path):
+def test_the_dose_response_has_a_series_per_setting_of_the_other_knobs(tmp_path):
     write_sweep(tmp_path, {"dropout.dense": [0.5, 0.0], "norm": ["none", "batch"]}, seeds=3)
     runs = frames.load(tmp_path)
     found = summaries.dose_response(runs, "dropout.dense")
@@ -641,7 +645,7 @@ def test_a_dose_has_a_response_in_each_setting_of_the_other_knobs(tmp_path):
     assert set(alone["series"]) == {""}
 
 
-def test_words_are_no_dose(tmp_path):
+def test_words_are_not_doses(tmp_path):
     write_sweep(tmp_path, {"norm": ["none", "batch"]}, seeds=1)
     runs = frames.load(tmp_path)
     with pytest.raises(AblateError, match="not numbers"):
@@ -666,7 +670,7 @@ def factorial(seeds=4):
     return pd.DataFrame(rows)
 
 
-def test_the_cells_of_a_factorial_are_its_means():
+def test_cells_of_a_factorial_hold_its_means():
     runs = factorial()
     found = summaries.cells(runs, ["norm.name", "dropout.dense"])
     expected = runs.groupby(["norm.name", "dropout.dense"])["test/error"].mean()
@@ -686,7 +690,7 @@ def test_a_clean_sweep_has_no_notes(tmp_path):
     assert notes(tmp_path) == ""
 
 
-def test_arms_with_the_same_losses_to_the_last_bit_are_found(tmp_path):
+def test_arms_with_bit_identical_losses_are_found(tmp_path):
     history = [{"epoch": 1, "step": 1, "train/loss": 0.1}]
     for rate in (0.0, 0.25, 0.5):
         for seed in range(2):
@@ -702,7 +706,7 @@ def test_arms_with_the_same_losses_to_the_last_bit_are_found(tmp_path):
     assert "bit-identical" in notes(tmp_path)
 
 
-def test_arms_that_agree_on_some_seeds_alone_are_not_identical(tmp_path):
+def test_arms_that_agree_only_on_some_seeds_are_not_identical(tmp_path):
     for rate in (0.0, 0.5):
         for seed in range(2):
             loss = 0.3 if seed == 0 else rate
@@ -715,14 +719,14 @@ def test_arms_that_agree_on_some_seeds_alone_are_not_identical(tmp_path):
     assert caveats.identical_arms(frames.read(tmp_path)) == []
 
 
-def test_runs_that_diverged_alike_are_identical_too(tmp_path):
+def test_runs_that_diverged_in_the_same_way_are_identical_too(tmp_path):
     history = [{"epoch": 1, "step": 1, "train/loss": 2.0}, {"epoch": 2, "step": 2}]
     for rate in (0.0, 0.5):
         write_run(tmp_path, {"dropout.dense": rate}, status="diverged", history=history, metrics={})
     assert len(caveats.identical_arms(frames.read(tmp_path))) == 1
 
 
-def test_gaps_and_mixtures_are_told(tmp_path):
+def test_gaps_and_mixtures_are_noted(tmp_path):
     write_sweep(tmp_path, {"dropout.dense": [0.0, 0.5]}, seeds=3)
     write_run(tmp_path, {"dropout.dense": 0.0, "seed": 3}, status="failed")
     write_run(tmp_path, {"dropout.dense": 0.0, "seed": 4}, status="diverged")
@@ -745,7 +749,7 @@ def test_gaps_and_mixtures_are_told(tmp_path):
         assert words in told
 
 
-def test_commits_changes_and_seeds_that_stand_twice_are_told(tmp_path):
+def test_several_commits_uncommitted_changes_and_repeated_seeds_are_noted(tmp_path):
     for commit in ("aaa", "bbb"):
         about = {"commit": commit, "dirty": True, "device": commit, "data": {"digest": "d"}}
         write_run(tmp_path / commit, {}, environment=about, digest=commit)
@@ -756,10 +760,10 @@ def test_commits_changes_and_seeds_that_stand_twice_are_told(tmp_path):
     assert "appear twice" in told
 
 
-# -- by simulation, through the whole way ----------------------------------------------------------
+# -- by simulation, from runs to descriptions ------------------------------------------------------
 
 
-def test_arms_that_are_the_baseline_are_rarely_told_from_it():
+def test_arms_that_equal_the_baseline_are_rarely_told_apart_from_it():
     generator = np.random.default_rng(0)
     names = ("base", "a", "b", "c")
     false = 0
@@ -768,12 +772,12 @@ def test_arms_that_are_the_baseline_are_rarely_told_from_it():
         errors = 0.1 + seed_effect + generator.normal(0, 0.005, (4, 6))
         found = compared(table(dict(zip(names, errors.tolist(), strict=True))))
         false += (found["description"] != "not told apart").any()
-    # Of 100 families at 5 %, twelve or more would come up once in 200 times.
+    # Among 100 families at 5 %, twelve or more false ones would occur once in 200 times.
     assert stats.binom.sf(11, 100, verdicts.ALPHA) < 0.005
     assert false < 12
 
 
-def test_an_arm_whose_limit_never_acted_is_the_same_as_one_without(tmp_path):
+def test_an_arm_whose_limit_never_acted_is_identical_to_one_without_it(tmp_path):
     for limit in (None, 100.0):
         for seed in range(2):
             write_run(

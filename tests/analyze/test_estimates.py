@@ -1,4 +1,4 @@
-"""Estimates and intervals, held against scipy, statsmodels, worked examples and slow arithmetic."""
+"""Estimates and intervals, against scipy, statsmodels, worked examples and slow arithmetic."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from tests import reference
 # Additional hours of sleep after two drugs, ten patients: Student 1908, Biometrika 6(1), p. 20.
 DEXTRO = np.array([0.7, -1.6, -0.2, -1.2, -0.1, 3.4, 3.7, 0.8, 0.0, 2.0])
 LAEVO = np.array([1.9, 0.8, 1.1, 0.1, -0.1, 4.4, 5.5, 1.6, 4.6, 3.4])
-# Heights of cross-fertilized plants above their self-fertilized pairs, in eighths of an inch:
+# By how much cross-fertilized plants outgrew their self-fertilized pairs, in eighths of an inch:
 # Darwin 1876; Fisher 1935, The Design of Experiments, table 3 and section 21.
 DARWIN = np.array([49, -67, 8, 16, 6, 23, 28, 41, 14, 29, 56, 24, 75, 60, -48], dtype=float)
 
@@ -43,7 +43,7 @@ def rng():
 
 
 @given(ANY, ROWS, SEEDS, LEVELS)
-def test_the_interval_of_a_mean_is_statsmodels(seed, rows, n, alpha):
+def test_the_interval_of_a_mean_agrees_with_statsmodels(seed, rows, n, alpha):
     x = drawn(seed, rows, n)
     found = intervals.mean(x)
     low, high = found.interval(alpha)
@@ -66,7 +66,7 @@ def test_the_interval_of_a_mean_by_hand():
     assert half == pytest.approx(reference.t_half_width(values, 2.776445), rel=1e-6)
 
 
-def test_students_sleep_data_give_his_difference():
+def test_students_sleep_data_give_the_published_difference():
     # t = 4.0621 at 9 degrees of freedom, p = 0.00283, interval 0.70 to 2.46, as R's t.test prints.
     found = intervals.paired(LAEVO, DEXTRO)
     assert found.centre == pytest.approx(1.58)
@@ -80,7 +80,7 @@ def test_the_sleep_data_as_two_groups_by_hand():
     found = intervals.unpaired(LAEVO, DEXTRO)
     assert found.half(0.05) == pytest.approx(1.920777, abs=1e-5)
     assert found.half(0.05) > 1.785483
-    # Of two components known equally well, p is Student's: t = 1.8608 at 9 degrees.
+    # With two components known equally well, p is Student's: t = 1.8608 at 9 degrees.
     assert found.p() == pytest.approx(2 * stats.t.sf(1.58 / found.error, 9))
 
 
@@ -97,9 +97,7 @@ def test_pairs_are_tested_as_scipy_tests_their_differences(seed, rows, n, alpha)
 
 
 @given(ANY, SEEDS, SEEDS, LEVELS)
-def test_components_of_arms_with_seeds_of_their_own_add_up_each_with_its_quantile(
-    seed, n, m, alpha
-):
+def test_without_shared_seeds_the_components_add_up_each_with_its_quantile(seed, n, m, alpha):
     x, y = drawn(seed, n), 3 * drawn(seed + 1, m)
     parts = [reference.mean_and_sd(side.tolist())[1] ** 2 / len(side) for side in (x, y)]
     quantiles = [stats.t.isf(alpha / 2, count - 1) for count in (n, m)]
@@ -108,7 +106,7 @@ def test_components_of_arms_with_seeds_of_their_own_add_up_each_with_its_quantil
 
 
 @given(ANY, SEEDS, SEEDS, st.floats(-3, 3), st.booleans())
-def test_p_is_the_level_at_which_the_interval_touches_the_value(seed, n, m, value, paired):
+def test_p_is_the_level_at_which_the_interval_ends_at_the_value(seed, n, m, value, paired):
     x, y = drawn(seed, n), 3 * drawn(seed + 1, n if paired else m)
     found = (intervals.paired if paired else intervals.unpaired)(x, y)
     p = float(found.p(value))
@@ -118,12 +116,12 @@ def test_p_is_the_level_at_which_the_interval_touches_the_value(seed, n, m, valu
         assert touched < 1e-6 * float(found.half(p)) + 1e-12
 
 
-def test_p_beyond_every_digit_stops_at_a_bound():
+def test_tiny_p_values_stop_at_a_bound():
     x = np.array([0.0, 1e-9, 2e-9] * 30)
     assert intervals.unpaired(x, x + 1).p() == pytest.approx(1e-100)
 
 
-def test_one_seed_has_a_difference_and_neither_interval_nor_p():
+def test_one_seed_gives_a_difference_but_no_interval_and_no_p():
     for found in (
         intervals.paired(np.array([0.3]), np.array([0.1])),
         intervals.unpaired(np.array([0.3]), np.array([0.0, 0.2])),
@@ -136,7 +134,7 @@ def test_one_seed_has_a_difference_and_neither_interval_nor_p():
 
 
 @pytest.mark.parametrize("n", [0, 1])
-def test_too_few_seeds_for_anything_are_not_a_warning(n):
+def test_too_few_seeds_give_nan_and_no_warning(n):
     x = y = np.zeros((2, n))
     for found in (intervals.mean(x), intervals.paired(x, y), intervals.unpaired(x, y)):
         assert np.isnan([*found.interval(0.05), found.p()]).all()
@@ -145,7 +143,7 @@ def test_too_few_seeds_for_anything_are_not_a_warning(n):
     assert np.isnan(resampling.bca(x, None, rng())[0]).all()
 
 
-# 0.3 - 0.2 and 0.8 - 0.7 are the same to a reader, and differ in the last bits.
+# 0.3 - 0.2 and 0.8 - 0.7 look the same but differ in their last bits.
 @pytest.mark.parametrize(
     ("x", "y"),
     [
@@ -163,12 +161,12 @@ def test_a_difference_that_never_varies_proves_nothing(x, y):
     assert math.isnan(estimates.d_z(x, y))
 
 
-def test_an_arm_whose_seeds_all_agree_is_not_taken_to_be_known_exactly():
+def test_an_arm_whose_seeds_all_agree_is_not_taken_as_known_exactly():
     x, y = np.full(5, 0.1), np.array([0.2, 0.3, 0.4, 0.5, 0.6])
     for found in (intervals.unpaired(x, y), intervals.unpaired(y, x)):
         assert abs(found.centre) == pytest.approx(0.3)
         assert np.isnan([*found.interval(0.05), found.p()]).all()
-    # Seed by seed, what varies is the other arm alone.
+    # Paired by seed, only the other arm varies.
     assert intervals.paired(x, y).p() == pytest.approx(stats.ttest_1samp(y, 0.1).pvalue)
     assert math.isnan(estimates.correlation(x, y))
     assert math.isnan(intervals.unpaired(x, x).p())
@@ -186,15 +184,15 @@ def test_darwins_plants_give_fishers_count():
 
 
 def test_sums_that_tie_are_found_to_tie_whatever_their_last_bits():
-    # Of 359 images 13, 8, 14 and 8 are wrong, and 12, 10, 13 and 7: differences of 1, -2, 1 and 1.
-    # Whatever the signs, their sum is odd, so at least as far from 0 as the 1 that was seen.
+    # Of 359 images, 13, 8, 14 and 8 are wrong, against 12, 10, 13 and 7: differences 1, -2, 1, 1.
+    # Whatever the signs, their sum is odd, so at least as far from 0 as the observed 1.
     x, y = np.array([13, 8, 14, 8]) / 359, np.array([12, 10, 13, 7]) / 359
     p, smallest = resampling.sign_flip(differences(x, y), rng(), rounding(x, y))
     assert (p, smallest) == (1, 0.125)
 
 
 @given(st.lists(st.integers(-20, 20), min_size=1, max_size=9))
-def test_sign_flips_agree_with_going_through_them_one_by_one(values):
+def test_sign_flips_agree_with_enumerating_them_one_by_one(values):
     d = np.array(values, dtype=float) / 359
     assert resampling.sign_flip(d, rng())[0] == pytest.approx(reference.sign_flip(d.tolist()))
 
@@ -207,7 +205,7 @@ def test_sign_flips_agree_with_scipys_permutation_test(seed, rows, n):
 
 
 def test_sampled_sign_flips_come_near_the_exact_p():
-    # Above 2^16 flips: eight differences and nine zeros, whose signs do not matter.
+    # More than 2^16 flips: eight differences, and nine zeros whose signs do not matter.
     few = drawn(3, 8) + 0.5
     many = np.concatenate([few, np.zeros(9)])
     exact, (sampled, smallest) = (
@@ -232,7 +230,7 @@ def test_wilcoxon_without_ties_is_scipys_exact_test(seed, rows, n):
 
 
 @given(st.lists(st.integers(-4, 4), min_size=2, max_size=7).filter(any))
-def test_wilcoxon_with_ties_is_exact_as_scipys_permutations_are(values):
+def test_wilcoxon_with_ties_agrees_with_scipys_exact_permutations(values):
     d = np.array(values, dtype=float)
     expected = stats.wilcoxon(d, method=stats.PermutationMethod()).pvalue
     p, smallest = resampling.wilcoxon(d, rng())
@@ -240,12 +238,12 @@ def test_wilcoxon_with_ties_is_exact_as_scipys_permutations_are(values):
     assert smallest == 2.0 ** (1 - np.count_nonzero(d))
 
 
-def test_wilcoxon_of_nothing_but_zeros_is_certain_of_nothing():
+def test_wilcoxon_on_zeros_alone_has_p_of_one():
     for n in (4, 20):
         assert resampling.wilcoxon(np.zeros(n), rng()) == (1, 1)
 
 
-def test_differences_of_the_same_number_of_images_tie():
+def test_differences_by_the_same_number_of_images_tie():
     x, y = np.array([0.3, 0.2, 0.8]), np.array([0.2, 0.1, 0.7])
     assert len(set((x - y).tolist())) > 1
     assert len(set(differences(x, y).tolist())) == 1
@@ -253,15 +251,15 @@ def test_differences_of_the_same_number_of_images_tie():
     assert differences(x, x).tolist() == [0, 0, 0]
 
 
-def test_bca_is_scipys_with_the_same_generator():
+def test_bca_agrees_with_scipy_given_the_same_generator():
     x = np.random.default_rng(1).lognormal(size=(2, 25))
     low, high = resampling.bca(x, None, rng())
-    for row in range(2):  # the resampled places are the same for every row
+    for row in range(2):  # every row is resampled at the same indices
         found = stats.bootstrap((x[row],), np.mean, axis=-1, rng=rng(), method="BCa")
         assert (low[row], high[row]) == pytest.approx(found.confidence_interval, rel=1e-9)
 
 
-def test_bca_of_two_arms_is_scipys():
+def test_bca_of_two_arms_agrees_with_scipy():
     x, y = np.random.default_rng(1).lognormal(size=25), np.random.default_rng(2).lognormal(size=20)
 
     def difference(a, b, axis):
@@ -271,13 +269,13 @@ def test_bca_of_two_arms_is_scipys():
     assert resampling.bca(x, y, rng()) == pytest.approx(found.confidence_interval, rel=1e-9)
 
 
-def test_bca_stands_a_test_set_that_hardly_tells_seeds_apart():
+def test_bca_copes_with_a_test_set_on_which_nearly_all_seeds_tie():
     low, high = resampling.bca(np.array([0.01] * 19 + [0.02]), None, rng())
     assert low == pytest.approx(0.01)
     assert 0.01 < high < 0.02
 
 
-def test_bca_is_not_given_below_twenty_seeds_or_without_spread():
+def test_bca_is_nan_below_twenty_seeds_or_without_spread():
     assert np.isnan(resampling.bca(drawn(0, 19), None, rng())).all()
     assert np.isnan(resampling.bca(drawn(0, 30), drawn(1, 19), rng())).all()
     assert np.isnan(resampling.bca(np.full(20, 0.1), None, rng())).all()
@@ -286,14 +284,14 @@ def test_bca_is_not_given_below_twenty_seeds_or_without_spread():
 # -- sizes of effects ------------------------------------------------------------------------------
 
 
-def test_the_sleep_data_have_a_d_z_of_their_t_over_root_n():
+def test_d_z_of_the_sleep_data_is_their_t_over_root_n():
     # Lakens 2013, equation 7: d_z = t / √n.
     t = stats.ttest_rel(LAEVO, DEXTRO).statistic
     assert estimates.d_z(LAEVO, DEXTRO) == pytest.approx(t / math.sqrt(10))
 
 
 @given(ANY, SEEDS, SEEDS)
-def test_hedges_g_is_statsmodels(seed, n, m):
+def test_hedges_g_agrees_with_statsmodels(seed, n, m):
     x, y = drawn(seed, n), drawn(seed + 1, m)
     g, _ = effectsize_smd(x.mean(), x.std(ddof=1), n, y.mean(), y.std(ddof=1), m)
     assert estimates.hedges_g(x, y) == pytest.approx(g)
@@ -311,13 +309,13 @@ def test_the_probability_of_improvement_counts_pairs(x, y):
     assert found == pytest.approx(reference.improvement(x, y))
 
 
-def test_an_arm_below_every_run_of_the_baseline_improves_surely():
+def test_an_arm_below_every_run_of_the_baseline_improves_with_probability_one():
     assert estimates.improvement(np.array([0.1, 0.2]), np.array([0.3, 0.4, 0.5])) == 1
     assert estimates.improvement(np.array([0.1, 0.2]), np.array([0.1, 0.2])) == 0.5
 
 
 @given(ANY, st.integers(3, 12))
-def test_the_correlation_is_numpys(seed, n):
+def test_the_correlation_agrees_with_numpy(seed, n):
     x, y = drawn(seed, 2, n)
     assert estimates.correlation(x, y) == pytest.approx(np.corrcoef(x, y)[0, 1])
 
@@ -329,7 +327,7 @@ def test_two_seeds_have_no_correlation():
 # -- claims ----------------------------------------------------------------------------------------
 
 
-def test_a_claim_with_faults_tells_them_all():
+def test_a_claim_with_faults_reports_them_all():
     with pytest.raises(AblateError) as caught:
         Claim("dropout", "test/error", "lowr", margin=0)
     assert "did you mean 'lower'" in caught.value.faults[0]
@@ -350,12 +348,12 @@ def test_the_pooled_deviation_by_hand():
 
 @pytest.mark.parametrize("alpha", [0.05, 0.05 / 3])
 @pytest.mark.parametrize("n", [3, 5, 10, 30])
-def test_t_intervals_of_normal_errors_cover_as_they_say(n, alpha):
+def test_t_intervals_of_normal_errors_have_their_stated_coverage(n, alpha):
     low, high = intervals.mean(np.random.default_rng(n).normal(size=(FEW, n))).interval(alpha)
     assert ((low <= 0) & (high >= 0)).mean() == pytest.approx(1 - alpha, abs=0.012)
 
 
-def test_t_intervals_of_skewed_errors_cover_less():
+def test_t_intervals_of_skewed_errors_cover_too_little():
     x = rng().lognormal(size=(FEW, 5))
     low, high = intervals.mean(x).interval(0.05)
     assert ((low <= math.exp(0.5)) & (high >= math.exp(0.5))).mean() < 0.9
@@ -363,7 +361,7 @@ def test_t_intervals_of_skewed_errors_cover_less():
 
 @pytest.mark.parametrize(("n", "m"), [(3, 3), (3, 12), (5, 30), (10, 10)])
 @pytest.mark.parametrize("ratio", [0.2, 1.0, 5.0])
-def test_intervals_of_two_components_never_cover_less_than_they_say(n, m, ratio):
+def test_intervals_of_two_components_cover_at_least_what_they_state(n, m, ratio):
     generator = rng()
     x, y = generator.normal(size=(FEW, n)), ratio * generator.normal(size=(FEW, m))
     low, high = intervals.unpaired(x, y).interval(0.05)
@@ -377,6 +375,6 @@ def test_intervals_of_a_family_hold_together():
     assert ((low > 0) | (high < 0)).any(-1).mean() <= 0.05 + 0.012
 
 
-def test_bca_falls_short_at_five_seeds():
+def test_bca_covers_too_little_at_five_seeds():
     low, high = resampling.bca(drawn(0, 400, 5), None, rng(), fewest=2)
     assert ((low <= 0) & (high >= 0)).mean() < 0.92

@@ -16,10 +16,10 @@ from tests import reference
 from tests.analyze.test_frames import write_run
 
 NAMES = ("dropout.dense", "norm.name")
-# Errors in %, by (rate, norm), for three seeds; on paper:
-#   dropout   +1, +2, +3 without norm, -1, 0, +1 with it: on average 0, +1, +2
-#   norm      -2, -3, -4 at rate 0, -4, -5, -6 at rate 0.5: on average -3, -4, -5
-#   together  -2, -2, -2
+# Errors in %, by (rate, norm), for three seeds. Effects by hand:
+#   dropout      +1, +2, +3 without norm, -1, 0, +1 with it: on average 0, +1, +2
+#   norm         -2, -3, -4 at rate 0, -4, -5, -6 at rate 0.5: on average -3, -4, -5
+#   interaction  -2, -2, -2
 ERRORS = {
     (0.0, "none"): (10, 11, 12),
     (0.5, "none"): (11, 13, 15),
@@ -29,7 +29,7 @@ ERRORS = {
 
 
 def table(cells, first_seeds=None):
-    """Make a runs frame of cells (rate, norm): a value a seed; None failed, inf diverged."""
+    """Make a frame of runs from cells (rate, norm), a value per seed; None failed, inf diverged."""
     rows = []
     for (rate, norm), values in cells.items():
         start = (first_seeds or {}).get((rate, norm), 0)
@@ -47,7 +47,7 @@ def effects(runs, family=1, **asked):
 
 
 def drawn(rng, rates=3, norms=("none", "batch"), seeds=5):
-    """Draw a sweep in which seeds add to runs and to what the factors do."""
+    """Draw a sweep in which the seed shifts all runs alike and the factors do nothing."""
     each = rng.normal(0, 1, (rates, len(norms), seeds)) + rng.normal(0, 3, seeds)
     return {(r / 4, norms[n]): tuple(each[r, n]) for r in range(rates) for n in range(len(norms))}
 
@@ -79,7 +79,7 @@ def test_an_interaction_is_a_difference_of_differences():
 
 
 @pytest.mark.parametrize("gone", [[], [(0.5, "group")], [(0.0, "group"), (0.25, "batch")]])
-def test_levels_are_compared_over_the_combinations_that_both_have(gone):
+def test_levels_are_compared_over_the_combinations_they_share(gone):
     rng = np.random.default_rng(1)
     norms = ("none", "batch", "group")
     cells = {at: values for at, values in drawn(rng, norms=norms).items() if at not in gone}
@@ -94,7 +94,7 @@ def test_levels_are_compared_over_the_combinations_that_both_have(gone):
         assert row["combinations"] == 3 - len(lacking)
 
 
-def test_a_seed_of_which_a_cell_failed_or_diverged_is_left_out_and_counted():
+def test_a_seed_with_a_failed_or_diverged_cell_is_left_out_and_counted():
     cells = {at: (*values, 20) for at, values in ERRORS.items()}
     cells[0.5, "batch"] = (7, 8, 9, None)
     found = effects(table(cells))
@@ -108,7 +108,7 @@ def test_a_seed_of_which_a_cell_failed_or_diverged_is_left_out_and_counted():
     assert effects(table(short))["left_out"].tolist() == [2, 2, 2]
 
 
-def test_cells_with_seeds_of_their_own_have_a_component_each():
+def test_without_shared_seeds_each_cell_has_its_own_component():
     cells = drawn(np.random.default_rng(2), rates=2)
     starts = {at: 100 * i for i, at in enumerate(cells)}
     found = effects(table(cells, starts)).loc["norm=batch"]
@@ -122,7 +122,7 @@ def test_cells_with_seeds_of_their_own_have_a_component_each():
     assert (found["n"], found["left_out"]) == (5, 0)
 
 
-def test_effects_are_described_together_with_all_others_of_their_family():
+def test_effects_are_corrected_for_the_size_of_their_family():
     rng = np.random.default_rng(3)
     runs = table(drawn(rng, seeds=8))
     alone, together = effects(runs), effects(runs, family=10, margin=0.005)
@@ -134,22 +134,22 @@ def test_effects_are_described_together_with_all_others_of_their_family():
     assert together["description"].tolist() == told
 
 
-def test_what_is_not_crossed_has_no_effects():
+def test_factors_that_are_not_crossed_have_no_effects():
     one_at_a_time = {at: ERRORS[at] for at in ERRORS if at != (0.5, "batch")}
     assert factors.factorial(table(one_at_a_time)) == factors.Factorial()
 
 
-def test_too_many_levels_are_told_and_interactions_beyond_a_few_dozen_are_left_out():
+def test_with_too_many_levels_effects_or_interactions_are_left_out():
     fine = {(i / 16, norm): (1, 2) for i in range(13) for norm in ("none", "batch", "group")}
     found = factors.factorial(table(fine).assign(third=1))
-    assert found.effects == ()  # norms are crossed with a knob that varies too finely
+    assert found.effects == ()  # norms are crossed with a knob that has too many values
     many = {(i / 16, f"norm {j}"): (1, 2) for i in range(8) for j in range(7)}
     found = factors.factorial(table(many))
     assert len(found.effects) == 7 + 6
     assert found.lacks == "no interactions are shown: there are too many (42)"
 
 
-def test_a_level_that_an_option_lacks_is_no_level(tmp_path):
+def test_a_knob_that_an_option_lacks_is_not_a_factor(tmp_path):
     from ablate.analyze import frames
 
     for init, more in [("xavier_normal", {}), ("normal", {"init.std": 0.01})]:
@@ -160,8 +160,8 @@ def test_a_level_that_an_option_lacks_is_no_level(tmp_path):
     assert {name for effect in found.effects for name in effect.factors} == {"init.name", NAMES[1]}
 
 
-def test_a_null_factor_is_called_in_one_sweep_of_twenty_at_most():
-    """A rate acts and a norm does not, on the whole: in each seed it does something of its own."""
+def test_a_null_factor_is_called_an_effect_in_at_most_one_sweep_of_twenty():
+    """The rate acts; the norm acts differently in each seed, and not on average."""
     rng = np.random.default_rng(4)
     asked = factors.factorial(table(drawn(rng)))
     null = [effect for effect in asked.effects if "norm" in effect.name]

@@ -1,4 +1,4 @@
-"""Frames of records: what they hold, how arms are named, what is measured, what cannot be read."""
+"""Frames of records: their columns, names of arms, measures, and records that cannot be read."""
 
 from __future__ import annotations
 
@@ -42,12 +42,12 @@ def write_run(
     """Write the record of a finished run into `<folder>/<key>/`.
 
     Args:
-        folder: The sweep's.
-        changes: Of the default configuration, as `tests.configs.config` takes them.
-        seconds: Of each epoch.
-        digest: Of the data.
-        norm: The option of that group, where `changes` sets one of its knobs.
-        parts: Of the record, in place of what stands there.
+        folder: The sweep's folder.
+        changes: Changes to the default configuration, as `tests.configs.config` takes them.
+        seconds: The seconds of each epoch.
+        digest: The digest of the data.
+        norm: The option of `norm`, if `changes` sets one of its knobs.
+        parts: Parts of the record to replace.
 
     Returns:
         The run's folder.
@@ -62,7 +62,7 @@ def write_run(
         10,
         Sizes(1000, 300, 497),
     )
-    number = int(run.key, 16) % 1000 / 10_000  # some error, another for each run
+    number = int(run.key, 16) % 1000 / 10_000  # an error that differs from run to run
     history = [
         {
             "epoch": e,
@@ -114,7 +114,7 @@ def entries(errors):
 # -- runs ------------------------------------------------------------------------------------------
 
 
-def test_a_row_a_run_with_what_varies(tmp_path):
+def test_runs_have_a_row_each_and_a_column_per_knob_that_varies(tmp_path):
     write_sweep(tmp_path, {"dropout.dense": [0.0, 0.5], "norm": ["none", "batch"]}, seeds=3)
     runs = frames.load(tmp_path)
     assert len(runs) == 12
@@ -128,7 +128,7 @@ def test_a_row_a_run_with_what_varies(tmp_path):
     assert runs.loc[5, "parameters"] == found["parameters"]
 
 
-def test_the_columns_have_one_type_each_whatever_the_knobs(tmp_path):
+def test_each_column_has_one_type_whatever_the_knobs(tmp_path):
     for i, rate in enumerate((0.0, 0.5, [0.1, 0.2])):
         size = {"data.train_size": None if i else 100}
         write_run(tmp_path, {"dropout.dense": rate, "norm.affine": bool(i), **size}, norm="batch")
@@ -141,7 +141,7 @@ def test_the_columns_have_one_type_each_whatever_the_knobs(tmp_path):
     assert kinds["seed"] == "int64"
 
 
-def test_arms_come_with_the_one_at_rest_first_and_then_in_the_order_of_their_numbers(tmp_path):
+def test_arms_start_with_everything_off_and_follow_in_numeric_order(tmp_path):
     write_sweep(tmp_path, {"dropout.dense": [0.5, 0.25, 0.0], "norm": ["layer", "none"]}, seeds=2)
     assert list(frames.load(tmp_path)["arm"].unique()) == [
         "dropout.dense=0.0 norm=none",
@@ -153,7 +153,7 @@ def test_arms_come_with_the_one_at_rest_first_and_then_in_the_order_of_their_num
     ]
 
 
-def test_the_default_is_at_rest_where_a_knob_has_no_off_value(tmp_path):
+def test_the_default_comes_first_if_a_knob_has_no_off_value(tmp_path):
     write_sweep(tmp_path, {"optimizer": ["adamw", "sgd", "adam"]}, seeds=1)
     assert frames.load(tmp_path)["arm"].iloc[0] == "optimizer=adam"
 
@@ -173,20 +173,18 @@ def test_the_baseline_of_a_leave_one_out_is_the_whole_recipe(tmp_path):
     ]
 
 
-def test_the_baseline_of_one_at_a_time_is_what_its_arms_have_in_common(tmp_path):
+def test_the_baseline_of_one_at_a_time_is_the_arm_the_others_depart_from(tmp_path):
     write_arms(tmp_path, (0.0, "batch"), (0.25, "batch"), (0.5, "batch"), (0.25, "layer"))
     assert frames.load(tmp_path)["arm"].iloc[0] == "dropout.dense=0.25 norm=batch"
 
 
 @pytest.mark.parametrize(("design", "first"), [("leave_one_out", 0.5), ("factorial", 0.0)])
-def test_the_whole_recipe_of_one_ingredient_is_known_by_the_recorded_design(
-    tmp_path, design, first
-):
+def test_the_recorded_design_decides_the_baseline_of_a_single_ingredient(tmp_path, design, first):
     write_arms(tmp_path, (0.0, "none"), (0.5, "none"), design=design)
     assert frames.load(tmp_path)["arm"].iloc[0] == f"dropout.dense={first}"
 
 
-def test_recorded_arms_keep_their_names_and_bear_their_study_where_there_are_several(tmp_path):
+def test_recorded_arms_keep_their_names_with_the_study_if_there_are_several(tmp_path):
     for arm, rate in (("wet", 0.0), ("dry", 0.5)):
         write_run(tmp_path / "a", {"dropout.dense": rate}, study="one", arm=arm)
     assert list(frames.load(tmp_path)["arm"]) == ["wet", "dry"]
@@ -195,14 +193,14 @@ def test_recorded_arms_keep_their_names_and_bear_their_study_where_there_are_sev
     assert set(frames.load(tmp_path)["arm"]) == {"one: wet", "one: dry", "two: dry", "all runs"}
 
 
-def test_several_paths_are_read_at_once_and_no_folder_twice(tmp_path):
+def test_several_paths_are_read_together_and_no_folder_twice(tmp_path):
     write_sweep(tmp_path / "a", {"seed": [0, 1]}, seeds=1)
     write_sweep(tmp_path / "b", {"epochs": [3]}, seeds=2)
     assert len(frames.load([tmp_path / "a", tmp_path / "b"])) == 4
     assert len(frames.load([tmp_path, tmp_path / "a"])) == 4
 
 
-def test_a_run_in_two_folders_counts_once_where_it_finished(tmp_path):
+def test_a_run_in_two_folders_counts_once_as_finished(tmp_path):
     write_run(tmp_path / "a", {}, status="failed")
     write_run(tmp_path / "b", {})
     read = frames.read(tmp_path)
@@ -213,7 +211,7 @@ def test_a_run_in_two_folders_counts_once_where_it_finished(tmp_path):
     assert len(frames.load(tmp_path)) == 2
 
 
-def test_a_record_older_than_a_knob_belongs_to_the_arm_without_it(tmp_path):
+def test_a_record_older_than_a_knob_belongs_to_the_arm_with_the_knob_off(tmp_path):
     for seed in range(2):
         write_run(tmp_path, {"dropout.dense": 0.0, "seed": seed})
         write_run(tmp_path, {"dropout.dense": 0.5, "seed": seed})
@@ -244,7 +242,7 @@ def flat(*changes):
     return [{**base, **change} for change in changes]
 
 
-def test_what_an_option_brings_along_is_not_told():
+def test_knobs_that_come_with_an_option_are_not_named():
     batch = {"norm.name": "batch", "norm.position": "before"}
     assert naming.names(flat({}, batch)) == ["norm=none", "norm=batch"]
     after = batch | {"norm.position": "after"}
@@ -255,12 +253,12 @@ def test_what_an_option_brings_along_is_not_told():
     ]
 
 
-def test_seeds_labels_and_execution_make_no_arm():
+def test_seeds_labels_and_execution_do_not_define_an_arm():
     changes = {"seed": 3, "seeds.init": 4, "device": "cuda", "name": "other", "launch": "inline"}
     assert naming.names(flat({}, changes)) == [naming.ONLY_ARM] * 2
 
 
-def test_the_arguments_of_a_users_own_class_make_an_arm():
+def test_arguments_of_a_users_own_class_define_an_arm():
     assert naming.names(flat({"model.width": 8}, {"model.width": 16})) == [
         "model.width=8",
         "model.width=16",
@@ -268,7 +266,7 @@ def test_the_arguments_of_a_users_own_class_make_an_arm():
 
 
 @given(st.lists(st.tuples(st.integers(0, 3), st.integers(0, 2), st.integers(0, 5)), min_size=1))
-def test_runs_share_an_arm_if_and_only_if_they_differ_in_seeds_alone(cells):
+def test_runs_share_an_arm_if_and_only_if_they_differ_only_in_seeds(cells):
     configs = flat(
         *({"dropout.dense": d / 4, "optimizer.lr": 10.0**-r, "seed": s} for d, r, s in cells)
     )
@@ -294,7 +292,7 @@ def test_an_absent_knob_is_off_unless_its_option_lacks_it():
 # -- history ---------------------------------------------------------------------------------------
 
 
-def test_a_row_an_epoch_in_the_order_of_the_runs(tmp_path):
+def test_history_has_one_row_per_epoch_in_the_order_of_the_runs(tmp_path):
     write_sweep(tmp_path, {"dropout.dense": [0.5, 0.0]}, seeds=2)
     found, runs = frames.history(tmp_path), frames.load(tmp_path)
     assert list(found["key"].unique()) == list(runs["key"])
@@ -307,7 +305,7 @@ def test_a_row_an_epoch_in_the_order_of_the_runs(tmp_path):
     assert set(rows["seed"]) == {one["seed"]}
 
 
-def test_runs_of_unequal_length_and_unequal_entries_stand_side_by_side(tmp_path):
+def test_runs_of_unequal_length_and_with_unequal_entries_share_a_frame(tmp_path):
     write_run(tmp_path, {"seed": 0}, history=[{"epoch": 1, "step": 4, "lr": 0.1, "grad": 2.0}])
     write_run(tmp_path, {"seed": 1}, status="failed", history=[])
     write_run(tmp_path, {"seed": 2}, history=entries([0.5, None]))
@@ -325,7 +323,7 @@ def test_a_sweep_that_recorded_no_epoch_has_an_empty_history(tmp_path):
     assert {"key", "arm", "seed", "epoch", "step", "lr"} <= set(found)
 
 
-# -- what cannot be read ---------------------------------------------------------------------------
+# -- records that cannot be read -------------------------------------------------------------------
 
 BROKEN = {
     "truncated": '{"schema": 1, "key":',
@@ -375,7 +373,7 @@ def test_a_broken_record_is_named_and_the_rest_is_read(tmp_path, kind):
             assert len(reading(tmp_path)["key"].unique()) == 1
 
 
-def test_nothing_but_broken_records_is_an_error_that_names_each(tmp_path):
+def test_a_folder_of_broken_records_alone_is_an_error_that_names_each(tmp_path):
     for kind, text in BROKEN.items():
         (tmp_path / kind).mkdir()
         (tmp_path / kind / "record.json").write_text(text)
@@ -393,10 +391,10 @@ def test_a_path_without_records_is_named(tmp_path, reading):
 
 
 @pytest.mark.parametrize("status", ["failed", "diverged", "running", "interrupted"])
-def test_a_sweep_of_which_no_run_finished_is_a_frame_all_the_same(tmp_path, status):
+def test_a_sweep_without_finished_runs_still_gives_a_frame(tmp_path, status):
     write_run(tmp_path, {}, status=status, metrics={}, parameters=None, environment={})
     runs = frames.load(tmp_path)
-    # No process holds a run that says it is running.
+    # The record says "running", but no process holds the run.
     assert list(runs["status"]) == ["interrupted" if status == "running" else status]
     assert runs["parameters"].isna().all()
 
@@ -404,7 +402,7 @@ def test_a_sweep_of_which_no_run_finished_is_a_frame_all_the_same(tmp_path, stat
 # -- files -----------------------------------------------------------------------------------------
 
 
-def test_frames_come_back_from_parquet_as_they_were(tmp_path):
+def test_frames_survive_a_round_trip_through_parquet(tmp_path):
     write_sweep(tmp_path / "runs", {"dropout.dense": [0.0, 0.5, [0.1, 0.2]]}, seeds=2)
     write_run(tmp_path / "runs", {"seed": 9, "data.train_size": 70}, status="failed", metrics={})
     read = frames.read(tmp_path / "runs")
@@ -423,14 +421,14 @@ def test_measures_of_a_curve_by_hand():
     assert run_measures.lowest(history) == pytest.approx(0.1)
     assert run_measures.epochs_to(history, 0.2) == 3
     assert run_measures.epochs_to(history, 0.31) == 2
-    # Half of the ends and the whole of the rest, over seven epochs.
+    # Trapezoids: half of the first and the last, all of the others, over seven epochs.
     assert run_measures.area(history) == pytest.approx((0.25 + 1.2 + 0.15) / 7)
-    # Of eight epochs the last two: 0.2 and 0.3, 0.05 from their mean, over n - 1 = 1.
+    # The last two of eight epochs: 0.2 and 0.3, each 0.05 from their mean, over n - 1 = 1.
     assert run_measures.spread(history) == pytest.approx(math.sqrt(2 * 0.05**2))
 
 
 @given(st.lists(st.floats(0, 1), min_size=5, max_size=40))
-def test_measures_lie_where_they_must(errors):
+def test_measures_keep_their_bounds(errors):
     history = entries(errors)
     best = run_measures.best_epoch(history)
     assert 1 - history[best - 1]["val/accuracy"] == run_measures.lowest(history)
@@ -440,22 +438,22 @@ def test_measures_lie_where_they_must(errors):
     assert run_measures.spread(history) == pytest.approx(np.std(last, ddof=1), abs=1e-12)
 
 
-def test_a_target_that_is_never_reached_is_no_epoch():
+def test_a_target_that_is_never_reached_has_no_epoch():
     assert math.isnan(run_measures.epochs_to(entries(ERROR), 0.05))
 
 
 @pytest.mark.parametrize("history", [[], entries([None, None])])
-def test_a_run_without_validation_has_no_measures_of_it(history):
+def test_a_run_without_validation_has_no_measures_of_a_curve(history):
     assert run_measures.best_epoch(history) is None
     for measure in (run_measures.lowest, run_measures.area, run_measures.spread):
         assert math.isnan(measure(history))
 
 
-def test_few_epochs_have_no_last_quarter_to_vary_in():
+def test_four_epochs_are_too_few_for_a_spread_over_the_last_quarter():
     assert math.isnan(run_measures.spread(entries([0.5, 0.4, 0.3, 0.2])))
 
 
-def test_a_frame_measures_cost_and_a_target(tmp_path):
+def test_a_frame_holds_cost_and_epochs_to_a_target(tmp_path):
     write_run(tmp_path, {"batch_size": 32}, history=entries(ERROR), seconds=[0.5] * 8)
     (row,) = frames.read(tmp_path, target=0.2).runs.to_dict("records")
     assert row["seconds"] == 4
@@ -465,7 +463,7 @@ def test_a_frame_measures_cost_and_a_target(tmp_path):
     assert row["epochs_done"] == 8
 
 
-def test_metrics_are_listed_if_some_run_has_them(tmp_path):
+def test_metrics_are_listed_if_any_run_has_them(tmp_path):
     write_run(tmp_path, {"seed": 0}, metrics={"test/error": 0.1, "val/error": None})
     write_run(tmp_path, {"seed": 1}, metrics={"test/error": None})
     listed = run_measures.metrics_of(frames.load(tmp_path))
@@ -494,7 +492,7 @@ def test_the_better_side_of_a_metric(metric, side):
     assert metric_of(metric).better == side
 
 
-def test_epochs_to_a_target_are_the_same_added_as_read(tmp_path):
+def test_epochs_to_a_target_are_the_same_whether_added_later_or_read_at_once(tmp_path):
     for seed, accuracies in enumerate(([0.5, 0.9, 0.8], [0.1, 0.2, 0.3], [0.9, 0.1, 0.1])):
         history = [
             {"epoch": i, "step": i, "train/loss": 1.0, "val/accuracy": accuracy}

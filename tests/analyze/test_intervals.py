@@ -1,4 +1,4 @@
-"""Intervals and their p values, held against tables, scipy, worked examples and slow arithmetic."""
+"""Intervals and their p values, against tables, scipy, worked examples and slow arithmetic."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def drawn(seed, *shape):
 
 
 def squares(x):
-    """Give the variance of a mean, and its degrees of freedom."""
+    """Return the variance of a mean, and its degrees of freedom."""
     return reference.mean_and_sd(x)[1] ** 2 / len(x), len(x) - 1
 
 
@@ -48,7 +48,7 @@ def test_an_interval_of_two_arms_by_hand():
     assert found.error == pytest.approx(math.sqrt(1 / 3 + 1 / 2))
 
 
-def test_seeds_and_images_add_up():
+def test_errors_over_seeds_and_images_add_up():
     # 0.33² with 4 degrees of freedom and 0.30² with 9,999, where Student's quantile is the
     # normal's 1.960: half = √(0.9161² + 0.588²) = 1.0886.
     found = Estimate(
@@ -58,7 +58,7 @@ def test_seeds_and_images_add_up():
 
 
 @given(ANY, ROWS, SEEDS)
-def test_pairs_are_scipys(seed, rows, n):
+def test_intervals_of_pairs_agree_with_scipy(seed, rows, n):
     x, y = drawn(seed, 2, rows, n)
     found = intervals.paired(x, y)
     for row in range(rows):
@@ -69,13 +69,13 @@ def test_pairs_are_scipys(seed, rows, n):
 
 
 @given(ANY, SEEDS)
-def test_a_mean_is_scipys(seed, n):
+def test_the_p_of_a_mean_agrees_with_scipy(seed, n):
     x = drawn(seed, n)
     assert intervals.mean(x).p(0.3) == pytest.approx(stats.ttest_1samp(x, 0.3).pvalue)
 
 
 @given(ANY, SEEDS, SEEDS, ALPHAS, st.floats(0.01, 100))
-def test_arms_agree_with_adding_up_one_by_one(seed, n, m, alpha, scale):
+def test_intervals_of_arms_agree_with_adding_components_one_by_one(seed, n, m, alpha, scale):
     x, y = drawn(seed, n), scale * drawn(seed + 1, m)
     found, components = intervals.unpaired(x, y), [squares(x.tolist()), squares(y.tolist())]
     assert found.half(alpha) == pytest.approx(reference.banerjee_half_width(components, alpha))
@@ -92,25 +92,25 @@ def test_the_interval_at_level_p_ends_at_the_value(seed, rows, n, m, alpha):
     assert (found.p(found.interval(alpha)[0])) == pytest.approx(np.full(rows, alpha))
 
 
-def test_arms_of_equal_size_that_spread_alike_get_students_t_with_the_freedom_of_one():
+def test_arms_of_equal_size_and_spread_get_students_t_with_one_arms_freedom():
     x, y = np.array([1.0, 2.0, 3.0]), np.array([5.0, 6.0, 7.0])
     # Each component 1/3 at 2 degrees of freedom: t = 4 / √(2/3).
     assert intervals.unpaired(x, y).p() == pytest.approx(2 * stats.t.sf(4 / math.sqrt(2 / 3), 2))
 
 
-def test_it_is_never_shorter_than_welchs():
+def test_the_interval_is_never_shorter_than_welchs():
     x, y = drawn(1, 500, 3), 2 * drawn(2, 500, 9)
     welch = stats.ttest_ind(x, y, axis=-1, equal_var=False).confidence_interval(0.95)
     assert (2 * intervals.unpaired(x, y).half(0.05) >= welch.high - welch.low - 1e-12).all()
 
 
-def test_each_interval_may_have_a_level_of_its_own():
+def test_each_interval_may_have_its_own_level():
     found = intervals.paired(*drawn(3, 2, 2, 8))
     both = found.half(np.array([0.05, 0.05 / 3]))
     assert both == pytest.approx([found.half(0.05)[0], found.half(0.05 / 3)[1]])
 
 
-def test_seeds_of_an_arm_that_all_agree_say_nothing_of_its_spread():
+def test_an_arm_whose_seeds_all_agree_has_unknown_spread():
     found = intervals.unpaired(np.full(3, 0.1), np.array([0.2, 0.3, 0.4, 0.5, 0.6]))
     assert found.centre == pytest.approx(-0.3)
     assert math.isnan(found.half(0.05))
@@ -127,7 +127,7 @@ def test_no_difference_has_p_of_one_and_a_huge_one_stays_above_zero():
 
 @pytest.mark.parametrize("n", [0, 1, 3])
 def test_too_few_values_or_no_spread_have_neither_interval_nor_p(n):
-    # 0.3 - 0.2 and 0.2 - 0.1 differ by rounding alone.
+    # 0.3 - 0.2 and 0.2 - 0.1 differ only by rounding.
     x, y = np.array([0.2, 0.3, 0.8])[:n], np.array([0.1, 0.2, 0.7])[:n]
     same = np.full((2, n), 0.1)
     for found in (intervals.paired(x, y), intervals.mean(same), intervals.unpaired(same, same)):
@@ -136,13 +136,13 @@ def test_too_few_values_or_no_spread_have_neither_interval_nor_p(n):
         assert np.isnan(found.centre).all() == (n == 0)
 
 
-def test_one_row_without_spread_leaves_the_others_alone():
+def test_a_row_without_spread_does_not_affect_the_others():
     found = intervals.mean(np.array([[1.0, 2.0, 3.0], [1.0, 1.0, 1.0]]))
     assert np.isnan(found.half(0.05)).tolist() == [False, True]
     assert np.isnan(found.p()).tolist() == [False, True]
 
 
-def test_one_run_of_an_arm_has_a_centre_alone():
+def test_one_run_per_arm_gives_a_difference_and_no_interval():
     found = intervals.unpaired(np.array([0.3]), np.array([0.0, 0.2]))
     assert found.centre == pytest.approx(0.2)
     assert math.isnan(found.half(0.05))

@@ -1,4 +1,4 @@
-"""Runs that did not train: which they are, their share, and what a contrast with some may say."""
+"""Runs that did not train: which they are, their share, and what a contrast with them may say."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ GOOD = [value - 0.05 for value in BASE]
 
 
 def table(arms, status=None, at_chance=(), first_seeds=None, **metrics):
-    """Make a runs frame; a run in `at_chance`, (arm, seed), stayed there."""
+    """Make a frame of runs; those in `at_chance`, by (arm, seed), stayed at chance."""
     rows = []
     for arm, values in arms.items():
         for i, value in enumerate(values):
@@ -53,7 +53,7 @@ DIVERGED = {("bad", seed): "diverged" for seed in range(2)}
 
 
 @given(st.integers(1, 60), st.data(), st.floats(0.05, 0.95))
-def test_a_run_is_at_chance_where_naming_the_largest_class_would_do_as_well(images, data, share):
+def test_a_run_is_at_chance_if_guessing_the_largest_class_could_do_as_well(images, data, share):
     correct = data.draw(st.integers(0, images))
     tail = reference.binomial_tail(correct, images, share)
     if abs(tail - 0.001) > 1e-9:
@@ -70,11 +70,11 @@ def test_a_run_is_at_chance_where_naming_the_largest_class_would_do_as_well(imag
         (4, 4, 0.1, False),  # 1 in 10,000
     ],
 )
-def test_chance_by_hand(correct, images, share, expected):
+def test_being_at_chance_by_hand(correct, images, share, expected):
     assert outcomes.is_at_chance(correct / images, images, share) == expected
 
 
-def test_without_an_accuracy_nothing_is_at_chance():
+def test_without_an_accuracy_no_run_is_at_chance():
     assert not outcomes.is_at_chance(math.nan, 100, 0.1)
 
 
@@ -86,7 +86,7 @@ def chance_of(tmp_path, accuracy, data):
     return frames.load(tmp_path)["at_chance"].iloc[0]
 
 
-def test_the_record_says_what_chance_is_and_without_it_nothing_is_known(tmp_path):
+def test_being_at_chance_is_unknown_if_the_record_lacks_class_sizes_or_accuracy(tmp_path):
     sizes = {"train": 1000, "val": 100, "test": 400}
     known = {"sizes": sizes, "largest_class": 0.1}
     assert chance_of(tmp_path / "low", 0.1, known)
@@ -99,7 +99,7 @@ def test_the_record_says_what_chance_is_and_without_it_nothing_is_known(tmp_path
 
 
 @given(st.integers(1, 200), st.data(), st.sampled_from([0.05, 0.01]))
-def test_the_interval_of_a_share_is_clopper_and_pearsons(total, data, alpha):
+def test_the_interval_of_a_share_is_that_of_clopper_and_pearson(total, data, alpha):
     count = data.draw(st.integers(0, total))
     low, high = outcomes.share_interval(np.array([count]), np.array([total]), alpha)
     exact = stats.binomtest(count, total).proportion_ci(1 - alpha, method="exact")
@@ -107,19 +107,19 @@ def test_the_interval_of_a_share_is_clopper_and_pearsons(total, data, alpha):
 
 
 def test_the_share_of_none_and_of_all_by_hand():
-    # Of none in five, the upper end u has (1 - u)^5 = 0.025.
+    # For none of five, the upper end u solves (1 - u)^5 = 0.025.
     low, high = outcomes.share_interval(np.array([0.0, 5.0]), np.array([5.0, 5.0]))
     assert low.tolist() == pytest.approx([0, 0.025**0.2])
     assert high.tolist() == pytest.approx([1 - 0.025**0.2, 1])
 
 
-def test_arms_tell_the_share_that_did_not_train_and_what_became_of_each_run():
+def test_arms_have_the_share_that_did_not_train_and_counts_of_each_outcome():
     status = DIVERGED | {("bad", 3): "failed", ("bad", 4): "interrupted"}
     runs = table({"base": BASE, "bad": GOOD}, status, at_chance={("bad", 5)})
     bad = summaries.arms(runs, ["test/error"]).set_index("arm").loc["bad"]
     names = ["n", "n_finished", "n_diverged", "n_at_chance", "n_failed", "n_unfinished"]
     assert bad[names].tolist() == [5, 6, 2, 1, 1, 1]
-    # Of the ten runs one failed and one has not finished, so eight have an outcome.
+    # Of the ten runs, one failed and one has not finished, so eight have an outcome.
     assert bad["untrained"] == 3 / 8
     exact = stats.binomtest(3, 8).proportion_ci(method="exact")
     ends = (bad["untrained_low"], bad["untrained_high"])
@@ -127,7 +127,7 @@ def test_arms_tell_the_share_that_did_not_train_and_what_became_of_each_run():
     assert bad["mean"] == pytest.approx(np.mean([GOOD[i] for i in (2, 6, 7, 8, 9)]))
 
 
-def test_an_arm_of_which_nothing_ended_has_no_share():
+def test_an_arm_without_outcomes_has_no_share():
     runs = table({"base": [0.1]}, {("base", 0): "failed"})
     assert math.isnan(summaries.arms(runs)["untrained"].iloc[0])
 
@@ -139,7 +139,7 @@ def test_an_arm_of_which_nothing_ended_has_no_share():
     ("metric", "worst"),
     [("test/error", INF), ("test/accuracy", -INF), ("gap/loss", INF), ("epochs_to_target", INF)],
 )
-def test_a_run_that_did_not_train_has_the_worst_value_there_is(metric, worst):
+def test_a_run_that_did_not_train_has_the_worst_possible_value(metric, worst):
     runs = table({"bad": [0.1, 0.2, 0.3, 0.4]}, {("bad", 0): "diverged", ("bad", 2): "failed"},
                  at_chance={("bad", 1)}, **{metric: {"bad": [0.1, 0.2, 0.3, 0.4]}})  # fmt: skip
     found = outcomes.values_of(runs, metric).tolist()
@@ -150,7 +150,7 @@ def test_a_run_that_did_not_train_has_the_worst_value_there_is(metric, worst):
     "metric",
     ["seconds", "images_per_second", "parameters", "acted/clip_norm", "inspect/end/dead/mean"],
 )
-def test_what_does_not_rest_on_learning_keeps_runs_that_stayed_at_chance(metric):
+def test_metrics_that_do_not_depend_on_learning_keep_runs_at_chance(metric):
     values = {"base": BASE, "bad": [float(i) for i in range(10)]}
     status, chance = {("bad", 0): "diverged"}, {("bad", 1)}
     runs = table({"base": BASE, "bad": GOOD}, status, chance, **{metric: values})
@@ -165,7 +165,7 @@ def test_what_does_not_rest_on_learning_keeps_runs_that_stayed_at_chance(metric)
     assert means["bad"] == pytest.approx(5)
 
 
-def test_a_frame_of_before_without_the_column_still_compares():
+def test_an_older_frame_without_the_column_is_still_compared():
     runs = table({"base": BASE, "good": GOOD}, at_chance={("good", 0)}).drop(columns="at_chance")
     row = one(runs)
     assert row["n_untrained"] == 0
@@ -176,7 +176,7 @@ def test_a_frame_of_before_without_the_column_still_compares():
 # -- contrasts -------------------------------------------------------------------------------------
 
 
-def test_a_contrast_with_runs_that_did_not_train_tells_no_size():
+def test_a_contrast_with_untrained_runs_gives_no_size():
     values = {"base": BASE, "bad": [0.0] * 10}
     runs = table(values, DIVERGED, at_chance={("bad", 2)})
     row = one(runs, margin=0.01)
@@ -216,19 +216,19 @@ def test_the_verdict_on_an_arm_that_never_trains_comes_from_the_sign_test(n, dir
     assert row["description"] == ("higher" if n > 5 else "not told apart")
 
 
-def test_without_a_margin_the_side_is_all_that_is_claimed():
+def test_without_a_margin_only_the_side_is_claimed():
     assert all_lost(10, [Claim("bad", direction="higher")])["verdict"] == "supported"
     assert all_lost(10, [Claim("bad", direction="lower")])["verdict"] == "refuted"
 
 
-def test_the_sign_test_is_held_against_its_share_of_the_family():
+def test_the_sign_test_is_compared_with_its_share_of_the_familys_alpha():
     claim = Claim("bad", direction="higher", margin=0.01)
     assert all_lost(6, [claim], unjudged=1)["verdict"] == "open"  # 0.03125 is above 0.05 / 2
     assert all_lost(7, [claim], unjudged=1)["verdict"] == "supported, size open"
     assert all_lost(6, [claim], unjudged=1)["p_adjusted"] == 0.0625
 
 
-def test_lost_runs_of_the_baseline_make_the_other_arm_better():
+def test_diverged_runs_of_the_baseline_make_the_other_arm_better():
     status = {("base", seed): "diverged" for seed in range(8)}
     runs = table({"base": BASE[:8], "good": BASE[:8]}, status)
     row = one(runs, claims=[Claim("good", direction="lower", margin=0.01)])
@@ -240,21 +240,21 @@ def test_lost_runs_of_the_baseline_make_the_other_arm_better():
     assert (row["p"], row["description"]) == (2 / 2**8, "higher")
 
 
-def test_a_pair_of_which_neither_trained_is_dropped():
+def test_a_pair_in_which_neither_run_trained_is_dropped():
     status = {(arm, seed): "diverged" for arm in ("base", "bad") for seed in range(4)}
     row = one(table({"base": BASE, "bad": GOOD}, status))
     assert row["p"] == 2 / 2**6
     assert row["description"] == "lower"
 
 
-def test_a_run_that_failed_is_no_outcome_and_drops_its_pair_alone():
+def test_a_failed_run_is_not_an_outcome_and_drops_only_its_pair():
     runs = table({"base": BASE, "good": GOOD}, {("good", 0): "failed", ("base", 1): "interrupted"})
     row = one(runs)
     assert (row["n"], row["n_untrained"]) == (8, 0)
     assert row["delta"] == pytest.approx(-0.05)
 
 
-def test_arms_with_seeds_of_their_own_are_compared_by_the_sum_of_ranks():
+def test_without_shared_seeds_arms_are_compared_by_the_rank_sum():
     status = {("bad", 100 + seed): "diverged" for seed in range(2)}
     bad = [value + 0.1 for value in BASE[:5]]
     apart = table({"base": BASE[:5], "bad": bad}, status, first_seeds={"bad": 100})
@@ -262,11 +262,11 @@ def test_arms_with_seeds_of_their_own_are_compared_by_the_sum_of_ranks():
     worst = [INF, INF, *bad[2:]]
     assert not row["paired"]
     assert row["p"] == pytest.approx(reference.rank_sum(worst, BASE[:5]))
-    assert row["p"] == pytest.approx(2 / 252)  # C(10, 5) ways, the last and the first
+    assert row["p"] == pytest.approx(2 / 252)  # the two extremes of C(10, 5) ways
     assert row["description"] == "higher"
 
 
-def test_neither_a_spread_nor_a_side_without_better_is_judged_by_order():
+def test_spread_and_metrics_without_a_better_side_are_not_judged_by_order():
     claims = [
         Claim("bad", direction="higher", statistic="spread", margin=1.5),
         Claim("bad", "gap/loss", "higher"),
@@ -280,7 +280,7 @@ def test_neither_a_spread_nor_a_side_without_better_is_judged_by_order():
     assert judged["p"].isna().all()
 
 
-def test_one_run_that_did_not_train_is_told_with_its_share(tmp_path):
+def test_untrained_runs_are_noted_with_their_share(tmp_path):
     for rate in (0.0, 0.5):
         for seed in range(5):
             lost = {"status": "diverged", "metrics": {}} if rate and seed < 2 else {}
@@ -291,7 +291,7 @@ def test_one_run_that_did_not_train_is_told_with_its_share(tmp_path):
     assert f"dropout.dense=0.5 (2 of 5: 40 %, 95 % interval {ends})" in note
 
 
-def test_of_many_runs_the_order_is_still_told_exactly():
+def test_the_rank_sum_test_handles_many_runs():
     rng = np.random.default_rng(0)
     x, y = rng.normal(size=40), rng.normal(0.5, size=30)
     x[:3] = INF
@@ -299,7 +299,7 @@ def test_of_many_runs_the_order_is_still_told_exactly():
     assert ranks.rank_sum(x, y) == pytest.approx(ties, rel=0.1)
 
 
-def test_a_report_is_written_of_runs_that_all_stayed_at_chance(tmp_path):
+def test_a_report_is_written_even_if_all_runs_stayed_at_chance(tmp_path):
     history = [{"epoch": 1, "step": 1, "train/loss": 1.0, "val/accuracy": 0.1}]
     measured = {"test/error": 0.9, "train/error": 0.9, "val/accuracy": 0.1}
     data = {"digest": DIGEST, "sizes": {"train": 1000, "val": 100}, "largest_class": 0.1}

@@ -1,4 +1,4 @@
-"""What a study can find, held against scipy, statsmodels, drawn studies and slow integrals."""
+"""What a study can find, against scipy, statsmodels, simulated studies and slow integrals."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ def chances(delta, spread, n, m, alpha, direction, margin):
         (1.5, 6, 0.01, "equivalent", 0.2),
     ],
 )
-def test_chances_are_the_shares_of_drawn_studies(delta, n, alpha, direction, margin):
+def test_chances_agree_with_shares_of_simulated_studies(delta, n, alpha, direction, margin):
     found = chances(delta, 1.0, n, None, alpha, direction, margin)
     assert sum(found.values()) == pytest.approx(1)
     shares = reference.verdict_shares(delta, 1.0, n, alpha, direction, margin, 2000)
@@ -49,7 +49,7 @@ def test_chances_are_the_shares_of_drawn_studies(delta, n, alpha, direction, mar
 
 
 @given(st.integers(2, 60), st.floats(0, 4), st.floats(0.001, 0.2))
-def test_support_is_a_tail_of_the_noncentral_t(n, beyond, alpha):
+def test_the_chance_of_support_is_a_tail_of_the_noncentral_t(n, beyond, alpha):
     found = chances(0.5 + beyond, 2.0, n, None, alpha, "higher", 0.5)["supported"]
     quantile = stats.t.ppf(1 - alpha / 2, n - 1)
     expected = stats.nct.sf(quantile, n - 1, beyond / 2 * math.sqrt(n))
@@ -58,7 +58,7 @@ def test_support_is_a_tail_of_the_noncentral_t(n, beyond, alpha):
 
 
 @given(st.integers(2, 60), st.floats(0, 4), st.floats(0.001, 0.2))
-def test_arms_with_seeds_of_their_own_have_a_quantile_of_one_arms_freedom(n, beyond, alpha):
+def test_without_shared_seeds_the_quantile_has_one_arms_freedom(n, beyond, alpha):
     found = chances(0.5 + beyond, 2.0, n, n, alpha, "higher", 0.5)["supported"]
     quantile = stats.t.ppf(1 - alpha / 2, n - 1)
     expected = stats.nct.sf(quantile, 2 * n - 2, beyond / 2 * math.sqrt(n / 2))
@@ -66,7 +66,7 @@ def test_arms_with_seeds_of_their_own_have_a_quantile_of_one_arms_freedom(n, bey
 
 
 def test_arms_of_nearly_equal_n_have_nearly_equal_chances():
-    """One sum of two variances is integrated over once, the other in two dimensions."""
+    """Equal n is integrated in one dimension, unequal n in two."""
     same, other = (chances(0.7, 1.0, 1000, m, 0.05, "higher", 0.6) for m in (1000, 1001))
     assert same == pytest.approx(other, abs=1e-3)
 
@@ -82,9 +82,9 @@ def test_equivalence_is_as_probable_as_a_slow_integral_says(n):
 
 
 @given(st.floats(0.15, 3), st.floats(0.001, 0.2))
-def test_so_many_seeds_have_the_power_and_one_less_has_not(effect, alpha):
+def test_that_many_seeds_reach_the_power_and_one_less_does_not(effect, alpha):
     seeds = float(power.seeds_for_power(np.array([1 / effect]), 1.0, alpha=alpha)[0])
-    # Of the two tails, the far one adds less than a millionth, and is NaN in scipy now and then.
+    # One tail only: the far one adds less than a millionth, and scipy sometimes returns NaN for it.
     test = TTestPower()
     enough, few = (
         test.power(effect, n, alpha / 2, alternative="larger") for n in (seeds, seeds - 1)
@@ -93,7 +93,7 @@ def test_so_many_seeds_have_the_power_and_one_less_has_not(effect, alpha):
     assert seeds == 2 or few < 0.8 + 1e-5
 
 
-def test_equivalence_takes_as_many_seeds_as_a_slow_integral_says():
+def test_equivalence_needs_as_many_seeds_as_a_slow_integral_says():
     found = power.seeds_for_power(np.array([1.0, 2.0]), 1.0, paired=False, equivalent=True)
     for spread, seeds in zip((1.0, 2.0), found, strict=True):
         n = int(seeds)
@@ -101,19 +101,19 @@ def test_equivalence_takes_as_many_seeds_as_a_slow_integral_says():
         assert reference.equivalence_power(spread, n - 1, n - 1, 0.05, 1.0) < 0.8
 
 
-def test_claims_of_both_kinds_are_counted_at_once():
+def test_seeds_for_both_kinds_of_claims_are_computed_together():
     spread, kinds = np.array([1.5, 1.5]), np.array([False, True])
     both = power.seeds_for_power(spread, 1.0, equivalent=kinds)
     alone = [power.seeds_for_power(spread[:1], 1.0, equivalent=kind)[0] for kind in (False, True)]
     assert both.tolist() == alone
 
 
-def test_seeds_beyond_reach_or_without_spread_are_not_told():
+def test_seeds_are_nan_without_spread_or_out_of_reach():
     found = power.seeds_for_power(np.array([0.0, np.nan, 1e6, 1e-9]), 1.0)
     assert found.tolist() == pytest.approx([np.nan, np.nan, np.nan, 2], nan_ok=True)
 
 
-def test_what_is_detected_is_the_margin_with_which_a_claim_is_supported():
+def test_the_detectable_size_is_the_margin_at_which_a_claim_has_80_percent_power():
     error = power.of_seeds(2.0, 12)
     size = float(power.detectable(error, 0.01))
     assert chances(2 * size, 2.0, 12, None, 0.01, "lower", size)["refuted"] == pytest.approx(0.8)
@@ -126,13 +126,13 @@ def test_what_is_detected_is_the_margin_with_which_a_claim_is_supported():
 
 
 def test_the_limits_of_a_deviation_by_a_table_of_chi_square():
-    # Of 4 degrees of freedom, one value in five lies below 1.649, and one above 5.989.
+    # With 4 degrees of freedom, a fifth of values lie below 1.649, and a fifth above 5.989.
     low, high = power.limits_of_spread(1.0, 5)
     assert low == pytest.approx(math.sqrt(4 / 5.989), rel=1e-3)
     assert high == pytest.approx(math.sqrt(4 / 1.649), rel=1e-3)
 
 
-# -- of the claims of a study ----------------------------------------------------------------------
+# -- for the claims of a study ---------------------------------------------------------------------
 
 
 def planned(**seeds):
@@ -140,7 +140,7 @@ def planned(**seeds):
     return pd.DataFrame(rows)
 
 
-def test_claims_are_compared_over_the_seeds_that_their_arms_share():
+def test_claims_are_planned_over_the_seeds_that_their_arms_share():
     runs = planned(base=range(10), arm=range(8), apart=range(100, 106))
     claims = [
         Claim("arm", direction="lower", margin=0.01),
@@ -155,7 +155,7 @@ def test_claims_are_compared_over_the_seeds_that_their_arms_share():
     assert (last.n, last.m, last.metric, last.two_sided) == (8, 6, "test/loss", True)
 
 
-def test_a_prospect_tells_chances_by_truth_and_the_seeds_that_are_needed():
+def test_a_prospect_holds_the_chances_for_each_truth_and_the_seeds_needed():
     terms = prospects.Terms("test/error", False, False, 0.01, 12, None, 0.05 / 3)
     found = prospects.prospect(terms, 0.01)
     assert list(found.chances) == [0, 0.005, 0.01, 0.02]
@@ -173,10 +173,10 @@ def test_a_study_that_stays_open_whatever_the_truth_is_hopeless():
     assert replace(terms, n=2).is_out_of_reach
 
 
-def test_the_spread_that_matters_is_that_of_differences_or_within_arms():
+def test_the_spread_is_that_of_differences_if_paired_and_within_arms_otherwise():
     what = Compared("a", "test/error", "b", "test/error")
     x, y = np.array([3.0, 5.0, 4.0, np.inf]), np.array([1.0, 2.0, 3.0, 4.0])
-    # Differences 2, 3, 1; of seeds of their own the sums of squares are 2 and 5, over 2 and 3.
+    # Differences 2, 3, 1. Unpaired, the sums of squares are 2 and 5, over 2 and 3 degrees.
     assert prospects.spread_of(Pair(what, x, y, True)) == (pytest.approx(1.0), 3)
     assert prospects.spread_of(Pair(what, x, y, False)) == (pytest.approx(math.sqrt(7 / 5)), 6)
     assert prospects.spread_of(Pair(what, x[:1], y[:1], True)) is None

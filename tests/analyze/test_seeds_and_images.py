@@ -1,4 +1,4 @@
-"""New seeds and new images: which images runs got right, the crossed estimator, splits anew."""
+"""New seeds and new images: which images runs got right, the crossed estimator, resplitting."""
 
 from __future__ import annotations
 
@@ -33,14 +33,14 @@ from tests.files import write_folder
 
 
 def bits(*rows):
-    """Read answers that are written down: one word a network."""
+    """Parse answers written as text, one word per network."""
     return np.array([[letter == "1" for letter in row] for row in rows])
 
 
 # -- the estimator ---------------------------------------------------------------------------------
 
-# d is +1 +1 0 0 of one seed, +1 0 0 -1 of the other: means 1/2 and 0 over images, 1, 1/2, 0 and
-# -1/2 over seeds. Seeds: (1/8)/2 = 1/16. Images: (5/12)/4 = 5/48. What is left is ±1/4 everywhere:
+# d is +1 +1 0 0 for one seed and +1 0 0 -1 for the other: means 1/2 and 0 over images; 1, 1/2, 0
+# and -1/2 over seeds. Seeds: (1/8)/2 = 1/16. Images: (5/12)/4 = 5/48. The residuals are all ±1/4:
 # (1/2)/(1 · 3)/8 = 1/48.
 X, Y = bits("1110", "1010"), bits("0010", "0011")
 
@@ -61,7 +61,7 @@ def answers(n):
 
 
 @given(st.integers(2, 5).flatmap(lambda n: st.tuples(answers(n), answers(n))))
-def test_shared_seeds_agree_with_the_obvious_sums(both):
+def test_with_shared_seeds_the_parts_agree_with_the_obvious_sums(both):
     x, y = (np.array(one) for one in both)
     d = (x.astype(int) - y).tolist()
     found = crossed.paired(x, y)
@@ -70,7 +70,7 @@ def test_shared_seeds_agree_with_the_obvious_sums(both):
 
 
 @given(answers(3), answers(2))
-def test_own_seeds_have_an_interaction_each(mine, theirs):
+def test_without_shared_seeds_each_arm_has_its_interaction(mine, theirs):
     x, y = np.array(mine), np.array(theirs)
     found = crossed.unpaired(x, y)
     difference = x.mean(0) - y.mean(0)
@@ -88,7 +88,7 @@ def test_images_that_vary_less_than_the_interaction_add_nothing():
 
 
 def test_two_networks_are_compared_by_mcnemars_exact_test():
-    # Of 8 images that one alone got right, 7 are x's: p = 2 (1 + 8) / 256.
+    # 8 images were right in only one network, 7 of them in x: p = 2 (1 + 8) / 256.
     x, y = bits("111111101"), bits("000000011")
     assert crossed.paired(x, y).p == pytest.approx(18 / 256)
     assert math.isnan(crossed.paired(X, Y).p)
@@ -101,8 +101,8 @@ def test_mcnemars_test_agrees_with_the_sum_of_probabilities(mine, theirs):
 
 
 @pytest.mark.parametrize(("n", "spread"), [(3, 0.028), (3, 0.35), (12, 0.08)])
-def test_the_interval_over_seeds_and_images_keeps_its_word(n, spread):
-    # Of 1,200 data sets the standard error is known to 2 %, and coverage to 0.6 points.
+def test_the_interval_over_seeds_and_images_has_its_stated_coverage(n, spread):
+    # 1,200 data sets give the standard error to within 2 %, and coverage to within 0.6 points.
     found = simulate(n, spread, images=300, data_sets=1200, seed=7)
     for ratio, coverage in (found.paired, found.unpaired):
         assert ratio == pytest.approx(1, abs=0.08)
@@ -111,11 +111,11 @@ def test_the_interval_over_seeds_and_images_keeps_its_word(n, spread):
 
 # -- contrasts -------------------------------------------------------------------------------------
 
-IMAGES = 400  # as the records of these tests have it
+IMAGES = 400  # as in the records of these tests
 
 
 def write(folder, arm, seed, right, *, keep=True, images=IMAGES, **changes):
-    """Write a run with its answers, a bool an image."""
+    """Write a run with its answers, one bool per image."""
     accuracy = float(np.mean(right))
     metrics = {"test/error": 1 - accuracy, "test/accuracy": accuracy, "test/loss": 1 - accuracy**2}
     about = ABOUT | {"sizes": {"train": 1000, "val": 100, "test": images}}
@@ -127,7 +127,7 @@ def write(folder, arm, seed, right, *, keep=True, images=IMAGES, **changes):
 
 
 def drawn(arm, seed, images=IMAGES):
-    """Draw answers: of the arm 0.5 fewer are right; each image has its own ease."""
+    """Draw answers: images differ in how easy they are, and arm 0.5 gets fewer right."""
     ease = np.random.default_rng(0).normal(1, 1, images)
     own = np.random.default_rng([1, int(10 * arm), seed]).normal(0, 0.5, images)
     return ease + own - arm > 0
@@ -146,7 +146,7 @@ def rows(folder, **asked):
     return found.set_index("metric")
 
 
-def test_error_and_accuracy_are_told_of_new_images_too_and_other_metrics_of_seeds(tmp_path):
+def test_intervals_of_error_and_accuracy_cover_new_images_and_others_only_seeds(tmp_path):
     sweep(tmp_path)
     found = rows(tmp_path)
     assert found["population"].to_dict() == found["population"].to_dict() | {
@@ -175,7 +175,7 @@ def test_error_and_accuracy_are_told_of_new_images_too_and_other_metrics_of_seed
     assert math.isnan(loss["se_images"])
 
 
-def test_p_is_the_level_at_which_the_interval_touches_0(tmp_path):
+def test_p_is_the_level_at_which_the_interval_ends_at_0(tmp_path):
     sweep(tmp_path)
     p = rows(tmp_path).loc["test/error", "p"]
     at = rows(
@@ -186,7 +186,7 @@ def test_p_is_the_level_at_which_the_interval_touches_0(tmp_path):
     assert at.loc["test/error", "low"] == pytest.approx(0, abs=1e-9)
 
 
-def test_arms_with_seeds_of_their_own_share_the_images(tmp_path):
+def test_arms_without_shared_seeds_still_share_the_images(tmp_path):
     for seed in range(4):
         write(tmp_path, 0.0, seed, drawn(0.0, seed))
         write(tmp_path, 0.5, 100 + seed, drawn(0.5, 100 + seed))
@@ -216,7 +216,7 @@ def _of_another_record(places):
 
 
 @pytest.mark.parametrize("damage", [_without_a_file, _cut_off, _of_another_record])
-def test_runs_of_which_one_has_no_answers_are_compared_over_seeds(tmp_path, damage):
+def test_if_a_run_lacks_answers_arms_are_compared_over_seeds_only(tmp_path, damage):
     damage(sweep(tmp_path))
     row = rows(tmp_path).loc["test/error"]
     assert row["population"] == "seeds"
@@ -224,14 +224,14 @@ def test_runs_of_which_one_has_no_answers_are_compared_over_seeds(tmp_path, dama
     assert row["p"] == pytest.approx(stats.ttest_1samp(d, 0).pvalue)
 
 
-def test_runs_on_other_images_are_compared_over_seeds(tmp_path):
+def test_runs_on_different_images_are_compared_over_seeds_only(tmp_path):
     sweep(tmp_path, seeds=3)
     for arm in (0.0, 0.5):
         write(tmp_path, arm, 3, drawn(arm, 3, 300), images=300)
     assert rows(tmp_path).loc["test/error", "population"] == "seeds"
 
 
-def test_one_seed_says_something_of_two_networks_and_gives_no_verdict(tmp_path):
+def test_one_seed_compares_two_networks_and_gives_no_verdict(tmp_path):
     sweep(tmp_path, seeds=1)
     claim = Claim(arm="dropout.dense=0.5", metric="test/error", direction="higher")
     row = rows(tmp_path, claims=[claim]).loc["test/error"]
@@ -245,7 +245,7 @@ def test_one_seed_says_something_of_two_networks_and_gives_no_verdict(tmp_path):
     assert "nothing about other seeds" in told
 
 
-def test_the_report_says_of_which_population_it_speaks(tmp_path):
+def test_the_report_says_which_population_it_is_about(tmp_path):
     sweep(tmp_path / "a")
     both = compare([tmp_path / "a"])
     assert verdict(both).endswith("over new seeds and new images.")
@@ -256,7 +256,7 @@ def test_the_report_says_of_which_population_it_speaks(tmp_path):
     assert any("over new seeds only" in sentence for sentence in legend(seeds, ["last"]))
 
 
-# -- splits anew -----------------------------------------------------------------------------------
+# -- resplitting -----------------------------------------------------------------------------------
 
 
 def test_nadeau_and_bengios_error_by_hand():
@@ -277,13 +277,13 @@ def test_runs_that_share_a_split_count_once():
     assert found.components[0].freedom == 2
 
 
-def test_arms_of_a_split_each_cannot_be_told_apart_from_their_splits():
+def test_arms_with_one_split_each_cannot_be_separated_from_their_splits():
     x, y = np.array([1.0, 2.0, 4.0]), np.array([3.0, 5.0, 4.0])
     found = resampled.unpaired(x, y, Splits("aaa", "bbb", 0.25))
     assert np.isnan(found.p()).all()
 
 
-def test_contrasts_over_several_splits_are_corrected_and_of_seeds_alone(tmp_path):
+def test_contrasts_over_several_splits_are_corrected_and_cover_only_seeds(tmp_path):
     for arm in (0.0, 0.5):
         for seed in range(5):
             write(tmp_path, arm, seed, drawn(arm, seed), **{"seeds.split": seed})
@@ -297,7 +297,7 @@ def test_contrasts_over_several_splits_are_corrected_and_of_seeds_alone(tmp_path
     assert any("Nadeau" in note for note in compare([tmp_path]).notes)
 
 
-def test_the_same_other_split_for_all_runs_changes_nothing(tmp_path):
+def test_one_split_for_all_runs_changes_nothing_whichever_it_is(tmp_path):
     sweep(tmp_path / "a")
     sweep(tmp_path / "b", **{"seeds.split": 4})
     one, other = (rows(tmp_path / name).loc["test/error"] for name in "ab")
@@ -322,7 +322,9 @@ def kept(folder, images=359):
 
 
 @pytest.mark.parametrize("width", [1, 4])
-def test_each_run_keeps_which_test_images_its_weights_get_right(tmp_path, monkeypatch, width):
+def test_each_run_keeps_which_test_images_its_weights_classify_correctly(
+    tmp_path, monkeypatch, width
+):
     monkeypatch.chdir(tmp_path)
     folders = trained("seed=0,1,2", f"stack.width={width}", "select=best", "epochs=3")
     for folder in folders:
@@ -331,13 +333,13 @@ def test_each_run_keeps_which_test_images_its_weights_get_right(tmp_path, monkey
         test = data.load(found["config"])
         logits = ablate.load_model(folder)(test.normalized(test.test.images))
         expected = (logits.argmax(-1) == test.test.labels).numpy()
-        # One image may lie between two classes, as fused kernels differ in the last bits.
+        # One image may be a near tie between two classes: fused kernels differ in the last bits.
         assert (kept(folder) != expected).sum() <= (1 if width > 1 else 0)
         assert kept(folder).mean() == pytest.approx(found["metrics"]["test/accuracy"])
     assert (kept(folders[0]) != kept(folders[1])).any()
 
 
-def test_a_run_that_is_trained_again_sets_its_answers_aside(tmp_path, monkeypatch):
+def test_training_a_run_again_sets_its_old_answers_aside(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     (folder,) = trained()
     before = (folder / "correct.npy").read_bytes()
@@ -355,7 +357,7 @@ def test_a_run_that_diverged_has_no_answers(tmp_path, monkeypatch):
     assert not (folder / "correct.npy").exists()
 
 
-# -- the split's own seed, in a request ------------------------------------------------------------
+# -- the seed of the split, in a request -----------------------------------------------------------
 
 
 def planned(*overrides):
@@ -366,7 +368,7 @@ def keys(*overrides):
     return [run.key for run in plan(Request(overrides, multirun=True)).runs]
 
 
-def test_the_split_is_fixed_unless_it_is_told_to_follow_the_seed():
+def test_the_split_is_fixed_unless_it_is_set_to_follow_the_seed():
     assert planned("seed=0,1") == [None, None]
     assert planned("seed=0,1", "seeds.split=seed") == [0, 1]
     assert planned("seed=1", "seeds.split=0,1") == [0, 1]
@@ -374,7 +376,7 @@ def test_the_split_is_fixed_unless_it_is_told_to_follow_the_seed():
     assert len({*keys("seed=1"), *keys("seed=1", "seeds.split=0,1")}) == 3
 
 
-def test_runs_that_share_a_seed_and_a_split_are_pairs():
+def test_the_split_is_part_of_what_makes_runs_a_pair():
     both = [config(seed=3, **{"seeds.split": split}) for split in (None, 3)]
     assert naming.replicates([schema.flatten(one) for one in both]) == ["3", "3 split=3"]
 

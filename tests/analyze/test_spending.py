@@ -1,4 +1,4 @@
-"""Levels of looks at a growing study: published boundaries, what is spent, what is left."""
+"""Levels of interim looks at a growing study: published boundaries, alpha spent, alpha left."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def bounds(times, alpha=0.05):
         ([0.25, 0.5, 0.75, 1.0], [4.333, 2.963, 2.359, 2.014]),
     ],
 )
-def test_bounds_are_those_that_are_published(times, published):
+def test_bounds_agree_with_published_ones(times, published):
     assert bounds(times) == pytest.approx(published, abs=6e-4)
 
 
@@ -41,7 +41,7 @@ def test_bounds_are_those_that_are_published(times, published):
     st.lists(st.integers(1, 20), min_size=1, max_size=3, unique=True),
     st.sampled_from([0.05, 0.05 / 3]),
 )
-def test_looks_spend_as_much_as_the_function_says(moments, alpha):
+def test_looks_spend_what_the_spending_function_says(moments, alpha):
     times = [moment / 20 for moment in sorted(moments)]
     found = bounds(times, alpha)
     for count in range(1, len(times) + 1):
@@ -56,23 +56,23 @@ def test_without_earlier_looks_all_of_alpha_is_left():
         assert level_at([0.0], 1.0, alpha) == pytest.approx(alpha, rel=1e-9)
 
 
-def test_a_look_costs_the_last_one_a_little():
+def test_earlier_looks_cost_the_last_one_a_little():
     levels = [level_at(before, 1.0, 0.05) for before in ([], [0.5], [0.5, 0.9])]
     assert levels[0] > levels[1] > levels[2] > 0.035
 
 
-def test_a_look_at_what_was_shown_before_spends_nothing():
+def test_looking_again_at_the_same_runs_spends_nothing():
     once = level_at([0.5], 1.0, 0.05)
     assert level_at([0.5, 0.5, 1.0, 1.0], 1.0, 0.05) == once
     assert level_at([0.5, 1.0], 0.5, 0.05) == level_at([], 0.5, 0.05)
     assert level_at([0.5, 1.0], 0.8, 0.05) == level_at([], 0.5, 0.05)
 
 
-def test_seeds_after_the_planned_end_have_the_level_of_the_end():
+def test_seeds_beyond_the_planned_end_keep_the_level_of_the_end():
     assert level_at([0.5, 1.0], 1.5, 0.05) == level_at([0.5], 1.0, 0.05)
 
 
-def test_many_looks_and_tiny_levels_are_worked_out():
+def test_many_looks_with_tiny_levels_are_computed():
     times = tuple(n / 60 for n in range(1, 61))
     levels = np.asarray(levels_of(times, 0.05 / 100))
     assert (levels > 0).all()
@@ -80,7 +80,7 @@ def test_many_looks_and_tiny_levels_are_worked_out():
     assert levels.max() < 0.05 / 100
 
 
-def test_p_values_of_a_simulation_are_those_of_scipy():
+def test_p_values_of_a_simulation_agree_with_scipy():
     drawn = np.random.default_rng(0).normal(1, 2, (3, 2, 12))
     found = looks.p_values(drawn, [2, 5, 12])
     for at, n in enumerate((2, 5, 12)):
@@ -88,7 +88,7 @@ def test_p_values_of_a_simulation_are_those_of_scipy():
         np.testing.assert_allclose(found[..., at], expected, rtol=1e-9)
 
 
-def test_looks_rarely_err_where_there_is_nothing():
+def test_looks_rarely_find_an_effect_where_there_is_none():
     plan, studies = tuple(range(5, 31, 5)), 20_000
     found = looks.false(plan, 1, studies)
     assert found["spent"] <= 0.055
@@ -96,7 +96,7 @@ def test_looks_rarely_err_where_there_is_nothing():
     assert found["spent"] > 0.05 - 3 * math.sqrt(0.05 * 0.95 / studies)
 
 
-# -- of a claim ------------------------------------------------------------------------------------
+# -- for a claim -----------------------------------------------------------------------------------
 
 
 def frame(**arms):
@@ -124,7 +124,7 @@ PLANNED = {"a": (0, 1, 2, 3), "b": (0, 1, 2, 3)}
     ],
     ids=["the end alone", "halfway", "one arm ahead", "the end after a look", "more seeds"],
 )  # fmt: skip
-def test_a_claim_is_looked_at_by_the_seeds_that_both_arms_have(looks, level, word):
+def test_a_look_at_a_claim_is_timed_by_the_seeds_that_both_arms_have(looks, level, word):
     story = Story(looks=tuple(looks), shown=looks[-1], planned=PLANNED)
     found = look_at(story, RUNS, "a", "b", 0.05)
     assert (found.level, found.word) == (pytest.approx(level), word)
@@ -140,7 +140,7 @@ def test_arms_without_shared_seeds_are_timed_by_the_variance_of_a_difference():
     )
 
 
-def test_a_look_that_shows_nothing_of_a_claim_has_no_level():
+def test_a_look_without_runs_of_an_arm_has_no_level():
     story = Story(looks=(keys(b=range(4)),), shown=keys(b=range(4)), planned=PLANNED)
     found = look_at(story, RUNS, "a", "b", 0.05)
     assert (found.level, found.word, found.time) == (0, "interim", 0)
@@ -151,7 +151,7 @@ def test_without_a_plan_nothing_is_spent():
     assert look_at(Story(is_interim=True), RUNS, "a", "b", 0.05).word == "interim"
 
 
-def test_verdicts_rest_on_planned_seeds():
+def test_verdicts_use_only_planned_seeds():
     kept = planned_only(RUNS, Story(planned={"a": (0, 1)}))
     assert [(one.arm, one.seed) for one in kept.itertuples()][:3] == [("a", 0), ("a", 1), ("b", 0)]
     assert len(kept) == 8

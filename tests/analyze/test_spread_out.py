@@ -1,4 +1,4 @@
-"""Work that is spread over processes, and records that are read so."""
+"""Work spread over processes, and records read that way."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ def square(number: int) -> int:
 def square_at_home(asked: tuple[int, int]) -> int:
     number, home = asked
     if os.getpid() != home:
-        os._exit(1)  # as a process ends that the system kills for its memory
+        os._exit(1)  # like a process that the system kills for its memory
     return number * number
 
 
@@ -30,12 +30,12 @@ def test_results_come_in_the_order_of_the_parts(cores):
 
 
 @pytest.mark.slow
-def test_what_a_killed_process_had_begun_is_done_here():
+def test_the_work_of_a_killed_process_is_done_by_its_parent():
     parts = [(number, os.getpid()) for number in range(20)]
     assert spread_out(square_at_home, parts, 2) == [n * n for n in range(20)]
 
 
-def test_records_read_by_two_processes_are_those_read_by_one(tmp_path, monkeypatch):
+def test_two_processes_read_the_same_records_as_one(tmp_path, monkeypatch):
     write_sweep(tmp_path, {"dropout.dense": [0.0, 0.5]}, seeds=3)
     (tmp_path / "damaged").mkdir()
     (tmp_path / "damaged" / "record.json").write_text("{")

@@ -1,4 +1,4 @@
-"""Times of training: compared only where each run was trained alone."""
+"""Times of training: tested only if each run was trained alone."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ CLAIM = Claim("slow", "seconds", "higher")
 
 
 def write_timed(folder, *, width=1, overlap=False, finished=True):
-    """Write a sweep of runs that were trained in the order of their arms, a minute each."""
+    """Write a sweep whose runs were trained in the order of their arms, one minute each."""
     minute = 0
     for i, (arm, times) in enumerate(SECONDS.items()):
         for seed, seconds in enumerate(times):
@@ -75,7 +75,7 @@ def test_times_of_runs_that_shared_something_are_compared_without_an_interval(tm
     assert not np.isnan(error["low"])
 
 
-def test_a_frame_of_an_earlier_version_does_not_tell_who_was_alone(tmp_path):
+def test_in_a_frame_of_an_earlier_version_no_run_counts_as_alone(tmp_path):
     write_timed(tmp_path)
     old = frames.load(tmp_path).drop(columns="trained_alone")
     found = contrasts.contrasts(old, np.random.default_rng(0)).set_index("metric")
@@ -93,7 +93,7 @@ def test_a_report_on_times_that_depend_on_each_other_says_so(tmp_path):
     assert note not in " ".join(compare([tmp_path / "together"]).notes)
 
 
-def test_one_of_two_runs_at_once_elsewhere_is_alone(tmp_path):
+def test_runs_at_the_same_time_on_different_machines_are_alone(tmp_path):
     for seed, machine in enumerate(("here", "there")):
         write_run(
             tmp_path,
@@ -126,7 +126,7 @@ def planned(folder, *fixed, metric="seconds"):
 
 
 @pytest.mark.parametrize("metric", ["seconds", "images_per_second"])
-def test_a_claim_about_time_takes_runs_that_are_trained_one_at_a_time(tmp_path, metric):
+def test_a_claim_about_time_requires_runs_trained_one_at_a_time(tmp_path, metric):
     with pytest.raises(
         AblateError, match=r"add stack\.width=1 and launch=inline to fixed"
     ) as error:
@@ -140,5 +140,5 @@ def test_a_claim_about_time_takes_runs_that_are_trained_one_at_a_time(tmp_path, 
     assert plan.reported.execution.launch == "inline"
 
 
-def test_other_claims_are_of_runs_that_share_stacks(tmp_path):
+def test_other_claims_allow_runs_that_share_stacks(tmp_path):
     assert planned(tmp_path, metric="test/error").reported.stacks

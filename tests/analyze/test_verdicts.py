@@ -1,4 +1,4 @@
-"""Every line of the table of verdicts, at its boundaries; descriptions; by simulation."""
+"""Every line of the table of verdicts at its boundaries; descriptions; both by simulation."""
 
 from __future__ import annotations
 
@@ -15,16 +15,16 @@ from ablate.analyze.verdicts import DESCRIPTIONS, VERDICTS, description, verdict
 from ablate.study.claim import DIRECTIONS
 
 NAN, INF = math.nan, math.inf
-# δ is 1 below, so that an interval is read against -1, 0 and 1.
+# δ is 1 below, so an interval is compared with -1, 0 and 1.
 ABOVE, BELOW = math.nextafter(1, 2), math.nextafter(1, 0)
 TINY = math.ulp(0.0)
 
-# Intervals, turned so that the claimed direction is positive, and the verdict on it.
+# Intervals, with the claimed direction positive, and the verdict on the claim.
 TURNED = [
     ((ABOVE, 3), "supported"),
     ((1, 3), "supported, size open"),  # at δ, not beyond it
     ((BELOW, 3), "supported, size open"),
-    ((TINY, 1), "supported, size open"),  # at δ, so not within
+    ((TINY, 1), "supported, size open"),  # at δ, so not within it
     ((TINY, BELOW), "too small to matter"),
     ((0.2, 0.7), "too small to matter"),
     ((0, 1), "open"),
@@ -72,7 +72,7 @@ def test_a_claimed_difference_is_supported_on_either_side(interval, expected):
         ((-BELOW, BELOW), "supported"),
         ((-1, BELOW), "open"),
         ((-BELOW, 1), "open"),
-        ((TINY, BELOW), "supported"),  # a difference that exists, and does not matter
+        ((TINY, BELOW), "supported"),  # a difference that exists but does not matter
         ((0, 0), "supported"),
         ((BELOW, 3), "open"),
         ((1, 3), "open"),
@@ -127,7 +127,9 @@ def test_without_a_smallest_difference_only_the_side_is_judged(interval, expecte
         ((NAN, NAN), "not told apart", "not told apart"),
     ],
 )
-def test_what_nobody_claimed_is_described_by_sign_and_size(interval, expected, without):
+def test_differences_that_nobody_claimed_are_described_by_sign_and_size(
+    interval, expected, without
+):
     low, high = interval
     mirrored = {"higher": "lower", "lower": "higher"}
     for margin, told in ((1, expected), (None, without)):
@@ -173,7 +175,7 @@ STUDIES = 4000  # one standard error of a share of 5 % is 0.35 points
 
 
 def of_studies(truths, n, alpha, draw=0):
-    """Draw studies of a baseline and an arm for each true difference; give their intervals."""
+    """Simulate studies of a baseline and one arm per true difference; return their intervals."""
     rng = np.random.default_rng(draw)
     base = rng.normal(size=(STUDIES, 1, n))
     arms = base + np.asarray(truths)[:, None] + rng.normal(size=(STUDIES, len(truths), n))
@@ -181,7 +183,7 @@ def of_studies(truths, n, alpha, draw=0):
 
 
 def is_false(judged, direction, truth, margin):
-    """Tell whether a verdict says what is not so."""
+    """Return whether a verdict is false, given the true difference."""
     turned = truth if direction == "higher" else -truth
     apart, within = abs(truth) > margin, abs(truth) < margin
     if direction == "equivalent":
@@ -200,7 +202,7 @@ def is_false(judged, direction, truth, margin):
 
 @pytest.mark.parametrize("truth", [0, 0.5, 1, 2])
 @pytest.mark.parametrize("m", [1, 4])
-def test_some_verdict_is_false_in_at_most_one_study_of_twenty(m, truth):
+def test_at_most_one_study_in_twenty_has_a_false_verdict(m, truth):
     margin, n = 1.0, 8
     directions = list(itertools.islice(itertools.cycle(DIRECTIONS), m))
     if m == 1:
@@ -219,7 +221,7 @@ def test_some_verdict_is_false_in_at_most_one_study_of_twenty(m, truth):
 
 
 @pytest.mark.parametrize("truth", [0, 0.5, 1])
-def test_some_description_is_false_in_at_most_one_sweep_of_twenty(truth):
+def test_at_most_one_sweep_in_twenty_has_a_false_description(truth):
     margin, m = 1.0, 5
     low, high = of_studies([truth] * m, 6, verdicts.ALPHA / m, draw=1)
     false = {

@@ -1,4 +1,4 @@
-"""`ablate audit`: runs that are trained again are the same to the last bit, or it says how not."""
+"""`ablate audit`: retrained runs are bit-identical, or it says how they differ."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ GRID = (
 
 @pytest.fixture(scope="module")
 def swept(tmp_path_factory):
-    """Train a small sweep once."""
+    """Train a small sweep, once."""
     folder = tmp_path_factory.mktemp("swept")
     assert called("run", *GRID, f"out={folder}", "name=sweep").returncode == 0
     return folder / "sweep"
@@ -41,7 +41,7 @@ def _in_its_own_folder(tmp_path, monkeypatch):
 
 @pytest.fixture
 def sweep(swept, tmp_path):
-    """Copy the sweep, to be edited."""
+    """Copy the sweep, so that a test may edit it."""
     return Path(shutil.copytree(swept, tmp_path / "results" / "sweep"))
 
 
@@ -55,7 +55,7 @@ def edit(folder, change):
 # -- the command -----------------------------------------------------------------------------------
 
 
-def test_runs_of_different_arms_are_the_same_to_the_last_bit(sweep):
+def test_runs_of_different_arms_are_retrained_bit_identically(sweep):
     before = {file: file.read_bytes() for file in sweep.rglob("*") if file.is_file()}
     done = called("audit", "results/sweep")
     assert done.returncode == 0, done.stderr
@@ -67,11 +67,11 @@ def test_runs_of_different_arms_are_the_same_to_the_last_bit(sweep):
         assert f"(dropout.dense={rate}, seed 0)" in line
         assert line.endswith(": the same to the last bit, in 2 epochs, metrics and weights")
     assert len(record.find(Path("audit/sweep"))) == 3
-    # Nothing is written among the recorded runs.
+    # Nothing was written among the recorded runs.
     assert {file: file.read_bytes() for file in sweep.rglob("*") if file.is_file()} == before
 
 
-def test_a_run_that_differs_is_told_with_its_first_epoch_and_by_how_much(sweep):
+def test_a_run_that_differs_is_reported_with_its_first_epoch_and_by_how_much(sweep):
     first, *_ = record.find(sweep)
 
     def change(found):
@@ -89,14 +89,14 @@ def test_a_run_that_differs_is_told_with_its_first_epoch_and_by_how_much(sweep):
 
 
 @pytest.mark.parametrize("out", ["results/sweep", "results/sweep/again", "results", "."])
-def test_new_runs_may_not_come_among_those_that_they_are_compared_with(sweep, out):
+def test_new_runs_may_not_be_written_among_those_they_are_compared_with(sweep, out):
     done = called("audit", "results/sweep", "--out", out)
     assert done.returncode == 2
     assert f"--out {out}: the new runs would lie among those" in done.stderr
     assert "Nothing was started." in done.stderr
 
 
-def test_what_cannot_be_trained_again_is_refused_before_anything_starts(sweep):
+def test_a_folder_without_finished_runs_is_refused_before_anything_starts(sweep):
     assert "is not there" in called("audit", "results/swept").stderr
     for folder in record.find(sweep):
         edit(folder, lambda found: found.update(status="failed", reason="it did"))
@@ -123,7 +123,7 @@ def test_a_run_that_fails_this_time_is_named(sweep, monkeypatch):
     assert "is failed: ValueError: not today" in done.stderr
 
 
-def test_runs_are_chosen_from_arm_to_arm_then_seed_by_seed(swept):
+def test_runs_are_chosen_across_arms_first_then_across_seeds(swept):
     def arms(count):
         return [(one.arm, one.found["seed"]) for one in again.chosen(swept, count)[0]]
 
@@ -134,7 +134,9 @@ def test_runs_are_chosen_from_arm_to_arm_then_seed_by_seed(swept):
     assert len(arms(100)) == 6
 
 
-def test_runs_are_applied_as_they_were_and_with_as_many_threads(swept, monkeypatch, tmp_path):
+def test_runs_are_retrained_fused_or_looped_as_before_with_as_many_threads(
+    swept, monkeypatch, tmp_path
+):
     seen = []
 
     def looks(plan):
@@ -204,7 +206,7 @@ def test_weights_are_compared_bit_by_bit(tmp_path):
     assert compare(before, far).lacking == ("weights: they belong to another network",)
 
 
-def test_what_was_edited_since_is_told(tmp_path):
+def test_edits_since_training_are_reported(tmp_path):
     one, other = (
         put(tmp_path / name, [], {}, None, {"files": {"a.py": name}, "packages": {}})
         for name in ("1", "2")
@@ -212,7 +214,7 @@ def test_what_was_edited_since_is_told(tmp_path):
     assert compare(one, other).environment == ("a.py was edited",)
 
 
-def test_a_sentence_says_from_where_and_by_how_much(tmp_path):
+def test_the_verdict_says_from_where_and_by_how_much(tmp_path):
     before = put(tmp_path / "a", epochs(1.0, 0.5), {"test/loss": 1.0}, {"w": torch.zeros(1)})
     now = put(tmp_path / "b", epochs(1.0, 0.5), {"test/loss": 1.5}, {"w": torch.ones(1)})
     assert page.verdict(compare(before, now)) == (
@@ -220,6 +222,6 @@ def test_a_sentence_says_from_where_and_by_how_much(tmp_path):
     )
 
 
-def test_a_path_that_is_not_there_is_refused(tmp_path):
+def test_a_missing_path_is_refused(tmp_path):
     with pytest.raises(AblateError, match="is not there"):
         serve.serve(str(tmp_path / "nowhere"), 3, None)

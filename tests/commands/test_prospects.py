@@ -1,4 +1,4 @@
-"""What `ablate plan` says that a study can find."""
+"""What `ablate plan` says about what a study can find."""
 
 from __future__ import annotations
 
@@ -54,17 +54,17 @@ def told(*sd, k=None, plan=None, **changes):
     return terminal(lambda console: prospects.show_prospects(plan, sd, k, console))
 
 
-def test_alike_claims_are_told_together_with_chances_by_truth_and_seeds():
+def test_similar_claims_are_shown_together_with_chances_and_seeds_needed():
     text = told("0.01")
     first, second = text.split("claim 3:")
     assert "claim 1: It helps\nclaim 2: All of it hurts\n" in first
     assert "test error, δ 1.00 points, 12 shared seeds, interval at 98.33 %" in first
     rows = {row[0]: row[1:] for row in map(cells, first.split("\n")) if "=" in row[0]}
     assert list(rows) == ["δ/2 = 0.50", "δ = 1.00", "2δ = 2.00"]
-    # 12 seeds, an effect of one standard deviation beyond δ: the noncentral t gives 73 %.
+    # 12 seeds, and an effect one standard deviation beyond δ: the noncentral t gives 73 %.
     assert rows["2δ = 2.00"][0] == "73 %"
     assert "supported at 2δ in 73 %; in 80 % with 14 seeds" in first
-    assert "if seeds scatter by" in second, "nothing is known of the loss"
+    assert "if seeds scatter by" in second, "the spread of the loss is not given"
     assert max(map(len, text.split("\n"))) <= 80
 
 
@@ -72,7 +72,7 @@ def cells(line):
     return [cell.strip() for cell in re.split("[│┃]", line)[1:-1]] or [""]
 
 
-def test_few_seeds_tell_little_of_how_far_they_scatter():
+def test_a_deviation_from_few_seeds_is_called_uncertain():
     text = told("0.01", k=5)
     _, high = power.limits_of_spread(0.01, 5)
     assert "over seeds (5 of them)" in text
@@ -81,7 +81,7 @@ def test_few_seeds_tell_little_of_how_far_they_scatter():
     assert "say little" not in told("0.01", k=30)
 
 
-def test_each_metric_has_a_deviation_of_its_own():
+def test_each_metric_has_its_own_deviation():
     text = told("0.01", "test/loss=0.01")
     assert "supported at 0 in" in text
     assert "if seeds scatter" not in text
@@ -104,10 +104,10 @@ def test_deviations_that_cannot_be_read_are_refused(sd, k, fault):
         told(*sd, k=k)
 
 
-def test_two_seeds_of_three_claims_cannot_reach_a_verdict():
+def test_two_claims_with_two_seeds_cannot_reach_a_verdict():
     (note,) = prospects.too_few(planned(seeds=2, claims=CLAIMS[:2]))
     assert note.startswith("expect no verdict on claim 1, 2: with 2 seeds, an interval")
-    # On paper: t = 25.5 of one degree of freedom at 97.5 %, over √2, is 18; for 80 % it takes more.
+    # By hand: t = 25.5 with one degree of freedom at 97.5 %, over √2, is 18; 80 % power takes more.
     assert "at 97.5 % excludes 0 only for a difference of 23 standard deviations" in note
     assert prospects.too_few(planned()) == []
     assert note in " ".join(told(seeds=2, claims=CLAIMS[:2]).split())
@@ -118,9 +118,9 @@ def test_a_study_that_stays_open_whatever_the_truth_says_so():
     assert "likely to stay open" not in told("0.01")
 
 
-def test_the_spread_of_recorded_runs_is_taken_and_counts_as_a_look():
+def test_the_spread_of_recorded_runs_is_used_and_counts_as_a_look():
     plan = planned("out=here")
-    # Of four seeds, differences of 1, 2, 3 and 2 points: their deviation is 0.82.
+    # Four seeds with differences of 1, 2, 3 and 2 points: the standard deviation is 0.82.
     errors = {"plain": [0.1] * 4, "half": [0.11, 0.12, 0.13, 0.12]}
     for one in plan.reported.runs:
         seed = one.config["seed"]
@@ -137,13 +137,13 @@ def test_the_spread_of_recorded_runs_is_taken_and_counts_as_a_look():
     assert "claim 2: All of it hurts\ntest error, δ 1.00 points, 12 shared seeds" in text
 
 
-def test_a_plan_of_a_grid_has_no_claims_to_tell_of(monkeypatch, capsys):
+def test_deviations_are_refused_for_a_grid_which_has_no_claims(monkeypatch, capsys):
     asked = ("plan", "-m", "seed=0,1", "--sd", "0.01")
     assert run(*asked, monkeypatch=monkeypatch) == 2
     assert "they need a study" in capsys.readouterr().err
 
 
-def test_the_command_tells_what_a_study_can_find(monkeypatch, capsys):
+def test_the_command_shows_what_a_study_can_find(monkeypatch, capsys):
     assert run("plan", f"+study={written()}", "--sd", "0.01", monkeypatch=monkeypatch) == 0
     out = capsys.readouterr().out
     assert "36 runs in" in out

@@ -1,4 +1,4 @@
-"""The table of knobs, the shipped configurations and conf/README.md say the same."""
+"""The table of knobs, the shipped configurations and conf/README.md agree."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from ablate.config.types import Choice, Flag, ListOf, Real, Text, Type, Whole
 ROOT = Path(__file__).parents[2]
 GROUPS = sorted(files.groups())
 OPTIONS = [(group, option) for group in GROUPS for option in files.groups()[group]]
-# The knobs that have no default and are to be given.
+# Knobs without a default, which the user must give.
 GIVEN = {
     *(("data", name, "root") for name in ("folder", "parquet", "npz", "csv")),
     ("data", "custom", "_target_"),
@@ -31,7 +31,7 @@ GIVEN = {
 
 
 def shipped() -> list[tuple[str, Any, str]]:
-    """List every knob in every file of conf/: its name, its default, and where."""
+    """List every knob in every file of conf/: its name, its default, and where it is."""
     found = [(name, value, "config") for name, value in schema.flatten(files.top()).items()]
     for group, option in OPTIONS:
         values = schema.flatten(files.option(group, option), f"{group}.")
@@ -42,7 +42,7 @@ def shipped() -> list[tuple[str, Any, str]]:
 # -- the page --------------------------------------------------------------------------------------
 
 
-def test_the_page_of_knobs_is_what_the_schema_says() -> None:
+def test_the_page_of_knobs_matches_the_schema() -> None:
     script = [sys.executable, str(ROOT / "scripts/write_conf_readme.py"), "--print"]
     printed = subprocess.run(script, capture_output=True, check=True, cwd=ROOT).stdout.decode()
     assert printed == (ROOT / "conf/README.md").read_text(encoding="utf-8"), (
@@ -60,17 +60,17 @@ def test_the_page_names_every_knob_and_every_option() -> None:
 # -- the files in conf/ ----------------------------------------------------------------------------
 
 
-def test_every_key_of_the_files_is_a_knob() -> None:
+def test_every_key_in_the_files_is_a_knob() -> None:
     assert [(name, where) for name, _, where in shipped() if name not in BY_NAME] == []
 
 
 def test_every_knob_is_in_some_file() -> None:
-    # An activation of one's own takes the place of a word; no file has it.
+    # A user's own activation replaces a word; no file has it.
     own = {"model.activation._target_"}
     assert set(BY_NAME) - {name for name, _, _ in shipped()} == own
 
 
-def test_every_default_passes_its_own_check() -> None:
+def test_every_default_is_legal() -> None:
     faults = [
         (where, fault)
         for name, value, where in shipped()
@@ -79,7 +79,7 @@ def test_every_default_passes_its_own_check() -> None:
     assert faults == []
 
 
-def test_only_what_cannot_have_a_default_is_left_to_be_given() -> None:
+def test_only_knobs_that_cannot_have_a_default_lack_one() -> None:
     left = {
         (group, option, name)
         for group, option in OPTIONS
@@ -97,12 +97,12 @@ def test_the_files_of_a_group_are_its_options(group: str) -> None:
         assert files.option(group, option).get("name", option) == option
 
 
-def test_a_group_that_is_a_result_has_a_knob_for_its_choice() -> None:
+def test_a_group_that_affects_results_has_a_knob_for_its_choice() -> None:
     for group, options in schema.OPTIONS.items():
         assert BY_NAME[f"{group}.name"].type == Choice(options)
 
 
-# -- names and roles, as the design has them -------------------------------------------------------
+# -- names and roles, as designed ------------------------------------------------------------------
 
 DESIGNED = {
     "data": "root train_size val_size image_size",
@@ -132,7 +132,7 @@ DESIGNED_WORDS = {
 }
 
 
-def test_the_names_are_those_of_the_design() -> None:
+def test_the_designed_names_exist() -> None:
     names = {
         f"{group}.{name}" if group else name
         for group, some in DESIGNED.items()
@@ -141,7 +141,7 @@ def test_the_names_are_those_of_the_design() -> None:
     assert names - set(BY_NAME) == set()
 
 
-def test_the_words_are_those_of_the_design() -> None:
+def test_choices_have_the_designed_words() -> None:
     assert {name: BY_NAME[name].type for name in DESIGNED_WORDS} == {
         name: Choice(words) for name, words in DESIGNED_WORDS.items()
     }
@@ -164,7 +164,7 @@ def test_a_knob_has_a_known_role_and_place_and_a_legal_off_value(knob: Knob) -> 
     assert knob.role == "result" or knob.off is schema.UNSET
 
 
-def test_what_only_places_or_computes_a_run_is_no_result() -> None:
+def test_knobs_that_only_place_or_execute_a_run_do_not_affect_results() -> None:
     roles = {role: {k.name for k in KNOBS if k.role == role} for role in ("execution", "label")}
     assert roles == {
         "execution": {
@@ -187,7 +187,7 @@ def test_what_only_places_or_computes_a_run_is_no_result() -> None:
     }
 
 
-# -- types: what they say is what they admit -------------------------------------------------------
+# -- types admit what they say ---------------------------------------------------------------------
 
 ANY = st.one_of(
     st.none(),
@@ -207,7 +207,7 @@ def reals(draw: st.DrawFn) -> Real:
 
 
 @given(reals())
-def test_a_bound_of_a_number_belongs_to_the_range_where_the_bracket_is_square(type_: Real) -> None:
+def test_a_bound_belongs_to_the_range_if_and_only_if_its_bracket_is_square(type_: Real) -> None:
     text = str(type_).removeprefix("a number in ")
     assert type_.admits(type_.low) == text.startswith("[")
     assert type_.admits(type_.high) == text.endswith("]")
@@ -238,17 +238,17 @@ def test_a_type_reads_as_words(type_: Type, text: str) -> None:
 
 
 @given(ANY)
-def test_a_number_is_no_truth_value_and_has_a_size_to_compute_with(value: Any) -> None:
+def test_a_number_is_not_a_truth_value_and_neither_too_large_nor_too_small(value: Any) -> None:
     number = isinstance(value, int | float) and not isinstance(value, bool)
     assert Real().admits(value) == (number and (value == 0 or 1e-30 <= abs(value) <= 1e30))
 
 
 @pytest.mark.parametrize("value", [1e308, -1e308, 10**400, math.inf, math.nan, 5e-324, -1e-40])
-def test_a_number_that_single_precision_lacks_is_not_legal(value: float) -> None:
+def test_a_number_outside_single_precision_is_not_legal(value: float) -> None:
     assert not Real().admits(value)
 
 
-def test_a_number_is_compared_with_an_open_bound_as_single_precision_rounds_it() -> None:
+def test_a_number_is_rounded_to_single_precision_before_comparing_with_an_open_bound() -> None:
     rate = Real(0, 1, open_high=True)
     assert np.float32(0.99999999) == 1
     assert not rate.admits(0.99999999)
@@ -267,7 +267,7 @@ def test_a_whole_number_is_neither_a_float_nor_a_truth_value(value: Any) -> None
 
 
 @given(st.lists(st.integers(-1, 3), max_size=4), st.integers(0, 3), st.booleans())
-def test_a_list_is_as_long_and_as_legal_as_it_says(
+def test_a_list_has_its_stated_length_and_legal_elements(
     values: list[int], least: int, or_one: bool
 ) -> None:
     type_ = ListOf(Whole(0), at_least=least, or_one=or_one)
@@ -277,7 +277,7 @@ def test_a_list_is_as_long_and_as_legal_as_it_says(
 
 
 @given(st.text(max_size=8))
-def test_a_choice_admits_its_words_alone(word: str) -> None:
+def test_a_choice_admits_only_its_words(word: str) -> None:
     type_ = Choice(("on", "off"))
     assert type_.admits(word) == (word in ("on", "off"))
 
@@ -297,19 +297,19 @@ def test_a_fault_names_the_knob_and_the_legal_values(knob: Knob, value: Any) -> 
 
 
 @pytest.mark.parametrize("name", ["a/b", "..", ".x", "published", "", "a\0b", "a\\b"])
-def test_a_folder_name_that_leaves_its_place_is_refused(name: str) -> None:
+def test_a_folder_name_that_could_leave_its_folder_is_refused(name: str) -> None:
     assert BY_NAME["name"].fault(name) is not None
 
 
 @pytest.mark.parametrize("name", ["published2", "a b", "a.b", "é", 5, None])
-def test_any_other_folder_name_is_taken(name: Any) -> None:
+def test_any_other_folder_name_is_accepted(name: Any) -> None:
     assert BY_NAME["name"].fault(name) is None
 
 
 @pytest.mark.parametrize(
     ("text", "seconds"), [("30s", 30), ("5m", 300), ("0.5h", 1800), ("7", 7), (2.5, 2.5)]
 )
-def test_a_time_is_told_in_seconds(text: str | float, seconds: float) -> None:
+def test_a_time_is_converted_to_seconds(text: str | float, seconds: float) -> None:
     assert BY_NAME["checkpoint.every"].fault(text) is None
     assert schema.seconds(text) == seconds
 

@@ -1,4 +1,4 @@
-"""Settings of the commands that look inside: one table each, one parser, one wording."""
+"""Settings of evaluate, inspect and lr-find: a table each, one parser, one wording."""
 
 from __future__ import annotations
 
@@ -25,21 +25,21 @@ def faults(table, *words):
 
 
 @every_command
-def test_a_default_is_legal_or_stands_for_nothing_given(table):
+def test_a_default_is_legal_or_none(table):
     for setting in table.each:
         assert setting.default is None or setting.knob.fault(setting.default) is None
 
 
 @every_command
-def test_names_are_no_knobs_of_training_unless_they_mean_the_same(table):
-    # `device` and `augment` say of an evaluation what they say of training.
+def test_names_differ_from_knobs_of_training_unless_they_mean_the_same(table):
+    # `device` and `augment` mean the same for an evaluation as for training.
     both = {name for name in table.knobs if name in BESIDE}
     assert all(name == "device" or name.startswith("augment") for name in both)
     assert both == set() or table is EVALUATE
 
 
 @every_command
-def test_the_same_fault_is_told_in_the_same_words(table):
+def test_the_same_fault_gets_the_same_words(table):
     name = COUNT[table.command]
     kind = table.knobs[name].type
     low = kind.low
@@ -59,7 +59,7 @@ def test_the_same_fault_is_told_in_the_same_words(table):
 
 
 @every_command
-def test_a_name_like_no_other_is_answered_with_where_to_read(table):
+def test_an_unknown_name_is_answered_with_a_pointer_to_help(table):
     (told,) = faults(table, f"{table.prefix}zzz=1")
     assert told.endswith(f"`ablate {table.command} --help` lists the settings")
 
@@ -85,7 +85,7 @@ def test_none_and_null_leave_a_part_out(word):
     assert of_words(INSPECT, [f"images={word}"]).faults != ()
 
 
-def test_python_values_and_words_give_the_same():
+def test_python_values_and_words_mean_the_same():
     words = ["views=none", "delete=scaled", "perturb=false", "augment=shift", "augment.flip=1"]
     values = {"views": None, "delete": "scaled", "perturb": False, "augment": "shift"}
     by_words, by_values = (
@@ -96,7 +96,7 @@ def test_python_values_and_words_give_the_same():
     assert of_values(EVALUATE, {"viws": 3}).faults == of_words(EVALUATE, ["viws=3"]).faults
 
 
-def test_a_study_is_told_what_the_command_is_told():
+def test_a_study_gets_the_same_faults_as_the_command():
     words = ("views=0", "viws=2", "draws=2", "delete=false")
     with pytest.raises(AblateError) as raised:
         wanted(Measurement(words, None))

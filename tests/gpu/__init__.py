@@ -1,1 +1,1 @@
-"""Tests of what happens on a GPU; most need none, and run on a fake that computes nothing."""
+"""Tests for GPUs; most need none, and run on a fake device that computes nothing."""

@@ -1,4 +1,4 @@
-"""What tests on the fake devices share."""
+"""Fixtures that tests on the fake devices share."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from tests.gpu.fake.running import on_fake_gpu
 
 @pytest.fixture(scope="session")
 def shared_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Give a folder that all workers of this test session share."""
+    """Return a folder that all workers of this test session share."""
     own = tmp_path_factory.getbasetemp()
     base = own.parent if own.name.startswith("popen-") else own  # pytest-xdist gives each its own
     found = base / "gpu"
@@ -26,7 +26,7 @@ def shared_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="session")
 def told_once(shared_folder: Path) -> Callable[..., Any]:
-    """Give `on_fake_gpu`, but for what the same call returned before, in any worker."""
+    """Return `on_fake_gpu`, cached over all workers: the same call is made only once."""
 
     def call(function: Callable[..., Any], *arguments: str, **how: Any) -> Any:
         asked = repr((function.__module__, function.__name__, arguments, sorted(how.items())))

@@ -1,4 +1,4 @@
-"""Lets commands go through with numbers that mean nothing, as a fake device leaves them."""
+"""Lets commands finish with the meaningless numbers that a fake device returns."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ from ablate.train.course import Course
 
 
 def accept_garbage() -> None:
-    """Change this process for good.
+    """Patch this process for good.
 
-    No loss ends a run, every matrix has eigenvectors, every sum of squares a root, and every least
-    number is below the largest.
+    No loss ends a run, every matrix has eigenvectors, every sum of squares has a root, and every
+    minimum is below its maximum.
     """
     Course.goes_on = property(lambda self: True)
     torch.linalg.eigh = lambda matrix: (matrix.diagonal(), torch.eye(len(matrix)).to(matrix))
@@ -28,7 +28,7 @@ def accept_garbage() -> None:
 
 
 def _or(work: Callable[..., Any], otherwise: Any) -> Callable[..., Any]:
-    """Do some work, and return something else where it is refused for its numbers."""
+    """Wrap a function: it returns `otherwise` instead of raising a ValueError."""
 
     def done(*arguments: Any) -> Any:
         with suppress(ValueError):

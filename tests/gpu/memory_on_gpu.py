@@ -1,4 +1,4 @@
-"""Measures on the fake device what stacks take, beside what is planned for them."""
+"""Measures how much memory stacks use on the fake device, next to what is planned for them."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ MLP = MNIST | {"model": "mlp"}
 RESNET = {"data": "cifar10", "batch_size": 128, "model": "resnet"}
 BF16, BATCH = {"precision": "bf16"}, {"norm": "batch"}
 
-# Width, and what is set.
+# Width, and changes to the configuration.
 STANDARD: dict[str, tuple[int, dict[str, Any]]] = {
     "cnn": (64, CNN),
     "cnn with batch norm": (64, CNN | BATCH),
@@ -67,19 +67,19 @@ OTHERS: dict[str, tuple[int, dict[str, Any]]] = {
 
 
 def planned_and_taken(cases: str) -> dict[str, dict[str, tuple[int, int]]]:
-    """Take stacks through their steps and an evaluation.
+    """Run stacks through some steps and an evaluation.
 
     Args:
         cases: ``standard`` or ``others``.
 
     Returns:
-        For each case, and each of ``resident``, ``step``, ``between`` and ``tensors``, the bytes
-        that are planned and those that the allocator gave.
+        For each case, and each of ``resident``, ``step``, ``between`` and ``tensors``, the planned
+        bytes and those that the allocator used.
     """
     accept_garbage()
     chosen = {"standard": STANDARD, "others": OTHERS}[cases]
     with tempfile.TemporaryDirectory() as folder:
-        write_mnist(Path(folder), images=60_000)  # as many as there really are
+        write_mnist(Path(folder), images=60_000)  # as many as the real set has
         write_cifar10(Path(folder), images=50_000)
         os.environ["ABLATE_DATA"] = folder
         return {name: _measured(width, changes) for name, (width, changes) in chosen.items()}

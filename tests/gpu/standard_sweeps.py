@@ -1,7 +1,7 @@
 """Counts what five standard sweeps ask of a GPU: launches, copies, waits, bytes.
 
-`python -m tests.gpu.standard_sweeps` counts them anew, and writes `standard_sweeps.json`, with
-which `test_standard_sweeps.py` compares. Data sets and batches are as large as the real ones, since
+`python -m tests.gpu.standard_sweeps` counts again and writes `standard_sweeps.json`, which
+`test_standard_sweeps.py` compares with. Data sets and batches are as large as the real ones, since
 the memory of an evaluation depends on them.
 """
 
@@ -22,16 +22,16 @@ from tests.gpu.fake.running import ROOT, on_fake_gpu
 
 KEPT = Path(__file__).with_suffix(".json")
 PRECISIONS = ("fp32", "bf16")
-_WARM = 5  # steps: those before a capture, the capture itself, and one more
+_WARM = 5  # steps: those before a capture, the captured one, and one more
 
 
 @dataclass(frozen=True)
 class Sweep:
-    """Runs that differ in their seed.
+    """Runs that differ only in their seed.
 
     Attributes:
-        runs: How many.
-        changes: Their configuration, where it is not the default one.
+        runs: How many runs.
+        changes: Changes to the default configuration.
     """
 
     runs: int
@@ -53,15 +53,14 @@ SWEEPS = {
 
 
 def count(name: str, precision: str) -> dict[str, dict[str, int]]:
-    """Count, in a process on a fake device and in an empty folder, what a sweep does.
+    """Count what a sweep does, in a process on a fake device and in an empty folder.
 
     Returns:
-        ``step``, as it is written, without a graph; ``graph``, a step launched as one;
-        ``evaluation``, of the test images; each with ``kernels``, ``launches``, ``copies``,
-        ``sets`` (of memory) and ``waits``. The first and the last also tell ``moved``, the bytes
-        that operators read and write. ``run``: the whole of it, with one epoch. In all of them
-        ``allocated`` and ``device`` are the most bytes at once, those of tensors and those that the
-        device has given away.
+        ``step``, a step without a graph; ``graph``, a step launched as one; ``evaluation``, of the
+        test images; each with ``kernels``, ``launches``, ``copies``, ``sets`` (of memory) and
+        ``waits``. ``step`` and ``evaluation`` also have ``moved``, the bytes that operators read
+        and write. ``run`` is a whole run of one epoch. All have ``allocated`` and ``device``, the
+        peak bytes of tensors and of memory taken from the device.
     """
     from ablate.data import load
     from ablate.train.training import Training
@@ -115,7 +114,7 @@ def _write_data(name: str) -> None:
 def _counted(work: Any) -> dict[str, int]:
     import torch
 
-    gc.collect()  # what went before
+    gc.collect()  # leftovers of earlier work
     torch.cuda.empty_cache()
     torch.cuda.reset_peak_memory_stats()
     with counted() as did:
@@ -140,7 +139,7 @@ def _moved(work: Any) -> dict[str, int]:
 
 
 def count_apart(name: str, precision: str) -> dict[str, dict[str, int]]:
-    """Count in a process of its own."""
+    """Count in a separate process."""
     path = (ROOT, ROOT / "ablate/plugins", ROOT / "scripts")
     found: dict[str, dict[str, int]] = on_fake_gpu(
         count, name, precision, PYTHONPATH=os.pathsep.join(map(str, path))
@@ -149,7 +148,7 @@ def count_apart(name: str, precision: str) -> dict[str, dict[str, int]]:
 
 
 def write() -> None:
-    """Count all of them anew, and keep the figures."""
+    """Count all sweeps again, and save the figures."""
     sweeps = {
         f"{name}, {precision}": count_apart(name, precision)
         for name in SWEEPS
@@ -160,7 +159,7 @@ def write() -> None:
 
 
 if __name__ == "__main__":
-    # By its own name, since the processes that count look the function up by its module's.
+    # Import it by name: the counting processes look the function up by its module's name.
     from tests.gpu import standard_sweeps
 
     standard_sweeps.write()

@@ -1,6 +1,6 @@
-"""Takes every technique through a whole training on the fake device, and tells what went wrong.
+"""Trains with every technique on the fake device, start to finish, and reports what went wrong.
 
-All in one process, since to import torch takes seconds, and a technique a tenth of one.
+All in one process, since importing torch takes seconds, and a technique a tenth of a second.
 """
 
 from __future__ import annotations
@@ -19,18 +19,18 @@ from tests.gpu.fake.log import Event, recorded
 from tests.gpu.garbage import accept_garbage
 from tests.techniques import TECHNIQUES, runs
 
-MEASURED = 60  # test images: numbers are garbage, only how it is done is of interest
+MEASURED = 60  # test images; few suffice, since the numbers are garbage anyway
 
 
 def faults_of_all(data: str, precision: str) -> dict[str, list[str]]:
-    """Train all techniques, fused and alone.
+    """Train with all techniques, fused and alone.
 
     Args:
         data: ``digits``, or ``mnist``.
         precision: As configured.
 
     Returns:
-        For each ``fused NAME`` and ``alone NAME`` what went wrong, a sentence each.
+        For each ``fused NAME`` and ``alone NAME``, a sentence per fault.
     """
     accept_garbage()
     return {
@@ -47,13 +47,13 @@ def _faults(name: str, data: str, precision: str, fused: bool) -> list[str]:
             found = _gone_through(_configs(name, data, precision, fused), fused)
         except Exception as error:
             return [f"raised {type(error).__name__}: {error} ({_place(error)})"]
-    # torch says so of the mode in which it warns of waits.
+    # torch calls the mode in which it warns of waits a prototype.
     said = [str(w.message) for w in told if "prototype" not in str(w.message)]
     return found + [f"warned: {words}" for words in said]
 
 
 def _configs(name: str, data: str, precision: str, fused: bool) -> list[dict[str, Any]]:
-    # Three steps an epoch: the second epoch has the capture, and steps that repeat it.
+    # Three steps per epoch: the second epoch has the capture, and steps that replay it.
     sizes = {"train_size": 60, "val_size": 60}
     changes: dict[str, Any] = {"device": "cuda", "data": files.option("data", data) | sizes}
     configs = [config | changes for config in runs(name, precision)]
@@ -61,7 +61,7 @@ def _configs(name: str, data: str, precision: str, fused: bool) -> list[dict[str
 
 
 def _gone_through(configs: list[dict[str, Any]], fused: bool) -> list[str]:
-    """Train, evaluate, take a state, go on from it, and finish; return what was not right."""
+    """Train, evaluate, save a state, resume from it, and finish; return the faults."""
     tensors = load(configs[0])
     some = Split(tensors.test.images[:MEASURED], tensors.test.labels[:MEASURED])
     tensors = replace(tensors, test=some)
@@ -81,7 +81,7 @@ def _gone_through(configs: list[dict[str, Any]], fused: bool) -> list[str]:
 
 
 class Watched(Training):
-    """Tells in `faults` what its steps should not do."""
+    """A training that collects in `faults` what its steps should not have done."""
 
     def __init__(self, *arguments: Any, **named: Any) -> None:
         self.faults: list[str] = []

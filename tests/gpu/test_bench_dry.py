@@ -1,4 +1,4 @@
-"""Every part of `scripts/bench_gpu.py`, dry, on a device that computes nothing."""
+"""Every part of `scripts/bench_gpu.py`, as a dry run on a device that computes nothing."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
-"""Commands that look at a network on a GPU, also at one that was trained without.
+"""Commands that inspect a network on a GPU, even one that was trained without.
 
-Numbers are garbage, so what they say is not looked at: only that they go through, on the device.
+Numbers are garbage, so tests check only that the commands finish and use the device.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ SMALL = [
 
 @pytest.fixture(scope="module")
 def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Give the folder of a run that was trained on the CPU."""
+    """Return the folder of a run that was trained on the CPU."""
     folder = tmp_path_factory.mktemp("trained")
     done = command("run", *SMALL, "device=cpu", cwd=folder, env=environment())
     assert done.returncode == 0, done.stderr
@@ -53,7 +53,7 @@ def test_the_learning_rate_range_is_tested_on_a_gpu(tmp_path):
 
 
 def inspect(*overrides: str) -> int:
-    """Run the command, in a process that accepts garbage; return its exit status."""
+    """Run the command in a process that accepts garbage; return its exit status."""
     from ablate.cli import main
 
     accept_garbage()

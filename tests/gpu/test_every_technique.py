@@ -1,8 +1,8 @@
-"""Every technique on a GPU, as far as a device that computes nothing tells.
+"""Every technique on a GPU, as far as a device that computes nothing can show.
 
-Each trains, evaluates, takes a state, goes on from it and finishes, fused and alone, without an
-error, a warning, or a wait inside a captured step; where steps repeat, they are captured. Images of
-28 × 28 × 1 lie channels last, which those of digits are too small to show.
+Each trains, evaluates, saves a state, resumes from it and finishes, fused and alone, without an
+error, a warning, or a wait inside a captured step; steps that repeat are captured. MNIST is there
+because its images are stored channels last, which those of digits are too small for.
 """
 
 from __future__ import annotations
@@ -35,6 +35,6 @@ def mnist(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.mark.parametrize("name", TECHNIQUES)
 @pytest.mark.parametrize("way", ["fused", "alone"])
 @pytest.mark.parametrize(("data", "precision"), KINDS)
-def test_it_trains_and_resumes_on_a_gpu(data, precision, way, name, told_once, mnist):
+def test_a_technique_trains_and_resumes_on_a_gpu(data, precision, way, name, told_once, mnist):
     faults = told_once(faults_of_all, data, precision, ABLATE_DATA=str(mnist))
     assert faults[f"{way} {name}"] == []

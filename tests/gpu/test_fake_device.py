@@ -1,7 +1,7 @@
-"""The fake devices keep CUDA's rules, and count what they are asked to do.
+"""The fake devices follow CUDA's rules, and count what they are asked to do.
 
-Expected values are CUDA's own words and the arithmetic of a few tensors; see the sources in
-`fake/source/`.
+Expected values come from CUDA's documentation and the arithmetic of a few tensors; see the sources
+in `fake/source/`.
 """
 
 from __future__ import annotations
@@ -30,12 +30,12 @@ MEGABYTE = 1 << 20
 
 
 def work() -> dict[str, Any]:
-    """Do a little of everything; tell what was counted and recorded."""
+    """Do a little of everything; return what was counted and recorded."""
     import torch
 
     told: dict[str, Any] = {}
     a = torch.ones(1000, device="cuda")
-    a + 1  # loads what the first addition loads
+    a + 1  # triggers what only a first addition loads
     pinned = torch.empty(1000).pin_memory()
     torch.cuda.synchronize()
 
@@ -74,7 +74,7 @@ def work() -> dict[str, Any]:
         told["streams"] = [counts().streams - alive]
         told["destroyed"] = [cuda.cudaStreamDestroy(stream) for _ in range(2)]
         told["streams"].append(counts().streams - alive)
-        cuda.cudaGetLastError()  # or torch would find it
+        cuda.cudaGetLastError()  # clear the error before torch finds it
 
     streams()
     take_down_and_replay()
@@ -84,7 +84,7 @@ def work() -> dict[str, Any]:
 
 
 def work_and_captures() -> dict[str, Any]:
-    return {"work": work(), "captures": captures()}  # in one process: torch takes long to import
+    return {"work": work(), "captures": captures()}  # in one process: torch is slow to import
 
 
 @pytest.fixture
@@ -99,7 +99,7 @@ def test_an_addition_is_one_launch(done):
     assert "add" in event["name"]
     assert (event["kind"], event["device"], event["captured"]) == ("kernel", 0, False)
     threads = event["grid"][0] * event["block"][0]
-    assert 1000 / 16 <= threads <= 2 * 1024  # each takes a few of the thousand elements
+    assert 1000 / 16 <= threads <= 2 * 1024  # each handles a few of the thousand elements
 
 
 def test_a_copy_to_the_host_waits(done):
@@ -115,7 +115,7 @@ def test_a_copy_to_pinned_memory_does_not_wait(done):
     assert [e["name"] for e in found["events"] if e["kind"] == "copy"] == ["device to pinned"]
 
 
-def test_a_copy_from_the_host_is_told_as_such(done):
+def test_a_copy_from_the_host_is_recorded_as_such(done):
     events = done["copy from the host"]["events"]
     copies = [(e["name"], e["bytes"]) for e in events if e["kind"] == "copy"]
     assert copies == [("pageable to device", 4000)]
@@ -123,16 +123,18 @@ def test_a_copy_from_the_host_is_told_as_such(done):
 
 def test_waits_are_counted(done):
     assert done["wait"]["waits"] == 1
-    assert done["number"]["waits"] == 1  # of a number that the host asks for
+    assert done["number"]["waits"] == 1  # reading a number waits
 
 
-def test_a_product_tells_its_sizes(done):
+def test_a_product_is_recorded_with_its_sizes(done):
     names = [e["name"] for e in done["product"]["events"] if e["name"].startswith("cublas")]
-    (sizes,) = (name.partition(" ")[2] for name in names)  # the call depends on torch's version
-    assert sizes == "m7 n3 k5"  # column by column, so turned round
+    (sizes,) = (
+        name.partition(" ")[2] for name in names
+    )  # which function depends on torch's version
+    assert sizes == "m7 n3 k5"  # column-major, so transposed
 
 
-def test_a_kernel_that_torch_compiles_at_its_first_use_is_launched(done):
+def test_a_kernel_that_torch_compiles_on_first_use_is_launched(done):
     names = [
         e["name"] for e in done["a kernel of torch.special"]["events"] if e["kind"] == "kernel"
     ]
@@ -140,11 +142,11 @@ def test_a_kernel_that_torch_compiles_at_its_first_use_is_launched(done):
     assert names[0].startswith("entr")
 
 
-def test_a_fill_is_done(done):
+def test_fills_write_their_value(done):
     assert done["fill"] == [7, 7, 7]
 
 
-def test_a_capture_takes_down_kernels_and_each_replay_runs_them_in_one_launch(done):
+def test_a_capture_records_kernels_and_a_replay_runs_them_in_one_launch(done):
     assert (done["capture"]["launches"], done["capture"]["kernels"]) == (0, 0)
     events = done["capture"]["events"]
     assert sum(e["captured"] for e in events if e["kind"] == "kernel") == 3
@@ -164,7 +166,7 @@ def test_a_stream_is_gone_once_it_is_destroyed(done):
 
 
 def captures() -> dict[str, Any]:
-    """Do in captures what CUDA forbids; tell the errors of the device, and torch's."""
+    """Do during captures what CUDA allows and forbids; return the errors of the device."""
     import torch
 
     told: dict[str, Any] = {}
@@ -182,7 +184,7 @@ def captures() -> dict[str, Any]:
                 with torch.cuda.graph(torch.cuda.CUDAGraph(), capture_error_mode=mode):
                     act()
             finally:
-                torch.cuda.set_stream(stream)  # which torch leaves in place where a capture fails
+                torch.cuda.set_stream(stream)  # torch does not restore it after a failed capture
         told[name] = [e.name.split(" (")[0] for e in events]
 
     def work_in(stream: torch.cuda.Stream) -> None:
@@ -234,7 +236,7 @@ REFUSED_END = f"cudaStreamEndCapture: {INVALIDATED}"
     ("name", "errors"),
     [
         ("addition", []),
-        ("wait", []),  # for a stream that does not capture
+        ("wait", []),  # on a stream that is not capturing
         (
             "wait for the capturing stream",
             [f"cudaStreamSynchronize: {UNSUPPORTED}", REFUSED_END],
@@ -270,7 +272,7 @@ def test_a_capture_allows_what_cuda_allows(name, errors, told_once):
 
 
 def memory() -> dict[str, Any]:
-    """Fill the first of two devices."""
+    """Fill the first of two visible devices."""
     import torch
 
     told: dict[str, Any] = {"free": [torch.cuda.mem_get_info(d) for d in (0, 1)]}
@@ -290,7 +292,7 @@ def memory() -> dict[str, Any]:
     return told | {"uuids": list(map(str, uuids))}
 
 
-def test_each_device_has_memory_of_its_own():
+def test_each_device_has_its_own_memory():
     third_and_first = "GPU-00000003,GPU-00000001"
     told = on_fake_gpu(memory, gpus=3, memory=64 * MEGABYTE, CUDA_VISIBLE_DEVICES=third_and_first)
     assert [uuid.split("-")[0] for uuid in told["uuids"]] == ["00000003", "00000001"]
@@ -326,7 +328,7 @@ assert (status == 100) == (count.value == 0)  # cudaErrorNoDevice
         ("none", []),
         ("GPU-00000002-fa4e-0000-0000-000000000000", [1]),
         ("GPU-00000003,GPU-00000001", [2, 0]),
-        ("GPU-0000000", []),  # which of them?
+        ("GPU-0000000", []),  # ambiguous
         ("GPU-00000001,GPU-9", [0]),
     ],
 )

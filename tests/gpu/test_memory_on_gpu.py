@@ -1,6 +1,6 @@
-"""What is planned for a stack's memory, against what torch's allocator gives on the fake device.
+"""The planned memory of a stack, against what torch's allocator uses on the fake device.
 
-Workspaces are left out: those of cuBLAS are set small here, and the device has none for cuDNN.
+Workspaces are not covered: cuBLAS's are set small here, and the device has none for cuDNN.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ CASES = [("standard", name) for name in STANDARD] + [("others", name) for name i
 
 
 @pytest.mark.parametrize(("cases", "name"), CASES)
-def test_what_is_planned_is_what_is_taken(cases, name, told_once):
+def test_planned_memory_is_close_to_used_memory(cases, name, told_once):
     few = {"CUBLAS_WORKSPACE_CONFIG": ":16:8"}
     found = told_once(planned_and_taken, cases, memory=80 * 10**9, **few)[name]
     planned, taken = found["tensors"]

@@ -1,6 +1,6 @@
-"""Runs on fake GPUs by the installed command: where they land, and what is done without room.
+"""Runs on fake GPUs by the installed command: where they train, and what happens without memory.
 
-Numbers are garbage, so a run may diverge; what counts is that none fails.
+Numbers are garbage, so a run may diverge; what matters is that none fails.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from tests.techniques import runs
 pytestmark = [pytest.mark.fakegpu, pytest.mark.slow]
 
 SMALL = ["data.train_size=100", "data.val_size=60", "batch_size=10", "epochs=2", "save=none"]
-# Weights and what trains them are most of what this network needs, beside cuBLAS's workspaces.
+# Apart from cuBLAS's workspaces, this network needs memory mostly for weights and their training.
 LARGE = [*SMALL, "model=mlp", "model.hidden=[2048,1024]", "launch=inline"]
 
 
@@ -57,8 +57,8 @@ def assert_none_failed(records: list[record.Record], count: int) -> None:
 
 @pytest.mark.long
 @pytest.mark.parametrize("gpus", [2, 8])
-def test_runs_land_on_all_devices(gpus, tmp_path):
-    widths = ",".join(f"[{8 + i}]" for i in range(gpus))  # a stack each
+def test_runs_use_all_devices(gpus, tmp_path):
+    widths = ",".join(f"[{8 + i}]" for i in range(gpus))  # one stack per width
     records, found, _ = sweep(
         *(tmp_path, *SMALL, "model=mlp", f"model.hidden={widths}", "seed=0,1", "launch=workers"),
         gpus=gpus,
@@ -69,7 +69,7 @@ def test_runs_land_on_all_devices(gpus, tmp_path):
 
 
 @pytest.mark.long
-def test_runs_land_on_visible_devices_alone(tmp_path):
+def test_runs_use_only_visible_devices(tmp_path):
     records, found, _ = sweep(
         *(tmp_path, *SMALL, "model=mlp", "model.hidden=[8],[9]", "launch=workers"),
         gpus=4,
@@ -84,10 +84,10 @@ def test_runs_land_on_visible_devices_alone(tmp_path):
 
 @pytest.mark.long
 @pytest.mark.parametrize("fits", [4, 2])
-def test_a_stack_that_finds_no_memory_is_halved_until_it_fits(fits, tmp_path):
+def test_a_stack_that_runs_out_of_memory_is_halved_until_it_fits(fits, tmp_path):
     narrow = [*LARGE, f"stack.width={fits}", f"seed=range({fits})"]
     _, found, _ = sweep(tmp_path / "narrow", *narrow)
-    room = found[0].peak * 5 // 4  # what a failed attempt leaves behind takes some of it
+    room = found[0].peak * 5 // 4  # a failed attempt leaves some of it in use
     wide = [*LARGE, "stack.width=8", "seed=range(8)"]
     records, found, said = sweep(tmp_path / "wide", *wide, memory=room)
     assert_none_failed(records, 8)
@@ -100,7 +100,7 @@ def test_a_stack_that_finds_no_memory_is_halved_until_it_fits(fits, tmp_path):
 
 
 def one_after_another() -> dict[str, Any]:
-    """Train stacks, some of which cannot capture a step; tell how it went, and what is left."""
+    """Train stacks, some unable to capture a step; return how it went and what memory is left."""
     accept_garbage()
     told: dict[str, Any] = {"left": []}
     for _ in range(3):
@@ -131,12 +131,12 @@ def _train() -> dict[str, Any]:
 
 def test_a_training_leaves_nothing_on_the_device(told_once):
     first, *others = told_once(one_after_another)["left"]
-    assert first[1:] == [0, 0]  # graphs, and their pools
+    assert first[1:] == [0, 0]  # no graphs and no pools
     assert others == [first, first]
 
 
 @pytest.mark.parametrize("where", ["begin", "end", "instantiate"])
-def test_steps_are_launched_one_by_one_where_a_capture_fails(where, told_once):
+def test_steps_are_launched_one_by_one_if_a_capture_fails(where, told_once):
     found = told_once(one_after_another)[where]
     assert "raised" not in found, found["raised"]
     assert (found["steps"], found["captured"]) == (10, False)
@@ -145,7 +145,7 @@ def test_steps_are_launched_one_by_one_where_a_capture_fails(where, told_once):
 
 
 @pytest.mark.long
-def test_a_failed_capture_halves_no_stack(tmp_path):
+def test_a_failed_capture_does_not_halve_a_stack(tmp_path):
     overrides = (*SMALL, "model=mlp", "seed=range(4)", "launch=inline")
     records, found, said = sweep(tmp_path, *overrides, FAKE_GPU_NO_CAPTURE="end")
     assert_none_failed(records, 4)

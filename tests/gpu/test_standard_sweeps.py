@@ -1,8 +1,8 @@
-"""What five standard sweeps ask of a GPU is what it was: a change of it is seen, and meant.
+"""Five standard sweeps ask of a GPU what they used to, so that no change goes unnoticed.
 
-The figures kept are our own, so they say nothing about right and wrong. With the version of torch
-that they are of, counts hold exactly and bytes nearly; with another one, none is much higher. After
-a change that is meant:
+The figures are our own, so they do not say what is right. With the version of torch that they come
+from, counts must match exactly and bytes nearly; with another one, none may be much higher. After
+an intended change:
 
     python -m tests.gpu.standard_sweeps
 """
@@ -18,11 +18,11 @@ from tests.gpu.standard_sweeps import KEPT, PRECISIONS, SWEEPS, count_apart
 
 pytestmark = [pytest.mark.fakegpu, pytest.mark.slow]
 
-ANEW = "if this is meant, write them anew: python -m tests.gpu.standard_sweeps"
-# Bytes held depend a little on when Python collects garbage; those that the allocator took from the
-# device, also on where its blocks happened to lie.
+ANEW = "if this is intended, write them again: python -m tests.gpu.standard_sweeps"
+# Allocated bytes depend a little on when Python collects garbage; those taken from the device, also
+# on where the allocator's blocks happened to be.
 NEARLY = {"allocated": 0.05, "device": 0.25}
-A_FEW = 5  # fills of memory, say, which one version has kernels do and another the driver
+A_FEW = 5  # such as fills, which some versions do with kernels and others through the driver
 
 CASES = [
     pytest.param(name, precision, marks=[] if usual else pytest.mark.long)
@@ -33,7 +33,7 @@ CASES = [
 
 
 @pytest.mark.parametrize(("name", "precision"), CASES)
-def test_a_standard_sweep_launches_moves_and_holds_what_it_did(name, precision):
+def test_a_standard_sweep_launches_moves_and_allocates_what_it_used_to(name, precision):
     kept = json.loads(KEPT.read_text(encoding="utf-8"))
     found = _flat(count_apart(name, precision))
     expected = _flat(kept["sweeps"][f"{name}, {precision}"])

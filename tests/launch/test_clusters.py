@@ -1,4 +1,4 @@
-"""Sweeps on a real SLURM and a real Ray of two nodes each, on this machine, with nodes that die."""
+"""Sweeps on a real SLURM and a real Ray, each of two nodes on this machine, and dying nodes."""
 
 from __future__ import annotations
 
@@ -22,11 +22,11 @@ SWEEP = (
     *("run", "-m", "model=mlp", "model.hidden=[16]", "epochs=150", "seed=range(4)"),
     *("stack.width=1", "checkpoint.every=1s"),
 )
-LIMIT = 540  # seconds that a test may wait
+LIMIT = 540  # seconds that a test may wait for something
 
 
 def lacking(*programs):
-    """Say why a cluster cannot be made here, or return None."""
+    """Say why a cluster cannot be started here, or return None."""
     if not hasattr(os, "geteuid") or os.geteuid() != 0:
         return "it takes root"
     missing = [name for name in programs if shutil.which(name, path=path()) is None]
@@ -59,7 +59,7 @@ def numbers(root):
 
 @pytest.fixture(scope="module")
 def whole(tmp_path_factory):
-    """Train the sweep here, undisturbed, with as many threads a run."""
+    """Train the sweep here, undisturbed, with as many threads per run."""
     out = tmp_path_factory.mktemp("whole")
     done = called(COMMAND, *SWEEP, "launch=inline", f"out={out}")
     assert done.returncode == 0, done.stderr
@@ -68,13 +68,13 @@ def whole(tmp_path_factory):
 
 @pytest.fixture
 def cluster(tmp_path_factory):
-    """Run a SLURM of two nodes; give its folder."""
+    """Start SLURM with two nodes; return its folder."""
     if reason := lacking("slurmctld", "slurmd", "munged"):
         pytest.skip(reason)
     folder = tmp_path_factory.mktemp("slurm")
     env = os.environ | {"PATH": path(), "SLURM_PORT": "28817"}
     script = str(SCRIPTS / "slurm.sh")
-    # Its daemons keep the streams that they are given.
+    # A pipe would never close: the daemons inherit it and keep it open.
     with (folder / "start.log").open("w") as log:
         subprocess.run([script, "start", str(folder)], env=env, stdout=log, stderr=log, check=True)
     yield folder
@@ -82,7 +82,7 @@ def cluster(tmp_path_factory):
     subprocess.run([script, "stop", str(folder)], env=env, check=True)
 
 
-def test_a_sweep_on_slurm_outlives_its_launcher_a_node_and_its_jobs(
+def test_a_sweep_on_slurm_survives_the_loss_of_launcher_node_and_jobs(
     cluster, whole, tmp_path, monkeypatch
 ):
     monkeypatch.chdir(tmp_path)
@@ -121,7 +121,7 @@ def test_a_sweep_on_slurm_outlives_its_launcher_a_node_and_its_jobs(
     until(lambda: called("squeue", "--noheader").stdout == "")
 
 
-def test_what_a_real_queue_refuses_is_told(cluster, tmp_path, monkeypatch):
+def test_a_refusal_of_a_real_queue_is_reported(cluster, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     words = (*SWEEP, "launch=slurm", "slurm.cpus=1")
     for knobs, told in (
@@ -145,7 +145,7 @@ wait $sweep
 
 
 @pytest.mark.parametrize("hidden", [False, True])
-def test_a_sweep_on_ray_outlives_a_node_even_one_that_shares_no_folder(
+def test_a_sweep_on_ray_survives_a_lost_node_and_one_without_the_shared_folder(
     hidden, whole, tmp_path, monkeypatch
 ):
     if reason := lacking("ray", "unshare", "ip"):

@@ -1,4 +1,4 @@
-"""What `ablate plan --measure` says of memory, against what training takes."""
+"""What `ablate plan --measure` says about memory, against what training uses."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ from tests.configs import config
 
 @pytest.mark.long
 @pytest.mark.parametrize("width", [1, 8])
-def test_the_estimate_of_memory_is_within_a_fifth_of_what_training_takes(width):
-    # Each in a process of its own, so that neither finds what the other has freed.
+def test_the_estimated_memory_is_within_a_fifth_of_what_training_uses(width):
+    # Each in a separate process, so that neither reuses memory that the other freed.
     stack = _stack(width)
     with ProcessPoolExecutor(max_workers=1) as process:
         _, _, estimate = process.submit(measure, stack, 1).result()
     with ProcessPoolExecutor(max_workers=1) as process:
         before, taken = process.submit(_peak_of_training, stack).result()
-    assert taken - before > 2**20 * 20 * width  # of which the weights are but a part
+    assert taken - before > 2**20 * 20 * width  # of which the weights are only a part
     assert estimate == pytest.approx(taken, rel=0.2)
 
 

@@ -1,4 +1,4 @@
-"""What happens to the files of one run, or to its process, touches that run alone."""
+"""What happens to the files or the process of one run affects only that run."""
 
 from __future__ import annotations
 
@@ -57,12 +57,12 @@ def records(root="results"):
 
 
 def numbers(root="results"):
-    """What is to be the same however a sweep came about."""
+    """Return what must not depend on how a sweep was trained."""
     return {seed: [r["metrics"], r["history"], r["active"]] for seed, r in records(root).items()}
 
 
 def at_step(step, monkeypatch, do):
-    """Do something once, before a step of a training."""
+    """Call `do` once, before this step of training."""
     real, done = Training.advance, []
 
     def advance(self):
@@ -74,7 +74,7 @@ def at_step(step, monkeypatch, do):
     monkeypatch.setattr(Training, "advance", advance)
 
 
-# -- folders that cannot be used, or move ----------------------------------------------------------
+# -- folders that cannot be used, or are moved -----------------------------------------------------
 
 
 def test_a_run_whose_folder_is_deleted_is_lost_and_the_others_finish(whole, monkeypatch, capsys):
@@ -93,16 +93,14 @@ def test_a_run_whose_folder_is_deleted_is_lost_and_the_others_finish(whole, monk
     assert numbers() == whole
 
 
-def test_a_sweep_whose_folder_is_moved_ends_in_sentences_and_what_is_left_goes_on(
-    whole, monkeypatch
-):
+def test_a_sweep_whose_folder_is_moved_explains_itself_and_can_be_completed(whole, monkeypatch):
     narrow = (*SWEEP, "stack.width=2")
     at_step(2, monkeypatch, lambda: Path("results").rename("moved"))
     done = called("run", "-m", *narrow)
     assert done.returncode == 1
     assert "Traceback" not in done.stderr
     assert done.stdout.count("moved or deleted") == 2
-    assert len(records()) == 2  # the second stack made the folder anew
+    assert len(records()) == 2  # the second stack created the folder again
     assert called("run", "-m", *narrow).returncode == 0
     assert numbers() == whole
 
@@ -129,7 +127,7 @@ def test_a_folder_that_cannot_be_written_is_named_and_the_others_finish(whole, m
     assert numbers() == {seed: whole[seed] for seed in (0, 1, 3)}
 
 
-def test_a_log_that_cannot_be_opened_fails_its_own_run(whole, monkeypatch):
+def test_a_log_that_cannot_be_opened_fails_only_its_run(whole, monkeypatch):
     wrong = runs_of(Request(SWEEP, multirun=True))[2]
     handler = job.logging.FileHandler
 
@@ -155,7 +153,7 @@ def test_with_few_file_handles_a_stack_is_trained_in_parts(whole, monkeypatch):
         held.append(lock)
         return real(lock, wait)
 
-    run(*TINY, "seed=9")  # so that the folder of the sweep is there
+    run(*TINY, "seed=9")  # to create the folder of the sweep
     held.clear()
     monkeypatch.setattr(locks, "acquired", acquired)
     monkeypatch.setattr("ablate.study.grids.note_request", lambda plan: None)
@@ -164,7 +162,7 @@ def test_with_few_file_handles_a_stack_is_trained_in_parts(whole, monkeypatch):
 
 
 @pytest.mark.long
-def test_too_few_file_handles_end_no_sweep(whole):
+def test_too_few_file_handles_do_not_end_a_sweep(whole):
     hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
     few = 40
     env = os.environ | {"OMP_NUM_THREADS": "1"}
@@ -181,7 +179,7 @@ def test_too_few_file_handles_end_no_sweep(whole):
     assert sum(one["status"] == "finished" for one in records().values()) >= 8
 
 
-def test_finished_results_are_shown_where_nothing_can_be_written(monkeypatch):
+def test_finished_results_are_shown_even_if_nothing_can_be_written(monkeypatch):
     def refuse(folder):
         raise OSError(errno.EROFS, os.strerror(errno.EROFS), str(folder))
 
@@ -207,7 +205,7 @@ mount --bind results results && mount -o remount,ro,bind results || exit 77
 @pytest.mark.long
 @pytest.mark.skipif(os.geteuid() != 0, reason="mounting takes root")
 @pytest.mark.parametrize("study", [False, True])
-def test_finished_results_on_a_read_only_place_are_shown(study, tmp_path):
+def test_finished_results_on_a_read_only_mount_are_shown(study, tmp_path):
     words = SWEEP
     if study:
         Path("asked.yaml").write_text(
@@ -234,7 +232,7 @@ def test_finished_results_on_a_read_only_place_are_shown(study, tmp_path):
     assert second.startswith("0"), done.stderr
     assert "this look could not be noted" in " ".join(first.split())
     assert "Traceback" not in done.stderr
-    assert "is not writable" in done.stderr or study  # of the seed that is missing
+    assert "is not writable" in done.stderr or study  # said about the seed that is missing
 
 
 # -- links -----------------------------------------------------------------------------------------
@@ -250,7 +248,7 @@ def test_links_to_sweeps_are_followed_and_loops_are_not(tmp_path):
     sweep(tmp_path / "results" / "two", "c")
     results = tmp_path / "results"
     (results / "one").symlink_to(tmp_path / "elsewhere" / "one")
-    (results / "again").symlink_to(results / "two")  # it is listed once, by its own name
+    (results / "again").symlink_to(results / "two")  # listed once, under its own name
     (results / "two" / "up").symlink_to(results)
     (results / "top").symlink_to("/")
     (results / "self").symlink_to("self")
@@ -336,7 +334,7 @@ def test_nothing_of_the_pool_is_left_in_shared_memory(number):
 
 
 def without_memory(monkeypatch, times, error, seed=1):
-    """Let the training of a seed lack memory at step 2, some times."""
+    """Make the training of a seed run out of memory at step 2, this many times."""
     real, left = Training.advance, [times]
 
     def advance(self):
@@ -365,7 +363,7 @@ def test_a_run_without_memory_is_tried_again_and_each_try_is_recorded(error, who
     assert "tries" not in records()[0]
 
 
-def test_after_its_last_try_a_run_has_failed(monkeypatch):
+def test_a_run_that_fails_its_last_try_has_failed(monkeypatch):
     without_memory(monkeypatch, 3, MemoryError("none"))
     assert run(*SWEEP, "retries=2").status == 1
     found = records()[1]
@@ -373,7 +371,7 @@ def test_after_its_last_try_a_run_has_failed(monkeypatch):
     monkeypatch.undo()
 
 
-def test_an_error_of_the_users_code_is_not_tried_again(monkeypatch):
+def test_an_error_in_the_users_code_is_not_tried_again(monkeypatch):
     without_memory(monkeypatch, 1, ValueError("out of memory"))
     run(*SWEEP, "retries=5")
     assert (records()[1]["status"], "tries" in records()[1]) == ("failed", False)
@@ -436,11 +434,13 @@ ALONE = (*TINY, "stack.width=1")
     ("allowed", "seeds", "failed", "started"),
     [
         ("0", [*range(8)], 1, 1),
-        ("0.25", [*range(8)], 3, 3),  # two of eight are no more than a quarter
+        ("0.25", [*range(8)], 3, 3),  # two of eight are not more than a quarter
         ("0.25", [0, 1], 2, 8),
     ],
 )
-def test_too_many_failures_start_no_further_run(allowed, seeds, failed, started, monkeypatch):
+def test_after_too_many_failures_no_further_run_starts(
+    allowed, seeds, failed, started, monkeypatch
+):
     failing(monkeypatch, *seeds)
     words = (*ALONE, "seed=range(8)", f"max_failed={allowed}")
     outcome = run(*words)
@@ -451,7 +451,7 @@ def test_too_many_failures_start_no_further_run(allowed, seeds, failed, started,
     assert stopped == (started < 8)
     if stopped:
         assert outcome.stop.message.startswith(f"{failed} of 8 planned runs failed, more than max")
-        assert run(*words).stop.why == "too many failures"  # these failures count again
+        assert run(*words).stop.why == "too many failures"  # the old failures count again
         assert len(records()) == started
         monkeypatch.undo()
         assert run(*words, "rerun=failed").status == 0
@@ -464,7 +464,7 @@ def test_a_hangup_stops_like_ctrl_c_and_never_exits_at_once():
     with Interruption() as stop:
         for _ in range(3):
             os.kill(os.getpid(), signal.SIGHUP)
-        os.kill(os.getpid(), signal.SIGTERM)  # as at a logout
+        os.kill(os.getpid(), signal.SIGTERM)  # as happens at a logout
         assert stop.asked
 
 
@@ -478,7 +478,7 @@ def test_a_hangup_that_was_ignored_stays_ignored():
         signal.signal(signal.SIGHUP, before)
 
 
-def test_a_hangup_writes_the_state_and_the_same_command_goes_on(whole, monkeypatch):
+def test_after_a_hangup_the_same_command_continues_from_the_saved_state(whole, monkeypatch):
     with monkeypatch.context() as patch:
         at_step(3, patch, lambda: os.kill(os.getpid(), signal.SIGHUP))
         done = called("run", "-m", *SWEEP, "checkpoint.every=1h")
@@ -490,7 +490,7 @@ def test_a_hangup_writes_the_state_and_the_same_command_goes_on(whole, monkeypat
 
 
 class Clock:
-    """A clock that only training moves, by a second a step."""
+    """A clock that only training moves, by one second per step."""
 
     def __init__(self):
         self.now = 1000.0
@@ -503,10 +503,10 @@ class Clock:
 
 @pytest.mark.parametrize(
     ("every", "steps"),
-    # Five steps an epoch: within epochs too, and at times that no step meets.
+    # Five steps per epoch. States fall within epochs too, and at times between steps.
     [("3s", [3, 6, 9]), ("2.5s", [3, 5, 8, 10]), ("0.5s", [*range(1, 11)]), ("11s", [])],
 )
-def test_states_are_written_at_even_times_from_the_start_of_training(every, steps, monkeypatch):
+def test_states_are_written_at_regular_times_from_the_start_of_training(every, steps, monkeypatch):
     clock, saved, real = Clock(), [], Training.advance
 
     def advance(self):

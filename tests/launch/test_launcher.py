@@ -10,4 +10,4 @@ from hydra.test_utils.launcher_common_tests import LauncherTestSuite
 @pytest.mark.filterwarnings("ignore:Future Hydra versions:UserWarning")
 @pytest.mark.parametrize(("launcher_name", "overrides"), [("ablate", [])])
 class TestAblateLauncher(LauncherTestSuite):
-    """Runs the suite with tasks that are not ours, which are called job after job."""
+    """Runs the suite; its tasks are not ours, so the launcher calls them one job after another."""

@@ -1,4 +1,4 @@
-"""No work of the user is lost: runs, weights, reports, and files that ablate did not write."""
+"""No user's work is lost: runs, weights, reports, and files that ablate did not write."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ def content(path):
 
 
 class _Gone(io.StringIO):
-    """A pipe whose reader went away."""
+    """A pipe whose reader has gone."""
 
     def write(self, text=""):
         raise BrokenPipeError(32, "Broken pipe")
@@ -90,7 +90,7 @@ def test_a_run_whose_progress_nobody_reads_finishes(stream, own, monkeypatch, tm
 @pytest.mark.slow
 @pytest.mark.usefixtures("blank_pictures")
 @pytest.mark.parametrize("stream", [None, _Watched()], ids=["none", "closed terminal"])
-def test_whatever_looks_at_a_run_needs_no_reader_either(stream, monkeypatch):
+def test_commands_on_a_run_need_no_reader_either(stream, monkeypatch):
     ablate.run(TINY)
     monkeypatch.setattr(sys, "stderr", stream)
     assert len(ablate.lr_find([*TINY, "steps=3"]).suggestions) == 1
@@ -99,7 +99,7 @@ def test_whatever_looks_at_a_run_needs_no_reader_either(stream, monkeypatch):
     assert found.faults == ()
 
 
-def test_what_a_stream_cannot_encode_gets_a_plain_form_or_is_escaped():
+def test_characters_that_a_stream_cannot_encode_get_a_plain_form_or_are_escaped():
     raw = io.BytesIO()
     stream = streams.Outliving(io.TextIOWrapper(raw, encoding="ascii"))
     assert stream.write("8 × ₿") == 5
@@ -107,7 +107,7 @@ def test_what_a_stream_cannot_encode_gets_a_plain_form_or_is_escaped():
     assert raw.getvalue() == rb"8 x \u20bf"
 
 
-def test_a_mistake_in_what_is_printed_is_not_hidden():
+def test_a_programming_error_in_printing_is_not_hidden():
     with pytest.raises(TypeError):
         streams.Outliving(io.StringIO()).write(b"bytes")
 
@@ -142,7 +142,7 @@ def test_a_sweep_whose_reader_goes_away_finishes(launch, tmp_path):
         ("2>/dev/full", ""),
     ],
 )
-def test_the_runs_decide_the_exit_status_whatever_becomes_of_the_output(how, told, tmp_path):
+def test_the_exit_status_depends_on_the_runs_and_not_on_the_output(how, told, tmp_path):
     done = shell(f"$ABLATE run $RUN {how}")[0]
     assert done.returncode == 0
     lines = [line for line in done.stderr.splitlines() if "epoch" not in line]
@@ -154,7 +154,7 @@ def test_the_runs_decide_the_exit_status_whatever_becomes_of_the_output(how, tol
 
 
 @pytest.mark.long
-def test_a_closed_standard_output_leaves_the_status_of_the_runs(tmp_path):
+def test_with_a_closed_standard_output_the_status_is_that_of_the_runs(tmp_path):
     wrong = "optimizer=sgd optimizer.lr=1e30"
     for rest, expected in (("", "0"), (wrong, "1")):
         done, status = shell(f"($ABLATE run $RUN {rest}; echo $? >status) 2>log | head -1")
@@ -167,19 +167,19 @@ def test_a_closed_standard_output_leaves_the_status_of_the_runs(tmp_path):
 def in_a_terminal_that_closes(*arguments):
     """Run the command in a terminal that closes at its first output; return its exit status."""
     leader, follower = os.openpty()
-    # As under nohup, ignore the SIGHUP of the closing terminal.
+    # Like nohup, ignore the SIGHUP of the closing terminal.
     deaf = "trap '' HUP; exec timeout 60 \"$@\""
     wanted = ["bash", "-c", deaf, "bash", ABLATE, *arguments]
     with subprocess.Popen(wanted, stdout=follower, stderr=follower) as process:
         os.close(follower)
-        assert select.select([leader], [], [], 60)[0], "it says nothing"
+        assert select.select([leader], [], [], 60)[0], "the command printed nothing"
         os.read(leader, 1)
         os.close(leader)
         return process.wait()
 
 
 @pytest.mark.long
-def test_a_terminal_that_closes_ends_no_run_and_ends_a_watch():
+def test_a_closing_terminal_ends_a_watch_but_no_run():
     assert in_a_terminal_that_closes("run", *TINY, "epochs=30") == 0
     assert record.read(folder())["status"] == "finished"
     assert in_a_terminal_that_closes("show", "--watch", "results") == 0
@@ -200,7 +200,7 @@ def fail_at(step, monkeypatch):
     monkeypatch.setattr(Training, "advance", advance)
 
 
-def test_rerun_of_a_failed_run_goes_on_from_its_checkpoint_to_the_same_numbers(monkeypatch):
+def test_rerun_of_a_failed_run_resumes_from_its_checkpoint_to_the_same_numbers(monkeypatch):
     whole = ablate.run([*TINY, "out=whole"])
     often = [*TINY, "checkpoint.every=0.0001s"]
     with monkeypatch.context() as patch:
@@ -214,7 +214,7 @@ def test_rerun_of_a_failed_run_goes_on_from_its_checkpoint_to_the_same_numbers(m
     assert json.loads((folder() / "record.1.json").read_text())["status"] == "failed"
 
 
-def test_a_failed_run_keeps_its_state_while_it_is_left_alone(monkeypatch):
+def test_a_failed_run_keeps_its_state_until_it_is_rerun(monkeypatch):
     often = [*TINY, "checkpoint.every=0.0001s", "save=none"]
     with monkeypatch.context() as patch:
         fail_at(4, patch)
@@ -223,7 +223,7 @@ def test_a_failed_run_keeps_its_state_while_it_is_left_alone(monkeypatch):
     assert record.load_state(folder())["step"] == 4
 
 
-def test_rerun_of_all_begins_anew_and_keeps_the_state_of_a_failed_run(monkeypatch):
+def test_rerun_all_starts_over_and_keeps_the_state_of_a_failed_run(monkeypatch):
     often = [*TINY, "checkpoint.every=0.0001s"]
     with monkeypatch.context() as patch:
         fail_at(4, patch)
@@ -237,7 +237,7 @@ def test_rerun_of_all_begins_anew_and_keeps_the_state_of_a_failed_run(monkeypatc
 @pytest.mark.parametrize(
     ("more", "rerun"), [([], "all"), (["optimizer=sgd", "optimizer.lr=1e30"], "diverged")]
 )
-def test_the_weights_of_a_run_that_is_trained_again_stay_with_its_record(more, rerun):
+def test_old_weights_are_kept_with_their_record_when_a_run_is_trained_again(more, rerun):
     for number in (1, 2):
         again = [] if number == 1 else [f"rerun={rerun}"]
         ablate.run([*TINY, *more, "save=all", *again], check=False)
@@ -251,7 +251,7 @@ def test_the_weights_of_a_run_that_is_trained_again_stay_with_its_record(more, r
     assert ablate.load("results").shape[0] == 1
 
 
-def test_weights_whose_record_was_taken_away_are_not_overwritten():
+def test_weights_whose_record_was_removed_are_not_overwritten():
     ablate.run(TINY)
     old = (folder() / "checkpoint.pt").read_bytes()
     where = folder()
@@ -263,7 +263,7 @@ def test_weights_whose_record_was_taken_away_are_not_overwritten():
 def test_a_kill_between_two_renamings_loses_neither_weights_nor_record(monkeypatch):
     ablate.run(TINY)
     before = content(folder())
-    (folder() / "checkpoint.pt").rename(folder() / "checkpoint.1.pt")  # and then it was killed
+    (folder() / "checkpoint.pt").rename(folder() / "checkpoint.1.pt")  # as if killed right after
     ablate.run([*TINY, "rerun=all"])
     after = content(folder())
     assert after["checkpoint.1.pt"] == before["checkpoint.pt"]
@@ -296,7 +296,7 @@ def refused(runs, out, told):
 
 
 @pytest.mark.usefixtures("quick")
-def test_a_report_replaces_what_a_report_wrote_and_lists_it(runs):
+def test_a_report_replaces_an_earlier_report_and_lists_its_files(runs):
     first, _ = write.write_report([runs])
     listed = json.loads((first / "report.files.json").read_text())["files"]
     assert set(listed) == set(content(first)) - {"report.files.json"}
@@ -311,7 +311,7 @@ def test_a_report_replaces_what_a_report_wrote_and_lists_it(runs):
 
 @pytest.mark.usefixtures("quick")
 @pytest.mark.parametrize("own", ["figures/mine.svg", "notes.txt", "tables/deep/mine.csv"])
-def test_a_report_deletes_no_file_of_the_users(runs, own):
+def test_a_report_deletes_no_users_file(runs, own):
     out = write.write_report([runs], out="paper")[0]
     Path(out, own).parent.mkdir(parents=True, exist_ok=True)
     Path(out, own).write_text("mine")
@@ -319,7 +319,7 @@ def test_a_report_deletes_no_file_of_the_users(runs, own):
 
 
 @pytest.mark.usefixtures("quick")
-def test_a_report_overwrites_no_page_that_was_edited(runs):
+def test_a_report_does_not_overwrite_an_edited_page(runs):
     out = write.write_report([runs], out="paper")[0]
     with (out / "report.md").open("a") as page:
         page.write("my conclusions")
@@ -327,7 +327,7 @@ def test_a_report_overwrites_no_page_that_was_edited(runs):
 
 
 @pytest.mark.usefixtures("quick")
-def test_a_report_follows_no_link_of_the_users(runs):
+def test_a_report_does_not_follow_users_links(runs):
     out = write.write_report([runs], out="paper")[0]
     Path("elsewhere").mkdir()
     Path("elsewhere/mine.svg").write_text("mine")
@@ -343,7 +343,7 @@ def test_a_report_follows_no_link_of_the_users(runs):
 
 @pytest.mark.usefixtures("quick")
 @pytest.mark.parametrize("out", [None, "paper"])
-def test_a_report_of_an_earlier_version_stays(runs, out):
+def test_a_report_of_an_earlier_version_is_kept(runs, out):
     old, _ = write.write_report([runs], out=out)
     (old / "report.files.json").unlink()
     refused(runs, out, "earlier versions .* move or delete it, or name another folder with --out")
@@ -365,14 +365,14 @@ def test_a_report_is_not_written_over_or_among_runs(tmp_path):
 
 
 @pytest.mark.usefixtures("quick")
-def test_somebody_elses_record_does_not_keep_a_report_away(runs, tmp_path):
+def test_a_foreign_record_does_not_prevent_a_report(runs, tmp_path):
     (tmp_path / "vinyl").mkdir()
     (tmp_path / "vinyl" / "record.json").write_text('{"artist": "Miles Davis"}')
     assert write.write_report([runs], out=tmp_path / "paper")[0].is_dir()
 
 
 @pytest.mark.usefixtures("quick")
-def test_the_folder_that_one_stands_in_is_not_replaced(runs, monkeypatch):
+def test_the_current_folder_is_not_replaced(runs, monkeypatch):
     out = write.write_report([runs], out="paper")[0]
     monkeypatch.chdir(out)
     refused(runs, Path.cwd(), "this command runs in it")
@@ -380,7 +380,7 @@ def test_the_folder_that_one_stands_in_is_not_replaced(runs, monkeypatch):
 
 @pytest.mark.usefixtures("quick")
 @pytest.mark.parametrize("at_once", [True, False])
-def test_a_file_that_comes_in_while_a_report_is_made_stays(runs, at_once, monkeypatch):
+def test_a_file_that_appears_while_a_report_is_written_is_kept(runs, at_once, monkeypatch):
     out = write.write_report([runs], out="paper")[0]
     before = content(out)
     real = written.exchange
@@ -444,7 +444,7 @@ def test_a_killed_report_leaves_a_whole_one_that_the_next_replaces(runs, moment)
 
 @pytest.mark.long
 @pytest.mark.usefixtures("quick")
-def test_two_reports_at_once_leave_a_whole_one(runs):
+def test_two_simultaneous_reports_leave_a_whole_one(runs):
     script = KILLED.replace("sys.argv[1]", "'never'").replace("os.kill", "(lambda *a: 0)")
     both = [subprocess.Popen([sys.executable, "-c", script]) for _ in range(2)]
     ends = [process.wait() for process in both]
@@ -465,11 +465,11 @@ def test_a_report_that_would_be_refused_is_refused_before_training(monkeypatch, 
     assert place.read_text() == "mine"
 
 
-# -- what looks at runs ----------------------------------------------------------------------------
+# -- commands on runs ------------------------------------------------------------------------------
 
 
 @pytest.mark.usefixtures("blank_pictures")
-def test_results_replace_those_of_before_and_no_file_of_the_users():
+def test_results_replace_earlier_ones_and_no_users_file():
     place = Path("results/digits-mlp/lr_find")
     ablate.lr_find([*TINY, "steps=3"])
     names = set(content(place))
@@ -485,7 +485,7 @@ def test_results_replace_those_of_before_and_no_file_of_the_users():
     assert set(content(place)) == set(after)
 
 
-def test_results_of_an_earlier_version_are_kept_beside():
+def test_results_of_an_earlier_version_are_kept_aside():
     Path("here").mkdir()
     Path("here/runs.csv").write_text("old")
     written.put(Path("here"), "evaluate", lambda folder: (folder / "runs.csv").write_text("new"))
@@ -493,7 +493,7 @@ def test_results_of_an_earlier_version_are_kept_beside():
     assert (files["runs.csv"], files["runs.1.csv"]) == (b"new", b"old")
 
 
-def test_a_command_that_fails_while_it_writes_leaves_the_results_of_before():
+def test_a_command_that_fails_while_writing_leaves_the_earlier_results():
     def lay(folder):
         (folder / "a.csv").write_text("new")
         raise OSError(28, "No space left on device")
@@ -505,7 +505,7 @@ def test_a_command_that_fails_while_it_writes_leaves_the_results_of_before():
     assert content(Path("here")) == before
 
 
-def test_a_file_in_the_place_of_results_is_told_before_anything_is_computed():
+def test_a_file_in_the_way_of_results_is_reported_before_anything_is_computed():
     ablate.run(TINY)
     sweep = folder().parent
     for place in (sweep / "lr_find", folder() / "inspect", folder() / "evaluate"):
@@ -521,17 +521,17 @@ def test_a_file_in_the_place_of_results_is_told_before_anything_is_computed():
         assert place.read_text() == "mine"
 
 
-# -- files of the user's where runs and data lie ---------------------------------------------------
+# -- users' files among runs and data --------------------------------------------------------------
 
 
-def test_a_run_clears_away_its_own_drafts_alone(tmp_path):
+def test_a_run_removes_only_its_own_drafts(tmp_path):
     (tmp_path / ".record.json.99.part").write_text("{")
     (tmp_path / ".film.part").write_text("mine")
     with record.claim(tmp_path):
         assert sorted(content(tmp_path)) == [".film.part", ".lock"]
 
 
-def test_a_study_overwrites_no_study_json_of_the_users(tmp_path):
+def test_a_study_overwrites_no_users_study_json(tmp_path):
     for old, kept in (("{", True), ('{"my": 1}', True), ("", True)):
         Path("study.json").write_text(old)
         study_json._keep_foreign(Path("study.json").absolute())
@@ -543,7 +543,7 @@ def test_a_study_overwrites_no_study_json_of_the_users(tmp_path):
     assert len(list(Path().glob("study.*.json"))) == 3
 
 
-def test_fetching_overwrites_no_file_that_is_there(tmp_path, monkeypatch):
+def test_fetching_overwrites_no_existing_file(tmp_path, monkeypatch):
     (tmp_path / "train_32x32.mat").write_text("mine")
 
     def served(file, place):

@@ -1,4 +1,4 @@
-"""A stop is reported in the same words, and loses nothing, whichever way a request comes."""
+"""Stops are reported in the same words and lose nothing, whatever kind of request was made."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ WAYS = {
     "hydra's basic launcher": ("-m", *TINY, "hydra/launcher=basic", "seed=0,1"),
 }
 
-LONG = {"a grid, run by run", "a study"}  # others stand for them
+LONG = {"a grid, run by run", "a study"}  # the other ways cover these
 EACH = [pytest.param(way, marks=pytest.mark.long) if way in LONG else way for way in WAYS]
 
 
@@ -77,7 +77,7 @@ def statuses() -> set[str]:
 
 
 def everything_ends(words: tuple[str, ...]) -> None:
-    """Give the same command again, and check that every run finishes."""
+    """Run the same command again, and check that every run finishes."""
     assert run.serve(list(words)) == 0
     assert statuses() == {"finished"}
 
@@ -86,7 +86,7 @@ def everything_ends(words: tuple[str, ...]) -> None:
 @pytest.mark.parametrize(
     "number", [signal.SIGINT, pytest.param(signal.SIGTERM, marks=pytest.mark.long)]
 )
-def test_a_stop_is_told_in_the_same_words_and_the_same_command_goes_on(
+def test_a_stop_is_reported_in_the_same_words_and_the_same_command_goes_on(
     way: str, number: int, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     with monkeypatch.context() as patch:
@@ -99,7 +99,7 @@ def test_a_stop_is_told_in_the_same_words_and_the_same_command_goes_on(
 
 
 @pytest.mark.parametrize("way", EACH)
-def test_a_full_disk_is_told_in_the_same_words_and_the_same_command_goes_on(
+def test_a_full_disk_is_reported_in_the_same_words_and_the_same_command_goes_on(
     way: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     with monkeypatch.context() as patch:
@@ -114,7 +114,7 @@ def test_a_full_disk_is_told_in_the_same_words_and_the_same_command_goes_on(
 
 
 @pytest.mark.parametrize("way", EACH[1:])
-def test_the_first_failure_stops_every_way_alike_where_that_is_asked_for(
+def test_fail_fast_stops_every_kind_of_request_at_the_first_failure(
     way: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     alone = (*WAYS[way], "fail_fast=true", "stack.width=1")
@@ -130,7 +130,7 @@ def test_the_first_failure_stops_every_way_alike_where_that_is_asked_for(
     everything_ends((*alone, "rerun=failed"))
 
 
-def test_the_python_interface_raises_what_the_command_tells(
+def test_the_python_interface_raises_what_the_command_reports(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     with monkeypatch.context() as patch:
@@ -176,7 +176,7 @@ def test_hydras_callbacks_are_called(
     assert statuses() == {"finished"}
 
 
-def test_python_raises_for_a_run_that_diverged_unless_it_is_asked_not_to(tmp_path, monkeypatch):
+def test_the_python_interface_raises_if_a_run_diverged_unless_check_is_false(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     tiny = ["model=mlp", "model.hidden=[4]", "data.train_size=64", "epochs=3", "batch_size=16"]
     request = [*tiny, "init=normal", "init.std=1e30"]

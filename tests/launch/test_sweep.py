@@ -1,4 +1,4 @@
-"""Sweeps: planned whole, trained as stacks, none lost, none trained twice."""
+"""Sweeps: planned as a whole, trained in stacks, no run lost, none trained twice."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ def _in_its_own_folder(tmp_path, monkeypatch):
 
 
 def shell(*arguments, env=None):
-    """Start the installed command, with one thread a process."""
+    """Start the installed command, with one thread per process."""
     pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
     return subprocess.Popen(
         [ABLATE, *arguments], env=os.environ | {"OMP_NUM_THREADS": "1"} | (env or {}), **pipes
@@ -74,7 +74,7 @@ def records(root="results"):
 
 
 def numbers(root="results"):
-    """What is to be the same however a sweep came about."""
+    """Return what must not depend on how a sweep was trained."""
     names = ("status", "metrics", "history", "active", "config")
     return {
         k: {n: r[n] if n != "config" else r[n]["seed"] for n in names}
@@ -110,7 +110,7 @@ CELLS = st.lists(
 
 @pytest.mark.long
 @given(CELLS)
-def test_cells_are_composed_as_hydra_composes_them(cells):
+def test_cells_are_composed_as_by_hydra(cells):
     request = Request()
     with hydra_session(request) as hydra:
         composer = Composer(lambda overrides: compose(hydra, request, overrides))
@@ -128,7 +128,7 @@ def planned(seed=0, device="cpu", **changes):
 
 
 def varied(device):
-    """Runs of one request, which all train on one device."""
+    """Draw the runs of one request, which all train on one device."""
     return st.lists(
         st.builds(
             planned,
@@ -150,7 +150,7 @@ RUNS = st.sampled_from(["cpu", "cuda"]).flatmap(varied)
 
 
 @given(RUNS)
-def test_every_run_is_in_exactly_one_stack_of_runs_that_agree(runs):
+def test_every_run_is_in_exactly_one_stack_of_runs_with_the_same_graph(runs):
     stacks = group(runs)
     keys = [run.key for stack in stacks for run in stack.runs]
     assert sorted(keys) == sorted({run.key for run in runs})
@@ -185,7 +185,7 @@ def test_axis_knobs_share_a_stack_and_graph_knobs_split_it():
 @pytest.mark.parametrize(
     ("hidden", "channels", "fused"), [([32], [8, 16], True), ([128], [32, 64], False)]
 )
-def test_on_a_cpu_small_networks_are_fused_and_large_ones_looped(hidden, channels, fused):
+def test_small_networks_are_fused_and_large_ones_looped_on_a_cpu(hidden, channels, fused):
     runs = [planned(s, **{"model.hidden": hidden, "model.channels": channels}) for s in range(4)]
     stacks = group(runs)
     assert [s.fused for s in stacks] == ([True] if fused else [False] * 4)
@@ -196,15 +196,17 @@ def widths(count, gibibytes, **changes):
     return [len(stack.runs) for stack in group(runs, int(gibibytes * 2**30))]
 
 
-def test_on_a_gpu_a_stack_is_as_wide_as_fits_into_the_memory():
+def test_on_a_gpu_a_stack_is_as_wide_as_fits_in_memory():
     large = {"model": "resnet", "model.width": 128, "batch_size": 4096}
     assert widths(40, 80, batch_size=128) == [20, 20]
-    assert widths(40, 0.1, batch_size=128) == [1] * 40  # less than the allowance: each is tried
+    assert (
+        widths(40, 0.1, batch_size=128) == [1] * 40
+    )  # less than the fixed allowance: each run is tried alone
     narrow, middle, wide = (max(widths(40, gib, **large)) for gib in (20, 40, 80))
     assert 2 <= narrow < middle < wide
 
 
-def test_a_run_that_surely_fits_no_gpu_is_refused_with_its_estimate():
+def test_a_run_that_cannot_fit_on_the_gpu_is_refused_with_its_estimate():
     huge = planned(device="cuda", model="resnet", batch_size=4096, **{"model.width": 1024})
     with pytest.raises(
         AblateError, match=r"needs about \d.* GiB .*activations.*batch_size"
@@ -213,13 +215,13 @@ def test_a_run_that_surely_fits_no_gpu_is_refused_with_its_estimate():
     assert "the GPU has 16.0" in str(told.value)
 
 
-def test_a_run_alone_is_looped_even_on_a_gpu():
+def test_a_single_run_is_looped_even_on_a_gpu():
     (stack,) = group([planned(device="cuda")])
     assert not stack.fused
 
 
 @pytest.mark.parametrize(("cores", "stacks", "expected"), [(2, 8, (2, 1)), (8, 2, (2, 4))])
-def test_cores_are_shared_out_and_never_oversubscribed(monkeypatch, cores, stacks, expected):
+def test_cores_are_divided_and_never_oversubscribed(monkeypatch, cores, stacks, expected):
     monkeypatch.setattr(environment, "cores", lambda: cores)
     runs = [planned(s, launch="auto", **{"model.hidden": [128]}) for s in range(stacks)]
     how = execution.execution(group(runs))
@@ -234,7 +236,7 @@ def run(*overrides):
     return train_all(Request((*overrides, "launch=inline"), multirun=True))
 
 
-def test_a_sweep_leaves_every_run_as_if_it_had_run_alone():
+def test_a_sweep_leaves_the_same_files_for_every_run_as_a_single_run():
     runs, interrupted = run(*TINY, "seed=0,1,2", "dropout.dense=0,0.5")
     assert not interrupted
     assert len({r.key for r in runs}) == 6
@@ -250,7 +252,7 @@ def test_a_sweep_leaves_every_run_as_if_it_had_run_alone():
     assert len({r["metrics"]["test/loss"] for r in records().values()}) == 6
 
 
-def test_hydras_files_say_what_the_run_was():
+def test_hydras_files_describe_the_run():
     from omegaconf import OmegaConf
 
     runs, _ = run(*TINY, "seed=4,5")
@@ -263,7 +265,7 @@ def test_hydras_files_say_what_the_run_was():
     assert own.hydra.runtime.output_dir == str(runs[1].directory.absolute())
 
 
-def test_a_sweep_again_trains_only_what_is_new():
+def test_running_a_sweep_again_trains_only_what_is_new():
     run(*TINY, "seed=0,1")
     first = {k: r["timing"] for k, r in records().items()}
     run(*TINY, "seed=0,1,2")
@@ -272,7 +274,7 @@ def test_a_sweep_again_trains_only_what_is_new():
     assert all(again[k]["timing"] == timing for k, timing in first.items())
 
 
-def test_what_is_missing_of_a_stack_gets_the_same_numbers_as_in_the_whole():
+def test_missing_runs_of_a_stack_get_the_same_numbers_as_in_the_whole_stack():
     run(*TINY, "seed=range(5)", "out=whole")
     run(*TINY, "seed=range(5)")
     for place in record.find(Path("results"))[1:4]:
@@ -308,7 +310,7 @@ class Net(torch.nn.Module):
 """
 
 
-def test_a_stack_that_fails_is_halved_until_one_run_is_left(monkeypatch):
+def test_a_failing_stack_is_halved_until_one_run_is_left(monkeypatch):
     from ablate.train.training import Training
 
     advance = Training.advance
@@ -329,7 +331,7 @@ def test_a_stack_that_fails_is_halved_until_one_run_is_left(monkeypatch):
         assert by_seed[seed]["metrics"] == whole[seed]["metrics"]
 
 
-def test_rerun_names_what_is_trained_again(monkeypatch):
+def test_rerun_trains_again_only_runs_of_the_named_status(monkeypatch):
     run(*TINY, "optimizer=sgd", "seed=0,1", "optimizer.lr=1e30")
     before = {k: r["timing"]["started"] for k, r in records().items()}
     run(*TINY, "optimizer=sgd", "seed=0,1", "optimizer.lr=1e30", "rerun=failed")
@@ -380,7 +382,7 @@ def test_one_raises_one_diverges_one_is_killed_and_all_others_finish(tmp_path):
 
 
 @pytest.mark.long
-def test_a_sweep_killed_again_and_again_ends_with_the_bits_of_an_undisturbed_one():
+def test_a_sweep_killed_repeatedly_ends_bit_identical_to_an_undisturbed_one():
     assert done("run", "-m", *GRID, "out=whole")[0] == 0
     chance = random.Random(1)
     for _ in range(8):
@@ -393,7 +395,7 @@ def test_a_sweep_killed_again_and_again_ends_with_the_bits_of_an_undisturbed_one
     assert status == 0, err
     assert numbers() == numbers("whole")
     assert len(records()) == 16
-    assert not list(Path("results").rglob("record.1.json")), "no run was trained twice"
+    assert not list(Path("results").rglob("record.1.json")), "some run was trained twice"
 
 
 @pytest.mark.long
@@ -425,13 +427,13 @@ def test_a_stopped_sweep_exits_130_and_goes_on(number):
 
 
 @pytest.mark.slow
-def test_plan_and_show_tell_the_state_of_a_sweep():
+def test_plan_and_show_report_the_state_of_a_sweep():
     sweep = ("-m", *TINY, "seed=range(3)", "dropout.dense=0,0.5", "launch=inline")
     plan = called("plan", *sweep)
     assert plan.returncode == 0
     assert "6 missing" in plan.stdout
     assert "fused" in plan.stdout
-    assert not Path("results").exists(), "a plan leaves nothing"
+    assert not Path("results").exists(), "planning left files"
     assert called("run", *sweep).returncode == 0
     assert "6 finished" in called("plan", *sweep).stdout
     shown = called("show", "results")
@@ -443,7 +445,7 @@ def test_plan_and_show_tell_the_state_of_a_sweep():
     assert (shown.returncode, "interrupted" in shown.stdout) == (1, True)
 
 
-def test_show_says_which_finished_runs_have_lost_their_weights():
+def test_show_counts_finished_runs_that_have_lost_their_weights():
     kept, gone, _ = (
         ablate.run([*TINY, f"seed={seed}", f"save={save}"])
         for seed, save in enumerate(("weights", "weights", "none"))
@@ -476,7 +478,7 @@ def test_hydras_own_launchers_work_with_the_same_task(launcher):
 @pytest.mark.skipif(
     not hasattr(os, "geteuid") or os.geteuid() != 0, reason="mounting a file system takes root"
 )
-def test_a_full_disk_is_told_and_the_sweep_goes_on_when_there_is_space(tmp_path):
+def test_a_full_disk_is_reported_and_the_sweep_resumes_when_there_is_space(tmp_path):
     Path("results").mkdir()
     sweep_ = shlex.join([ABLATE, "run", "-m", *TINY, "seed=range(6)", "launch=inline"])
     script = (
@@ -512,13 +514,13 @@ def test_hydras_optuna_sweeper_minimizes_the_validation_error():
     assert len(records()) == 3
 
 
-def test_a_single_run_goes_to_a_cluster_as_a_sweep_of_one():
+def test_a_single_run_is_submitted_to_a_cluster_only_as_a_sweep():
     with pytest.raises(AblateError, match=r"launch=slurm submits a sweep: use `ablate run -m`"):
         runs_of(Request(("launch=slurm",)))
     assert len(runs_of(Request(("launch=slurm",), multirun=True))) == 1
 
 
-def test_every_word_of_launch_names_an_executor_that_bears_it():
+def test_every_value_of_launch_names_its_executor():
     how = execution.Execution("inline", 1, None)
     made = {word: executor(replace(how, launch=word)) for word in EXECUTORS}
     assert {word: one.name for word, one in made.items()} == {word: word for word in EXECUTORS}

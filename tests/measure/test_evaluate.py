@@ -1,4 +1,4 @@
-"""Saved runs again: averages, calibration, deletion, perturbation, and requests that are wrong."""
+"""Evaluating saved runs: averages, calibration, deletion, perturbation, and wrong requests."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ SHAPES = {"images": st.integers(1, 6), "classes": st.integers(2, 6), "seed": st.
 
 
 @given(**SHAPES, members=st.integers(1, 5))
-def test_means_entropy_and_information_are_those_of_the_formulas(images, classes, seed, members):
+def test_means_entropy_and_information_follow_their_formulas(images, classes, seed, members):
     logits = random_logits(members, images, classes, seed=seed)
     found = ensemble(logits)
     for n in range(images):
@@ -64,7 +64,7 @@ def test_means_entropy_and_information_are_those_of_the_formulas(images, classes
 
 
 @given(**SHAPES, members=st.integers(2, 5), scale=st.floats(0, 2000))
-def test_information_lies_between_nothing_and_what_members_and_entropy_allow(
+def test_information_is_between_zero_and_its_bounds_by_members_and_entropy(
     images, classes, seed, members, scale
 ):
     found = ensemble(random_logits(members, images, classes, seed=seed, scale=scale))
@@ -73,7 +73,7 @@ def test_information_lies_between_nothing_and_what_members_and_entropy_allow(
     assert (found.entropy_N <= math.log(classes) + 1e-12).all()
 
 
-def test_members_that_agree_share_no_information_and_sure_ones_that_differ_all_of_it():
+def test_information_is_zero_if_members_agree_and_largest_if_sure_ones_differ():
     same = ensemble([random_logits(4, 3)] * 5)
     assert same.information_N.tolist() == pytest.approx([0] * 4, abs=1e-12)
     sure = 1e4 * torch.eye(3, dtype=torch.float64)
@@ -88,7 +88,7 @@ def test_the_entropy_of_a_uniform_distribution_is_log_k(classes):
 
 
 @given(**SHAPES)
-def test_the_divergence_is_scipys(images, classes, seed):
+def test_the_divergence_agrees_with_scipy(images, classes, seed):
     p, q = random_logits(2, images, classes, seed=seed).softmax(-1)
     expected = stats.entropy(p.numpy(), q.numpy(), axis=-1).mean()
     assert divergence(p.log(), q.log()) == pytest.approx(expected, rel=1e-9, abs=1e-15)
@@ -96,11 +96,11 @@ def test_the_divergence_is_scipys(images, classes, seed):
 
 @pytest.mark.parametrize("scaling", ["inverted", "test"])
 @pytest.mark.parametrize(("rate", "repeats"), [(0.5, 1), (0.25, 3)])
-def test_the_geometric_mean_of_all_sub_networks_of_a_softmax_layer_is_weight_scaling(
+def test_for_a_softmax_layer_the_geometric_mean_over_sub_networks_is_weight_scaling(
     scaling, rate, repeats
 ):
     # Srivastava et al. 2014; Baldi & Sadowski 2013: exact for one layer, at any rate. A mask that
-    # keeps m units has (1-p)^m p^(n-m) of the chances: at p = 1/4 as if it stood there 3^m times.
+    # keeps m units has probability (1-p)^m p^(n-m): at p = 1/4, as if it were listed 3^m times.
     made = config(
         model="mlp",
         dropout={"conv": 0, "dense": 0, "output": 0, "input": rate, "kind": "bernoulli"}
@@ -142,7 +142,7 @@ def test_sampled_outputs_of_a_linear_layer_have_their_exact_mean_and_variance(sc
     assert ((found.var(0) / variance - 1).abs() < 6 * math.sqrt(2 / count)).all()
 
 
-def test_sampling_changes_nothing_but_dropout_and_draws_the_same_again():
+def test_sampling_changes_only_dropout_and_can_be_repeated():
     made = config(
         dropout="standard",
         norm="batch",
@@ -188,7 +188,7 @@ def loss_at(logits, labels):
 
 
 @given(images=st.integers(20, 60), classes=st.integers(2, 5), seed=st.integers(0, 10**6))
-def test_the_temperature_is_where_scipy_finds_the_least_loss(images, classes, seed):
+def test_the_temperature_is_where_scipy_finds_the_smallest_loss(images, classes, seed):
     labels = labels_of(images, classes, seed)
     logits = random_logits(images, classes, seed=seed)
     logits += 2 * nn.functional.one_hot(labels, classes)
@@ -203,14 +203,14 @@ def test_the_temperature_is_where_scipy_finds_the_least_loss(images, classes, se
 
 
 @given(factor=st.floats(0.1, 10))
-def test_logits_that_are_too_large_by_a_factor_have_it_as_their_temperature(factor):
+def test_scaling_logits_by_a_factor_scales_the_temperature_by_it(factor):
     logits, labels = random_logits(50, 4), labels_of(50, 4, 0)
     logits += nn.functional.one_hot(labels, 4)
     one = calibration.temperature(logits, labels).value
     assert calibration.temperature(factor * logits, labels).value == pytest.approx(factor * one)
 
 
-def test_a_temperature_without_end_is_limited_and_said_to_be():
+def test_an_unbounded_temperature_is_limited_and_marked_so():
     right = torch.eye(3, dtype=torch.float64)
     least, most = calibration.RANGE
     assert calibration.temperature(right, torch.arange(3)) == calibration.Temperature(least, True)
@@ -219,7 +219,7 @@ def test_a_temperature_without_end_is_limited_and_said_to_be():
 
 
 @given(images=st.integers(1, 60), classes=st.integers(2, 6), seed=st.integers(0, 10**6))
-def test_the_curve_holds_the_calibration_error(images, classes, seed):
+def test_the_calibration_error_follows_from_the_curve(images, classes, seed):
     log = random_logits(images, classes, seed=seed).log_softmax(-1)
     labels = labels_of(images, classes, seed)
     curve = calibration.curve(log, labels)
@@ -236,7 +236,7 @@ def test_the_curve_holds_the_calibration_error(images, classes, seed):
 
 
 @given(images=st.integers(1, 40), classes=st.integers(2, 6), seed=st.integers(0, 10**6))
-def test_confusion_and_class_accuracies_are_scikit_learns(images, classes, seed):
+def test_confusion_and_class_accuracies_agree_with_scikit_learn(images, classes, seed):
     logits, labels = random_logits(images, classes, seed=seed), labels_of(images, classes, seed)
     counts = mistakes.confusion(logits, labels)
     truth, given_ = labels.numpy(), logits.argmax(-1).numpy()
@@ -251,7 +251,7 @@ def test_confusion_and_class_accuracies_are_scikit_learns(images, classes, seed)
     )
 
 
-def test_the_commonest_mistakes_come_first_and_right_answers_are_none():
+def test_the_commonest_mistakes_come_first_and_right_answers_are_not_mistakes():
     counts = torch.tensor([[9, 1, 0], [0, 9, 0], [3, 0, 9]])
     assert mistakes.most_confused(counts, ["a", "b", "c"]) == [("c", "a", 3), ("a", "b", 1)]
 
@@ -273,7 +273,7 @@ def test_each_image_is_listed_with_its_loss():
 
 
 class Own(nn.Module):
-    """A network of the user's: one activation that serves two layers, no dropout."""
+    """A user's network: one activation shared by two layers, no dropout."""
 
     def __init__(self, functional=False):
         super().__init__()
@@ -302,13 +302,13 @@ def test_hidden_layers_are_found_in_the_order_of_computation():
     ]
 
 
-def test_hidden_layers_of_a_users_network_are_found_where_activations_are_shared_or_functions():
+def test_hidden_layers_are_found_with_shared_or_functional_activations():
     x = torch.randn(2, 1, 2, 2)
     assert HiddenLayers(Own(), x).units == {"act": 6, "act#2": 3}
     assert HiddenLayers(Own(functional=True), x).units == {"first": 6, "second": 3}
 
 
-def test_a_deleted_unit_is_zero_for_what_follows():
+def test_a_deleted_unit_is_zero_for_all_later_layers():
     net, x = Own().eval(), torch.randn(5, 1, 2, 2)
     layers = HiddenLayers(net, x)
     kept = {"act": torch.tensor([1.0, 0, 1, 1, 0, 1]), "act#2": torch.tensor([1.0, 1, 0])}
@@ -318,7 +318,7 @@ def test_a_deleted_unit_is_zero_for_what_follows():
         first = net.first(x.flatten(1)).relu() * kept["act"]
         expected = net.last(net.second(first).relu() * kept["act#2"])
         assert torch.equal(found, expected)
-        assert not torch.equal(net(x), expected), "the hooks are gone"
+        assert not torch.equal(net(x), expected), "the hooks were not removed"
 
 
 @given(
@@ -328,7 +328,9 @@ def test_a_deleted_unit_is_zero_for_what_follows():
     parts=st.integers(1, 3),
     constant=st.booleans(),
 )
-def test_the_correlation_is_numpys_however_it_is_gathered(samples, units, seed, parts, constant):
+def test_the_correlation_agrees_with_numpy_however_it_is_accumulated(
+    samples, units, seed, parts, constant
+):
     x = random_logits(samples, units, seed=seed) + 1000
     if constant:
         x = torch.cat([x, torch.full((samples, 1), 0.1, dtype=torch.float64)], 1)
@@ -349,7 +351,7 @@ def test_a_single_unit_has_no_correlation():
     assert gathered.result() == (1, None)
 
 
-def test_strengths_of_shifts_are_whole_pixels_each_once():
+def test_strengths_of_shifts_are_distinct_whole_pixels():
     assert perturbations.strengths(8)["shift"] == [1, 2, 3]
     assert perturbations.strengths(32)["shift"] == [2, 4, 6, 8, 12]
 
@@ -357,7 +359,7 @@ def test_strengths_of_shifts_are_whole_pixels_each_once():
 # -- settings --------------------------------------------------------------------------------------
 
 
-def test_settings_are_parsed_with_defaults_where_nothing_is_said():
+def test_settings_are_parsed_with_defaults_for_the_rest():
     wanted = resolved(
         of_words(EVALUATE, ["views=8", "samples=none", "delete=scaled", "augment.flip=0.5"])
     )
@@ -369,7 +371,7 @@ def test_settings_are_parsed_with_defaults_where_nothing_is_said():
     assert resolved(of_values(EVALUATE, {"views": None, "delete": False})).views is None
 
 
-def test_everything_wrong_with_the_settings_is_told_together():
+def test_all_faults_of_the_settings_are_reported_together():
     words = ["views=0", "samples=0", "viws=3", "augment=shft", "augment.flip=2", "split=train"]
     with pytest.raises(AblateError) as told:
         resolved(of_words(EVALUATE, words))
@@ -408,7 +410,7 @@ def test_a_wrong_setting_is_named(words, told):
 
 @pytest.fixture(scope="module")
 def trained(tmp_path_factory):
-    """Train a few runs once: two seeds with dropout and shifts, one with neither."""
+    """Train three runs once: two seeds with dropout and shifts, and one run with neither."""
     place = tmp_path_factory.mktemp("trained")
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(place)
@@ -420,7 +422,7 @@ def trained(tmp_path_factory):
 
 @pytest.fixture
 def results(trained, tmp_path, monkeypatch):
-    """Copy the trained runs into a working directory of the test's own."""
+    """Copy the trained runs into the test's own working directory."""
     shutil.copytree(trained, tmp_path / "results")
     monkeypatch.chdir(tmp_path)
     return Path("results/digits-mlp")
@@ -428,13 +430,13 @@ def results(trained, tmp_path, monkeypatch):
 
 @pytest.fixture
 def _no_pictures(monkeypatch):
-    """Leave out what takes longest where it is not looked at."""
+    """Skip the pictures, which take longest, in tests that do not look at them."""
     monkeypatch.setattr(pictures, "of_run", lambda *_: {})
     monkeypatch.setattr(pictures, "of_arms", lambda *_: {})
 
 
 def folders(results):
-    """Name the runs: with dropout and shifts, seeds 0 and 1; with neither."""
+    """Return the folders of the runs: seeds 0 and 1 with dropout and shifts, then the other."""
     found = {d: record.read(d) for d in record.find(results)}
     return sorted(
         found, key=lambda d: (not found[d]["config"]["augment"]["shift"], found[d]["seed"])
@@ -446,7 +448,7 @@ def changed(folder, **entries):
 
 
 @pytest.mark.usefixtures("_no_pictures")
-def test_the_ordinary_evaluation_is_that_of_training(results):
+def test_the_plain_evaluation_agrees_with_that_of_training(results):
     found = ablate.evaluate(results, **QUICK)
     assert len(found.runs) == 3
     assert found.faults == ()
@@ -457,11 +459,11 @@ def test_the_ordinary_evaluation_is_that_of_training(results):
     on_val = ablate.evaluate(folders(results)[0], split="val", **QUICK)
     trained = record.read(folders(results)[0])["metrics"]
     assert on_val.runs.loc[0, "plain/loss"] == pytest.approx(trained["val/loss"], rel=1e-6)
-    assert "calibration/temperature" not in on_val.runs, "no other images to fit it on"
+    assert "calibration/temperature" not in on_val.runs, "there are no other images to fit it on"
 
 
 @pytest.mark.usefixtures("_no_pictures")
-def test_views_are_those_of_a_training_that_averages_as_many(results):
+def test_views_are_averaged_as_in_training_with_as_many_test_views(results):
     other = ablate.run([*TINY, "augment=shift", "augment.test_views=3", "out=other"])
     found = ablate.evaluate(folders(results)[0], views=3, **QUICK).runs.loc[0]
     for name in ("loss", "accuracy", "ece", "brier"):
@@ -470,7 +472,7 @@ def test_views_are_those_of_a_training_that_averages_as_many(results):
 
 
 @pytest.mark.usefixtures("_no_pictures")
-def test_a_run_without_augmentation_takes_views_that_are_asked_for(results):
+def test_a_run_without_augmentation_has_views_only_if_requested(results):
     plain = folders(results)[2]
     assert "views/error" not in ablate.evaluate(plain, **QUICK).runs
     found = ablate.evaluate(plain, views=3, augment="shift", **QUICK)
@@ -480,7 +482,7 @@ def test_a_run_without_augmentation_takes_views_that_are_asked_for(results):
 
 
 @pytest.mark.usefixtures("_no_pictures")
-def test_views_of_which_nothing_would_be_left_are_refused(results):
+def test_shifts_that_would_leave_nothing_of_an_image_are_refused(results):
     with pytest.raises(AblateError, match="for images of 8 × 8 pixels: it takes at most 7"):
         ablate.evaluate(folders(results)[2], **QUICK, **{"augment.shift": 8})
 
@@ -504,7 +506,9 @@ def test_the_record_gains_an_evaluation_and_keeps_everything_else(results):
     ablate.evaluate(folder, samples=3, views=None, **QUICK)
     again = record.read(folder)["evaluate"]["test"]
     assert again["dropout"]["samples"] == 3
-    assert again["deletion"] == after["evaluate"]["test"]["deletion"], "another kind is kept"
+    assert again["deletion"] == after["evaluate"]["test"]["deletion"], (
+        "another kind of measurement was lost"
+    )
     assert again["views"] == after["evaluate"]["test"]["views"]
 
 
@@ -519,7 +523,7 @@ def test_the_same_request_again_gives_the_same_numbers(results):
 
 
 @pytest.mark.usefixtures("_no_pictures")
-def test_weight_scaling_stands_beside_the_averages_of_sub_networks(results):
+def test_weight_scaling_is_compared_with_averages_of_sub_networks(results):
     row = ablate.evaluate(folders(results)[0], samples=200, **QUICK).runs.loc[0]
     assert row["dropout/scaling/loss"] == row["plain/loss"]
     for mean in ("arithmetic", "geometric"):
@@ -529,7 +533,7 @@ def test_weight_scaling_stands_beside_the_averages_of_sub_networks(results):
 
 
 @pytest.mark.usefixtures("_no_pictures")
-def test_curves_begin_with_the_network_and_the_images_as_they_are(results):
+def test_curves_start_from_the_unchanged_network_and_images(results):
     found = ablate.evaluate(folders(results)[0], draws=2)
     accuracy = found.runs.loc[0, "plain/accuracy"]
     deletion, perturbation = found.frames["deletion"], found.frames["perturbation"]
@@ -542,7 +546,7 @@ def test_curves_begin_with_the_network_and_the_images_as_they_are(results):
     assert (at_rest["accuracy"] == accuracy).all()
 
 
-def test_a_stronger_perturbation_is_more_of_the_same(results):
+def test_a_stronger_perturbation_is_the_same_one_scaled_up(results):
     folder = folders(results)[0]
     saved = open_run(folder, record.read(folder), "cpu")
     images = saved.data.test.images[:20]
@@ -569,7 +573,7 @@ def test_a_stronger_perturbation_is_more_of_the_same(results):
 
 
 @pytest.mark.usefixtures("_no_pictures")
-def test_units_that_make_up_for_the_deleted_ones_change_the_curve(results):
+def test_scaling_up_the_remaining_units_changes_the_deletion_curve(results):
     folder = folders(results)[0]
     plain, scaled = (
         ablate.evaluate(folder, delete=how, perturb=False).frames["deletion"]
@@ -607,17 +611,19 @@ def test_the_worst_images_can_be_left_out(results):
     assert resolved(of_words(EVALUATE, ["worst=none"])).worst is None
 
 
-def test_arms_are_drawn_side_by_side_beside_the_runs(results, monkeypatch):
+def test_arms_are_drawn_side_by_side_in_the_folder_of_the_sweep(results, monkeypatch):
     monkeypatch.setattr(pictures, "of_run", lambda *_: {})
     found = ablate.evaluate(results, draws=1, perturb=False, worst=1, samples=2)
     assert set(found.figures) == {"calibration", "deletion", "correlation"}
     assert found.runs.groupby("arm").size().tolist() == [1, 2]
     assert (results / "evaluate" / "deletion.png").is_file()
     assert (results / "evaluate" / "runs.csv").is_file()
-    assert found.runs["dropout/samples"].isna().tolist().count(True) == 1, "no dropout, no samples"
+    assert found.runs["dropout/samples"].isna().tolist().count(True) == 1, (
+        "a run without dropout has no samples"
+    )
 
 
-# -- what is the user's own ------------------------------------------------------------------------
+# -- users' own code -------------------------------------------------------------------------------
 
 OWN = """
 import torch
@@ -641,7 +647,7 @@ def own_module(name, folder):
 
 @pytest.mark.usefixtures("_no_pictures")
 @pytest.mark.parametrize("what", ["model._target_", "dropout._target_"])
-def test_a_part_of_the_users_own_is_sampled_and_refused_once_it_has_changed(
+def test_users_own_parts_are_sampled_and_refused_once_they_have_changed(
     what, tmp_path, monkeypatch
 ):
     monkeypatch.chdir(tmp_path)
@@ -668,7 +674,7 @@ def malicious(place):
         def __reduce__(self):
             return Path.touch, (place / "executed",)
 
-    return pickle.dumps({"weight": Evil()}, protocol=2)  # torch's own
+    return pickle.dumps({"weight": Evil()}, protocol=2)  # the protocol that torch uses
 
 
 def test_a_malicious_checkpoint_is_refused_and_not_executed(results, tmp_path):
@@ -686,7 +692,7 @@ def test_a_malicious_checkpoint_is_refused_and_not_executed(results, tmp_path):
         ablate.evaluate(folder, **QUICK)
     assert not (tmp_path / "executed").exists()
     pickle.loads(malicious(tmp_path))
-    assert (tmp_path / "executed").exists(), "the pickle does what it is said to do"
+    assert (tmp_path / "executed").exists(), "the pickle was harmless, so the test shows nothing"
 
 
 def truncated(folder):
@@ -728,7 +734,7 @@ WRONG = {
 
 
 @pytest.mark.parametrize("fault", WRONG)
-def test_a_run_that_cannot_be_evaluated_is_named_and_left_as_it_was(results, fault):
+def test_a_run_that_cannot_be_evaluated_is_named_and_left_unchanged(results, fault):
     folder = folders(results)[0]
     spoil, told = WRONG[fault]
     spoil(folder)
@@ -741,14 +747,14 @@ def test_a_run_that_cannot_be_evaluated_is_named_and_left_as_it_was(results, fau
     assert not (folder / "evaluate").exists()
 
 
-def test_a_run_that_another_process_holds_is_left_to_it(results):
+def test_a_run_held_by_another_process_is_refused(results):
     folder = folders(results)[0]
     with record.claim(folder), pytest.raises(AblateError, match="another process"):
         ablate.evaluate(folder, **QUICK)
 
 
 @pytest.mark.usefixtures("_no_pictures")
-def test_of_many_runs_the_others_are_evaluated(results):
+def test_if_some_runs_cannot_be_evaluated_the_others_are(results):
     first, second, third = folders(results)
     truncated(first)
     changed(second, status="failed")
@@ -761,7 +767,7 @@ def test_of_many_runs_the_others_are_evaluated(results):
     assert len(error.value.faults) == 3
 
 
-def test_what_touches_no_run_is_refused(results):
+def test_settings_that_affect_no_run_are_refused(results):
     plain = folders(results)[2]
     with pytest.raises(AblateError) as error:
         ablate.evaluate(plain, samples=5, views=5)
@@ -795,14 +801,14 @@ def test_a_run_whose_outputs_are_not_finite_is_evaluated_with_dashes(factor, res
     assert serve.serve(str(folder), ["draws=1", "samples=2", "perturb=false"]) == 0
     out = capsys.readouterr().out
     (plain,) = (line.split() for line in out.splitlines() if "as trained" in line)
-    assert plain.count("–") == 3, "loss, calibration error and Brier score; an error is known"
+    assert plain.count("–") == 3, "only loss, calibration error and Brier score are unknown"
     assert "equal decisions" in out
     assert "nan" not in out
-    assert "temperature" not in out, "none mends an output that is not finite"
+    assert "temperature" not in out, "no temperature fits outputs that are not finite"
 
 
 @pytest.mark.usefixtures("_no_pictures")
-def test_the_command_exits_1_where_some_could_not_be_evaluated_and_2_on_a_wrong_request(
+def test_the_command_exits_1_if_some_runs_were_left_out_and_2_on_a_wrong_request(
     results, monkeypatch
 ):
     monkeypatch.setenv("COLUMNS", "80")

@@ -1,4 +1,4 @@
-"""Signal statistics: against closed forms, without changing a number, and as users call them."""
+"""Signal statistics: against closed forms, without affecting training, and as users call them."""
 
 from __future__ import annotations
 
@@ -55,12 +55,12 @@ def network(*layers, init="he_normal", **values):
 
 
 def looked(words, arms=()):
-    """Look at runs without drawing them."""
+    """Inspect runs without drawing pictures."""
     return frames(look_at(request.checked(Words(words, arms))))
 
 
 def trained(*, fused=False, **changes):
-    """Make a training of one run, or, where a value is a list, of a run for each."""
+    """Make a training of one run, or of one run per element if a value is a tuple."""
     width = max((len(v) for v in changes.values() if isinstance(v, tuple)), default=1)
     configs = [
         config(**{k: v[i] if isinstance(v, tuple) else v for k, v in changes.items()})
@@ -75,7 +75,7 @@ def trained(*, fused=False, **changes):
 # -- closed forms ----------------------------------------------------------------------------------
 
 INPUTS, UNITS = 200, 300
-# Variance of a unit's output over standard normal inputs: n_in times the variance of a weight.
+# The variance of a unit's output for standard normal inputs is n_in times that of a weight.
 VARIANCES = {
     "he_normal": 2.0,
     "he_uniform": 2.0,
@@ -91,7 +91,7 @@ VARIANCES = {
 
 
 @pytest.mark.parametrize("init", VARIANCES)
-def test_the_variance_of_a_layers_output_is_that_of_its_init(init):
+def test_the_variance_of_a_layers_output_follows_from_its_init(init):
     made = network(nn.Linear(INPUTS, UNITS), init=init, std=0.05)
     (row,) = look(made, gaussian(4000, INPUTS)).layers
     assert row["sd"] ** 2 == pytest.approx(VARIANCES[init], rel=0.03)
@@ -100,7 +100,7 @@ def test_the_variance_of_a_layers_output_is_that_of_its_init(init):
 
 
 @given(st.sampled_from(["he_normal", "xavier_normal", "lecun_uniform"]), st.floats(0.2, 5))
-def test_a_gain_multiplies_the_deviation_of_a_layers_output(init, gain):
+def test_a_gain_scales_the_deviation_of_a_layers_output(init, gain):
     x = gaussian(50, 20)
     plain, scaled = (look(network(nn.Linear(20, 30), init=init, gain=g), x) for g in (1, gain))
     assert scaled.layers[0]["sd"] == pytest.approx(gain * plain.layers[0]["sd"], rel=1e-9)
@@ -127,7 +127,7 @@ def test_xavier_weights_halve_the_variance_at_each_relu():
         assert row["sd"] ** 2 == pytest.approx(0.5**depth, rel=0.15)
 
 
-def test_xavier_weights_hold_a_linear_chain_and_its_gradients():
+def test_xavier_weights_keep_the_scale_of_a_linear_chain_and_its_gradients():
     steps = [nn.Linear(400, 400) for _ in range(6)]
     made = network(*steps, nn.Linear(400, 400), init="xavier_normal")
     x, labels = gaussian(200, 400), torch.arange(200)
@@ -139,7 +139,7 @@ def test_xavier_weights_hold_a_linear_chain_and_its_gradients():
 
 @pytest.mark.parametrize(("activation", "factor"), [(nn.Tanh, 1), (nn.Sigmoid, 2)])
 @pytest.mark.parametrize("units", [25, 100, 400])
-def test_the_saturated_share_at_unit_weights_is_the_normal_tail(activation, factor, units):
+def test_the_saturated_share_with_unit_weights_is_a_normal_tail(activation, factor, units):
     made = network(nn.Linear(units, 200), activation(), init="normal", std=1.0)
     row = look(made, gaussian(3000, units)).layers[1]
     # z is N(0, units); |tanh z| > 0.97, and |2σ(z) - 1| = |tanh(z/2)| > 0.97.
@@ -151,7 +151,7 @@ def test_zero_weights_have_gradients_of_exactly_zero_below_the_last_layer():
     layers = (nn.Linear(20, 30), nn.Tanh(), nn.Linear(30, 30), nn.Tanh(), nn.Linear(30, 10))
     found = look(network(*layers, init="zeros"), gaussian(64, 20), torch.arange(64) % 9)
     norms = {row["parameter"]: row["grad_norm"] for row in found.weights}
-    # All that reaches a weight but the last bias passes through zeros.
+    # Every gradient but that of the last bias is multiplied by zeros.
     assert norms.pop("4.bias") > 0
     assert set(norms.values()) == {0.0}
     assert all(row["dead"] == 1 and row["zeros"] == 1 for row in found.layers)
@@ -169,7 +169,7 @@ def test_units_that_never_change_are_dead(alive, dead, count):
     assert relu["saturated"] is None
 
 
-def test_a_channel_is_dead_if_all_its_pixels_are_the_same_in_every_image():
+def test_a_channel_is_dead_if_all_its_pixels_are_equal_in_all_images():
     made = nn.Sequential(nn.Conv2d(1, 4, 3), nn.ReLU(), nn.MaxPool2d(2))
     with torch.no_grad():
         made[0].weight[0], made[0].bias[0] = 0.0, 1.0
@@ -179,7 +179,7 @@ def test_a_channel_is_dead_if_all_its_pixels_are_the_same_in_every_image():
 
 
 @given(st.integers(1, 40), st.integers(1, 20), st.integers(0, 5))
-def test_numbers_are_numpys(count, units, seed):
+def test_statistics_agree_with_numpy(count, units, seed):
     x = gaussian(count, units, seed).round(decimals=1)
     row = look(nn.Sequential(nn.Identity(), nn.ReLU()), x).layers[0]
     y = x.relu().numpy()
@@ -192,7 +192,7 @@ def test_numbers_are_numpys(count, units, seed):
 
 
 @given(st.integers(-44, 36), st.integers(0, 5))
-def test_signals_that_all_but_vanish_keep_their_deviation(power, seed):
+def test_tiny_and_huge_signals_keep_their_deviation(power, seed):
     x = (gaussian(40, 30, seed) * 10.0**power).float()
     made = nn.Sequential(nn.Hardtanh(-math.inf, math.inf))
     row = look(made, x).layers[0]
@@ -201,7 +201,7 @@ def test_signals_that_all_but_vanish_keep_their_deviation(power, seed):
     assert norm(x) == pytest.approx(float(x.double().norm()), rel=1e-5)
 
 
-def test_a_histogram_of_many_numbers_is_taken_from_evenly_spaced_ones():
+def test_a_histogram_of_many_numbers_is_taken_from_an_even_subset():
     x = gaussian(500, 400)
     row = look(nn.Sequential(nn.Tanh()), x).layers[0]
     counts, _ = np.histogram(x.tanh().numpy(), BINS, (row["low"], row["high"]))
@@ -210,7 +210,7 @@ def test_a_histogram_of_many_numbers_is_taken_from_evenly_spaced_ones():
     np.testing.assert_allclose(drawn / drawn.sum(), counts / counts.sum(), atol=0.006)
 
 
-def test_gradients_are_those_of_autograd_on_the_mean_cross_entropy():
+def test_gradients_agree_with_autograd_on_the_mean_cross_entropy():
     made, x = network(nn.Linear(6, 5), nn.Tanh(), nn.Linear(5, 4)), gaussian(9, 6)
     labels = torch.arange(9) % 4
     found = {row["parameter"]: row for row in look(made, x, labels).weights}
@@ -238,7 +238,7 @@ NETWORKS = {
 
 
 @pytest.mark.parametrize("name", NETWORKS)
-def test_layers_together_have_the_networks_parameters_and_multiply_adds(name):
+def test_parameters_and_multiply_adds_of_layers_sum_to_those_of_the_network(name):
     made = config(model=name, **NETWORKS[name])
     module = build(made, (1, 8, 8), 10)
     rows = look(module, torch.randn(5, 1, 8, 8), torch.arange(5), training=True).layers
@@ -249,7 +249,7 @@ def test_layers_together_have_the_networks_parameters_and_multiply_adds(name):
     assert all(math.isfinite(row["sd"]) for row in rows)
 
 
-def test_a_recurrent_layer_is_one_row_of_all_its_states():
+def test_a_recurrent_layer_has_one_row_over_all_its_states():
     made = config(model="rnn", **{"model.hidden": [12]})
     rows = look(build(made, (1, 8, 8), 10), torch.randn(5, 1, 8, 8)).layers
     assert [(r["layer"], r["kind"], r["shape"]) for r in rows] == [
@@ -260,7 +260,7 @@ def test_a_recurrent_layer_is_one_row_of_all_its_states():
 
 
 class Shared(nn.Module):
-    """A user's network that calls one activation twice, in place, and draws by itself."""
+    """A user's network that calls one in-place activation twice and draws its own dropout."""
 
     def __init__(self):
         super().__init__()
@@ -274,14 +274,14 @@ class Shared(nn.Module):
         return self.second(self.relu(y[:, 0]))
 
 
-def test_a_layer_that_is_called_again_has_a_row_a_call():
+def test_a_layer_called_twice_has_a_row_per_call():
     rows = look(Shared(), torch.randn(7, 1, 8, 8)).layers
     assert [row["layer"] for row in rows] == ["first", "relu", "rnn", "relu#2", "second"]
-    assert rows[0]["zeros"] == 0, "measured before the activation changed it in place"
+    assert rows[0]["zeros"] == 0, "measured after the activation changed it in place"
     assert rows[2]["multiply_adds"] == 2 * 3 * 6 * 6
 
 
-def test_flat_names_hold_what_the_rows_hold():
+def test_flat_names_hold_the_values_of_the_rows():
     made, x = network(nn.Linear(6, 5), nn.Tanh(), nn.Linear(5, 4)), gaussian(9, 6)
     found = signals(made, x, torch.arange(9) % 4)
     assert found["signal/1/saturated"] == look(made, x).layers[1]["saturated"]
@@ -292,7 +292,7 @@ def test_flat_names_hold_what_the_rows_hold():
     assert not any(name.endswith("grad_norm") for name in signals(made, x))
 
 
-# -- looking changes nothing -----------------------------------------------------------------------
+# -- inspecting changes nothing --------------------------------------------------------------------
 
 CASES = {
     "dropout and batch norm": {"norm": "batch", "dropout": "standard", "model.channels": [3]},
@@ -316,7 +316,7 @@ def same(one, other):
 
 @pytest.mark.parametrize("case", CASES)
 @pytest.mark.parametrize("fused", [False, True])
-def test_training_goes_on_as_if_nobody_had_looked(case, fused):
+def test_inspecting_does_not_change_training(case, fused):
     seeds = (0, 1, 2)
     watched, alone = (trained(fused=fused, seed=seeds, **CASES[case]) for _ in range(2))
     generator = torch.get_rng_state()
@@ -332,7 +332,7 @@ def test_training_goes_on_as_if_nobody_had_looked(case, fused):
     assert not any(m._forward_hooks for m in watched.stack.layers(0).modules())
 
 
-def test_a_look_draws_the_masks_of_its_own_step_and_seed():
+def test_a_look_draws_the_masks_of_its_step_and_seed():
     training = trained(**CASES["dropout and batch norm"], seed=(0, 1))
     training.stack.put({k: p[:1].expand_as(p) for k, p in training.stack.parameters.items()})
     first, other = of_training(training, 0), of_training(training, 1)
@@ -340,7 +340,7 @@ def test_a_look_draws_the_masks_of_its_own_step_and_seed():
     assert first["signal/dense.output/sd"] != other["signal/dense.output/sd"]
 
 
-def test_a_run_looks_alike_in_a_fused_and_in_a_looped_stack():
+def test_signals_agree_between_a_fused_and_a_looped_stack():
     changes = {**CASES["dropout and batch norm"], "seed": (0, 1), "init": "he_uniform"}
     stacks = [trained(fused=fused, **changes) for fused in (True, False)]
     for training in stacks:
@@ -353,7 +353,7 @@ def test_a_run_looks_alike_in_a_fused_and_in_a_looped_stack():
             assert fused[name] == pytest.approx(looped[name], rel=1e-3, abs=1e-4), name
 
 
-def test_a_look_at_a_plain_network_leaves_its_mode_and_statistics():
+def test_looking_at_a_plain_network_keeps_its_mode_and_statistics():
     made = nn.Sequential(nn.BatchNorm1d(4), nn.Linear(4, 3))
     made[0].eval()
     before = {name: t.clone() for name, t in made.state_dict().items()}
@@ -371,14 +371,16 @@ def test_the_update_ratio_is_the_optimizers_own_step():
         [*TINY, "batch_size=full", "images=96", "optimizer=sgd", "optimizer.lr=0.3", "train=false"]
     )
     for row in found["weights"].to_dict("records"):
-        if row["matrix"]:  # plain gradient descent on the very images that are looked at
+        if row["matrix"]:  # plain gradient descent on exactly the inspected images
             expected = 0.3 * row["grad_norm"] / row["weight_norm"]
             assert row["update_ratio"] == pytest.approx(expected, rel=1e-3)
         else:
-            assert math.isnan(row["update_ratio"]), "biases begin at zero"
+            assert math.isnan(row["update_ratio"]), (
+                "biases start at zero, so the ratio is undefined"
+            )
 
 
-def test_a_finished_run_is_looked_at_by_its_record_and_not_trained_again():
+def test_a_finished_run_is_inspected_from_its_files_and_not_trained_again():
     done = ablate.run([*TINY, "norm=batch"])
     folder = Path("results/digits-mlp") / done["key"]
     before = listing(folder)
@@ -398,7 +400,7 @@ def test_a_finished_run_is_looked_at_by_its_record_and_not_trained_again():
     assert end["step"].unique() == [6]
 
 
-def test_looks_on_the_way_end_where_the_recorded_run_ends():
+def test_looks_during_training_end_where_the_recorded_run_ends():
     words = [*TINY, "dropout.dense=0.2", "seed=3"]
     way, recorded = looked([*words, "inspect.every=2"]), looked(words)
     steps = way["layers"].drop_duplicates(["moment", "step"])[["moment", "step"]]
@@ -410,7 +412,7 @@ def test_looks_on_the_way_end_where_the_recorded_run_ends():
         pd.testing.assert_frame_equal(one, other, check_dtype=False)
 
 
-def test_a_course_is_drawn_where_there_are_looks_on_the_way():
+def test_the_course_is_drawn_if_there_are_looks_during_training():
     words = [*TINY, "every=3", "dropout.dense=0.2"]
     seen = look_at(request.checked(Words(words))).seen
     figures = pictures.draw(seen)
@@ -430,7 +432,7 @@ def test_a_deep_tanh_network_reproduces_the_textbook_picture():
     sd = rows.pivot(index="layer", columns="arm", values="sd").to_numpy()
     full = rows.pivot(index="layer", columns="arm", values="saturated").to_numpy()
     vanishing, saturated, held = sd.T
-    # A unit's variance is 100 · 0.01² times that of the layer before: a tenth of its deviation.
+    # A unit's variance is 100 · 0.01² times that of the layer before: the deviation falls tenfold.
     np.testing.assert_allclose(vanishing[1:] / vanishing[:-1], 0.1, rtol=0.2)
     assert (saturated > 0.9).all()
     assert (full[:, 1] > 0.75).all()
@@ -442,10 +444,10 @@ def test_a_deep_tanh_network_reproduces_the_textbook_picture():
     assert gradients.iloc[:, 0].max() < 1e-8
     assert gradients.iloc[0, 1] > 100 * gradients.iloc[-2, 1]
     figures = pictures.draw(inspected.seen)
-    assert len(figures["overview"].axes[0].get_lines()) == 3, "all arms in one figure"
+    assert len(figures["overview"].axes[0].get_lines()) == 3, "the arms do not share a figure"
 
 
-def test_every_file_is_written_and_reads_back():
+def test_every_file_is_written_and_can_be_read_back():
     found = ablate.inspect([*TINY, "norm=none,batch", "launch=inline"], multirun=True)
     assert found.folder == Path("results/digits-mlp/inspect")
     names = {path.name for path in found.folder.iterdir()}
@@ -465,7 +467,7 @@ def test_every_file_is_written_and_reads_back():
 
 
 @pytest.mark.parametrize(("asked", "told"), [(64, False), (500, True)])
-def test_fewer_images_than_were_asked_for_are_told(asked, told):
+def test_having_fewer_images_than_requested_is_noted(asked, told):
     words = Words([*TINY, "train=false", f"images={asked}"])
     asked_for = request.checked(words)
     inspected = look_at(asked_for)
@@ -476,7 +478,7 @@ def test_fewer_images_than_were_asked_for_are_told(asked, told):
     assert ("images=500 is more than there are: all 96 were used" in page.get()) == told
 
 
-def test_a_run_that_diverged_is_told_and_its_weights_are_looked_at():
+def test_a_diverged_run_is_reported_and_still_inspected():
     found = ablate.inspect([*TINY, "optimizer=sgd", "optimizer.lr=1e30"])
     assert "diverged" in found.failures[0]
     end = found.layers[found.layers["moment"] == "end"]
@@ -503,13 +505,13 @@ def test_a_wrong_request_is_refused(words, told):
     assert not Path("results").exists()
 
 
-def test_a_finished_run_without_weights_is_told_how_to_get_them():
+def test_a_finished_run_without_weights_is_refused_with_how_to_get_them():
     ablate.run([*TINY, "save=none"])
     with pytest.raises(AblateError, match=r"keeps no weights.*rerun=all trains it again"):
         ablate.inspect(TINY)
 
 
-def test_the_command_prints_tables_of_eighty_columns(monkeypatch):
+def test_the_command_prints_tables_within_80_columns(monkeypatch):
     monkeypatch.setenv("COLUMNS", "80")
     done = called("inspect", *TINY, "norm=batch")
     assert done.returncode == 0, done.stderr
@@ -518,7 +520,7 @@ def test_the_command_prints_tables_of_eighty_columns(monkeypatch):
         assert text in done.stdout
 
 
-def test_what_attends_or_is_no_layer_is_left_out():
+def test_attention_and_modules_that_are_not_layers_are_left_out():
     made = nn.ModuleDict({"attend": nn.MultiheadAttention(4, 1), "norm": nn.Identity()})
     assert {name: kind for name, (kind, _) in layers_of(made).items()} == {
         "attend.out_proj": "linear",

@@ -1,4 +1,4 @@
-"""The learning-rate range test: its core on quadratics, then on networks, then as users call it."""
+"""The learning-rate range test: on quadratics, then on networks, then as users call it."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def _in_its_own_folder(tmp_path, monkeypatch):
 
 
 def quadratic(curvature_D, runs):
-    """Gradient descent on ½ Σ λ p² from p = 1, every run at its own rate."""
+    """Return a step of gradient descent on ½ Σ λ p² from p = 1, each run at its own rate."""
     curvature_D = torch.tensor(curvature_D, dtype=torch.float64)
     p_RD = torch.ones(runs, len(curvature_D), dtype=torch.float64)
 
@@ -60,13 +60,11 @@ CURVATURES = st.lists(st.floats(0.01, 1), min_size=1, max_size=5)
 
 
 @given(CURVATURES, st.floats(-3, 3), st.integers(5, 30))
-def test_on_a_quadratic_a_grid_diverges_first_above_two_over_the_largest_curvature(
-    shares, power, points
-):
+def test_on_a_quadratic_a_grid_diverges_above_two_over_the_largest_curvature(shares, power, points):
     curvature = [10**power * share for share in shares]
     limit = 2 / max(curvature)
     lr = lr_range.rising(limit / 50, 50 * limit, points).numpy()
-    # Within 3 % of the limit a component grows too slowly to be told from one that stands.
+    # Within 3 % of the limit, a component grows too slowly to look divergent.
     assume(np.abs(np.log(lr / limit)).min() > 0.03)
     end, _ = lr_range.grid(quadratic(curvature, points), torch.tensor(lr), 300)
     curve = lr_curves.grid_curve("", lr, end)
@@ -91,18 +89,20 @@ def test_on_a_quadratic_a_sweep_equals_a_plain_loop(curvature):
         best = min(best, smoothed)
         if smoothed > 4 * best:
             break
-    assert len(expected) < len(lr), "at these rates every quadratic diverges"
+    assert len(expected) < len(lr), (
+        "the quadratic did not diverge, though the rates reach far enough"
+    )
     np.testing.assert_allclose(found[: len(expected)], expected, rtol=1e-9)
     assert np.isnan(found[len(expected) :]).all()
 
 
 @given(st.lists(st.floats(-5, 5), min_size=1, max_size=40), st.floats(0, 0.99))
-def test_smoothing_is_pandas_exponential_average(loss, share):
+def test_smoothing_agrees_with_the_exponential_average_of_pandas(loss, share):
     expected = pd.Series(loss).ewm(alpha=1 - share, adjust=True).mean()
     np.testing.assert_allclose(lr_range.smooth(np.array(loss), share), expected, atol=1e-9)
 
 
-def test_a_run_that_diverges_ends_alone():
+def test_a_run_that_diverges_does_not_stop_the_others():
     def step(number, lr_R, alive):
         seen.append(list(alive))
         loss_R = torch.tensor([1.0, 1.0 if number < 3 else math.nan, 1.0])
@@ -113,16 +113,16 @@ def test_a_run_that_diverges_ends_alone():
     assert np.isfinite(loss).sum(0).tolist() == [7, 3, 7]
     assert seen[3] == [True] * 3
     assert seen[4] == [True, False, True]
-    assert len(seen) == 7, "nobody is left after the loss rose above four times its best"
+    assert len(seen) == 7, "runs went on after the loss rose above four times its best"
 
 
-def test_a_grid_tells_the_mean_over_the_last_tenth():
+def test_a_grid_returns_the_mean_loss_over_the_last_tenth():
     def step(number, lr_R, alive):
         return torch.tensor([10.0 - 0.1 * number, 1.0 + number])
 
     end, losses = lr_range.grid(step, torch.tensor([0.1, 0.2]), 40)
     assert end[0] == pytest.approx(10 - 0.1 * 37.5)
-    assert np.isnan(end[1]), "it ended above four times its first loss"
+    assert np.isnan(end[1]), "a run that ended above four times its first loss counts as diverged"
     assert losses.shape == (40, 2)
 
 
@@ -143,7 +143,7 @@ def test_the_minimum_of_a_parabola_is_found_and_divided_by_ten(power):
     assert curve.over_ten == pytest.approx(curve.lowest / 10)
 
 
-def test_a_loss_that_only_rises_or_is_nowhere_finite_suggests_nothing():
+def test_a_loss_that_only_rises_or_is_never_finite_suggests_nothing():
     lr = np.logspace(-6, 1, 50)
     assert lr_range.Curve("", lr, lr, lr, None).steepest is None
     nothing = lr_range.Curve("", lr, lr * np.nan, lr * np.nan, lr[0])
@@ -158,7 +158,7 @@ def curves(words):
 
 
 def plain_loop(overrides, lr):
-    """Train a plain module with torch's optimizer, at the rate of each step; give the losses."""
+    """Train a plain module with torch's optimizer at the given rates; return the losses."""
     asked = request.checked(Words(overrides))
     config = {**asked.runs[0].config, "epochs": len(lr)}
     training = Training([config], load(config), fused=False)
@@ -188,7 +188,7 @@ def test_a_sweep_equals_a_plain_loop_with_torchs_optimizer(optimizer):
 
 
 @pytest.mark.parametrize("network", [["model.hidden=[8]"], ["model.hidden=[500,250]"]])
-def test_each_point_of_a_grid_is_a_plain_loop_at_its_rate(network):
+def test_each_point_of_a_grid_equals_a_plain_loop_at_its_rate(network):
     overrides = [*TINY, *network, "optimizer=sgd"]
     settings = ["mode=grid", "points=3", "steps=10", "low=1e-3", "high=0.1"]
     (curve,) = curves(Words([*overrides, *settings]))
@@ -204,7 +204,7 @@ def test_every_optimizer_learns_at_some_rate(optimizer):
     assert np.nanmin(curve.loss) < 0.8 * curve.loss[0]
 
 
-def test_arms_in_one_picture_are_the_arms_alone():
+def test_arms_found_together_have_the_same_losses_as_alone():
     grid = [*TINY, "steps=15", "optimizer=sgd,adam", "seed=0,1"]
     together = curves(Words(grid, multirun=True))
     assert [c.name for c in together] == [
@@ -218,7 +218,7 @@ def test_arms_in_one_picture_are_the_arms_alone():
 # -- as users call it ------------------------------------------------------------------------------
 
 
-def test_the_test_writes_its_files_and_touches_no_record():
+def test_the_range_test_writes_its_files_and_touches_no_record():
     record = ablate.run([*TINY, "epochs=1"])
     before = {k: v for k, v in listing(Path("results")).items() if "lr_find" not in k}
     found = ablate.lr_find([*TINY, "steps=20", "mode=sweep"])
@@ -238,7 +238,7 @@ def test_the_test_writes_its_files_and_touches_no_record():
     assert found.figure.axes[0].get_xlabel() == "learning rate"
 
 
-def test_a_later_test_replaces_files_whole_under_who_reads_them(monkeypatch):
+def test_a_later_test_replaces_files_atomically_while_others_read_them(monkeypatch):
     monkeypatch.setattr(page.drawing, "save", lambda *_: [])
     asked = request.checked(Words(TINY))
     x = np.logspace(-3, 0, 5)
@@ -255,7 +255,7 @@ def test_a_later_test_replaces_files_whole_under_who_reads_them(monkeypatch):
     assert {path.name for path in folder.iterdir()} == {*names, "lr_find.files.json"}
 
 
-def test_a_diverged_rate_is_missing_in_the_frame_and_null_in_the_file():
+def test_a_diverged_rate_has_no_loss_in_the_frame_and_null_in_the_file():
     settings = ["mode=grid", "points=3", "steps=20", "low=1e-2", "high=1e30"]
     found = ablate.lr_find([*TINY, "optimizer=sgd", *settings])
     assert found.frame["loss"].isna().tolist() == [False, True, True]
@@ -264,7 +264,7 @@ def test_a_diverged_rate_is_missing_in_the_frame_and_null_in_the_file():
     assert found.suggestions["diverged"][0] == pytest.approx(1e14)
 
 
-def test_every_fault_of_a_request_is_told_at_once():
+def test_all_faults_of_a_request_are_reported_together():
     words = ["mod=grid", "low=-1", "lr_find.poins=3", "smoothing=1", "optimizer=adm", "seed=-1"]
     with pytest.raises(AblateError) as raised:
         ablate.lr_find(words)
@@ -295,7 +295,7 @@ def test_a_wrong_request_is_refused(words, told):
         ablate.lr_find([*TINY, *words] if "newton" not in words[0] else words)
 
 
-def test_arms_that_differ_in_the_rate_alone_are_refused():
+def test_arms_that_differ_only_in_the_rate_are_refused():
     with pytest.raises(
         AblateError, match=r"are the same here: .* replaced by the rates of the test"
     ):
@@ -314,7 +314,7 @@ def test_arms_can_be_written_one_by_one():
     ("arguments", "status"),
     [(["-m", "norm=none,batch", "steps=10"], 0), (["mode=gird", "steps=0"], 2)],
 )
-def test_the_command_prints_its_suggestions_or_what_is_wrong(arguments, status, monkeypatch):
+def test_the_command_prints_its_suggestions_or_the_faults(arguments, status, monkeypatch):
     monkeypatch.setenv("COLUMNS", "80")
     done = called("lr-find", *TINY, *arguments)
     assert done.returncode == status
@@ -328,7 +328,7 @@ def test_the_command_prints_its_suggestions_or_what_is_wrong(arguments, status, 
         assert not Path("results").exists()
 
 
-def test_a_plot_of_text_rises_where_its_curve_rises():
+def test_a_text_plot_rises_where_its_curve_rises():
     x = np.logspace(-3, 0, 30)
     lines = text_plot.plot([(x, np.log(x)), (x, -np.log(x))], width=40, height=10).plain.split("\n")
     assert all(len(line) <= 40 for line in lines)
@@ -336,11 +336,11 @@ def test_a_plot_of_text_rises_where_its_curve_rises():
         [(r, line.index("●")) for r, line in enumerate(lines) if "●" in line]
     ).T
     assert (np.diff(rows) > 0).all()
-    assert (np.diff(columns) < 0).all(), "the upper rows hold the right end"
+    assert (np.diff(columns) < 0).all(), "the upper rows do not hold the right end"
     assert [f"1e{power}" in lines[-1] for power in (-3, -2, -1, 0)] == [True] * 4
 
 
-def test_a_plot_without_a_finite_number_says_so():
+def test_a_plot_without_finite_numbers_says_so():
     x = np.logspace(-3, 0, 3)
     assert "no finite" in text_plot.plot([(x, x * np.nan)]).plain
     assert page.draw([lr_range.Curve("a", x, x * np.nan, x * np.nan, x[0])], "grid").axes

@@ -1,4 +1,4 @@
-"""Measurements after training: as metrics of frames and reports, and as a study asks for them."""
+"""Measurements after training: as metrics in frames and reports, and as studies request them."""
 
 from __future__ import annotations
 
@@ -69,7 +69,7 @@ def results(made: Path) -> Path:
 
 
 def request(*words: str, **changes: Any) -> Request:
-    """Ask for the sound study with changes; None leaves a key out."""
+    """Request the sound study with changes; None leaves a key out."""
     values = {k: v for k, v in (SOUND | changes).items() if v is not None}
     Path("mine.yaml").write_text(yaml.safe_dump(values, sort_keys=False), encoding="utf-8")
     return Request(("+study=mine.yaml", *SMALL, *words))
@@ -82,7 +82,7 @@ def faults(*words: str, **changes: Any) -> tuple[str, ...]:
 
 
 def watched(monkeypatch: pytest.MonkeyPatch, end: int | None = None) -> list[str]:
-    """List which runs are measured from now on; the one of this number is interrupted."""
+    """Collect the keys of runs measured from now on; interrupt measuring after `end` runs."""
     from ablate.study import measuring as launched
 
     runs: list[str] = []
@@ -100,15 +100,15 @@ def watched(monkeypatch: pytest.MonkeyPatch, end: int | None = None) -> list[str
 # -- metrics ---------------------------------------------------------------------------------------
 
 
-def test_every_number_measured_has_a_name_that_is_listed_and_every_listed_one_is_there(results):
+def test_the_measured_metrics_are_exactly_the_listed_ones(results):
     given = [name for name in ablate.load(results) if name.startswith(("evaluate/", "inspect/"))]
     listed = {name for name, one in METRICS.items() if one.is_after_training and one.place != "val"}
     assert {metric_of(name).pattern for name in given} == listed
-    assert not any("." in name for name in given), "a dot makes a knob of it"
+    assert not any("." in name for name in given), "a name with a dot would be taken for a knob"
 
 
 @pytest.mark.usefixtures("blank_pictures")
-def test_the_numbers_are_those_of_evaluate_and_inspect(results):
+def test_the_numbers_agree_with_evaluate_and_inspect(results):
     frame = ablate.load(results).set_index("key")
     shutil.copytree("results", "again")
     for folder in record.find(Path("again")):
@@ -128,7 +128,7 @@ def test_the_numbers_are_those_of_evaluate_and_inspect(results):
     rest = ("name=mine", "dropout.dense=0.5", "images=30", *SMALL)
     looked = inspecting.inspect(Words((*words.overrides, *rest)))
     key = looked.layers["key"][0]
-    assert frame.loc[key, "arm"] == "dropped", "it was recorded by the study"
+    assert frame.loc[key, "arm"] == "dropped", "the run was not the one that the study recorded"
     for moment in MOMENTS:
         mine = frame.loc[key].filter(like=f"inspect/{moment}/")
         layers, weights = (
@@ -143,7 +143,7 @@ def test_the_numbers_are_those_of_evaluate_and_inspect(results):
         assert mine[f"inspect/{moment}/gradient_norm/ratio"] == pytest.approx(norm[0] / norm[2])
 
 
-def test_curves_become_a_height_and_means_leave_out_what_is_missing():
+def test_curves_are_averaged_and_missing_values_are_left_out_of_means():
     entries = {
         "plain": {"error": 0.25},
         "deletion": {"share": [0.0, 0.1, 0.5], "mean": [0.9, 0.8, 0.2]},
@@ -172,23 +172,23 @@ def look(sd: list[float | None], norms: list[float | None], kind: str = "activat
     }
 
 
-def test_a_ratio_to_nothing_is_missing_and_what_vanished_is_zero():
+def test_a_ratio_to_zero_is_missing_and_a_ratio_of_zero_is_zero():
     found = after_training.of_look(look([2.0, 0.0], [0.0, 0.0]))
     assert found["activation_std/ratio"] == 0
     assert found["gradient_norm/ratio"] is None
     assert after_training.of_look(look([0.0, 0.0], [1, 4]))["activation_std/ratio"] is None
     assert after_training.of_look(look([None, 1.0], [1, 4]))["activation_std/ratio"] is None
-    assert not any(name.startswith("saturated") for name in found), "nothing has two ends"
+    assert not any(name.startswith("saturated") for name in found), "no activation has two ends"
 
 
-def test_without_activations_the_products_but_the_last_are_hidden():
+def test_without_activations_all_linear_layers_but_the_last_count_as_hidden():
     found = after_training.of_look(look([3.0, 6.0, 9.0], [1, 2, 3], kind="linear"))
     assert found["activation_std/ratio"] == 2
     assert after_training.of_look(look([3.0], [1], kind="linear")).keys() >= {"gradient_norm/ratio"}
     assert "activation_std/ratio" not in after_training.of_look(look([3.0], [1], kind="linear"))
 
 
-def test_records_without_measurements_have_none_and_poisoned_ones_are_told(tmp_path):
+def test_records_without_measurements_are_read_and_malformed_ones_are_reported(tmp_path):
     write_run(tmp_path / "s", {"seed": 0})
     write_run(tmp_path / "s", {"seed": 1}, evaluate={"test": {"plain": {"error": None}}})
     write_run(tmp_path / "s", {"seed": 2}, evaluate={"test": {"plain": {"error": 0.25}}})
@@ -201,7 +201,7 @@ def test_records_without_measurements_have_none_and_poisoned_ones_are_told(tmp_p
     assert "evaluate/plain/loss" not in metrics_of(found.runs)
 
 
-def test_metrics_have_units_sides_and_words():
+def test_metrics_have_units_better_sides_and_titles():
     assert metric_of("evaluate/deletion/50/error").better == "lower"
     assert metric_of("evaluate/correlation/mean").better is None
     assert titled("evaluate/dropout/arithmetic/error") == "evaluate dropout arithmetic error, %"
@@ -237,7 +237,7 @@ def test_the_same_study_again_measures_nothing(results, monkeypatch):
         {"inspect": ["images=20"]},
     ],
 )
-def test_other_settings_are_measured_again(results, words):
+def test_other_settings_are_not_yet_measured(results, words):
     runs, _ = train_all(request("rerun=none"))
     asked = SOUND["measure"] | words
     from ablate.study.measurement import wanted
@@ -247,10 +247,10 @@ def test_other_settings_are_measured_again(results, words):
     found = {run.arm: record.read(run.directory) for run in runs}
     assert finished.lacks(found["dropped"], new) == list(words)
     less = wanted(Measurement(("samples=3", "views=none", "delete=false"), ("train=false",)))
-    assert finished.lacks(found["dropped"], less) == ["inspect"], "of 256 images"
+    assert finished.lacks(found["dropped"], less) == ["inspect"], "with the default of 256 images"
 
 
-def test_an_interrupted_measuring_goes_on_with_what_is_left(results, monkeypatch):
+def test_interrupted_measuring_continues_with_the_remaining_runs(results, monkeypatch):
     for folder in record.find(results):
         record.write(folder, record.read(folder) | {"evaluate": {}})
     first = watched(monkeypatch, end=2)
@@ -264,7 +264,9 @@ def test_an_interrupted_measuring_goes_on_with_what_is_left(results, monkeypatch
     assert ablate.load(results)["evaluate/plain/error"].notna().all()
 
 
-def test_what_one_run_lacks_is_told_and_the_others_are_measured(results, monkeypatch, capsys):
+def test_a_run_that_cannot_be_measured_is_reported_and_the_others_are_measured(
+    results, monkeypatch, capsys
+):
     folders = record.find(results)
     for folder in folders:
         record.write(folder, record.read(folder) | {"evaluate": {}})
@@ -281,7 +283,7 @@ def test_what_one_run_lacks_is_told_and_the_others_are_measured(results, monkeyp
     assert ablate.load(results)["evaluate/plain/error"].notna().all()
 
 
-def test_a_fault_that_nobody_foresaw_is_told_and_logged(results, monkeypatch):
+def test_an_unforeseen_error_is_reported_and_logged(results, monkeypatch):
     from ablate.measure import evaluation
 
     for folder in record.find(results):
@@ -311,7 +313,7 @@ def test_runs_that_did_not_finish_are_not_measured(results, monkeypatch):
 
 
 @pytest.mark.slow
-def test_workers_measure_as_this_process_does(results, monkeypatch, capfd):
+def test_workers_measure_the_same_numbers_as_this_process(results, monkeypatch, capfd):
     from ablate.study import measuring as launched
 
     before = {folder: record.read(folder) for folder in record.find(results)}
@@ -343,7 +345,7 @@ def test_softmax_regression_has_nothing_to_delete_and_is_measured_once(monkeypat
 
 
 def write_study(folder: Path, errors: dict[str, list[float | None]], metric: str) -> None:
-    """Write a study whose runs were measured: of None the number is missing."""
+    """Write a study whose runs were measured; None means that the number is missing."""
     for i, (arm, values) in enumerate(errors.items()):
         for seed, value in enumerate(values):
             entries = {"evaluate": {"test": {"plain": {"error": value}}}} if value else {}
@@ -371,7 +373,7 @@ def write_study(folder: Path, errors: dict[str, list[float | None]], metric: str
 PLAIN, DROPPED = [0.20, 0.22, 0.21, 0.23], [0.15, 0.16, 0.16, 0.17]
 
 
-def test_a_claim_on_a_measured_metric_gets_the_verdict_of_its_numbers(tmp_path):
+def test_a_claim_on_a_measured_metric_is_judged_by_its_numbers(tmp_path):
     write_study(tmp_path, {"plain": PLAIN, "dropped": DROPPED}, "evaluate/plain/error")
     ((claim, line),) = compare([tmp_path]).claimed
     assert claim.metric == "evaluate/plain/error"
@@ -383,14 +385,14 @@ def test_a_claim_on_a_measured_metric_gets_the_verdict_of_its_numbers(tmp_path):
     assert "as `ablate evaluate` samples=3 would" in page
 
 
-def test_a_run_without_the_number_is_in_no_pair(tmp_path):
+def test_a_run_without_the_number_is_left_out_of_pairs(tmp_path):
     write_study(tmp_path, {"plain": PLAIN, "dropped": [*DROPPED[:3], None]}, "evaluate/plain/error")
     ((_, line),) = compare([tmp_path]).claimed
     assert line.pairs == 3
     assert line.p == pytest.approx(stats.ttest_rel(DROPPED[:3], PLAIN[:3]).pvalue)
 
 
-def test_a_claim_on_what_no_run_has_is_not_judged_and_that_is_noted(tmp_path):
+def test_a_claim_on_a_metric_that_no_run_has_is_noted_and_not_judged(tmp_path):
     write_study(tmp_path, {"plain": PLAIN, "dropped": DROPPED}, "evaluate/views/error")
     found = compare([tmp_path])
     assert list(found.claimed) == []
@@ -399,14 +401,16 @@ def test_a_claim_on_what_no_run_has_is_not_judged_and_that_is_noted(tmp_path):
     )
 
 
-def test_the_report_of_a_measured_study_is_written_whole(results):
+def test_the_report_of_a_measured_study_is_written_in_full(results):
     folder, found = write_report([results])
     assert [claim.metric for claim, _ in found.claimed] == ["evaluate/correlation/mean"]
     metrics = (folder / "tables" / "metrics.csv").read_text(encoding="utf-8")
     assert "inspect/start/activation_std/2" in metrics
     page = (folder / "report.html").read_text(encoding="utf-8")
     assert "inspect start activation std ratio" in page
-    assert "inspect start activation std 2" not in page, "one column a layer would be too many"
+    assert "inspect start activation std 2" not in page, (
+        "the page has a column per layer, which is too many"
+    )
 
 
 # -- what is wrong ---------------------------------------------------------------------------------
@@ -486,7 +490,7 @@ def test_a_bad_measurement_is_refused_with_file_line_and_reason(what: str) -> No
     assert not Path("results").exists()
 
 
-def test_the_line_is_that_of_the_metric_or_the_setting():
+def test_an_error_names_the_line_of_the_metric_or_the_setting():
     (told,) = faults(**claimed("evaluate/plain/eror"))
     lines = Path("mine.yaml").read_text().splitlines()
     number = next(i for i, line in enumerate(lines, start=1) if "plain/eror" in line)
@@ -497,7 +501,7 @@ def test_the_line_is_that_of_the_metric_or_the_setting():
     assert f"mine.yaml, line {number}:" in told
 
 
-def test_validation_images_are_needed_to_measure_them():
+def test_measuring_the_validation_split_needs_validation_images():
     changes = {"measure": {"evaluate": ["split=val"]}, "claims": [CLAIM]}
     assert any("split=val: data.val_size is 0" in f for f in faults("data.val_size=0", **changes))
     runs = runs_of(request(**changes | claimed("evaluate/val/plain/error")))

@@ -1,4 +1,4 @@
-"""What of the user's own a run runs on: edited, it trains anew; anything else changes no key."""
+"""The user's code behind a run: editing it trains the run again; nothing else changes its key."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ def _in_its_own_folder(tmp_path, monkeypatch):
     monkeypatch.setattr(sys, "path", [str(tmp_path), *sys.path])
     before = set(sys.modules)
     yield
-    for name in set(sys.modules) - before:  # the next test has other modules of these names
+    for name in set(sys.modules) - before:  # the next test defines other modules with these names
         if str(tmp_path) in str(getattr(sys.modules[name], "__file__", "")):
             del sys.modules[name]
     code.forget()
@@ -67,7 +67,7 @@ def key_of(*overrides):
     return run.key
 
 
-# -- the walk --------------------------------------------------------------------------------------
+# -- following imports -----------------------------------------------------------------------------
 
 FOLLOWED = {
     "a plain one": ({"mynets.py": "import helper"}, {"helper.py"}),
@@ -142,7 +142,7 @@ FOLLOWED = {
 
 
 @pytest.mark.parametrize("what", FOLLOWED)
-def test_the_walk_follows(what):
+def test_the_walk_over_imports_follows(what):
     files, expected = FOLLOWED[what]
     put({"helper.py": "", "unrelated.py": "import helper"} | files)
     assert files_of("mynets") == {"mynets.py"} | expected
@@ -159,7 +159,7 @@ def test_a_chain_of_a_thousand_imports_is_followed():
     assert len(files_of("m0")) == 1001
 
 
-def test_a_module_elsewhere_on_the_path_counts_as_one_installed_as_editable_does(tmp_path):
+def test_a_module_elsewhere_on_the_path_counts_like_an_editable_install(tmp_path):
     outside = tmp_path / "outside"
     put({"mynets.py": "import lib.part", f"{outside}/src/lib/__init__.py": ""})
     put({f"{outside}/src/lib/part.py": ""})
@@ -167,7 +167,7 @@ def test_a_module_elsewhere_on_the_path_counts_as_one_installed_as_editable_does
     assert files_of("mynets") == {"mynets.py", "lib/__init__.py", "lib/part.py"}
 
 
-def test_a_package_with_a_finder_of_its_own_is_found(tmp_path, monkeypatch):
+def test_a_package_with_its_own_finder_is_found(tmp_path, monkeypatch):
     hidden = tmp_path / "hidden" / "sources"
     put({"mynets.py": "import lib.part", f"{hidden}/__init__.py": "", f"{hidden}/part.py": ""})
 
@@ -183,7 +183,7 @@ def test_a_package_with_a_finder_of_its_own_is_found(tmp_path, monkeypatch):
     assert files_of("mynets") == {"mynets.py", "lib/__init__.py", "lib/part.py"}
 
 
-def test_installed_packages_count_by_version_and_are_not_walked():
+def test_installed_packages_count_by_version_and_are_not_followed():
     put({"mynets.py": "import torch.nn, yaml\nfrom sklearn import svm"})
     found = code.code_of({"model": {"_target_": "mynets.Net"}})
     assert found is not None
@@ -195,7 +195,7 @@ def test_installed_packages_count_by_version_and_are_not_walked():
     }
 
 
-def test_a_folder_of_installed_packages_below_the_working_directory_is_not_the_users():
+def test_installed_packages_below_the_working_directory_are_not_users_code():
     site = "venv/lib/python3/site-packages"
     put({"mynets.py": "import other", f"{site}/other/__init__.py": "import inner"})
     put(
@@ -215,8 +215,8 @@ def test_a_folder_of_installed_packages_below_the_working_directory_is_not_the_u
 # -- the key ---------------------------------------------------------------------------------------
 
 
-def test_runs_of_nothing_of_the_users_keep_their_keys():
-    # As they were before keys followed code.
+def test_runs_without_users_code_keep_their_keys():
+    # From before keys depended on code.
     known = {
         (): "ad106751e6d2479b",
         ("model=mlp", "dropout.dense=0.5", "seed=3"): "abcffe166d61c291",
@@ -225,7 +225,7 @@ def test_runs_of_nothing_of_the_users_keep_their_keys():
     assert {o: plan(Request(o)).runs[0].key for o in known} == known
 
 
-def test_only_what_a_run_runs_on_changes_its_key():
+def test_only_code_and_files_that_a_run_uses_change_its_key():
     put({"mynets.py": NET.format(imports="from lib import part"), "lib/__init__.py": ""})
     put({"lib/part.py": "import deep", "deep.py": "x = 1", "unrelated.py": "", "w.pt": "1"})
     first, named = key_of(), key_of("model.weights=w.pt")
@@ -239,7 +239,7 @@ def test_only_what_a_run_runs_on_changes_its_key():
     assert key_of() != first
 
 
-def test_weights_count_by_content_wherever_an_argument_names_them():
+def test_files_of_weights_count_by_content_in_any_argument():
     put({"mynets.py": "", "a.pt": "1", "b.pt": "2"})
     deep = {"encoder": {"_target_": "mynets.Part", "files": ["a.pt", {"more": "b.pt"}]}}
     found = code.code_of({"model": {"_target_": "mynets.Net", **deep}})
@@ -252,7 +252,7 @@ def test_weights_count_by_content_wherever_an_argument_names_them():
     assert found["files"]["a.pt"].startswith("6b86b273ff34fce1")
 
 
-def test_a_key_does_not_depend_on_where_the_code_lies(tmp_path, monkeypatch):
+def test_a_key_does_not_depend_on_where_the_code_is(tmp_path, monkeypatch):
     keys = []
     for place in ("one", "two"):
         put({f"{place}/mynets.py": NET.format(imports="import helper"), f"{place}/helper.py": ""})
@@ -265,7 +265,7 @@ def test_a_key_does_not_depend_on_where_the_code_lies(tmp_path, monkeypatch):
     assert keys[0] == keys[1]
 
 
-def test_a_module_that_was_edited_after_it_was_imported_is_not_trained_as_it_was():
+def test_planning_refuses_a_module_edited_after_it_was_imported():
     put({"mynets.py": NET.format(imports="import helper"), "helper.py": "x = 1"})
     first = key_of()
     put({"helper.py": "x = 2  # edited"})
@@ -275,12 +275,12 @@ def test_a_module_that_was_edited_after_it_was_imported_is_not_trained_as_it_was
     assert key_of() != first
 
 
-def test_a_run_whose_code_was_edited_after_it_was_planned_does_not_train(monkeypatch):
+def test_a_run_whose_code_was_edited_after_planning_does_not_train(monkeypatch):
     put({"mynets.py": NET.format(imports="import helper"), "helper.py": "x = 1", "w.pt": "1"})
     (run,) = plan(Request(("model._target_=mynets.Net", "model.weights=w.pt", *QUICK))).runs
     put({"helper.py": "x = 2"})
-    code.require_as_planned(run.config, run.code)  # this process has imported it as planned
-    monkeypatch.setattr(code, "_CHECKED", set())  # another has not, a worker or a cluster's
+    code.require_as_planned(run.config, run.code)  # fine: this process imported it as planned
+    monkeypatch.setattr(code, "_CHECKED", set())  # unlike another process: a worker, or a node
     late = "that was after this run was planned"
     with pytest.raises(AblateError, match=rf"^helper\.py was edited: {late}"):
         code.require_as_planned(run.config, run.code)
@@ -291,7 +291,7 @@ def test_a_run_whose_code_was_edited_after_it_was_planned_does_not_train(monkeyp
         code.require_as_planned(run.config, run.code)
 
 
-def test_differences_say_what_was_edited_added_and_installed_anew():
+def test_differences_name_edited_removed_and_new_files_and_other_versions():
     before = {"files": {"a.py": "1", "b.py": "1"}, "packages": {"timm": "1.0"}}
     now = {"files": {"a.py": "2", "c.py": "1"}, "packages": {"timm": "1.1"}}
     told = ["a.py was edited", "b.py is no longer used", "c.py is new", "timm 1.0 → 1.1"]
@@ -302,7 +302,7 @@ def test_differences_say_what_was_edited_added_and_installed_anew():
 # -- training --------------------------------------------------------------------------------------
 
 
-def test_an_edited_helper_two_imports_away_trains_anew_and_the_old_one_is_found_again():
+def test_editing_a_helper_two_imports_away_trains_again_and_undoing_it_does_not():
     put({"mynets.py": NET.format(imports="import helper"), "helper.py": "import deep"})
     put({"deep.py": "x = 1"})
     ask = ["model._target_=mynets.Net", *QUICK]
@@ -319,7 +319,7 @@ def test_an_edited_helper_two_imports_away_trains_anew_and_the_old_one_is_found_
     assert ablate.run(ask) == first
 
 
-def test_evaluation_refuses_an_edited_helper_but_no_other_version_of_a_package():
+def test_evaluation_refuses_an_edited_helper_but_accepts_another_package_version():
     put({"mynets.py": NET.format(imports="import helper"), "helper.py": "x = 1"})
     found = ablate.run(["model._target_=mynets.Net", *QUICK])
     folder = Path("results/digits-Net") / found["key"]
@@ -331,10 +331,10 @@ def test_evaluation_refuses_an_edited_helper_but_no_other_version_of_a_package()
         _check_own_code(folder, found)
 
 
-def test_evaluation_knows_a_record_of_the_time_when_the_file_of_a_class_alone_counted():
+def test_evaluation_accepts_records_whose_key_covers_only_the_file_of_the_class():
     put({"mynets.py": NET.format(imports="import helper"), "helper.py": "x = 1"})
     (run,) = plan(Request(("model._target_=mynets.Net", *QUICK))).runs
-    importlib.import_module("mynets")  # as building the network does
+    importlib.import_module("mynets")  # as happens when the network is built
     old_key = key(run.config, run.digest, own_code.digests(run.config))
     found = {"key": old_key, "config": run.config, "environment": {"data": {"digest": run.digest}}}
     _check_own_code(Path("results"), found)
@@ -343,7 +343,7 @@ def test_evaluation_knows_a_record_of_the_time_when_the_file_of_a_class_alone_co
         _check_own_code(Path("results"), found)
 
 
-def test_a_record_that_is_gone_is_no_interruption(monkeypatch):
+def test_a_missing_record_is_not_taken_for_an_interruption(monkeypatch):
     monkeypatch.setattr(record, "read", lambda directory: None)
     monkeypatch.setattr("ablate.launch.execute._train", lambda plan, todo, lost: None)
     with pytest.raises(AblateError, match="holds no record any more: was it moved or deleted"):
@@ -354,7 +354,7 @@ def test_a_record_that_is_gone_is_no_interruption(monkeypatch):
 
 
 class Notebook:
-    """Runs cells as a notebook's kernel does: in `__main__`, their sources in `linecache`."""
+    """Runs cells like a notebook's kernel: in `__main__`, with their sources in `linecache`."""
 
     def __init__(self, monkeypatch):
         self.space = ModuleType("__main__")
@@ -381,7 +381,7 @@ CELL = NET.format(imports="") + "\n    def width(self):\n        return WIDTH + 
 BLOCK = "def block(x):\n    return x\n"
 
 
-def test_a_class_of_a_notebook_counts_by_its_source_and_by_all_that_this_names(notebook):
+def test_a_notebook_class_counts_by_its_source_and_everything_it_names(notebook):
     put({"helper.py": "import deep", "deep.py": ""})
     notebook.run(f"import helper\nWIDTH = 8\nunrelated = 1\nx = 5\n{BLOCK}")
     notebook.run(CELL)
@@ -399,7 +399,7 @@ def test_a_class_of_a_notebook_counts_by_its_source_and_by_all_that_this_names(n
     assert {"helper.py", "deep.py"} <= set(helped["files"])
 
 
-def test_a_class_without_a_source_counts_by_what_its_code_does(notebook):
+def test_a_class_without_source_counts_by_its_bytecode(notebook):
     found = []
     for text in (CELL, f"\n\n{CELL}", CELL.replace("64", "65")):
         exec(compile(text, "<stdin>", "exec"), notebook.space.__dict__)
@@ -407,7 +407,7 @@ def test_a_class_without_a_source_counts_by_what_its_code_does(notebook):
     assert found[0] == found[1] != found[2]
 
 
-def test_a_redefined_cell_trains_anew_and_the_same_cell_does_not(notebook):
+def test_a_changed_cell_trains_again_and_the_same_cell_does_not(notebook):
     ask = ["model._target_=__main__.Net", *QUICK]
     notebook.run(CELL)
     first = ablate.run(ask)
@@ -417,14 +417,14 @@ def test_a_redefined_cell_trains_anew_and_the_same_cell_does_not(notebook):
     second = ablate.run(ask)
     assert second["key"] != first["key"]
     assert second["metrics"] != first["metrics"]
-    notebook.run(CELL.replace("flatten(1)", "flatten(2)"))  # it is tried again
+    notebook.run(CELL.replace("flatten(1)", "flatten(2)"))  # the trial run is repeated
     with pytest.raises(AblateError, match=r"gives \[2, 1, 10\] for 2 images"):
         ablate.run(ask)
     notebook.run(CELL)
     assert ablate.run(ask) == first
 
 
-def test_a_sweep_over_a_class_of_a_notebook_trains_here_and_nowhere_else(notebook):
+def test_a_sweep_over_a_notebook_class_trains_only_in_this_process(notebook):
     notebook.run(CELL)
     ask = ["model._target_=__main__.Net", *QUICK]
     sweep = Request((*ask, "seed=0,1", "stack.width=1"), multirun=True)
@@ -434,7 +434,7 @@ def test_a_sweep_over_a_class_of_a_notebook_trains_here_and_nowhere_else(noteboo
             plan(replace(sweep, overrides=(*sweep.overrides, f"launch={launch}")))
 
 
-def test_files_of_a_knob_are_not_read_twice_while_their_state_stays(monkeypatch):
+def test_files_named_by_a_knob_are_not_read_again_while_unchanged(monkeypatch):
     put({"mynets.py": "", "w.pt": "1"})
     config = {"model": {"_target_": "mynets.Net", "weights": "w.pt"}}
     code.forget()

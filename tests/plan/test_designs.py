@@ -1,4 +1,4 @@
-"""Designs: which arms come of which factors, counted and named by hand."""
+"""Designs: the arms that given factors lead to, counted and named by hand."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def test_a_factorial_has_every_combination() -> None:
     assert arms["dropout.dense=0.5 norm=layer"] == ("dropout.dense=0.5", "norm=layer")
 
 
-def test_one_at_a_time_changes_one_factor_from_the_first_values() -> None:
+def test_one_at_a_time_changes_one_factor_at_a_time_from_the_first_values() -> None:
     assert designs.one_at_a_time(TWO) == {
         "dropout.dense=0 norm=none": ("dropout.dense=0", "norm=none"),
         "dropout.dense=0.5": ("dropout.dense=0.5", "norm=none"),
@@ -38,7 +38,7 @@ def test_one_at_a_time_changes_one_factor_from_the_first_values() -> None:
     }
 
 
-def test_leave_one_out_takes_each_ingredient_out_of_the_full_recipe() -> None:
+def test_leave_one_out_removes_each_ingredient_from_the_full_recipe() -> None:
     assert designs.leave_one_out(INGREDIENTS) == {
         "full": ("dropout.dense=0.5", "norm=batch", "a=1", "b=2"),
         "without dropout": ("norm=batch", "a=1", "b=2"),
@@ -47,7 +47,7 @@ def test_leave_one_out_takes_each_ingredient_out_of_the_full_recipe() -> None:
     }
 
 
-def test_add_one_in_puts_each_ingredient_into_the_plain_recipe() -> None:
+def test_add_one_in_adds_each_ingredient_to_the_plain_recipe() -> None:
     assert designs.add_one_in(INGREDIENTS) == {
         "plain": (),
         "with dropout": ("dropout.dense=0.5",),
@@ -56,7 +56,7 @@ def test_add_one_in_puts_each_ingredient_into_the_plain_recipe() -> None:
     }
 
 
-def test_a_grid_of_the_command_line_is_off_at_its_first_value_and_on_at_its_last() -> None:
+def test_in_a_grid_the_first_value_is_off_and_the_last_is_on() -> None:
     assert designs.of_grid("leave_one_out", TWO) == {
         "full": ("dropout.dense=0.5", "norm=layer"),
         "without dropout.dense": ("dropout.dense=0", "norm=layer"),
@@ -70,7 +70,7 @@ def test_a_grid_of_the_command_line_is_off_at_its_first_value_and_on_at_its_last
 
 
 @given(FACTORS)
-def test_a_design_has_as_many_arms_as_its_table_says_and_no_two_alike(
+def test_a_design_has_the_expected_number_of_distinct_arms(
     factors: dict[str, list[str]],
 ) -> None:
     counts = {

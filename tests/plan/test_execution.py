@@ -1,4 +1,4 @@
-"""Knobs of execution and labels change neither a run's key nor, but for rounding, a number."""
+"""Execution knobs and labels change neither a run's key nor, except by rounding, a number."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ TINY = (
     *("dropout.dense=0.2,0.4", "seed=0,1"),
 )
 PLAIN = {"data.root": "here", "launch": "inline", "device": "cpu", "deterministic": "false"}
-# Another value of each knob that is no result.
+# Another value for each knob that does not affect results.
 OTHERS = {
     "data.root": "there",
     "out": "elsewhere",
@@ -43,7 +43,7 @@ OTHERS = {
     "stack.compile": "true",
     "design": "one_at_a_time",
 }
-# Those that another launcher or a study must be asked for beside: planned, and not trained.
+# Those that need another launcher or a study: planned, but not trained.
 ELSEWHERE = {
     "slurm.partition": "fast",
     "slurm.minutes": "5",
@@ -71,14 +71,13 @@ seeds: 8
 margin: 0.01
 claims: [{claim: it does, arm: dropout, direction: lower}]
 """
-# One network after another rather than all at once, or other kernels: sums are rounded in another
-# order.
+# Networks one by one instead of all at once, or other kernels: sums are rounded in another order.
 ROUNDS = {"stack.width", "stack.compile"}
 
 
 @pytest.fixture(scope="module")
 def files(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Write the same images to two places."""
+    """Write the same images in two places."""
     folder = tmp_path_factory.mktemp("files")
     for place in ("here", "there"):
         write_mnist(folder / place, images=100)
@@ -87,7 +86,7 @@ def files(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def trained(files: Path) -> dict[str, dict[str, Any]]:
-    """Train a small grid as the defaults have it."""
+    """Train a small grid with the defaults."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(torch.cuda, "is_available", lambda: False)
         patch.chdir(files)
@@ -113,19 +112,19 @@ def train(changes: dict[str, str]) -> dict[str, dict[str, Any]]:
 
 
 def numbers(of: dict[str, Any]) -> dict[str, Any]:
-    """List the numbers of training that a record holds, flat."""
+    """Return the numbers that a record holds about training, flattened."""
     epochs = {f"{e['epoch']} {k}": v for e in of["history"] for k, v in e.items()}
     return {**epochs, **of["metrics"], "parameters": of["parameters"]}
 
 
-def test_every_knob_that_is_no_result_has_another_value() -> None:
+def test_every_knob_that_does_not_affect_results_is_covered() -> None:
     others = {knob.name for knob in schema.KNOBS if knob.role != "result"}
-    # Where decoded images are kept is asked for with files: test_data_cache.
+    # data.cache_gb needs image files: tests/data/test_cache.py covers it.
     assert {*OTHERS, *ELSEWHERE, "data.cache_gb"} == others
 
 
 @pytest.mark.parametrize("name", [name for name in ELSEWHERE if name != "scale"])
-def test_a_knob_of_the_cluster_changes_no_key(name: str) -> None:
+def test_a_cluster_knob_changes_no_key(name: str) -> None:
     launch = f"launch={name.partition('.')[0]}"
     request = Request((*TINY, "data.root=here", launch), multirun=True)
     keys = {run.key for run in runs_of(request)}
@@ -135,7 +134,7 @@ def test_a_knob_of_the_cluster_changes_no_key(name: str) -> None:
     assert {run.key for run in runs_of(other)} == keys
 
 
-def test_the_scale_of_a_study_changes_no_key_by_itself(tmp_path: Path) -> None:
+def test_the_scale_of_a_study_alone_changes_no_key(tmp_path: Path) -> None:
     file = tmp_path / "asked.yaml"
     file.write_text(STUDY)
     keys = [
@@ -152,17 +151,17 @@ MARKS = {"launch": pytest.mark.slow, "stack.compile": pytest.mark.long}
     "knob",
     [pytest.param(schema.BY_NAME[n], marks=MARKS.get(n, ()), id=n) for n in OTHERS],
 )
-def test_a_knob_that_is_no_result_changes_no_key_and_no_number(
+def test_a_knob_that_does_not_affect_results_changes_no_key_and_no_number(
     knob: Knob, trained: dict[str, dict[str, Any]]
 ) -> None:
     if knob.name == "rerun":
-        train({})  # else there would be nothing to train again
+        train({})  # otherwise nothing could be trained again
     others = train({knob.name: OTHERS[knob.name]})
     assert len(trained) == 4
     assert others.keys() == trained.keys()
     for key, one in trained.items():
         other = others[key]
-        assert other["timing"] != one["timing"], "it was trained again"
+        assert other["timing"] != one["timing"], "it was not trained again"
         assert other["active"] == one["active"]
         tolerance = 1e-5 if knob.name in ROUNDS else 0
         assert numbers(other) == pytest.approx(numbers(one), rel=tolerance, abs=0)

@@ -1,6 +1,6 @@
-"""What is the user's own is tried before anything starts, on the device where it would train.
+"""Users' own code is tried before anything starts, on the device where it would train.
 
-A machine without a GPU has the meta device in its place: it is as strict about where tensors are.
+The meta device stands in for a GPU: it is as strict about where tensors are.
 """
 
 import pytest
@@ -126,9 +126,7 @@ RIGHT = {
 
 
 @pytest.mark.parametrize("told", WRONG)
-def test_a_part_that_makes_a_tensor_on_the_cpu_is_refused_by_name_on_another_device(
-    told, monkeypatch
-):
+def test_a_part_that_creates_a_tensor_on_the_cpu_is_refused_on_other_devices(told, monkeypatch):
     tried("cpu", monkeypatch, WRONG[told])
     with pytest.raises(AblateError) as caught:
         tried("meta", monkeypatch, WRONG[told])
@@ -141,14 +139,14 @@ def test_a_part_that_makes_a_tensor_on_the_cpu_is_refused_by_name_on_another_dev
 
 @pytest.mark.parametrize("part", RIGHT)
 @pytest.mark.parametrize("precision", ["fp32", "fp64"])  # there is no autocast on meta
-def test_a_part_that_makes_its_tensors_beside_its_input_is_taken_on_every_device(
+def test_a_part_that_creates_its_tensors_with_its_input_works_on_every_device(
     part, precision, monkeypatch
 ):
     for device in ("cpu", "meta"):
         tried(device, monkeypatch, RIGHT[part] | {"precision": precision})
 
 
-def test_a_device_without_memory_left_just_now_refuses_nothing(monkeypatch):
+def test_a_device_that_is_out_of_memory_refuses_nothing(monkeypatch):
     real = own_code._logits
 
     def logits(config, network, x_BCHW):
@@ -164,7 +162,7 @@ def test_a_device_without_memory_left_just_now_refuses_nothing(monkeypatch):
     )
 
 
-def test_a_part_is_tried_in_the_type_that_it_trains_in(monkeypatch):
+def test_a_part_is_tried_in_the_precision_of_training(monkeypatch):
     parts = {"model.activation": own("Float32")}
     tried("cpu", monkeypatch, parts)
     with pytest.raises(AblateError, match=r"Float32 does not take images of shape \[1, 8, 8\]"):
@@ -180,7 +178,7 @@ def put(parameters):
     )
 
 
-def test_a_part_that_deterministic_algorithms_refuse_is_refused_where_they_are_asked_for(
+def test_a_part_without_a_deterministic_algorithm_is_refused_if_deterministic(
     monkeypatch,
 ):
     parts = {"regularize._target_": "tests.plan.test_own_code.put"}

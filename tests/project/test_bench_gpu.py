@@ -1,4 +1,4 @@
-"""The benchmarks for a GPU, tried out at their smallest sizes where there is none."""
+"""The GPU benchmarks, tried at their smallest sizes without a GPU."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ def run(part, out, data):
 
 
 @pytest.mark.long
-def test_all_that_must_hold_of_a_stack_is_tried(tmp_path):
+def test_everything_that_must_hold_for_a_stack_is_checked(tmp_path):
     text, found = run("check", tmp_path, tmp_path)
     verdicts = [each["holds"] for each in found.values() if "skipped" not in each]
     assert len(verdicts) > 30
@@ -60,7 +60,7 @@ def test_all_that_must_hold_of_a_stack_is_tried(tmp_path):
 
 
 @pytest.mark.long
-def test_a_step_is_profiled_against_the_bytes_it_moves(tmp_path):
+def test_a_step_is_profiled_and_compared_with_the_bytes_it_moves(tmp_path):
     write_mnist(tmp_path, images=400)
     text, found = run("profile", tmp_path, tmp_path)
     steps = {name: each for name, each in found.items() if name != "copy"}
@@ -82,7 +82,7 @@ def test_steps_are_timed_by_width(tmp_path):
 
 
 @pytest.mark.long
-def test_a_sweep_is_held_against_every_baseline(tmp_path):
+def test_a_sweep_is_compared_with_every_baseline(tmp_path):
     write_mnist(tmp_path, images=400)
     text, found = run("sweep", tmp_path, tmp_path)
     baselines = ("serial, compiled", "serial, data on the device", "serial, DataLoader", "JAX")
@@ -93,7 +93,7 @@ def test_a_sweep_is_held_against_every_baseline(tmp_path):
 
 
 @pytest.mark.long
-def test_cifar_trains_by_the_recipe_and_says_that_its_peer_is_not_here(tmp_path):
+def test_cifar_trains_by_the_recipe_and_reports_on_airbench(tmp_path):
     write_cifar10(tmp_path, images=500)
     text, found = run("cifar94", tmp_path, tmp_path)
     assert len(found["stacks of 2, seeds 0 to 1"]["accuracies"]) == 2
@@ -102,7 +102,7 @@ def test_cifar_trains_by_the_recipe_and_says_that_its_peer_is_not_here(tmp_path)
 
 
 @pytest.mark.long
-def test_convolutions_are_timed_by_shape_and_not_measured_twice(tmp_path, monkeypatch, capsys):
+def test_convolutions_are_timed_by_shape_and_only_once(tmp_path, monkeypatch, capsys):
     monkeypatch.setenv("OMP_NUM_THREADS", "1")
 
     def measured(bench):
@@ -111,16 +111,16 @@ def test_convolutions_are_timed_by_shape_and_not_measured_twice(tmp_path, monkey
 
     text, figures = measured(Bench("cpu", dry=True))
     found = {name: each for name, each in figures.items() if name != "about"}
-    assert len(found) == 2 * 3  # types, and ways without Triton's
+    assert len(found) == 2 * 3  # two types, and three ways without Triton's
     assert all(each["sound"] for each in found.values())
-    assert text.count("bmm") + text.count("grouped") == 2 * 3 + 2  # the best of each type
-    # A process apart that would measure now fails, since this bench has no sizes.
+    assert text.count("bmm") + text.count("grouped") == 2 * 3 + 2  # and the best for each type
+    # A separate process that tried to measure would now fail, since this bench has no sizes.
     monkeypatch.setattr(jobs, "about", partial(given, figures["about"]))
     assert measured(BENCH) == (text, figures)
 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU")
-def test_without_a_gpu_it_says_how_to_try_it_out(monkeypatch, capsys):
+def test_without_a_gpu_the_script_says_how_to_try_it(monkeypatch, capsys):
     monkeypatch.setattr(sys, "argv", ["bench_gpu.py", "--part", "check"])
     with pytest.raises(SystemExit) as ended:
         bench_gpu.main()
@@ -128,8 +128,8 @@ def test_without_a_gpu_it_says_how_to_try_it_out(monkeypatch, capsys):
     assert "there is no GPU here; --dry tries the script out" in capsys.readouterr().err
 
 
-def test_a_kernel_is_listed_once_with_calls_and_time_of_one_step():
-    """Five steps: two launches of a kernel of 30 µs in each, and a copy of 10 µs in one."""
+def test_a_kernel_is_listed_once_with_calls_and_time_per_step():
+    """Five steps: each launches a kernel of 30 µs twice, and one makes a copy of 10 µs."""
 
     def event(name, us, device=DeviceType.CUDA, annotation=False):
         time = types.SimpleNamespace(elapsed_us=lambda: us)
@@ -143,13 +143,13 @@ def test_a_kernel_is_listed_once_with_calls_and_time_of_one_step():
         {"name": "relu", "calls": 2, "us": 60},
         {"name": "Memcpy", "calls": 0.2, "us": 2},
     ]
-    assert kernel_times([operator], 5) is None  # nothing on the device was seen
+    assert kernel_times([operator], 5) is None  # no device event was seen
 
 
 # -- what fails ------------------------------------------------------------------------------------
 
 
-def test_work_that_fails_dies_or_hangs_takes_no_other_with_it(capfd):
+def test_work_that_fails_dies_or_hangs_does_not_affect_other_work(capfd):
     with Apart() as apart:
         first = apart.do(double, 21, limit=60)
         assert first["number"] == 42
@@ -180,7 +180,7 @@ def test_figures_are_kept_for_the_same_card_and_versions(tmp_path, capsys):
     assert Results(tmp_path, "step", ABOUT, again=True).known("theirs", ours=False) is None
 
 
-def test_figures_of_another_card_are_set_aside(tmp_path):
+def test_figures_from_another_card_are_set_aside(tmp_path):
     Results(tmp_path, "step", ABOUT, again=False).note("theirs", {"ms": 1}, ours=False)
     other = Results(tmp_path, "step", ABOUT | {"card": "Another"}, again=False)
     assert other.known("theirs", ours=False) is None
@@ -188,7 +188,7 @@ def test_figures_of_another_card_are_set_aside(tmp_path):
     assert json.loads(aside.read_text())["theirs"] == {"ms": 1}
 
 
-def test_our_own_figures_hold_for_the_same_code_alone(tmp_path, monkeypatch):
+def test_our_own_figures_hold_only_for_the_same_code(tmp_path, monkeypatch):
     Results(tmp_path, "step", ABOUT, again=False).note("ours", {"ms": 1}, ours=True)
     assert Results(tmp_path, "step", ABOUT, again=False).known("ours", ours=True) is not None
     monkeypatch.setattr("gpu.results._code", lambda: "changed")
@@ -197,7 +197,7 @@ def test_our_own_figures_hold_for_the_same_code_alone(tmp_path, monkeypatch):
 
 @pytest.fixture
 def part(monkeypatch):
-    """A part of four jobs, of which two fail."""
+    """Register a part of three jobs, one of which dies."""
     module = types.ModuleType("gpu.stub")
     works = {"one": double, "two": die, "three": double}
     module.jobs = lambda bench, found: [
@@ -212,7 +212,7 @@ def part(monkeypatch):
 
 
 @pytest.mark.slow
-def test_a_job_that_fails_is_named_and_the_others_have_figures(part, tmp_path, capsys):
+def test_a_failed_job_is_named_and_the_others_have_figures(part, tmp_path, capsys):
     assert jobs.run("stub", BENCH, tmp_path, minutes=60, again=False) == jobs.FAILED
     lines = capsys.readouterr().out.splitlines()
     assert lines[2:] == [
@@ -226,10 +226,10 @@ def test_a_job_that_fails_is_named_and_the_others_have_figures(part, tmp_path, c
 
 
 @pytest.mark.slow
-def test_what_there_is_no_time_for_is_left_to_the_next_call(part, tmp_path, capsys):
+def test_jobs_without_time_left_are_left_to_the_next_call(part, tmp_path, capsys):
     assert jobs.run("stub", BENCH, tmp_path, minutes=0, again=False) == jobs.CUT
     assert "2 are left for lack of time" in capsys.readouterr().out
-    # The second job fails and is the one thing that this call measures.
+    # This call tries only the second job, which fails.
     assert jobs.run("stub", BENCH, tmp_path, minutes=0, again=False) == jobs.CUT
     assert jobs.run("stub", BENCH, tmp_path, minutes=60, again=False) == jobs.FAILED
     assert "  three: 6" in capsys.readouterr().out
@@ -237,7 +237,7 @@ def test_what_there_is_no_time_for_is_left_to_the_next_call(part, tmp_path, caps
 
 # -- the first half hour ---------------------------------------------------------------------------
 
-# In the place of Python: writes down its arguments; `sweep` is cut off twice, and `step` fails.
+# Stands in for Python: writes its arguments down; `sweep` is cut off twice, and `step` fails.
 STAND_IN = """#!/usr/bin/env bash
 calls=$FOLDER/calls
 echo "$*" >> "$calls"
@@ -262,11 +262,11 @@ def first_contact(folder, *arguments):
     return done, (folder / "calls").read_text().splitlines()
 
 
-def test_the_first_half_hour_goes_on_after_failures_and_sums_up(tmp_path):
+def test_the_first_half_hour_continues_after_failures_and_sums_up(tmp_path):
     done, calls = first_contact(tmp_path)
     parts = [call.split("--part ")[1].split(" ")[0] for call in calls]
     assert parts[:5] == ["check", "profile", "sweep", "step", "convolutions"]
-    # Then everything to its end: the sweep is taken up again, what failed is tried once more.
+    # Then everything in full: the sweep is resumed, and what failed is tried once more.
     assert parts[5:] == [
         *("check", "profile", "sweep", "sweep", "step", "convolutions", "cifar94", "sweep"),
     ]
@@ -291,7 +291,7 @@ def test_the_first_half_hour_can_be_tried_dry(tmp_path):
 
 
 @pytest.mark.long
-def test_the_compiled_baseline_trains_as_the_loop_by_hand():
+def test_the_compiled_baseline_trains_like_the_loop_by_hand():
     config = configuration("data=digits", "device=cpu")
     data = load(config)
 
@@ -319,7 +319,7 @@ def test_the_baseline_in_jax_has_the_gradients_of_the_network_by_hand(monkeypatc
     loss, gradients = jax.value_and_grad(jax_stack._loss)(weights, *given, key, "fp32")
     module = network()
     layers = [layer for layer in module if list(layer.parameters())]
-    # JAX flattens channels last: the dense layer's inputs come in another order.
+    # JAX flattens with channels last, so the dense layer's inputs are ordered differently.
     turned = {
         "conv0": lambda w: w.permute(3, 2, 0, 1),
         "conv1": lambda w: w.permute(3, 2, 0, 1),
@@ -339,8 +339,8 @@ def test_the_baseline_in_jax_has_the_gradients_of_the_network_by_hand(monkeypatc
 
 
 @pytest.mark.long
-def test_the_kernels_of_our_own_convolve_as_torch_does():
-    """Under Triton's interpreter, which is chosen when a kernel is declared."""
+def test_our_own_kernels_convolve_like_torch():
+    """Runs in a process under Triton's interpreter, which is chosen when a kernel is declared."""
     pytest.importorskip("triton")
     program = """
 import torch
@@ -362,5 +362,5 @@ for runs, batch, side, channels, out in ((2, 3, 5, 1, 4), (2, 1, 6, 33, 20)):
         check=False,
     )
     assert done.returncode == 0, done.stderr
-    assert all(float(off) < 1e-4 for off in done.stdout.split())  # of sums near 10
+    assert all(float(off) < 1e-4 for off in done.stdout.split())  # sums are near 10
     assert len(done.stdout.split()) == 2 * 4

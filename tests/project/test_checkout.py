@@ -1,4 +1,4 @@
-"""A checkout runs without being installed, from PYTHONPATH alone."""
+"""A checkout runs without being installed, with only PYTHONPATH."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ pytestmark = pytest.mark.slow
 def test_hydra_finds_our_sweeper_in_a_checkout_that_is_not_installed(
     program: tuple[str, str], tmp_path: Path
 ) -> None:
-    # -S leaves out the site's .pth files, and with them an editable installation.
+    # -S skips the site's .pth files, and with them an editable installation.
     installed = [path for path in sys.path if "plugins" not in path and Path(path) != ROOT]
     done = subprocess.run(
         [sys.executable, "-S", *program, "plan", "-m", "seed=0,1", "model=mlp"],

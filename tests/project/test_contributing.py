@@ -57,11 +57,13 @@ print(json.dumps({
 
 
 def changed(text: str, diff: str) -> str:
-    """Apply a diff without line numbers; what it does not add must stand there once."""
+    """Apply a diff without line numbers; the lines it does not add must occur exactly once."""
     lines = diff.splitlines(keepends=True)
     before = "".join(line[1:] for line in lines if line[0] != "+")
     after = "".join(line[1:] for line in lines if line[0] != "-")
-    assert text.count(before) == 1, f"CONTRIBUTING.md shows what is not there, or twice:\n{before}"
+    assert text.count(before) == 1, (
+        f"CONTRIBUTING.md shows lines that are not there, or twice:\n{before}"
+    )
     return text.replace(before, after)
 
 
@@ -69,13 +71,13 @@ def changed(text: str, diff: str) -> str:
 def copy(tmp_path_factory):
     """Copy the code, with all recipes applied."""
     folder = tmp_path_factory.mktemp("contributed")
-    for name in ("ablate", "conf", "scripts", "tests"):  # with their bytecode, where there is any
+    for name in ("ablate", "conf", "scripts", "tests"):  # including any bytecode
         shutil.copytree(ROOT / name, folder / name)
     for what, names, text in BLOCKS:
         for name in names.split() if what != "run" else ():
             path = folder / name
             if what == "file":
-                assert not path.exists(), f"{name} is there already"
+                assert not path.exists(), f"{name} already exists"
                 path.write_text(text, encoding="utf-8")
             else:
                 new = changed(path.read_text(encoding="utf-8"), text)
@@ -85,7 +87,7 @@ def copy(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def shown(copy):
-    """Run every command that the recipes show; return what became of them."""
+    """Run every command that the recipes show; return the values that `SERVED` prints."""
     lines = [line for what, _, text in BLOCKS if what == "run" for line in text.splitlines()]
     assert len(lines) == 8
     done = subprocess.run(
@@ -114,7 +116,7 @@ def test_the_regularizer_is_the_penalty_and_its_gradient_and_trains(copy, shown)
 
 
 @pytest.mark.slow
-def test_the_metric_is_framed_and_reported(copy, shown):
+def test_the_metric_is_in_frames_and_reports(copy, shown):
     found = records(copy, "first/*")
     firsts = {one["key"]: 1 - one["history"][0]["val/accuracy"] for one in found}
     assert len(firsts) == 4
@@ -125,7 +127,9 @@ def test_the_metric_is_framed_and_reported(copy, shown):
 @pytest.mark.slow
 def test_the_data_set_is_learned(copy, shown):
     (found,) = records(copy, "parity-cnn/*")
-    assert found["metrics"]["test/accuracy"] > 0.8, "two classes, so chance is 50 %"
+    assert found["metrics"]["test/accuracy"] > 0.8, (
+        "too close to chance, which is 50 % with two classes"
+    )
 
 
 @pytest.mark.slow
@@ -135,7 +139,7 @@ def test_the_executor_trains(copy, shown):
     assert {one["config"]["launch"] for one in found} == {"fresh"}
 
 
-def test_a_diff_is_applied_where_its_lines_stand_and_nowhere_else():
+def test_a_diff_is_applied_exactly_where_its_lines_are():
     assert changed("a\nb\nc\n", " a\n-b\n+B\n c\n") == "a\nB\nc\n"
     with pytest.raises(AssertionError, match="not there, or twice"):
         changed("a\na\n", " a\n+b\n")

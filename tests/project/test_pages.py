@@ -1,9 +1,9 @@
-"""What the README and the pages of docs/ show is run as it stands there, each page in a folder.
+"""Runs what the README and the pages of docs/ show, each page in its own folder.
 
-`make readme` runs these tests alone. Commands go in the order of the page, on tiny data, with one
-epoch and two seeds, in this process, where torch is loaded once. Those that take a cluster, a
-download or a shipped study are planned instead. Pictures are left blank, and a command that the
-README shows as well is run there alone.
+`make readme` runs only these tests. Commands run in the order of the page, on tiny data, with one
+epoch and two seeds, in this process, where torch is loaded once. Those that need a cluster, a
+download or a shipped study are only planned. Pictures are left blank, and a command that the README
+shows too runs only there.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ ROOT = Path(__file__).parents[2]
 README = ROOT / "README.md"
 PAGES = [README, *sorted((ROOT / "docs").glob("*.md"))]
 REFUSED = "dropout.dens=0.5"
-# What a page's commands are about, where another page trains it.
+# Results that a page's commands use, but that another page trains.
 FIRST = {
     "results/digits-cnn": "ablate run -m dropout.dense=0,0.5 seed=0,1",
     "results/digits-mlp": "ablate run model=mlp",
@@ -49,7 +49,7 @@ def commands(page):
 
 
 def bare(line):
-    """Give a command without its comment."""
+    """Return a command without its comment."""
     return shlex.join(shlex.split(line, comments=True))
 
 
@@ -61,7 +61,7 @@ def write_files(place):
 
 
 def folder_for(page, place):
-    """Put everything that a page's commands name into a folder."""
+    """Create everything that a page's commands name in a folder."""
     write_files(place)
     study = README.read_text(encoding="utf-8").split("```yaml\n# mine.yaml\n")[1].split("```")[0]
     (place / "mine.yaml").write_text(study)
@@ -71,7 +71,7 @@ def folder_for(page, place):
 
 
 def small(words):
-    """Make a command small enough to be run here; a list of words, or None if it is not ours."""
+    """Make a command small enough to run here; a list of words, or None if it is not ours."""
     if words[0] in ("make", "pip"):
         return None
     words = [Path(words[0]).name, *words[1:]]
@@ -104,13 +104,13 @@ def run(words, monkeypatch):
     return end.value.code
 
 
-# Those that a test of its own runs, at their own size.
+# A separate test runs these, at full size.
 METHODS = [line[2:] for line in blocks("run", ROOT / "docs/own-work.md")[1][1].splitlines()]
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.stem)
-def test_every_command_of_a_page_does_what_it_is_shown_to(page, tmp_path, monkeypatch, capfd):
+def test_every_command_on_a_page_works(page, tmp_path, monkeypatch, capfd):
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("ABLATE_DATA", str(tmp_path / "data"))
     folder_for(page, tmp_path)
@@ -127,7 +127,7 @@ def test_every_command_of_a_page_does_what_it_is_shown_to(page, tmp_path, monkey
         assert "Traceback" not in said, line
 
 
-def test_what_a_page_asks_others_for_is_there():
+def test_make_targets_and_extras_named_on_pages_exist():
     targets = re.findall(r"^(\w+):", (ROOT / "Makefile").read_text(encoding="utf-8"), re.M)
     project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
     asked = [shlex.split(line, comments=True) for page in PAGES for line in commands(page)]
@@ -140,7 +140,7 @@ def test_what_a_page_asks_others_for_is_there():
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.stem)
-def test_every_link_of_a_page_leads_somewhere(page):
+def test_every_link_on_a_page_leads_somewhere(page):
     text = page.read_text(encoding="utf-8")
     links = re.findall(r"\]\(([^)#\s]+)(?:#([\w-]+))?\)", text)
     for link, part in links:
@@ -154,10 +154,10 @@ def test_every_link_of_a_page_leads_somewhere(page):
             assert part in named, f"{link}#{part}"
 
 
-# -- what comes of it ------------------------------------------------------------------------------
+# -- what it leads to ------------------------------------------------------------------------------
 
 
-def test_the_readme_shows_the_words_of_a_refusal(tmp_path, monkeypatch, capfd):
+def test_the_readme_shows_a_refusal_word_for_word(tmp_path, monkeypatch, capfd):
     monkeypatch.chdir(tmp_path)
     text = README.read_text(encoding="utf-8")
     shown = re.search(r"^\$ (ablate run dropout\.dens.*?)```", text, re.M | re.S)[1]
@@ -168,32 +168,36 @@ def test_the_readme_shows_the_words_of_a_refusal(tmp_path, monkeypatch, capfd):
 
 @pytest.fixture(scope="module")
 def plain(tmp_path_factory):
-    """Give the record of a run without a method of one's own."""
+    """Return the record of a run without a user's own method."""
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(tmp_path_factory.mktemp("plain"))
         return ablate.run(["epochs=3"])
 
 
 @pytest.mark.parametrize("line", METHODS)
-def test_each_method_of_ones_own_trains_and_acts(line, plain, tmp_path, monkeypatch):
+def test_each_users_own_method_trains_and_acts(line, plain, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     write_files(tmp_path)
     assert run(shlex.split(line), monkeypatch) == 0
     (other,) = (tmp_path / "results").rglob("record.json")
     found = json.loads(other.read_text())
-    assert found["metrics"]["test/accuracy"] > 0.5, "ten classes, so chance is 10 %"
+    assert found["metrics"]["test/accuracy"] > 0.5, (
+        "too close to chance, which is 10 % with ten classes"
+    )
     assert found["key"] != plain["key"]
     assert found["metrics"]["test/loss"] != plain["metrics"]["test/loss"]
     (slot,) = found["active"]["own"]
     assert slot in line
 
 
-def test_ones_own_network_learns_ones_own_data(tmp_path, monkeypatch):
+def test_a_users_own_network_learns_the_users_own_data(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     write_files(tmp_path)
     line = blocks("run", ROOT / "docs/own-work.md")[0][1]
     record = ablate.run(shlex.split(line)[3:])
-    assert record["metrics"]["test/accuracy"] > 0.5, "four classes, so chance is 25 %"
+    assert record["metrics"]["test/accuracy"] > 0.5, (
+        "too close to chance, which is 25 % with four classes"
+    )
 
 
 def test_the_python_example_runs(tmp_path, monkeypatch):

@@ -1,4 +1,4 @@
-"""What is published of the studies is what their files claim, and tells nothing of a machine."""
+"""Published studies agree with their files, and name no machine."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ SECTIONS = {
 # -- the index -------------------------------------------------------------------------------------
 
 
-def test_every_row_is_a_claim_of_a_shipped_study_and_no_claim_is_left_out():
+def test_the_rows_are_exactly_the_claims_of_the_shipped_studies():
     assert SECTIONS
     for name, rows in SECTIONS.items():
         assert name in study.shipped()
@@ -50,18 +50,18 @@ def test_every_row_is_a_claim_of_a_shipped_study_and_no_claim_is_left_out():
             assert claim.source in row[3]
 
 
-def test_every_shipped_study_has_its_place_among_the_techniques():
+def test_every_shipped_study_is_listed_under_one_technique():
     placed = [name for names in study_index.TECHNIQUES.values() for name in names]
     assert sorted(placed) == study.shipped()
 
 
-def test_what_each_source_measured_on_is_told():
+def test_every_source_says_what_it_measured_on():
     told = yaml.safe_load((PUBLISHED / "sources.yaml").read_text(encoding="utf-8"))
     sources = {claim.source for name in study.shipped() for claim in read_study(name).claims}
     assert set(told) == sources
 
 
-def test_what_was_found_at_first_is_of_claims_that_still_stand():
+def test_first_results_belong_to_present_claims():
     with (PUBLISHED / "first.csv").open(encoding="utf-8", newline="") as file:
         first = [(row["study"], row["claim"]) for row in csv.DictReader(file)]
     now = {(name, claim.words) for name in study.shipped() for claim in read_study(name).claims}
@@ -69,7 +69,7 @@ def test_what_was_found_at_first_is_of_claims_that_still_stand():
     assert set(first) <= now
 
 
-def test_a_claim_that_was_published_before_has_its_first_result_beside_it():
+def test_a_claim_published_before_is_shown_with_its_first_result():
     with (PUBLISHED / "first.csv").open(encoding="utf-8", newline="") as file:
         first = {(row["study"], row["claim"]): row["verdict"] for row in csv.DictReader(file)}
     for name, rows in SECTIONS.items():
@@ -90,7 +90,7 @@ def test_the_verdicts_are_counted_at_the_top():
     assert {word: int(count) for word, count in counted.items()} == verdicts
 
 
-def test_the_studies_that_were_not_run_are_named():
+def test_studies_that_were_not_run_are_named():
     published = {name for name in study.shipped() if (PUBLISHED / name).is_dir()}
     assert published == set(SECTIONS)
     for name in set(study.shipped()) - published:
@@ -98,7 +98,7 @@ def test_the_studies_that_were_not_run_are_named():
 
 
 @pytest.mark.parametrize("name", SECTIONS)
-def test_the_index_says_of_each_claim_what_the_report_says(name):
+def test_the_index_agrees_with_the_report_on_each_claim(name):
     file = PUBLISHED / name / "tables" / "claims.csv"
     judged = pd.read_csv(file, dtype={"arm": str, "baseline": str})
     rows = [row for row in SECTIONS[name] if verdict_of(row) != NOT_JUDGED]
@@ -119,7 +119,7 @@ def test_the_index_says_of_each_claim_what_the_report_says(name):
 
 
 @pytest.mark.parametrize("name", SECTIONS)
-def test_a_published_study_has_its_report_and_what_that_links(name):
+def test_a_published_study_has_its_report_and_all_linked_files(name):
     folder = PUBLISHED / name
     page = (folder / "report.md").read_text(encoding="utf-8")
     linked = set(re.findall(r"\]\(((?:figures|tables|frames)/[^)]+)\)", page))
@@ -136,7 +136,7 @@ def test_a_published_study_is_small(name):
     assert sum(file.stat().st_size for file in (PUBLISHED / name).rglob("*")) < 2**20
 
 
-def test_nothing_published_names_a_machine_or_a_place_on_it():
+def test_nothing_published_names_a_machine_or_a_path_on_it():
     place = re.compile(r"(?<![\w.~:/])/(?:tmp|home|root|work|Users|var|mnt|srv|opt)/|[A-Z]:\\\\")
     host = re.compile(rf"\b{re.escape(platform.node())}\b") if platform.node() else None
     for file in sorted(PUBLISHED.rglob("*")):
@@ -153,28 +153,28 @@ def test_nothing_published_names_a_machine_or_a_place_on_it():
 # -- the README ------------------------------------------------------------------------------------
 
 
-def test_the_readme_tells_of_the_studies_what_the_index_says():
+def test_the_readme_agrees_with_the_index():
     index = (PUBLISHED / INDEX).read_text(encoding="utf-8")
     told = readme_findings.findings(index)
     assert f"{readme_findings.BEGIN}{told}{readme_findings.END}" in README, (
-        "call scripts/readme_findings.py"
+        "run scripts/readme_findings.py"
     )
     chosen = [claims for name, claims in readme_findings.CHOSEN.items() if name in SECTIONS]
     assert told.count("\n| [") == sum(map(len, chosen))
 
 
-def test_the_claims_that_the_readme_tells_are_claims_of_shipped_studies():
+def test_the_claims_in_the_readme_belong_to_shipped_studies():
     for name, claims in readme_findings.CHOSEN.items():
         assert set(claims) <= {claim.words for claim in read_study(name).claims}
 
 
-# -- which studies are whole -----------------------------------------------------------------------
+# -- which studies are complete --------------------------------------------------------------------
 
 SMALL = "conv_vs_dense"  # a study of few runs
 
 
 def write_study(root, name=SMALL, status="finished", lost=0, **told):
-    """Write study.json and a record of each run, trained at the commit of this checkout."""
+    """Write study.json and a record per run, as if trained at the commit of this checkout."""
     asked = read_study(name)
     git = ["git", "-C", str(REPOSITORY), "rev-parse", "HEAD"]
     commit = subprocess.run(git, capture_output=True, text=True, check=False).stdout.strip()
@@ -191,7 +191,7 @@ def write_study(root, name=SMALL, status="finished", lost=0, **told):
     )
 
 
-def test_a_study_of_which_every_run_ended_is_whole(tmp_path):
+def test_a_study_whose_every_run_ended_is_complete(tmp_path):
     write_study(tmp_path)
     (found,), faults = found_below([tmp_path])
     assert (found.asked.name, found.scale, len(found.records), faults) == (SMALL, "quick", 24, [])
@@ -207,7 +207,7 @@ def test_a_study_of_which_every_run_ended_is_whole(tmp_path):
         ({"command": ["epochs=3"]}, "run with epochs=3, which its YAML does not say"),
     ],
 )
-def test_a_study_that_is_not_whole_is_named_with_the_reason(tmp_path, changes, why):
+def test_an_incomplete_study_is_named_with_the_reason(tmp_path, changes, why):
     write_study(tmp_path, **changes)
     whole, (fault,) = found_below([tmp_path])
     assert whole == []
@@ -215,9 +215,9 @@ def test_a_study_that_is_not_whole_is_named_with_the_reason(tmp_path, changes, w
     assert why in fault
 
 
-def test_a_study_whose_file_was_not_committed_before_its_runs_is_not_whole(tmp_path, monkeypatch):
+def test_a_study_whose_file_was_not_committed_before_its_runs_is_incomplete(tmp_path, monkeypatch):
     write_study(tmp_path)
-    monkeypatch.setattr(study_runs, "REPOSITORY", tmp_path)  # where no history holds it
+    monkeypatch.setattr(study_runs, "REPOSITORY", tmp_path)  # which is not a repository
     with pytest.raises(NotWholeError, match="where it ran, its YAML was not as it is today"):
         read_runs(tmp_path, SMALL)
 
@@ -244,7 +244,7 @@ def test_a_study_is_published_with_its_ledger(tmp_path, monkeypatch):
         publish_studies.publish(found, published)
 
 
-def test_the_same_study_whole_in_two_folders_is_refused(tmp_path):
+def test_a_study_that_is_complete_in_two_folders_is_refused(tmp_path):
     for folder in ("one", "other"):
         write_study(tmp_path / folder)
     with pytest.raises(AblateError, match=rf"{SMALL} lies whole in .*one and in .*other"):
@@ -259,7 +259,7 @@ def test_a_folder_without_studies_is_refused_with_one_line(tmp_path, capsys):
     )
 
 
-def test_minutes_are_counted_once_where_runs_overlap_and_not_where_none_trained():
+def test_minutes_of_overlapping_runs_count_once_and_gaps_do_not_count():
     times = [("10:00", "10:04"), ("10:01", "10:02"), ("10:03", "10:06"), ("11:00", "11:01")]
     day = "2026-01-01T{}:00+00:00"
     records = [{"timing": {"started": day.format(a), "finished": day.format(b)}} for a, b in times]

@@ -1,4 +1,4 @@
-"""The simulations' own parts: intervals that were tried, and when a word counts as false."""
+"""Parts of the simulations: the intervals tried, and when a verdict counts as false."""
 
 from __future__ import annotations
 
@@ -31,14 +31,14 @@ def rng():
 
 
 @given(ANY, st.integers(3, 9), st.integers(3, 9))
-def test_welchs_interval_is_scipys(seed, n, m):
+def test_welchs_interval_agrees_with_scipy(seed, n, m):
     x, y = drawn(seed, n), drawn(seed + 1, m)
     found = welch(x, y, False, [0.05], NO_RNG)
     expected = stats.ttest_ind(x, y, equal_var=False).confidence_interval(0.95)
     assert (found[0][0], found[1][0]) == pytest.approx((expected.low, expected.high))
 
 
-def test_values_without_skewness_leave_student_alone():
+def test_without_skewness_corrected_intervals_equal_students():
     x = np.array([-3.0, -1, 0, 1, 3])
     student = welch(x, np.zeros(5), True, [0.05], NO_RNG)
     for corrected in (johnson, hall):
@@ -54,7 +54,7 @@ def test_johnsons_shift_by_hand():
 
 
 @given(ANY, st.integers(4, 20), st.sampled_from([0.05, 0.005]))
-def test_halls_ends_are_where_his_cubic_of_t_has_the_quantile(seed, n, alpha):
+def test_halls_interval_ends_where_his_cubic_of_t_reaches_the_quantile(seed, n, alpha):
     x = np.exp(drawn(seed, n))
     s = x.std(ddof=1)
     k = n / ((n - 1) * (n - 2)) * ((x - x.mean()) ** 3).sum() / s**3 / np.sqrt(n)
@@ -75,7 +75,7 @@ def test_flips_bound_the_shifts_that_the_sign_flip_test_does_not_reject(seed):
         assert reference.sign_flip((d - outside).tolist()) <= 0.05
 
 
-def test_flips_of_arms_bound_the_shifts_that_the_permutation_test_does_not_reject():
+def test_unpaired_flips_bound_the_shifts_that_permutation_does_not_reject():
     x, y = drawn(3, 5) + 1, drawn(4, 6)
     low, high = (end[0] for end in flips(x, y, False, [0.05], rng()))
 
@@ -94,12 +94,12 @@ def mean_difference(a, b, axis=-1):
     return a.mean(axis) - b.mean(axis)
 
 
-def test_five_pairs_have_no_finite_interval_by_flips_and_three_none_by_resampling_t():
+def test_few_pairs_have_no_finite_interval_by_flips_or_bootstrap_t():
     assert np.isinf(flips(drawn(0, 5), np.zeros(5), True, [0.05], rng())).all()
     assert np.isinf(bootstrap_t(drawn(0, 3), np.zeros(3), True, [0.05], rng())).all()
 
 
-def test_resampled_t_of_normal_values_is_near_students():
+def test_bootstrap_t_of_normal_values_is_close_to_students():
     x = drawn(5, 200)
     student = np.array(welch(x, np.zeros(200), True, [0.05], NO_RNG))
     found = np.array(bootstrap_t(x, np.zeros(200), True, [0.05], rng()))
@@ -109,7 +109,7 @@ def test_resampled_t_of_normal_values_is_near_students():
 # -- the count -------------------------------------------------------------------------------------
 
 
-def test_a_method_is_judged_by_normal_data_first():
+def test_t_intervals_keep_their_error_rate_on_normal_data():
     scenario = next(s for s in of_laws() if s.paired and s.n == 10)
     (one, three, ten) = tried(scenario, METHODS["t, Banerjee"], 4000)
     assert [row["claims"] for row in (one, three, ten)] == [1, 3, 10]
@@ -119,7 +119,7 @@ def test_a_method_is_judged_by_normal_data_first():
     assert ten["missed"] == pytest.approx(0.5, abs=0.2)
 
 
-def test_the_rule_takes_the_best_worst_case_of_those_that_keep_to_normal_data():
+def test_the_rule_takes_the_best_worst_case_of_methods_that_pass_on_normal_data():
     import pandas as pd
 
     def rows(method, normal, worst, length):
@@ -142,7 +142,7 @@ def test_the_rule_takes_the_best_worst_case_of_those_that_keep_to_normal_data():
     assert taken(table, 2000) == "first"
 
 
-def test_published_pairs_are_there_and_vary():
+def test_there_are_enough_published_pairs():
     pairs = published()
     assert len(pairs) > 30
     assert all(isinstance(pair, Measured) and len(pair.x) == len(pair.y) >= 10 for pair in pairs)
@@ -165,7 +165,7 @@ AT = simulated.DELTA
         ("supported", "differs", 3 * AT, 3, 5, False),
         ("too small to matter", "lower", AT, -1, 1, True),
         ("too small to matter", "lower", 0, -1, 1, False),
-        ("too small to matter", "lower", 0, 0.5, 1, True),  # its sign is told
+        ("too small to matter", "lower", 0, 0.5, 1, True),  # its sign is stated
         ("supported", "equivalent", 0.9 * AT, -1, 1, False),
         ("supported", "equivalent", -AT, -1, 1, True),
         ("refuted", "equivalent", 1.1 * AT, 3, 5, False),
@@ -176,7 +176,7 @@ AT = simulated.DELTA
         ("open", "lower", AT, -1, 5, False),
     ],
 )
-def test_a_verdict_is_false_where_what_it_states_is(word, direction, truth, low, high, false):
+def test_a_verdict_is_false_if_what_it_states_is_false(word, direction, truth, low, high, false):
     low, high = np.array([[low]]), np.array([[high]])
     found = false_verdicts(np.array([[word]]), direction, np.array([truth]), low, high)
     assert found.tolist() == [[false]]
@@ -195,7 +195,7 @@ def test_a_verdict_is_false_where_what_it_states_is(word, direction, truth, low,
         ("not told apart", AT, False),
     ],
 )
-def test_a_description_is_false_where_what_it_states_is(word, truth, false):
+def test_a_description_is_false_if_what_it_states_is_false(word, truth, false):
     found = false_descriptions(np.array([[word]]), np.array([truth]))
     assert found.tolist() == [[false]]
 
@@ -203,4 +203,4 @@ def test_a_description_is_false_where_what_it_states_is(word, truth, false):
 @pytest.mark.parametrize("truth", [0.0, -1.0, None])
 def test_few_studies_say_something_false(truth):
     for row in simulated.counted("10 and 5 pairs in turn", truth, 1000):
-        assert row["false"] <= 5 + 3 * 0.69  # standard error of 1,000
+        assert row["false"] <= 5 + 3 * 0.69  # 0.69 points: the standard error with 1,000 studies

@@ -1,4 +1,4 @@
-"""A page for each technique: current, linked, and of the claims that are about it."""
+"""A page per technique: up to date, with working links, and listing the claims about it."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def test_every_link_leads_somewhere(made):
             assert (PUBLISHED / FOLDER / link).exists(), (name, link)
 
 
-def test_a_claim_stands_on_the_pages_of_what_its_arms_differ_in():
+def test_a_claim_is_on_the_pages_of_the_techniques_its_arms_differ_in():
     by_name = {one.name: one for one in techniques()}
     asked = read_study("digits")
     arms = {
@@ -44,7 +44,7 @@ def test_a_claim_stands_on_the_pages_of_what_its_arms_differ_in():
     assert arms == {"dropout": {"dropout"}, "norm": {"batch norm"}, "l2": set()}
 
 
-def test_a_page_tells_the_knob_the_card_and_what_was_found(made):
+def test_a_page_shows_the_knob_the_card_and_the_findings(made):
     text = made["l2.md"]
     assert "| `regularize.l2` |" in text
     assert "**When it helps:** nearly always a little" in text
@@ -52,7 +52,7 @@ def test_a_page_tells_the_knob_the_card_and_what_was_found(made):
     assert "Krogh" in text
 
 
-def test_a_claim_about_networks_stands_on_the_pages_of_both():
+def test_a_claim_about_networks_is_on_the_pages_of_both():
     asked = read_study("conv_vs_dense")
     on = {one.name for one in techniques() if claims_of(one, asked)}
     assert on == {"convolutional_networks", "dense_networks"}
@@ -61,7 +61,7 @@ def test_a_claim_about_networks_stands_on_the_pages_of_both():
 # -- cards -----------------------------------------------------------------------------------------
 
 
-def test_every_page_says_what_it_is_when_it_helps_which_settings_work_and_who_says_so(made):
+def test_every_page_has_a_sentence_when_it_helps_settings_and_source(made):
     for name in made.keys() - {"README.md"}:
         opening, _, rest = made[name].partition("\n**When it helps:** ")
         assert re.search(r"^# .+\n\n.+\.$", opening, re.M), name
@@ -83,7 +83,7 @@ How it is written.
 """
 
 
-def test_a_card_is_read_as_far_as_its_members():
+def test_a_card_is_read_up_to_its_members():
     card = Card.of(CARD)
     assert (card.title, card.sentence) == ("Idle", "Nothing is done.")
     assert card.paragraphs == (
@@ -95,7 +95,7 @@ def test_a_card_is_read_as_far_as_its_members():
     assert card.members == (one, Member("two", "Does another.", ""))
 
 
-def test_what_a_card_lacks_is_named():
+def test_the_parts_that_a_card_lacks_are_named():
     assert Card.of(CARD).lacks == ["two's source"]
     assert Card.of("Idle: nothing is done.").lacks == ["When it helps", "Settings", "Source"]
     mute = CARD.replace("Idle: nothing is done.", "Idle.").replace("When it helps: ", "")
@@ -108,7 +108,7 @@ def test_no_page_is_written_while_a_card_lacks_its_source(monkeypatch):
         technique_pages.pages()
 
 
-def test_a_family_tells_of_every_member():
+def test_a_family_lists_every_member():
     members = {one.name: [m.name for m in one.card.members] for one in techniques()}
     assert members["optimizers"] == list(OPTIMIZERS)
     assert members["schedules"] == list(SCHEDULES)
@@ -122,7 +122,7 @@ def test_a_family_tells_of_every_member():
     assert changes == {name for name in BY_NAME if name.startswith("augment.")} - other
 
 
-def test_every_network_has_a_page_that_tells_of_it():
+def test_every_network_is_on_a_page():
     networks = [one for one in techniques() if one.options]
     shown = sorted(option for one in networks for option in one.options)
     assert shown == sorted(set(MODELS) - {"custom"})
@@ -130,8 +130,8 @@ def test_every_network_has_a_page_that_tells_of_it():
         assert len(one.options) == 1 or [m.name for m in one.card.members] == list(one.options)
 
 
-def test_every_knob_of_a_technique_stands_on_a_page():
+def test_every_knob_of_a_technique_is_on_a_page():
     groups = ("model", "dropout", "norm", "init", "optimizer", "schedule", "regularize", "augment")
     shown = {name for one in techniques() for name in knobs_of(one)}
     left = {name for name in BY_NAME if name.partition(".")[0] in groups} - shown
-    assert left == {"model._target_", "regularize._target_"}  # what a user writes has no card
+    assert left == {"model._target_", "regularize._target_"}  # users' own code has no card

@@ -1,4 +1,4 @@
-"""The counter of bytes, against sums that fit on the back of an envelope."""
+"""The counter of bytes moved, against sums by hand."""
 
 from __future__ import annotations
 
@@ -26,13 +26,13 @@ def device(request):
 def test_an_addition_reads_two_tensors_and_writes_one(device):
     x, y = torch.zeros(4, 256, device=device), torch.zeros(4, 256, device=device)  # 4 KiB each
     assert count(lambda: x + y) == 3 * 4096
-    assert count(lambda: x + x) == 2 * 4096  # one tensor is read once
+    assert count(lambda: x + x) == 2 * 4096  # the same tensor is read once
     assert count(lambda: x + 1) == 2 * 4096
-    assert count(lambda: x + y[0]) == 2 * 4096 + 1024  # a row for all rows
+    assert count(lambda: x + y[0]) == 2 * 4096 + 1024  # one row, broadcast to all
     assert count(lambda: x + y[:1].expand(4, 256)) == 2 * 4096 + 1024
 
 
-def test_an_operation_in_place_reads_and_writes_what_it_changes(device):
+def test_an_in_place_operation_reads_and_writes_what_it_changes(device):
     x, y = torch.zeros(4, 256, device=device), torch.zeros(4, 256, device=device)
     assert count(lambda: x.add_(y)) == 3 * 4096
     assert count(lambda: x.mul_(2)) == 2 * 4096
@@ -42,7 +42,7 @@ def test_an_operation_in_place_reads_and_writes_what_it_changes(device):
     assert count(lambda: torch._foreach_add_([x, y], 1)) == 4 * 4096
 
 
-def test_views_and_reservations_move_nothing(device):
+def test_views_and_allocations_move_nothing(device):
     x = torch.zeros(4, 256, device=device)
 
     def look():
@@ -57,7 +57,7 @@ def test_views_and_reservations_move_nothing(device):
 
 def test_a_gather_reads_what_it_picks_and_not_its_whole_source(device):
     images, index = torch.zeros(1000, 100, device=device), torch.arange(7, device=device)
-    # Seven rows of 400 bytes are read and written, seven numbers of 8 bytes are read.
+    # Seven rows of 400 bytes are read and written; seven indices of 8 bytes are read.
     assert count(lambda: images.index_select(0, index)) == 2 * 2800 + 56
     assert count(lambda: images[index]) == 2 * 2800 + 56
     assert count(lambda: F.embedding(index, images)) == 2 * 2800 + 56
@@ -91,8 +91,8 @@ def test_a_batch_norm_forward_and_back():
     # Read: x, w, b, both running statistics. Written: y, the batch's mean and deviation.
     assert forward == (3200 + 4 * 16) + (3200 + 2 * 16)
     back = count(lambda: torch.autograd.grad(outputs[0], [x, w, b], torch.zeros(8, 4, 5, 5)))
-    # The gradient is 3200 bytes of zeros, which are written before they are read.
-    # Read: dy, x, w, the running statistics, the batch's. Written: dx, dw, db.
+    # The gradient is 3200 bytes of zeros, written before they are read.
+    # Read: dy, x, w, the running and the batch's statistics. Written: dx, dw, db.
     assert back == 3200 + (2 * 3200 + 5 * 16) + (3200 + 2 * 16)
 
 

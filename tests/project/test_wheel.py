@@ -1,4 +1,4 @@
-"""The built wheel holds all that a run needs, the configurations too."""
+"""The built wheel holds everything that a run needs, including the configurations."""
 
 from __future__ import annotations
 
@@ -17,8 +17,8 @@ import ablate
 
 ROOT = Path(__file__).parents[2]
 
-# What `python -m ablate` does, after saying which ablate it is. `-I` keeps the site's own paths (an
-# editable install among them) behind the folder of the wheel, and the working directory out.
+# Like `python -m ablate`, after printing which ablate it is. `-I` keeps the working directory off
+# the path, and the site's paths (with an editable install) behind the folder of the wheel.
 START = """
 import sys
 sys.path.insert(0, sys.argv.pop(1))
@@ -55,14 +55,14 @@ def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def installed(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Install the wheel, without what it depends on, into a folder of its own."""
+    """Install the wheel, without its dependencies, into a separate folder."""
     folder = tmp_path_factory.mktemp("site")
     pip = [sys.executable, "-m", "pip", "--disable-pip-version-check", "install", "--no-index"]
     call(*pip, "--no-deps", "--target", folder, wheel, cwd=folder)
     return folder
 
 
-def test_one_version_is_told_everywhere() -> None:
+def test_the_version_is_the_same_everywhere() -> None:
     project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
     cited = yaml.safe_load((ROOT / "CITATION.cff").read_text(encoding="utf-8"))
     newest = (ROOT / "CHANGELOG.md").read_text(encoding="utf-8").partition("\n## ")[2]
@@ -75,7 +75,7 @@ def test_the_wheel_holds_the_package_and_every_configuration(wheel: Path) -> Non
     others = (ROOT / "ablate/py.typed", ROOT / "ablate/record.schema.json")
     files = [*(ROOT / "ablate").rglob("*.py"), *others]
     names = {str(file.relative_to(ROOT)) for file in files}
-    # Hydra finds plugins at the top level alone.
+    # Hydra finds plugins only at the top level.
     assert {name.removeprefix("ablate/plugins/") for name in names} <= held
     configurations = [file.relative_to(ROOT) for file in (ROOT / "conf").rglob("*.yaml")]
     assert len(configurations) > 30
@@ -98,7 +98,7 @@ def test_an_installed_wheel_trains_without_the_checkout(installed: Path, tmp_pat
     assert 0 <= record["metrics"]["test/error"] <= 1
 
 
-def test_the_wheel_brings_the_command(installed: Path) -> None:
+def test_the_wheel_installs_the_command(installed: Path) -> None:
     (entries,) = installed.glob("ablate_runner-*.dist-info/entry_points.txt")
     assert "ablate = ablate.cli:main" in entries.read_text(encoding="utf-8")
     assert (installed / "bin/ablate").is_file()

@@ -1,4 +1,4 @@
-"""Damaged files hurt one run alone: set aside, kept, told once, and trained to the same bits."""
+"""A damaged file affects only its run: it is kept aside, reported once, and the run retrained."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ def _in_its_own_folder(tmp_path, monkeypatch):
 
 
 def numbers(root="results"):
-    """What is to be the same however a sweep came about."""
+    """Return what must not depend on how a sweep was trained."""
     found = [record.read(folder) for folder in record.find(Path(root))]
     return {r["key"]: [r["status"], r["metrics"], r["history"], r["active"]] for r in found}
 
@@ -57,7 +57,7 @@ def flipped(content, bit):
 
 
 def damages_of(content, chance, count):
-    """Yield what single flips, lost pages and a cut end make of a file."""
+    """Yield a file's content with one bit flipped, one page zeroed, or its end cut off."""
     for bit in chance.sample(range(8 * len(content)), count):
         yield flipped(content, bit)
     for begin in range(0, len(content), 512):
@@ -68,7 +68,7 @@ def damages_of(content, chance, count):
         yield content[:end]
 
 
-def test_no_damage_of_a_resume_state_is_read_as_sound(tmp_path):
+def test_no_damaged_resume_state_is_read_as_sound(tmp_path):
     record.save_state(tmp_path, {"step": 3, "x": torch.arange(300.0), "seconds": [0.1, 0.2]})
     file = tmp_path / "checkpoint.pt"
     whole = file.read_bytes()
@@ -78,33 +78,33 @@ def test_no_damage_of_a_resume_state_is_read_as_sound(tmp_path):
         assert record.load_state(tmp_path) is None
 
 
-def test_a_checksum_is_no_hindrance_to_torch_or_numpy(tmp_path):
+def test_torch_and_numpy_read_files_with_a_checksum(tmp_path):
     record.save_state(tmp_path, {"step": 3})
     assert torch.load(tmp_path / "checkpoint.pt", weights_only=True) == {"resume": {"step": 3}}
     write_correct(tmp_path, np.arange(10) % 3 == 0)
     assert np.load(tmp_path / "correct.npy").tolist() == [0b10010010, 0b01000000]
 
 
-def test_a_file_of_an_earlier_version_reads_without_a_checksum(tmp_path):
+def test_files_of_an_earlier_version_are_read_without_a_checksum(tmp_path):
     file = tmp_path / "checkpoint.pt"
     torch.save({"resume": {"step": 3, "x": torch.ones(1000)}}, file)
     assert record.load_state(tmp_path)["step"] == 3
     whole = file.read_bytes()
     place = whole.index(torch.ones(100).numpy().tobytes())
-    for bit in range(8 * place, 8 * place + 64):  # in a tensor, where torch itself does not look
+    for bit in range(8 * place, 8 * place + 64):  # in a tensor, which torch itself does not check
         file.write_bytes(flipped(whole, bit))
         assert record.load_state(tmp_path) is None
     np.save(tmp_path / "correct.npy", np.array([0b10010010], np.uint8))
     assert record.read_correct(tmp_path, images=8, count=3).tolist() == [0b10010010]
 
 
-def test_flips_in_an_array_that_leave_its_sum_are_found(tmp_path):
+def test_flips_in_an_array_that_keep_its_sum_are_found(tmp_path):
     write_correct(tmp_path, np.arange(64) % 2 == 0)
     file = tmp_path / "correct.npy"
     whole = file.read_bytes()
     assert record.read_correct(tmp_path, images=64, count=32) is not None
     array = 8 * (len(whole) - len(checksum.tail_of(b"")) - 8)
-    file.write_bytes(flipped(flipped(whole, array), array + 1))  # one up, one down
+    file.write_bytes(flipped(flipped(whole, array), array + 1))  # one bit set, one cleared
     assert record.read_correct(tmp_path, images=64, count=32) is None
     for damaged in damages_of(whole, random.Random(0), 400):
         file.write_bytes(damaged)
@@ -130,14 +130,14 @@ def test_a_record_with_a_flipped_bit_is_damaged(tmp_path):
         file.write_bytes(flipped(whole, bit))
         with contextlib.suppress(DamagedError):
             found = record.read(tmp_path, checked=True)
-            # A name that lost a letter, `checksum` itself, or white space for white space.
+            # The flip changed the key `checksum`, or one kind of white space into another.
             assert {name: found[name] for name in RECORD} == RECORD
             sound += 1
     assert sound < 50
     assert {name: as_written[name] for name in RECORD} == RECORD
 
 
-def test_a_record_that_is_laid_out_in_another_way_is_as_it_was_written(tmp_path):
+def test_reformatting_a_record_is_not_damage(tmp_path):
     record.write(tmp_path, RECORD)
     file = tmp_path / "record.json"
     found = json.loads(file.read_text())
@@ -147,18 +147,18 @@ def test_a_record_that_is_laid_out_in_another_way_is_as_it_was_written(tmp_path)
     file.write_text(json.dumps(found))
     with pytest.raises(DamagedError, match="damaged or edited"):
         record.read(tmp_path, checked=True)
-    assert record.read(tmp_path)["metrics"]["test/error"] == 0.0  # for a report, which tells it
-    del found["checksum"]  # as earlier versions wrote it
+    assert record.read(tmp_path)["metrics"]["test/error"] == 0.0  # for a report, which mentions it
+    del found["checksum"]  # as in earlier versions
     file.write_text(json.dumps(found))
     assert record.read(tmp_path, checked=True) is not None
 
 
-# -- a sweep, two of whose runs are finished and two cut off ---------------------------------------
+# -- a sweep with two finished runs and two interrupted ones ---------------------------------------
 
 
 @pytest.fixture(scope="module")
 def saved(tmp_path_factory):
-    """Train a sweep in two halves, the second of which is interrupted; and one undisturbed."""
+    """Train a sweep in two halves, interrupting the second; and the same sweep undisturbed."""
     place = tmp_path_factory.mktemp("saved")
     real = Training.advance
 
@@ -190,7 +190,7 @@ def folder_of(sweep, status):
 
 
 def resumed():
-    """Run the sweep again; return what it says on standard error."""
+    """Run the sweep again; return its standard error."""
     done = called("run", "-m", *SWEEP)
     assert done.returncode == 0, done.stderr
     assert "Traceback" not in done.stderr
@@ -250,7 +250,7 @@ TRIALS = 200
 
 
 def damage(sweep, number):
-    """Damage one file of a sweep, by a number; return what was done."""
+    """Damage one file of a sweep, chosen by a number; return what was done."""
     chance = random.Random(number)
     status = chance.choice(("finished", "interrupted"))
     place = folder_of(sweep, status)
@@ -273,20 +273,20 @@ def try_damage(saved, number):
 
 
 @pytest.mark.parametrize("number", range(0, TRIALS, 20))
-def test_a_damaged_file_leaves_the_results_right(saved, number):
+def test_after_a_damage_the_results_are_right(saved, number):
     try_damage(saved, number)
 
 
 @pytest.mark.long
-def test_two_hundred_damaged_files_in_one_process_leave_the_results_right(saved):
+def test_after_each_of_two_hundred_damages_the_results_are_right(saved):
     for number in range(TRIALS):
-        faulthandler.dump_traceback_later(120, exit=True)  # a damaged lock might wait for ever
+        faulthandler.dump_traceback_later(120, exit=True)  # a damaged lock could hang the test
         try_damage(saved, number)
     faulthandler.cancel_dump_traceback_later()
 
 
 @pytest.mark.long
-def test_twenty_damaged_files_leave_the_results_of_the_command_right(saved):
+def test_after_each_of_twenty_damages_the_command_gives_the_right_results(saved):
     command = [str(Path(sys.executable).parent / "ablate"), "run", "-m", *SWEEP]
     for number in range(TRIALS, TRIALS + 20):
         shutil.rmtree("results", ignore_errors=True)
@@ -298,7 +298,7 @@ def test_twenty_damaged_files_leave_the_results_of_the_command_right(saved):
         assert numbers() == numbers(saved / "whole"), what
 
 
-def test_a_damaged_state_is_kept_and_told_once_and_its_run_starts_anew(copy, saved):
+def test_a_damaged_state_is_kept_and_reported_once_and_its_run_starts_over(copy, saved):
     place = folder_of(copy, "interrupted")
     damaged = flipped((place / "checkpoint.pt").read_bytes(), 8 * 2000)
     (place / "checkpoint.pt").write_bytes(damaged)
@@ -313,7 +313,7 @@ def test_a_damaged_state_is_kept_and_told_once_and_its_run_starts_anew(copy, sav
     assert notes(resumed()) == []
 
 
-def test_every_damaged_record_is_told_at_once_and_kept(copy, saved):
+def test_all_damaged_records_are_reported_together_and_kept(copy, saved):
     places = sorted(record.find(copy))
     (places[0] / "record.json").write_bytes(b"")
     (places[1] / "record.json").write_text('{"schema": 1, "key"')
@@ -326,7 +326,7 @@ def test_every_damaged_record_is_told_at_once_and_kept(copy, saved):
     assert numbers() == numbers(saved / "whole")
 
 
-def test_weights_stay_with_the_damaged_record_that_they_belong_to(copy):
+def test_weights_are_set_aside_together_with_their_damaged_record(copy):
     place = folder_of(copy, "finished")
     weights = (place / "checkpoint.pt").read_bytes()
     (place / "record.json").write_bytes(b"{")
@@ -346,7 +346,7 @@ def test_records_of_another_version_are_all_named_and_nothing_starts(copy):
     assert [str(p) in f for p, f in zip(places, raised.value.faults, strict=True)] == [True, True]
 
 
-def test_damage_of_weights_is_found_where_they_are_used(copy):
+def test_damaged_weights_are_found_when_they_are_loaded(copy):
     place = folder_of(copy, "finished")
     whole = (place / "checkpoint.pt").read_bytes()
     record.load_weights(place)
@@ -356,7 +356,7 @@ def test_damage_of_weights_is_found_where_they_are_used(copy):
             record.load_weights(place)
 
 
-def test_a_report_tells_of_a_record_that_is_not_as_it_was_written(copy):
+def test_a_report_mentions_a_record_that_is_not_as_it_was_written(copy):
     from ablate.study import story
 
     place = folder_of(copy, "finished")
@@ -394,7 +394,7 @@ def of_the_code(folder):
         ("code/0123456789abcdef.json", of_the_code),
     ],
 )
-def test_no_reader_waits_for_somebody_to_write_into_a_named_pipe(name, read, tmp_path):
+def test_no_reader_hangs_on_a_named_pipe(name, read, tmp_path):
     (tmp_path / name).parent.mkdir(exist_ok=True)
     os.mkfifo(tmp_path / name)
     faulthandler.dump_traceback_later(30, exit=True)

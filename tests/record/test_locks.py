@@ -1,4 +1,4 @@
-"""Claims on runs: by locks of the kernel, and by lease files where those do not work."""
+"""Claims on runs: by kernel locks, and by lease files if those do not work."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def refuses(number):
 
 @pytest.fixture
 def without_locks(monkeypatch):
-    """Make a file system without locks, and hosts that wait no longer than the tests."""
+    """Make a file system without locks, and leases short enough for tests."""
     monkeypatch.setattr(fcntl, "flock", refuses(errno.ENOSYS))
     monkeypatch.setattr(locks, "DURATION", 0.6)
     monkeypatch.setattr(locks, "_LOOK", 0.1)
@@ -49,7 +49,7 @@ def without_locks(monkeypatch):
 
 @pytest.fixture
 def other_host(monkeypatch):
-    """Hold a lease as a process of another host; call it to have that host die."""
+    """Hold a lease as a process on another host; calling the fixture kills that host."""
     lease = SoftFileLease(".lease", lease_duration=0.6)
     monkeypatch.setattr(socket, "gethostname", lambda: "other")
     lease.acquire()
@@ -59,7 +59,7 @@ def other_host(monkeypatch):
 
 
 @pytest.mark.parametrize("number", [errno.ENOSYS, errno.EOPNOTSUPP, errno.ENOLCK, errno.EINVAL])
-def test_that_locks_do_not_work_is_found_out_by_trying(number, tmp_path, monkeypatch):
+def test_whether_locks_work_is_found_out_by_trying(number, tmp_path, monkeypatch):
     assert record.flock_works(tmp_path)
     monkeypatch.setattr(locks, "_works", {})
     monkeypatch.setattr(fcntl, "flock", refuses(number))
@@ -67,12 +67,12 @@ def test_that_locks_do_not_work_is_found_out_by_trying(number, tmp_path, monkeyp
     assert os.listdir(tmp_path) == []
 
 
-def test_locks_that_exclude_nobody_do_not_work(tmp_path, monkeypatch):
+def test_locks_that_exclude_nobody_count_as_not_working(tmp_path, monkeypatch):
     monkeypatch.setattr(fcntl, "flock", lambda file, how: None)
     assert not record.flock_works(tmp_path)
 
 
-def test_leases_can_be_asked_for(tmp_path, monkeypatch):
+def test_leases_can_be_requested(tmp_path, monkeypatch):
     monkeypatch.setenv("ABLATE_LOCKS", "lease")
     with record.claim(tmp_path) as claim:
         assert claim
@@ -80,7 +80,7 @@ def test_leases_can_be_asked_for(tmp_path, monkeypatch):
         assert not (tmp_path / ".lock").exists()
 
 
-def test_a_lease_names_host_and_process_and_is_gone_at_the_end(without_locks, tmp_path):
+def test_a_lease_names_host_and_process_and_is_removed_at_the_end(without_locks, tmp_path):
     with record.claim(tmp_path, wait=False) as claim:
         told = (tmp_path / ".lease").read_text()
         assert f"pid={os.getpid()}\n" in told
@@ -89,7 +89,7 @@ def test_a_lease_names_host_and_process_and_is_gone_at_the_end(without_locks, tm
         assert record.claimed_elsewhere(tmp_path)
         with record.claim(tmp_path, wait=False) as second:
             assert not second
-        time.sleep(0.5)  # a heartbeat, each third of the duration
+        time.sleep(0.5)  # time for a heartbeat, which comes every third of the duration
         assert (tmp_path / ".lease").stat().st_mtime_ns > before
         assert not claim.is_lost
     assert not record.claimed_elsewhere(tmp_path)
@@ -111,7 +111,7 @@ def test_a_lease_of_a_dead_host_is_taken_over(without_locks, other_host, tmp_pat
         assert f"pid={os.getpid()}\n" in (tmp_path / ".lease").read_text()
 
 
-def test_a_damaged_lease_is_removed_when_it_is_old(without_locks, tmp_path):
+def test_an_old_damaged_lease_is_removed(without_locks, tmp_path):
     (tmp_path / ".lease").write_bytes(b"")
     os.utime(tmp_path / ".lease", (0, 0))
     assert not record.claimed_elsewhere(tmp_path)
@@ -119,14 +119,14 @@ def test_a_damaged_lease_is_removed_when_it_is_old(without_locks, tmp_path):
         assert claim
 
 
-def test_a_lock_is_seen_where_nothing_can_be_written(tmp_path, monkeypatch):
+def test_a_lock_is_seen_in_a_folder_that_cannot_be_written(tmp_path, monkeypatch):
     with record.claim(tmp_path):
-        monkeypatch.setattr(locks, "lock_of", None)  # it is not needed
+        monkeypatch.setattr(locks, "lock_of", None)  # reading needs no lock
         assert record.claimed_elsewhere(tmp_path)
     assert not record.claimed_elsewhere(tmp_path)
 
 
-def test_a_run_whose_lease_is_lost_is_left_to_who_took_it_over(without_locks, monkeypatch):
+def test_a_run_whose_lease_is_lost_is_left_to_the_new_holder(without_locks, monkeypatch):
     real, taken = Training.advance, []
 
     def take(lease):
@@ -139,7 +139,7 @@ def test_a_run_whose_lease_is_lost_is_left_to_who_took_it_over(without_locks, mo
             lease.unlink()
             taken.append(Thread(target=take, args=[lease]))
             taken[0].start()
-            time.sleep(1.0)  # this process is suspended
+            time.sleep(1.0)  # as if this process were suspended
         return real(self)
 
     monkeypatch.setattr(Training, "advance", taken_over)
@@ -152,7 +152,7 @@ def test_a_run_whose_lease_is_lost_is_left_to_who_took_it_over(without_locks, mo
     taken[0].join()
 
 
-def test_where_locks_do_not_work_a_sweep_says_so_and_gives_the_same_numbers(
+def test_without_locks_a_sweep_says_so_and_gives_the_same_numbers(
     without_locks, monkeypatch, capsys
 ):
     sweep, here = (*TINY, "seed=0,1"), Path.cwd()
@@ -170,7 +170,7 @@ def test_where_locks_do_not_work_a_sweep_says_so_and_gives_the_same_numbers(
     assert list((here / "leased").rglob(".lease")) == []
 
 
-# Another host: its own name, no locks, and a lease that is over soon.
+# Simulates another host: its own name, no locks, and a short lease.
 HOST = """
 import errno, fcntl, os, socket, sys
 name = sys.argv.pop(1)
@@ -184,7 +184,7 @@ main()
 
 
 def on_host(name, *arguments):
-    """Start the command on a host of its own."""
+    """Start the command as if on a host of this name."""
     pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
     return subprocess.Popen(
         [sys.executable, "-c", HOST, name, *arguments],
@@ -209,7 +209,7 @@ def test_two_hosts_without_locks_train_each_run_once():
 
 
 @pytest.mark.long
-def test_a_host_goes_on_with_what_a_dead_one_left():
+def test_a_host_continues_what_a_dead_one_left():
     with on_host("one", *SWEEP, "out=whole") as whole:
         assert whole.wait(timeout=300) == 0
     with on_host("one", *SWEEP) as one:

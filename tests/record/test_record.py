@@ -1,4 +1,4 @@
-"""The record: atomic, resumable, claimed; a run's way through interruptions and failures."""
+"""The record: atomic, resumable, claimed; and runs that are interrupted or fail."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ ROOT = Path(__file__).parents[2]
 ONE_THREAD = os.environ | {"OMP_NUM_THREADS": "1"}
 ABLATE = [str(Path(sys.executable).parent / "ablate"), "run"]
 SMALL = ["model=mlp", "model.hidden=[8]", "epochs=2", "data.train_size=128"]
-# Long enough to be hit by a kill, and with every kind of state: momenta, running statistics,
+# Long enough to be killed midway, and with every kind of state: momenta, running statistics,
 # dropout streams, a schedule, the best weights so far.
 LONG = [
     *("model.channels=[4]", "model.hidden=[16]", "epochs=40", "dropout.dense=0.3", "norm=batch"),
@@ -42,7 +42,7 @@ def folder(results="results"):
 
 
 def numbers(found):
-    """What of a record is to be the same however the run came about."""
+    """Return the parts of a record that must not depend on how the run was trained."""
     return {name: found[name] for name in ("key", "status", "metrics", "history", "active")}
 
 
@@ -113,7 +113,7 @@ def test_a_run_is_claimed_by_one_process_and_freed_when_it_dies(tmp_path):
     assert not record.claimed_elsewhere(tmp_path)
 
 
-def test_a_resume_state_that_does_not_read_counts_as_none(tmp_path):
+def test_a_damaged_resume_state_counts_as_none(tmp_path):
     record.save_state(tmp_path, {"step": 3, "x": torch.ones(2)})
     assert record.load_state(tmp_path)["step"] == 3
     whole = (tmp_path / "checkpoint.pt").read_bytes()
@@ -121,7 +121,7 @@ def test_a_resume_state_that_does_not_read_counts_as_none(tmp_path):
     assert record.load_state(tmp_path) is None
 
 
-def test_a_kill_between_the_last_record_and_the_weights_is_settled(tmp_path, monkeypatch):
+def test_a_kill_between_writing_the_record_and_the_weights_loses_nothing(tmp_path, monkeypatch):
     record.save_state(tmp_path, {"step": 3})
     monkeypatch.setattr("ablate.record.checkpoint.settle", lambda *a, **k: None)
     record.finish(tmp_path, {"schema": 1, "key": "", "status": "finished"}, {"w": torch.ones(1)})
@@ -138,7 +138,7 @@ KINDS = {"string": str, "boolean": bool, "null": type(None), "object": dict, "ar
 
 
 def faults(value, schema, place="record"):
-    """Hold a value against the few words of JSON Schema that are used; no key may be unnamed."""
+    """Check a value against the parts of JSON Schema that we use; every key must be named."""
     if "const" in schema or "enum" in schema:
         return [] if value in schema.get("enum", [schema.get("const")]) else [place]
     kinds = schema.get("type", [])
@@ -163,10 +163,10 @@ def _is(value, kind):
     return isinstance(value, KINDS[kind])
 
 
-def test_the_published_schema_is_that_of_the_types():
+def test_the_published_schema_matches_the_types():
     anew = (
         'python -c "import json; from ablate.record.content import json_schema; '
-        f'print(json.dumps(json_schema(), indent=1, ensure_ascii=False))" > {SCHEMA} writes it anew'
+        f'print(json.dumps(json_schema(), indent=1, ensure_ascii=False))" > {SCHEMA} rewrites it'
     )
     assert json.loads(SCHEMA.read_text(encoding="utf-8")) == json_schema(), anew
 
@@ -180,14 +180,14 @@ def test_the_published_schema_is_that_of_the_types():
     ],
     ids=["finished", "diverged", "nothing held out"],
 )
-def test_the_record_of_a_run_has_the_published_form(monkeypatch, more):
+def test_the_record_of_a_run_follows_the_published_schema(monkeypatch, more):
     written = []
 
     def write(directory, entry, before=record.write):
         before(directory, entry)
         written.append(json.loads((directory / "record.json").read_text()))
 
-    monkeypatch.setattr(record, "write", write)  # that of its beginning, too
+    monkeypatch.setattr(record, "write", write)  # to see the first record too
     ablate.run([*SMALL, *more], check=False)
     written.append(json.loads((folder() / "record.json").read_text()))
     assert written[0]["status"] == "running"
@@ -203,7 +203,7 @@ def test_the_record_of_a_run_has_the_published_form(monkeypatch, more):
         ({"history": [{"epoch": 1}]}, "record/history/0 lacks step"),
     ],
 )
-def test_the_schema_refuses_what_no_record_holds(change, fault):
+def test_the_schema_rejects_invalid_records(change, fault):
     ablate.run(SMALL)
     found = json.loads((folder() / "record.json").read_text())
     assert fault in faults(found | change, json_schema())
@@ -212,7 +212,7 @@ def test_the_schema_refuses_what_no_record_holds(change, fault):
 # -- a run from Python -----------------------------------------------------------------------------
 
 
-def test_a_run_leaves_the_record_that_it_returns():
+def test_a_run_writes_the_record_that_it_returns():
     found = ablate.run([*SMALL, "seed=3", "norm=batch", "dropout.dense=0.25"])
     place = folder()
     assert place == Path("results/digits-mlp") / found["key"]
@@ -241,7 +241,7 @@ def test_a_run_leaves_the_record_that_it_returns():
     assert len(found["timing"]["seconds"]) == 2
 
 
-def test_the_metrics_are_those_of_the_saved_weights():
+def test_the_metrics_belong_to_the_saved_weights():
     found = ablate.run([*SMALL, "select=best"])
     model = ablate.load_model(folder())
     from ablate.data import load
@@ -266,7 +266,7 @@ def test_the_same_request_again_trains_nothing_and_touches_nothing():
     assert {p: p.stat().st_mtime_ns for p in folder().rglob("*") if p.is_file()} == before
 
 
-def test_rerun_trains_anew_and_keeps_the_old_record():
+def test_rerun_trains_again_and_keeps_the_old_record():
     first = ablate.run(SMALL)
     again = ablate.run([*SMALL, "rerun=all"])
     assert numbers(again) == numbers(first)
@@ -285,7 +285,7 @@ def test_save_says_what_is_kept(save):
             ablate.load_model(folder())
 
 
-def test_a_run_that_diverges_says_so_and_measures_no_test():
+def test_a_run_that_diverges_says_so_and_has_no_metrics():
     wild = [*SMALL, "optimizer=sgd", "optimizer.lr=1e30"]
     found = ablate.run(wild, check=False)
     assert found["status"] == "diverged"
@@ -312,7 +312,7 @@ def test_a_run_that_raises_is_recorded_with_its_traceback(tmp_path):
     assert "my own fault" in log
 
 
-def test_records_load_as_a_frame_with_what_varies():
+def test_records_load_as_a_frame_with_the_knobs_that_vary():
     for seed in (0, 1):
         for lr in (0.1, 0.01):
             ablate.run([*SMALL, f"seed={seed}", f"optimizer.lr={lr}"])
@@ -334,13 +334,13 @@ def test_a_path_without_records_is_named():
 
 
 def start(arguments):
-    """Start the command, with one thread as in this process: sums depend on their number."""
+    """Start the command with one thread, like this process: sums depend on the thread count."""
     pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
     return subprocess.Popen([*ABLATE, *arguments], env=ONE_THREAD, **pipes)
 
 
 def wait_for(condition, process, seconds=300):
-    """Poll until a condition holds or the process has ended, and leave it the processor."""
+    """Poll until a condition holds or the process has ended, yielding the processor to it."""
     deadline = time.monotonic() + seconds
     while not condition() and process.poll() is None and time.monotonic() < deadline:
         with suppress(subprocess.TimeoutExpired):
@@ -351,7 +351,7 @@ def wait_for(condition, process, seconds=300):
 @pytest.mark.parametrize(
     "number", [signal.SIGINT, pytest.param(signal.SIGTERM, marks=pytest.mark.long)]
 )
-def test_an_interrupted_run_exits_130_and_goes_on_to_the_same_numbers(number):
+def test_an_interrupted_run_exits_130_and_resumes_to_the_same_numbers(number):
     undisturbed = ablate.run([*LONG, "out=whole"])
     with start(LONG) as process:
         wait_for(lambda: list(Path("results").rglob("checkpoint.pt")), process)
@@ -366,7 +366,7 @@ def test_an_interrupted_run_exits_130_and_goes_on_to_the_same_numbers(number):
 
 
 @pytest.mark.long
-def test_a_sweep_killed_a_hundred_times_ends_with_the_bits_of_an_undisturbed_one():
+def test_a_sweep_killed_a_hundred_times_ends_bit_identical_to_an_undisturbed_one():
     words = [*LONG, "-m", "seed=0,1,2", "stack.width=2", "launch=inline"]
     assert subprocess.run([*ABLATE, *words, "out=whole"], env=ONE_THREAD).returncode == 0
     told = subprocess.run(
@@ -376,18 +376,18 @@ def test_a_sweep_killed_a_hundred_times_ends_with_the_bits_of_an_undisturbed_one
         text=True,
     )
     assert told.returncode == 0, told.stderr
-    assert int(told.stdout) >= 50, "most kills hit a sweep that had something to lose"
+    assert int(told.stdout) >= 50, "too few kills hit a sweep that had something to lose"
     with start(words) as process:
         _, err = process.communicate(timeout=120)
     assert process.returncode == 0, err
     ended, whole = ([numbers(record.read(place)) for place in found] for found in both())
     assert len(ended) == 3
     assert ended == whole
-    assert not list(Path("results").rglob(".*.part")), "drafts of killed processes are cleaned up"
+    assert not list(Path("results").rglob(".*.part")), "drafts of killed processes are left"
 
 
 def both():
-    """The folders of a sweep and of the undisturbed one, in the same order."""
+    """Return the folders of a sweep and of the undisturbed one, in the same order."""
     return [
         sorted(record.find(Path(results)), key=lambda place: place.name)
         for results in ("results", "whole")

@@ -1,4 +1,4 @@
-"""The code that a sweep ran on is kept beside its runs, once, and the report names it."""
+"""The code that a sweep ran on is kept next to its runs, once, and the report names it."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ def _in_its_own_folder(tmp_path, monkeypatch):
 
 
 def forget():
-    """Begin as a new process does."""
+    """Start like a new process."""
     environment.tree.cache_clear()
     code.forget()
     for name in ("mynets", "helper"):
@@ -61,7 +61,7 @@ def commit():
 
 
 def kept(*overrides):
-    """Plan as a new process does, keep the code, and read what was kept."""
+    """Plan like a new process, keep the code, and read what was kept."""
     forget()
     runs = plan(Request((*OWN, *overrides))).runs
     keep_code(runs)
@@ -72,7 +72,7 @@ def content(digest):
     return (SWEEP / "code/files" / digest).read_text(encoding="utf-8")
 
 
-def test_without_git_sources_are_kept_and_weights_by_their_digest_alone():
+def test_without_git_sources_are_kept_but_of_weights_only_the_digest():
     (one,) = kept("model.weights=w.pt")
     assert (one["commit"], one["dirty"], one["diff"]) == (None, None, None)
     assert one["kept"] == ["helper.py", "mynets.py"]
@@ -83,7 +83,7 @@ def test_without_git_sources_are_kept_and_weights_by_their_digest_alone():
     }
 
 
-def test_a_clean_commit_is_left_to_git_but_for_what_git_does_not_track():
+def test_of_a_clean_commit_only_untracked_files_are_kept():
     put({".gitignore": "results\nw.pt\n__pycache__\nhelper.py\n"})
     head = commit()
     (one,) = kept()
@@ -91,7 +91,7 @@ def test_a_clean_commit_is_left_to_git_but_for_what_git_does_not_track():
     assert one["kept"] == ["helper.py"]
 
 
-def test_of_a_dirty_tree_the_diff_and_the_sources_are_kept():
+def test_the_diff_and_the_sources_of_a_dirty_tree_are_kept():
     head = commit()
     put({"helper.py": "x = 2\n"})
     (one,) = kept()
@@ -101,7 +101,7 @@ def test_of_a_dirty_tree_the_diff_and_the_sources_are_kept():
     assert "-x = 1\n+x = 2\n" in content(one["diff"])
 
 
-def test_a_diff_that_is_too_long_is_left_out_and_that_is_said(monkeypatch):
+def test_a_diff_that_is_too_long_is_left_out_and_this_is_noted(monkeypatch):
     commit()
     put({"helper.py": "x = 2\n"})
     monkeypatch.setattr(snapshot, "_MOST", 10)
@@ -110,7 +110,7 @@ def test_a_diff_that_is_too_long_is_left_out_and_that_is_said(monkeypatch):
     assert one["diff_left_out"] is not None
 
 
-def test_the_same_code_is_kept_once_and_of_edited_code_only_what_is_new():
+def test_the_same_code_is_kept_once_and_after_an_edit_only_what_is_new():
     kept()
     assert len(kept()) == 1
     put({"helper.py": "x = 2\n"})
@@ -118,7 +118,7 @@ def test_the_same_code_is_kept_once_and_of_edited_code_only_what_is_new():
     assert len(list((SWEEP / "code/files").iterdir())) == 3  # mynets.py once, helper.py twice
 
 
-def test_within_a_process_it_is_taken_again_only_if_code_changed(monkeypatch):
+def test_within_a_process_a_snapshot_is_taken_again_only_if_code_changed(monkeypatch):
     (run,) = plan(Request(OWN)).runs
     keep_code([run])
     with monkeypatch.context() as patch:
@@ -133,14 +133,14 @@ def test_within_a_process_it_is_taken_again_only_if_code_changed(monkeypatch):
     assert len(snapshots(run.sweep)) == 1
 
 
-def test_code_that_cannot_be_kept_is_told_and_stops_no_run():
+def test_code_that_cannot_be_kept_is_noted_and_stops_no_run():
     put({"results/digits-Net/code": "a file of the user's"})
     (note,) = keep_code(plan(Request(OWN)).runs)
     assert note.startswith("the code is not kept in ")
     assert note.endswith("digits-Net/code: Not a directory")
 
 
-def test_a_sweep_of_nothing_of_the_users_keeps_the_commit_and_the_diff():
+def test_a_sweep_without_users_code_keeps_the_commit_and_the_diff():
     head = commit()
     put({"helper.py": "x = 2\n"})
     forget()
@@ -151,13 +151,13 @@ def test_a_sweep_of_nothing_of_the_users_keeps_the_commit_and_the_diff():
     assert one["diff"] is not None
 
 
-def test_the_source_of_a_data_set_is_kept_though_its_images_make_the_key():
+def test_the_source_of_a_data_set_is_kept_although_its_images_identify_it():
     put({"mydata.py": "", "helper.py": ""})
     found = code.sources({"data": {"_target_": "mydata.Data"}})
     assert set(found) == {"mydata.py"}
 
 
-def test_a_snapshot_that_does_not_read_is_left_out():
+def test_a_damaged_snapshot_is_left_out():
     kept()
     (whole,) = snapshots(SWEEP).values()
     wrong = [{"files": 1}, whole | {"commit": {}}, whole | {"files": []}, []]
@@ -167,15 +167,15 @@ def test_a_snapshot_that_does_not_read_is_left_out():
 
 
 @pytest.mark.parametrize("wrong", [3, [], {}, {"files": 1}, {"files": {"a": {}}, "packages": None}])
-def test_what_a_record_from_elsewhere_says_of_code_is_read_as_text(wrong):
+def test_invalid_entries_on_code_in_a_record_are_tolerated(wrong):
     found = record.code_in({"code": wrong})
     assert found in (None, {"files": {}, "packages": {}}, {"files": {"a": "{}"}, "packages": {}})
 
 
-# -- what is told of it ----------------------------------------------------------------------------
+# -- what users see of it --------------------------------------------------------------------------
 
 
-def test_plan_says_which_runs_are_not_used_again_and_the_report_that_arms_ran_on_other_code():
+def test_plan_names_runs_not_reused_and_the_report_arms_on_different_code():
     put({"other.py": "# nothing imports this"})
     both = ("-m", *OWN, "model.weights=null,w.pt", "seed=0")
     assert called("run", *both).returncode == 0
@@ -207,7 +207,7 @@ def records():
     return [json.loads(file.read_text()) for file in SWEEP.glob(f"*/{record.RECORD}")]
 
 
-def test_nothing_is_read_for_a_plan_that_uses_nothing_of_the_users(monkeypatch):
+def test_a_plan_without_users_code_reads_no_records(monkeypatch):
     made = plan(Request(("model=mlp",)))
     monkeypatch.setattr(record, "find", lambda path: pytest.fail("read"))
     assert not_reused([made]) == {}

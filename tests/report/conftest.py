@@ -1,4 +1,4 @@
-"""Reports that several files of tests read, and none changes."""
+"""Reports that several test files read, and that no test changes."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ from tests import reports
 
 @pytest.fixture(scope="session")
 def plain(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Give the report of a sound sweep."""
+    """Return the report on a healthy sweep."""
     return reports.write_plain(tmp_path_factory.mktemp("plain"))
 
 
 @pytest.fixture(scope="session")
 def troubled(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Give the report of a sweep with everything wrong."""
+    """Return the report on a sweep in which everything went wrong."""
     return reports.write_troubled(tmp_path_factory.mktemp("troubled"))

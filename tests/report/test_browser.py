@@ -1,4 +1,4 @@
-"""The report in a real browser: it sorts, it fits a phone, and nothing complains."""
+"""The report in a real browser: tables sort, it fits a phone, and no error is logged."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def browser(tmp_path_factory):
 
 
 def column(browser, number):
-    """Read a column of the comparison as it stands: its sorting keys, or else its texts."""
+    """Read a column of the comparison in its present order: its sorting keys, or else its text."""
     return browser.run(
         "[...document.querySelectorAll('#table-comparison tbody tr')]"
         f".map(r => r.cells[{number}]).map(c => c.dataset.sort ?? c.textContent)"
@@ -41,7 +41,7 @@ def sorting(browser):
     )
 
 
-def test_a_click_on_a_head_sorts_and_a_second_one_turns_it_round(browser, pages):
+def test_a_click_on_a_header_sorts_and_a_second_click_reverses_the_order(browser, pages):
     browser.open(pages["plain"], 1280)
     means, places = column(browser, 1), column(browser, 0)
     browser.click(head(1))
@@ -56,7 +56,7 @@ def test_a_click_on_a_head_sorts_and_a_second_one_turns_it_round(browser, pages)
     assert sorting(browser)[:3] == ["ascending", None, None]
 
 
-def test_rows_stay_whole_and_those_without_a_number_stay_below(browser, pages):
+def test_rows_stay_whole_and_those_without_a_number_stay_at_the_bottom(browser, pages):
     browser.open(pages["troubled"], 1280)
     arms, means = column(browser, 0), column(browser, 1)
     pairs = dict(zip(arms, means, strict=True))
@@ -66,9 +66,9 @@ def test_rows_stay_whole_and_those_without_a_number_stay_below(browser, pages):
         assert dict(zip(column(browser, 0), column(browser, 1), strict=True)) == pairs
 
 
-def test_the_keyboard_reaches_a_head_and_sorts_by_it(browser, pages):
+def test_the_keyboard_reaches_a_header_and_sorts_by_it(browser, pages):
     browser.open(pages["plain"], 1280)
-    for _ in range(3):  # the box of the table, its first head, its second
+    for _ in range(3):  # the table's box, its first header, its second
         browser.press("Tab", 9)
     assert browser.run("document.activeElement.textContent").strip() == HEADS[1]
     browser.press("Enter", 13)
@@ -84,7 +84,7 @@ def test_the_page_fits_and_tables_read_as_cards_on_a_phone(browser, pages, name,
         "[...document.querySelectorAll('.wide')].map(b => [b.clientWidth, b.scrollWidth])"
     )
     assert all(inside <= width for inside, _ in boxes)
-    assert all(whole <= inside for inside, whole in boxes), "nothing scrolls sideways"
+    assert all(whole <= inside for inside, whole in boxes), "something scrolls sideways"
     row = browser.run("getComputedStyle(document.querySelector('#table-comparison td')).display")
     assert row == ("grid" if width == 390 else "table-cell")
     figures = browser.run("[...document.querySelectorAll('figure svg')].map(f => f.clientWidth)")
@@ -92,7 +92,7 @@ def test_the_page_fits_and_tables_read_as_cards_on_a_phone(browser, pages, name,
     assert all(300 < drawn <= width for drawn in figures)
 
 
-def test_nothing_complains_and_nothing_is_fetched(browser, pages):
+def test_no_error_is_logged_and_nothing_is_fetched(browser, pages):
     for page in pages.values():
         for width in (390, 1280):
             browser.open(page, width)

@@ -1,4 +1,4 @@
-"""What a report says of claims: against other arms and metrics, of spread, of equivalence."""
+"""What a report says about claims: against other arms and metrics, on spread, on equivalence."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ CLAIMS = (
     claim("Across", "less", "higher", 0.002, against="wide", against_metric="train/error"),
 )
 
-UNSAID = {"claim": ""}  # then it is told by arm, direction and metric
+UNSAID = {"claim": ""}  # then the report describes it by arm, direction and metric
 
 
 def write_study(folder, *claims, **more):
@@ -64,7 +64,7 @@ def told(tmp_path_factory):
 
 
 def row(text, words):
-    """Find the first row of this name in the page, cell by cell."""
+    """Return the cells of the first row with this name."""
     line, *_ = (line for line in text.splitlines() if line.startswith(f"| {words} |"))
     return [cell.strip() for cell in line.strip("|").split("|")]
 
@@ -80,12 +80,14 @@ def test_the_page_says_what_each_claim_compares(told):
     ):
         assert row(text, words)[1 : 1 + len(cells)] == cells
     assert row(text, "Wide spreads as much")[5] == "2.00"
-    assert row(text, "Wide spreads as much")[6].startswith("4.39 [1.34, 14.38]"), "without a sign"
+    assert row(text, "Wide spreads as much")[6].startswith("4.39 [1.34, 14.38]"), (
+        "a ratio has no sign"
+    )
     verdicts = [row(text, one["claim"])[8] for one in CLAIMS]
     assert verdicts == [*("supported", "open", "supported"), "open", *["supported"] * 2]
 
 
-def test_the_interval_beside_a_verdict_is_the_one_that_decides(told):
+def test_the_interval_next_to_a_verdict_is_the_one_that_decides_it(told):
     every = pd.read_csv(told / "tables" / "claims.csv").set_index(["arm", "baseline", "metric"])
     every = every[(every["statistic"] == "mean") & (every["against_metric"] == "test/error")]
     runs = compare([told.parent]).runs.pivot(index="seed", columns="arm", values="test/error")
@@ -99,7 +101,7 @@ def test_the_interval_beside_a_verdict_is_the_one_that_decides(told):
         assert (found["ci_low"], found["ci_high"]) == pytest.approx((alone.low, alone.high))
 
 
-def test_beside_the_difference_of_an_arm_stands_what_it_is_and_no_verdict(told):
+def test_an_arms_difference_is_described_and_gets_no_verdict(told):
     text = (told / "report.md").read_text(encoding="utf-8")
     arms = text[text.index("## Comparison") :]
     assert row(arms, "alike")[3] == "within ±1.00"
@@ -108,7 +110,7 @@ def test_beside_the_difference_of_an_arm_stands_what_it_is_and_no_verdict(told):
     assert row(arms, "plain")[3] == "baseline"
 
 
-def test_the_verdict_says_what_came_out_of_each_claim(told):
+def test_the_verdict_says_how_each_claim_fared(told):
     text = (told / "report.md").read_text(encoding="utf-8").replace("\\", "")
     assert "6 claims: 4 supported; 2 open. Less lowered the test error" in text
     assert "it was claimed to lower it: open." in text
@@ -178,7 +180,7 @@ def test_the_verdict_says_what_came_out_of_each_claim(told):
         ),
     ],
 )
-def test_one_claim_is_told_in_a_sentence(tmp_path, asked, said):
+def test_a_single_claim_is_answered_in_a_sentence(tmp_path, asked, said):
     write_study(tmp_path, asked)
     assert said in verdict(compare([tmp_path], brief=True))
 
@@ -193,22 +195,22 @@ def test_the_terminal_shows_every_claim_within_its_width(told):
     assert "wide enough that all claims, and all else, are right in 95 % of studies" in text
 
 
-def test_figures_show_claims_of_other_arms_and_of_spread(told):
+def test_figures_show_claims_against_other_arms_and_on_spread(told):
     differences = (told / "figures" / "differences.svg").read_text(encoding="utf-8")
     assert "less against wide" in differences
-    assert "plain against" not in differences, "that is another metric"
+    assert "plain against" not in differences, "that claim compares two metrics"
     spreads = (told / "figures" / "spreads.svg").read_text(encoding="utf-8")
     assert "wide against plain" in spreads
 
 
 @pytest.mark.usefixtures("blank_pictures")
-def test_without_a_claim_of_spread_there_is_no_figure_of_it(tmp_path):
+def test_without_a_claim_on_spread_there_is_no_figure_of_spreads(tmp_path):
     write_study(tmp_path, CLAIMS[0])
     report, _ = write.write_report([tmp_path])
     assert not (report / "figures" / "spreads.svg").exists()
 
 
-def test_the_legend_explains_the_verdicts_that_are_there(told, tmp_path):
+def test_the_legend_explains_only_the_verdicts_that_occur(told, tmp_path):
     text = (told / "report.md").read_text(encoding="utf-8").replace("\\", "")
     assert "The interval is Pitman and Morgan's over shared seeds" in text
     assert "a 99.17 % interval for the 6 claims, so that all 6 are right at once" in text
@@ -231,7 +233,7 @@ def test_a_claim_that_an_arm_differs_is_supported_and_not_called_a_finding(tmp_p
     assert "nobody claimed" not in text
 
 
-def test_a_claim_of_which_the_runs_hold_nothing_is_noted_and_the_rest_is_judged(tmp_path):
+def test_a_claim_without_runs_or_values_is_noted_and_the_others_are_judged(tmp_path):
     lost = claim("", "less", "lower", against="gone")
     unmeasured = claim("", "less", "lower", metric="evaluate/plain/error")
     write_study(tmp_path, lost, unmeasured, CLAIMS[0])
@@ -244,7 +246,7 @@ def test_a_claim_of_which_the_runs_hold_nothing_is_noted_and_the_rest_is_judged(
     )
 
 
-def test_a_study_that_says_nothing_of_other_arms_is_read_as_before(tmp_path):
+def test_an_older_study_file_without_a_target_is_still_read(tmp_path):
     old = claim("It is lower", "less", "lower", 0.002)
     write_study(tmp_path, old)
     found = json.loads((tmp_path / "study.json").read_text())
@@ -254,7 +256,7 @@ def test_a_study_that_says_nothing_of_other_arms_is_read_as_before(tmp_path):
     assert row(text, "It is lower")[1:4] == ["less", "lower", "test error, points"]
 
 
-def test_finished_runs_that_never_came_to_the_target_are_counted(tmp_path):
+def test_finished_runs_that_never_reached_the_target_are_counted(tmp_path):
     ends = ["finished", "finished", "failed", "finished"]
     epochs = [math.nan, 3, math.nan, math.nan]
     runs = {"arm": ["a", "a", "a", "b"], "status": ends, "epochs_to_target": epochs}

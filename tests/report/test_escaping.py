@@ -1,4 +1,4 @@
-"""Text from files (names of arms and classes, reasons, questions) is text in every output."""
+"""Text from files (names of arms and classes, reasons, questions) stays text in every output."""
 
 from __future__ import annotations
 
@@ -32,12 +32,12 @@ TERMINAL = "\x1b[2J\x1b]0;owned\x07\u202e[red]red[/red][link=http://evil.example
 MARKDOWN = "[a](http://evil.example) **b** `c` | d ![e](http://evil.example/e.png)"
 LATEX = r"\input{/etc/passwd} $x^2$ 5% & _ # ~"
 HOSTILE = f'=HYPERLINK("http://evil.example") {HTML} {TERMINAL} {MARKDOWN} {LATEX}'
-OURS = ("figures/", "tables/")  # what a page links
+OURS = ("figures/", "tables/")  # all that a page links to
 
 
 @pytest.fixture(scope="module")
 def sweep(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Train a study all of whose words are hostile, and let a run have failed for such a reason."""
+    """Train a study whose every word is hostile, and mark a run as failed for such a reason."""
     place = tmp_path_factory.mktemp("hostile")
     study = {
         "question": f"- {HOSTILE}",
@@ -82,12 +82,12 @@ class _Tags(HTMLParser):
         self.texts.append(data)
 
 
-def test_a_html_page_shows_it_and_runs_nothing(report: Path) -> None:
+def test_an_html_page_shows_it_and_runs_nothing(report: Path) -> None:
     text = (report / "report.html").read_text()
     page = _Tags()
     page.feed(text)
     tags = [tag for tag, _ in page.found]
-    assert tags.count("script") == 1  # ours, which sorts tables
+    assert tags.count("script") == 1  # ours, to sort tables
     assert "img" not in tags
     links = [a.get("href") or "" for tag, a in page.found if tag == "a"]
     assert all(link.startswith(("#", "data:text/csv")) for link in links)
@@ -96,7 +96,7 @@ def test_a_html_page_shows_it_and_runs_nothing(report: Path) -> None:
     assert not {*text} & {"\x1b", "\x07", "\u202e", "\r"}
 
 
-def test_a_markdown_page_shows_it_and_links_nothing(report: Path) -> None:
+def test_a_markdown_page_shows_it_and_links_to_nothing_outside(report: Path) -> None:
     text = (report / "report.md").read_text()
     tokens = MarkdownIt("commonmark").enable("table").parse(text)
     every = [inner for token in tokens for inner in (token, *(token.children or ()))]
@@ -106,7 +106,7 @@ def test_a_markdown_page_shows_it_and_links_nothing(report: Path) -> None:
     shown = "".join(t.content for t in every if t.type == "text")
     assert "[a](http://evil.example) **b** `c` | d ![e](http://evil.example/e.png)" in shown
     first = next(i for i, t in enumerate(tokens) if t.type == "paragraph_open")
-    assert tokens[first + 1].content.startswith("\\- ")  # a question that begins a list elsewhere
+    assert tokens[first + 1].content.startswith("\\- ")  # unescaped, it would begin a list
     assert not {*text} & {"\x1b", "\x07", "\u202e", "\r"}
 
 
@@ -123,7 +123,7 @@ def test_a_latex_table_shows_it_and_does_nothing(report: Path) -> None:
         assert not [row for row in body if re.search(r"(?<!\\)[%#_]", row)]
 
 
-def test_a_csv_file_holds_no_formula_and_numbers_stay_numbers(report: Path) -> None:
+def test_csv_files_hold_no_formula_and_numbers_stay_numbers(report: Path) -> None:
     files = [*(report / "tables").glob("*.csv")]
     assert {"comparison", "claims", "failures"} <= {file.stem for file in files}
     cells = [
@@ -152,11 +152,11 @@ def test_what_a_spreadsheet_would_run_gets_an_apostrophe() -> None:
     ]
     assert list(safe["text"]) == ["-1.5", "+3", "-2e-3", "-4 %", "'-", "'--1", "x", "", "\u22121"]
     assert safe["number"].equals(frame["number"])
-    assert list(frame) == ["=name", "text", "number"]  # as it was
+    assert list(frame) == ["=name", "text", "number"]  # unchanged
 
 
 def shown(draw: object, *given: object) -> str:
-    """Let something print to a terminal; return all but the colours of its own."""
+    """Draw to a terminal, and return what was written without our own colours."""
     written = io.StringIO()
     console = Console(file=written, force_terminal=True, width=300, color_system="standard")
     draw(*given, console)  # type: ignore[operator]
@@ -172,7 +172,7 @@ def test_a_terminal_shows_it_and_obeys_nothing(sweep: Path) -> None:
         assert "[red]red[/red]" in flat.replace(" ", "")
 
 
-def test_an_error_obeys_nothing_either(
+def test_an_error_message_obeys_nothing_either(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     study = {"question": "?", "source": "?", "arms": {"a": [], "b": ["seed.x=1"]}, "seeds": 2}
@@ -186,7 +186,7 @@ def test_an_error_obeys_nothing_either(
     assert not {*told} & {"\x1b", "\x07", "\u202e", "\r"}
 
 
-def test_names_of_classes_are_drawn_as_they_are(tmp_path: Path) -> None:
+def test_names_of_classes_are_drawn_as_plain_text(tmp_path: Path) -> None:
     names = [r"$\frac$", "<script>\x1b\u202e", "=1+1"]
     frame = pd.DataFrame({"true": names, **dict(zip(names, np.eye(3, dtype=int), strict=True))})
     pictures._confusion(frame, names).savefig(tmp_path / "confusion.svg")

@@ -1,4 +1,4 @@
-"""The picture that opens a report, and how the page reads to those who see it otherwise."""
+"""The picture that opens a report, and the page for screen readers, dark mode and weak eyes."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def places(svg, kind, name):
     return [float(x) for x in re.findall(rf'class="{kind}[^>]*? {name}="([\d.]+)%"', svg)]
 
 
-def test_marks_stand_where_their_numbers_are(found):
+def test_marks_are_drawn_where_their_numbers_say(found):
     (panel,) = forest.panels(found)
     less, more = panel.rows
     assert (less.name, less.told, less.tone) == ("less", "better by more than 0.50", "good")
@@ -55,7 +55,7 @@ def test_marks_stand_where_their_numbers_are(found):
     assert places(more.svg, "zero", "x1") == [zero], "the rows share an axis"
 
 
-def test_numbers_show_on_hover_and_are_read_aloud(found):
+def test_numbers_show_on_hover_and_reach_screen_readers(found):
     (panel,) = forest.panels(found)
     for row in panel.rows:
         assert 'role="img" aria-label="' in row.svg
@@ -72,7 +72,7 @@ class Reader(HTMLParser):
         self.tags.append((tag, dict(attrs)))
 
 
-def test_the_page_is_in_order_for_a_screen_reader(page):
+def test_the_page_is_structured_for_a_screen_reader(page):
     reader = Reader()
     reader.feed(page)
     names = [tag for tag, _ in reader.tags]
@@ -91,7 +91,7 @@ def test_the_page_is_in_order_for_a_screen_reader(page):
 
 
 def luminance(colour):
-    """Work out relative luminance, as WCAG 2.1 defines it."""
+    """Compute relative luminance as WCAG 2.1 defines it."""
     parts = [int(colour[i : i + 2], 16) / 255 for i in (1, 3, 5)]
     linear = [p / 12.92 if p <= 0.03928 else ((p + 0.055) / 1.055) ** 2.4 for p in parts]
     return 0.2126 * linear[0] + 0.7152 * linear[1] + 0.0722 * linear[2]
@@ -102,13 +102,13 @@ def contrast(one, other):
     return (high + 0.05) / (low + 0.05)
 
 
-def test_contrast_is_worked_out_as_wcag_says():
+def test_contrast_follows_the_formula_of_wcag():
     assert contrast("#000000", "#ffffff") == pytest.approx(21)
     assert contrast("#767676", "#ffffff") == pytest.approx(4.54, abs=0.01)
 
 
 @pytest.mark.parametrize("scheme", [0, 1], ids=["light", "dark"])
-def test_letters_can_be_read_in_light_and_dark(scheme):
+def test_text_is_legible_in_light_and_dark_mode(scheme):
     block = re.findall(r":root \{(.*?)\}", CSS.read_text(), flags=re.S)[scheme]
     colours = dict(re.findall(r"--(\w+): (#[0-9a-f]{6})", block))
     for ground in ("page", "card"):

@@ -1,4 +1,4 @@
-"""Reports hide nothing: what was lost, what is the same, what cannot be told, what anyone wrote."""
+"""Reports hide nothing: lost runs, identical arms, open questions, and whatever users wrote."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def table_of(folder, name):
 # -- honesty ---------------------------------------------------------------------------------------
 
 
-def test_what_was_lost_has_columns_of_its_own_and_a_note(troubled):
+def test_lost_runs_have_their_own_columns_and_a_note(troubled):
     arms = table_of(troubled, "comparison")
     lost = ["n", "n_missing", "n_failed", "n_diverged", "n_at_chance", "n_unfinished"]
     assert arms.loc["plain", lost].tolist() == [4, 0, 0, 0, 0, 0]
@@ -42,7 +42,7 @@ def test_what_was_lost_has_columns_of_its_own_and_a_note(troubled):
         text = (troubled / name).read_text(encoding="utf-8")
         for word in ("missing", "failed", "diverged", "at chance", "unfinished"):
             found = re.search(rf"(\| |>){word}( \||<)", text)
-            assert bool(found) == (word != "at chance"), (name, word)  # no run stayed there
+            assert bool(found) == (word != "at chance"), (name, word)  # no run stayed at chance
         assert "13 of 24 runs are left out of the means: 10 missing, 1 failed, 1 diverged" in text
         assert "1 diverged, 1 unfinished" in text
         for note in (
@@ -62,15 +62,15 @@ def test_failed_and_diverged_runs_are_listed_with_their_reasons(troubled):
     assert (troubled / "figures" / "outcomes.svg").is_file()
 
 
-def test_a_failed_run_is_in_no_mean(tmp_path):
+def test_a_failed_run_counts_in_no_mean(tmp_path):
     write_arms(tmp_path, {"plain": [0.1, 0.2], "b": [0.3, 0.5]})
-    # What a failed run measured before its end counts as little as what it did not.
+    # A failed run is left out even if it measured something before its end.
     late = {"metrics": metrics(0.9), "status": "failed"}
     write_run(tmp_path, {"dropout.dense": 1 / 8, "seed": 2}, study="s", arm="b", **late)
     assert compare([tmp_path]).lines["b"].mean == pytest.approx(0.4)
 
 
-def test_identical_arms_are_flagged_in_the_page_and_in_the_terminal(tmp_path):
+def test_identical_arms_are_flagged_on_the_page_and_in_the_terminal(tmp_path):
     same = [{"epoch": 1, "step": 1, "train/loss": 0.5, "val/accuracy": 0.5}]
     for rate in (0.0, 0.25):
         for seed in range(2):
@@ -83,7 +83,7 @@ def test_identical_arms_are_flagged_in_the_page_and_in_the_terminal(tmp_path):
     assert "bit-identical" in terminal(show_state, tmp_path)
 
 
-def test_an_arm_of_one_seed_has_no_interval_and_says_so(troubled):
+def test_an_arm_with_one_seed_has_no_interval_and_the_report_says_so(troubled):
     line = compare([troubled.parent]).lines["one"]
     assert line.n == 1
     assert math.isnan(line.low)
@@ -94,7 +94,7 @@ def test_an_arm_of_one_seed_has_no_interval_and_says_so(troubled):
     assert "An arm with one seed has no interval" in text
 
 
-def test_the_interval_that_is_shown_is_wide_enough_for_the_number_of_arms(tmp_path):
+def test_the_interval_shown_is_wide_enough_for_the_number_of_arms(tmp_path):
     write_arms(tmp_path, {"plain": BASE, "less": LESS, "alike": ALIKE})
     lines = compare([tmp_path]).others
     text = brief(tmp_path)
@@ -108,7 +108,7 @@ def test_the_interval_that_is_shown_is_wide_enough_for_the_number_of_arms(tmp_pa
     assert "all that is said is right in 95 % of studies" in text
 
 
-def test_a_run_that_did_not_train_leaves_an_order_and_no_difference(tmp_path):
+def test_with_an_untrained_run_arms_are_compared_by_order_only(tmp_path):
     lost = ValueError("the loss is nan")
     write_arms(
         tmp_path, {"plain": [*BASE, 0.12, 0.11], "less": [*LESS, 0.1, lost], "bad": [lost] * 6}
@@ -125,7 +125,7 @@ def test_a_run_that_did_not_train_leaves_an_order_and_no_difference(tmp_path):
     assert compare([tmp_path], Question(baseline="bad")).lines["plain"].untrained == 6
 
 
-def test_a_report_on_runs_of_which_none_trained_is_written_whole(tmp_path):
+def test_a_report_on_runs_that_all_stayed_at_chance_is_written_in_full(tmp_path):
     data = {"digest": "d", "sizes": {"train": 1000, "val": 300, "test": 400}, "largest_class": 0.1}
     about = {"device": "a processor", "commit": "c", "dirty": False, "data": data}
     for arm, rate in (("plain", 0.0), ("dropped", 0.5)):
@@ -140,14 +140,14 @@ def test_a_report_on_runs_of_which_none_trained_is_written_whole(tmp_path):
     assert not (folder / "figures" / "gap.svg").exists()
 
 
-def test_an_arm_that_never_trains_is_told_to_be_worse(tmp_path):
+def test_an_arm_that_never_trains_is_called_worse(tmp_path):
     lost = ValueError("the loss is nan")
     write_arms(tmp_path, {"plain": [*BASE, 0.12, 0.11], "bad": [lost] * 6})
     text = " ".join(brief(tmp_path).split())
     assert "bad and plain: 6 runs did not train; by order alone bad is worse (p = 0.031)" in text
 
 
-def test_arms_of_one_seed_alone_are_no_verdict(tmp_path):
+def test_arms_with_one_seed_each_get_no_verdict(tmp_path):
     write_arms(tmp_path, {"plain": [0.1], "less": [0.05]})
     text = " ".join(brief(tmp_path).split())
     assert "cannot be told: each arm needs two seeds" in text
@@ -190,7 +190,7 @@ def test_the_legend_says_what_the_numbers_are(plain):
     assert "does not prove that there is no effect" in legend
 
 
-def test_arms_with_seeds_of_their_own_are_told_to_be_unpaired(tmp_path):
+def test_arms_that_share_no_seeds_are_called_unpaired(tmp_path):
     write_arms(tmp_path, {"plain": BASE})
     for seed, error in enumerate(LESS, start=100):
         knobs = {"dropout.dense": 0.5, "seed": seed}
@@ -200,7 +200,7 @@ def test_arms_with_seeds_of_their_own_are_told_to_be_unpaired(tmp_path):
     assert "over all runs of each, where arms share no seeds" in page(tmp_path)
 
 
-def test_without_a_finished_run_the_arm_at_rest_is_no_baseline(tmp_path):
+def test_an_arm_without_a_finished_run_is_not_the_default_baseline(tmp_path):
     write_arms(tmp_path, {"plain": [None, None], "b": [0.1, 0.2], "c": [0.2, 0.4]})
     found = compare([tmp_path])
     assert found.baseline == "b"
@@ -217,7 +217,7 @@ def test_a_single_run_is_reported_without_a_comparison(tmp_path):
     assert "25.00 % over one seed, so without an interval" in text
 
 
-def test_what_a_figure_cannot_hold_is_told(tmp_path):
+def test_arms_left_out_of_a_figure_are_mentioned(tmp_path):
     write_arms(tmp_path, {f"arm {i}": [0.5 - i / 100, 0.51 - i / 100] for i in range(6)})
     found = compare([tmp_path])
     assert found.foremost(3) == ["arm 0", "arm 4", "arm 5"]
@@ -226,7 +226,7 @@ def test_what_a_figure_cannot_hold_is_told(tmp_path):
     assert found.choice(6) == ""
 
 
-def test_an_analysis_that_was_not_done_is_told_with_its_reason(tmp_path):
+def test_an_analysis_that_was_skipped_is_named_with_its_reason(tmp_path):
     for rate in range(13):
         for norm in ("none", "batch"):
             knobs = {"dropout.dense": rate / 20, "norm": norm}
@@ -238,17 +238,17 @@ def test_an_analysis_that_was_not_done_is_told_with_its_reason(tmp_path):
     assert "no effects of factors: too many values of dropout.dense" in page(tmp_path)
 
 
-# -- text of the user's ----------------------------------------------------------------------------
+# -- the user's text -------------------------------------------------------------------------------
 
 
-def test_names_and_reasons_show_as_they_are_in_html(troubled):
+def test_names_and_reasons_show_verbatim_in_html(troubled):
     text = (troubled / "report.html").read_text(encoding="utf-8")
     shown = NASTY.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
     assert shown.replace('"', "&#34;") in text
     assert "<b>" not in text
 
 
-def test_figures_are_sound_xml_whatever_the_names(troubled):
+def test_figures_are_well_formed_xml_whatever_the_names(troubled):
     for file in (troubled / "figures").glob("*.svg"):
         ElementTree.parse(file)
 
@@ -261,7 +261,7 @@ def test_markdown_tables_keep_their_columns_whatever_the_names(troubled):
     assert "<b>" not in text.replace("\\<", "")
 
 
-def test_the_terminal_shows_names_as_they_are_within_its_width(troubled):
+def test_the_terminal_shows_names_verbatim_within_its_width(troubled):
     text = brief(troubled.parent)
     assert max(map(len, text.splitlines())) <= 80
     name = "".join(line[:20] for line in text.splitlines())
@@ -280,18 +280,18 @@ def test_no_text_breaks_a_line_or_leaves_its_cell(text):
 
 
 @given(st.floats(-1, 1))
-def test_a_number_is_read_back_within_its_last_digit(value):
+def test_a_printed_number_is_exact_to_its_last_digit(value):
     text = formatting.written(value, FRACTION, signed=True)
     assert float(text.replace(formatting.MINUS, "-")) == pytest.approx(100 * value, abs=0.00501)
 
 
 @given(st.floats(0, 1))
-def test_no_p_is_told_as_zero(p):
+def test_no_p_value_is_printed_as_zero(p):
     assert float(formatting.p_value(p).removeprefix("< ")) > 0 or p == 0
     assert formatting.p_value(p) != "0.000"
 
 
-def test_a_zero_bears_no_sign_and_nothing_is_a_dash():
+def test_zero_has_no_sign_and_a_missing_value_is_a_dash():
     unit = FRACTION
     assert formatting.written(-1e-9, unit, signed=True) == "0.00"
     assert formatting.written(float("nan"), unit) == "–"
@@ -312,7 +312,7 @@ def write_study(folder, **changes):
     write_arms(folder, {"plain": BASE, "less": LESS, "alike": ALIKE})
 
 
-def test_a_study_is_answered_by_its_question_and_claims(tmp_path):
+def test_a_study_report_opens_with_its_question_and_judges_its_claims(tmp_path):
     write_study(tmp_path)
     text, found = page(tmp_path), compare([tmp_path])
     head = text[: text.index("## Comparison")]
@@ -328,7 +328,7 @@ def test_a_study_is_answered_by_its_question_and_claims(tmp_path):
     assert "equal epochs" in text
 
 
-def test_a_tuned_arm_is_marked_and_told_how(tmp_path):
+def test_the_report_says_how_an_arm_was_tuned(tmp_path):
     tuned = {"tuned": {"optimizer.lr": "0.01"}, "on the grid's edge": ["optimizer.lr"]}
     arms = dict.fromkeys(("plain", "less", "alike"), tuned)
     tuning = {"knobs": {"optimizer.lr": ["0.01", "0.1"]}, "seeds": [1000], "metric": "val/error"}
@@ -338,7 +338,7 @@ def test_a_tuned_arm_is_marked_and_told_how(tmp_path):
     assert "optimizer.lr among 0.01, 0.1, by the mean val/error over the seeds 1000" in text
 
 
-def test_the_command_line_wins_over_the_study_and_says_what_that_costs(tmp_path):
+def test_a_baseline_on_the_command_line_wins_and_the_note_says_what_that_costs(tmp_path):
     write_study(tmp_path)
     found = compare([tmp_path], Question(baseline="alike"))
     assert found.baseline == "alike"
@@ -346,7 +346,7 @@ def test_the_command_line_wins_over_the_study_and_says_what_that_costs(tmp_path)
     assert "claims are against plain" in found.notes[0]
 
 
-def test_a_claim_of_an_arm_without_a_run_is_not_judged(tmp_path):
+def test_a_claim_about_an_arm_without_runs_is_not_judged(tmp_path):
     claim = {"claim": "c", "source": "", "metric": "test/error", "direction": "lower"}
     write_study(tmp_path, claims=[claim | {"arm": "absent", "margin": None}])
     assert "absent" in compare([tmp_path]).notes[0]

@@ -1,4 +1,4 @@
-"""The forest plot of a terminal: where its marks stand, and where there is none."""
+"""The forest plot in a terminal: where its marks are, and when there is no plot."""
 
 from __future__ import annotations
 
@@ -41,13 +41,13 @@ def marks(*lines):
     return [row[3].text for row in drawn(*lines).rows]
 
 
-def test_an_interval_stands_where_its_numbers_are():
+def test_an_interval_is_drawn_where_its_numbers_say():
     (wide, right) = marks(line(0, -1, 1), line(0.75, 0.5, 1))
     assert wide == f"├{'─' * 19}●{'─' * 19}┤"
     assert right == f"{' ' * 20}│{' ' * 9}├────●────┤"
 
 
-def test_the_margin_is_a_band_and_an_interval_goes_over_it():
+def test_the_margin_is_a_band_and_the_interval_is_drawn_over_it():
     (small,) = marks(line(0.25, -0.25, 0.75, margin=1))
     assert small == f"{'░' * 15}├────┼────●─────────┤{'░' * 5}"
 
@@ -59,17 +59,23 @@ def test_a_baseline_and_an_arm_without_an_interval_show_where_0_is():
     assert found.heads[3] == f"{MINUS}1.00{' ' * 15}0{' ' * 15}+1.00"
 
 
-def test_differences_of_several_metrics_share_the_scale_of_their_margins():
+def test_differences_in_several_metrics_are_scaled_by_their_margins():
     error, loss = line(1, 0.5, 2, margin=0.5), line(-3, -4, -2, margin=1, metric="test/loss")
     found = drawn(error, loss)
     assert found.heads[3].split() == [f"{MINUS}4.0δ", "0", "+4.0δ"]
-    assert [row[3].text.index("●") for row in found.rows] == [30, 5]  # 2 δ, -3 δ, of 5 columns each
+    assert [row[3].text.index("●") for row in found.rows] == [
+        30,
+        5,
+    ]  # at 2 δ and -3 δ, with 5 columns per δ
 
 
 @pytest.mark.parametrize(
     "lines",
     [
-        [line(1, 0.5, 2), line(1, 0.5, 2, metric="test/loss")],  # no margins to share
+        [
+            line(1, 0.5, 2),
+            line(1, 0.5, 2, metric="test/loss"),
+        ],  # without margins there is no common scale
         [line(1, 0.5, 2, statistic="spread")],
         [line(1, float("nan"), float("nan"))],
         [line(1, 0.5, float("inf"))],
@@ -86,7 +92,7 @@ def test_there_is_no_plot_without_room():
 
 
 @pytest.mark.parametrize(("columns", "there"), [(99, False), (100, True)])
-def test_a_terminal_of_100_columns_has_it(columns, there, tmp_path):
+def test_a_terminal_needs_100_columns_for_a_plot(columns, there, tmp_path):
     write_arms(tmp_path / "runs", {"plain": BASE, "less": LESS})
     comparison = compare([tmp_path / "runs"], Question(), brief=True)
     assert ("●" in terminal(show_comparison, comparison, width=columns)) == there

@@ -1,4 +1,4 @@
-"""Reports: what is written, the commands to do it again, and that they are whole or not there."""
+"""Reports: what is written, the commands to reproduce it, and that none is left half written."""
 
 from __future__ import annotations
 
@@ -68,7 +68,7 @@ def test_the_contrasts_are_in_fractions_under_their_agreed_names(plain):
     assert mine["delta"].abs().max() < 0.1
 
 
-def test_the_table_says_what_scipy_finds(tmp_path):
+def test_the_table_agrees_with_scipy(tmp_path):
     write_arms(tmp_path, {"plain": BASE, "less": LESS})
     found = compare([tmp_path])
     line = found.lines["less"]
@@ -98,7 +98,7 @@ def test_the_page_opens_with_what_differs_and_the_verdict(plain):
         assert "5 of 5 arms are told apart from dropout.dense=0.0 norm=none in test error: " in head
 
 
-def test_the_page_stands_alone_and_its_ids_are_its_own(plain):
+def test_the_page_needs_no_other_file_and_its_ids_are_unique(plain):
     text = (plain / "report.html").read_text(encoding="utf-8")
     outside = re.findall(r'(?:src|href|url)\s*[=(]\s*"?(?!#|data:)([^">\s)]+)', text)
     assert outside == []
@@ -110,7 +110,7 @@ def test_the_page_stands_alone_and_its_ids_are_its_own(plain):
     assert 'name="viewport"' in text
 
 
-def test_every_figure_has_its_data_in_the_page(plain):
+def test_the_page_holds_the_data_of_every_figure(plain):
     text = (plain / "report.html").read_text(encoding="utf-8")
     data = dict(re.findall(r'download="([\w-]+)\.csv" href="[^"]*base64,([^"]+)"', text))
     assert set(data) == {p.stem for p in (plain / "figures").iterdir()}
@@ -118,7 +118,7 @@ def test_every_figure_has_its_data_in_the_page(plain):
     assert len(seeds) == 24
 
 
-def test_the_markdown_links_what_is_there(plain):
+def test_every_link_of_the_markdown_page_leads_to_a_file(plain):
     text = (plain / "report.md").read_text(encoding="utf-8")
     links = re.findall(r"\]\(([^)#]+)\)", text)
     assert len(links) >= 9
@@ -158,7 +158,7 @@ def test_latex_compiles_whatever_the_names(plain, troubled, tmp_path):
     assert done.returncode == 0, done.stdout.decode(errors="replace")[-1000:]
 
 
-# -- the commands to do it again -------------------------------------------------------------------
+# -- the commands to reproduce it ------------------------------------------------------------------
 
 REQUESTS = {
     "grid": ["dropout.dense=0,0.5", "norm=none,batch", "seed=range(3)", "epochs=3"],
@@ -173,7 +173,7 @@ REQUESTS = {
 
 
 @pytest.mark.parametrize("name", REQUESTS)
-def test_the_commands_compose_to_the_same_keys(name, tmp_path, monkeypatch):
+def test_the_printed_commands_plan_the_same_runs(name, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     runs = runs_of(Request(tuple(REQUESTS[name]), multirun=True))
     arms = {}
@@ -192,7 +192,7 @@ def test_the_commands_compose_to_the_same_keys(name, tmp_path, monkeypatch):
     assert again == {one.key for one in runs}
 
 
-def test_what_is_default_is_not_said(plain):
+def test_commands_leave_out_default_values(plain):
     text = (plain / "report.md").read_text(encoding="utf-8")
     line = next(line for line in text.splitlines() if line.startswith("$ ablate run"))
     words = set(shlex.split(line.removeprefix("$ ")))
@@ -201,11 +201,11 @@ def test_what_is_default_is_not_said(plain):
     }
 
 
-# -- whole or not there ----------------------------------------------------------------------------
+# -- never half written ----------------------------------------------------------------------------
 
 
 @pytest.mark.usefixtures("blank_pictures")
-def test_an_interrupted_report_leaves_the_old_one_and_no_other(tmp_path, monkeypatch):
+def test_an_interrupted_report_leaves_the_old_one_and_no_draft(tmp_path, monkeypatch):
     write_arms(tmp_path / "runs", {"plain": BASE[:2], "less": LESS[:2]})
     folder, _ = write.write_report([tmp_path / "runs"], out=tmp_path / "out" / "report")
     old = (folder / "report.html").read_bytes()
@@ -264,7 +264,7 @@ WRONG = {
 
 
 @pytest.mark.parametrize("option", WRONG)
-def test_a_wrong_request_is_one_message_and_nothing_is_written(
+def test_a_wrong_request_gets_one_message_and_nothing_is_written(
     option, tmp_path, monkeypatch, capsys
 ):
     write_arms(tmp_path, {"plain": BASE[:2], "less": LESS[:2]})
@@ -291,7 +291,7 @@ def test_nothing_to_report_names_the_path_and_why(tmp_path, monkeypatch, capsys)
 
 
 @pytest.mark.usefixtures("blank_pictures")
-def test_a_sweep_ends_with_its_comparison_and_writes_the_report_that_it_is_asked_for(
+def test_a_sweep_ends_with_its_comparison_and_writes_a_report_if_asked(
     tmp_path, monkeypatch, capsys
 ):
     monkeypatch.chdir(tmp_path)
@@ -318,7 +318,7 @@ def test_importing_the_command_line_imports_no_statistics():
 
 @pytest.mark.usefixtures("blank_pictures")
 @pytest.mark.parametrize("others", [(), ("uniform",)])
-def test_a_knob_that_an_option_lacks_is_crossed_with_nothing(tmp_path, others):
+def test_a_knob_that_some_options_lack_is_not_crossed_with_them(tmp_path, others):
     options = [("xavier_normal", {})]
     options += [(name, {"init.std": std}) for name in ("normal", *others) for std in (0.01, 1.0)]
     for init, knobs in options:
@@ -326,11 +326,11 @@ def test_a_knob_that_an_option_lacks_is_crossed_with_nothing(tmp_path, others):
             write_run(tmp_path, {"init": init, "seed": seed, **knobs})
     folder, _ = write.write_report([tmp_path])
     drawn = (folder / "figures" / "heat-init-name-init-std.svg").is_file()
-    assert drawn == bool(others), "a heat map is of what is crossed"
+    assert drawn == bool(others), "a heat map needs crossed knobs"
 
 
 @pytest.mark.usefixtures("blank_pictures")
-def test_what_varies_one_at_a_time_is_crossed_with_nothing(tmp_path):
+def test_knobs_varied_one_at_a_time_are_not_crossed(tmp_path):
     arms = [{}, {"dropout.dense": 0.5}, {"dropout.dense": 0.25}, {"dropout.output": 0.5}]
     for knobs in arms:
         for seed in range(2):
@@ -340,7 +340,7 @@ def test_what_varies_one_at_a_time_is_crossed_with_nothing(tmp_path):
     assert not (folder / "tables" / "effects.csv").exists()
 
 
-def test_a_factorial_is_told_by_its_effects_in_one_family_with_its_arms(plain):
+def test_effects_of_a_factorial_form_one_family_with_its_arms(plain):
     text = (plain / "report.md").read_text()
     table = text[text.index("## Effects of factors") :].split("\n")
     rows = [[cell.strip() for cell in row.split("|")[1:-1]] for row in table if row[:2] == "| "][
@@ -360,7 +360,7 @@ def test_a_factorial_is_told_by_its_effects_in_one_family_with_its_arms(plain):
     assert set(arms.loc[arms["primary"], "family_size"]) == {10}
 
 
-def test_a_rate_beside_lists_of_rates_is_told_without_quotes(tmp_path):
+def test_a_rate_next_to_lists_of_rates_is_printed_without_quotes(tmp_path):
     for rates in (0.0, [0.2, 0.6]):
         for seed in range(2):
             write_run(tmp_path, {"seed": seed, "dropout.dense": rates})
@@ -380,7 +380,7 @@ def test_one_far_value_makes_an_axis_logarithmic_unless_some_are_zero(values, sc
 
 
 @pytest.mark.parametrize("highest", [0.5, 1e7])
-def test_numbers_of_a_logarithmic_axis_have_room(highest):
+def test_numbers_on_a_logarithmic_axis_are_well_spaced(highest):
     _, axes = style.blank(2)
     axes.plot([0, 1], [0.01, highest])
     style.logarithmic(axes.set_yscale, axes.yaxis)
@@ -403,7 +403,7 @@ def test_a_narrow_terminal_keeps_arms_and_whole_numbers(tmp_path, width):
         assert told.count(text) >= 1, text
 
 
-def test_a_table_of_a_command_cuts_no_word_either():
+def test_a_narrow_table_of_a_command_cuts_no_word_either():
     def made():
         table = Table("arm", "test", title="a sweep")
         table.add_row("dropout.dense=0.125", "12.25 %")
@@ -440,10 +440,10 @@ def test_a_sign_that_an_encoding_lacks_gets_a_plain_form(encoding, written):
     assert streams.encodable("猫", encoding).encode(encoding)
 
 
-# -- what is compared ------------------------------------------------------------------------------
+# -- several folders -------------------------------------------------------------------------------
 
 
-def test_two_studies_together_say_that_claims_are_not_judged(tmp_path):
+def test_comparing_two_studies_notes_that_their_claims_are_not_judged(tmp_path):
     for rate, name in enumerate(("one", "two")):
         for seed, error in enumerate(BASE):
             made = {"metrics": reports.metrics(error), "study": name, "arm": "plain"}
@@ -454,7 +454,7 @@ def test_two_studies_together_say_that_claims_are_not_judged(tmp_path):
     assert "arms are compared by test/error" in note
 
 
-def test_a_path_that_is_not_there_is_told_beside_one_that_is(tmp_path):
+def test_a_missing_path_is_an_error_that_suggests_one_that_exists(tmp_path):
     write_arms(tmp_path / "sweep", {"plain": BASE, "less": LESS})
     with pytest.raises(AblateError, match=r"sweeq is not there: .* did you mean .*/sweep\?"):
         compare([tmp_path / "sweep", tmp_path / "sweeq"])

@@ -1,4 +1,4 @@
-"""The shipped studies: each plans at both scales, trains at the smallest, and can be judged."""
+"""The shipped studies: each plans at full scale, trains at quick scale, and can be judged."""
 
 from __future__ import annotations
 
@@ -22,9 +22,9 @@ from ablate.study.file import read_study
 from tests.asking import runs_of, train_all
 
 SMALL = ("data=digits", "data.val_size=40", "launch=inline")
-# What a study varies cannot be set for all of its arms, so that it needs images for its batches.
+# These studies vary the batch size, so it cannot be fixed, and they need more images.
 BATCHES = ("batch_size", "batch_size_epochs", "second_order", "second_order_cnn")
-EPOCHS = {"val/error_spread": 5}  # the last quarter of fewer is a single one
+EPOCHS = {"val/error_spread": 5}  # the last quarter of fewer would be a single epoch
 
 
 @pytest.fixture(autouse=True)
@@ -34,9 +34,9 @@ def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def request(name: str, scale: str) -> Request:
-    """Ask for a study with two seeds an arm, on a few digits, for as few epochs as claims allow.
+    """Request a study with two seeds per arm, on a few digits, for as few epochs as claims allow.
 
-    What it tunes stands at an end of its grid: the lower at quick scale, the upper at full.
+    Tuned knobs are set to one end of their grid: the lower at quick scale, the upper at full.
     """
     values: dict[str, Any] = yaml.safe_load(study.find(name).read_text(encoding="utf-8"))
     values["seeds"] = 2
@@ -61,7 +61,7 @@ def test_a_shipped_study_asks_a_question_and_names_its_sources(name: str) -> Non
         assert found.question.endswith("?")
         assert len(found.source) > 10
         assert all(len(claim.source) > 10 for claim in found.claims)
-        assert found.margin is not None, "what is equivalent needs a smallest effect"
+        assert found.margin is not None, "equivalence needs a margin"
 
 
 @pytest.mark.parametrize("name", study.shipped())
@@ -78,7 +78,7 @@ def test_a_shipped_study_plans_different_arms_at_full_scale(name: str) -> None:
     assert len({run.key for run in runs}) == len(runs)
 
 
-# One study for each kind of claim, design and measurement; `make long` trains the others.
+# One study for each kind of claim, design and measurement; `make long` trains the others too.
 OF_EACH_KIND = {
     *("aa", "batchnorm_speed_and_lr", "digits", "dropout_ensemble", "dropout_rate", "init_depth"),
     *("recipe_add_one_in", "recurrent", "seed_noise"),
@@ -115,8 +115,8 @@ def test_a_shipped_study_trains_and_every_claim_gets_a_verdict(name: str) -> Non
     assert (judged["n"] == 2).all()
 
 
-def test_arms_that_are_the_same_come_out_the_same() -> None:
-    """The A/A study, with fewer seeds, epochs and units; whatever it claims beside."""
+def test_identical_arms_are_not_told_apart() -> None:
+    """Trains the A/A study with fewer seeds, epochs and units, and with more claims."""
     values: dict[str, Any] = yaml.safe_load(study.find("aa").read_text(encoding="utf-8"))
     values["arms"]["A again"]["seeds"] = "range(1000, 1012)"
     values["seeds"] = 12
@@ -137,5 +137,5 @@ def test_arms_that_are_the_same_come_out_the_same() -> None:
     found = compare(["results/aa"])
     verdicts = [line.verdict for _, line in found.claimed]
     assert len(verdicts) == 4
-    assert set(verdicts[:1]) <= {"supported", "open"}  # that they are equivalent
+    assert set(verdicts[:1]) <= {"supported", "open"}  # the claim that they are equivalent
     assert set(verdicts[1:]) <= {"too small to matter", "open"}
