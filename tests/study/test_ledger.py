@@ -342,7 +342,7 @@ def test_measuring_or_relabelling_a_record_is_not_an_edit():
     edit(place, lambda found: found["metrics"].update({"val/loss": 1.0}))
     look()
     edit(place, lambda found: found.update(evaluate={"test": {"error": 0.0}}))
-    assert f"{name} was measured again after line 3 of the ledger saw it" not in look().faults
+    assert not any("measured again" in fault for fault in look().faults)
 
 
 def test_a_measurement_that_changes_after_a_look_is_reported():
