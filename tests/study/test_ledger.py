@@ -336,7 +336,7 @@ def test_a_metric_edited_by_hand_is_reported_at_every_look():
 
 def test_measuring_or_relabelling_a_record_is_not_an_edit():
     finish()
-    place, name = some_run()
+    place, _ = some_run()
     edit(place, lambda found: found.update(study="other", evaluate={"test": {"error": 0.1}}))
     assert look().faults == ()
     edit(place, lambda found: found["metrics"].update({"val/loss": 1.0}))
