@@ -185,6 +185,8 @@ def _told(line: Line) -> str:
 
 
 def _numbers(line: Line) -> str:
+    if line.untrained:  # a run that diverged or stayed at chance has an order, but no number
+        return "by order only"
     unit = unit_of_change(line)
     name = unit.difference if unit.signed else "(ratio)"
     bounds = interval(line.delta_low, line.delta_high, unit, signed=True)
