@@ -175,7 +175,7 @@ class Attempt:
         states = {m.slot: record.load_state(m.directory) for m in self.members}
         if all(state is not None for state in states.values()):
             self.training.restore([states[slot] or {} for slot in self.standing])
-            log.info("going on from step %d of %d", self.training.step, self.training.steps)
+            log.info("continuing from step %d of %d", self.training.step, self.training.steps)
 
     def _advance(self, follower: Follower) -> None:
         training = self.training

@@ -52,7 +52,7 @@ def hand_over(plan: Plan) -> Outcome:
     """Let Hydra run a plan's jobs, with the sweeper and the launcher that its request names.
 
     Raises:
-        AblateError: Hydra does not make the sweeper, the launcher or a callback.
+        AblateError: Hydra cannot create the sweeper, the launcher or a callback.
     """
     request, stop = plan.request, None
     _SEARCHED.clear()
@@ -63,8 +63,8 @@ def hand_over(plan: Plan) -> Outcome:
             start(request.config_name, train, list(plan.sound), with_log_configuration=False)
         except KeyboardInterrupt as error:
             stop = error.stop if isinstance(error, Stopped) else ASKED
-        except (HydraException, ImportError) as error:  # of its plugins; a run records its own
-            raise AblateError(f"Hydra does not start: {first_lines(error, 1)}") from error
+        except (HydraException, ImportError) as error:  # from plugins; a run records its own
+            raise AblateError(f"Hydra cannot start: {first_lines(error, 1)}") from error
     if not request.searches:
         return outcome_of(plan, stop)
     standings = {run.directory: standing_of(run) for run in _SEARCHED}

@@ -17,7 +17,7 @@ class Waiting:
     Attributes:
         kind: ``queued`` if a job has it, ``lost`` if none has it any more, ``unknown`` if the queue
             does not answer.
-        reason: The queue's word, with the job's name.
+        reason: What the queue says, with the job's name.
     """
 
     kind: Literal["queued", "lost", "unknown"]

@@ -33,7 +33,7 @@ class WorkEnd:
     lost: Mapping[Path, str] = field(default_factory=dict)
 
     def of(self, stack: RunStack) -> StackEnd:
-        """Return how a stack ended with it."""
+        """Return this result as the end of a stack."""
         return StackEnd(stack, self.stop, self.notes, self.lost)
 
     def then(self, later: WorkEnd) -> WorkEnd:

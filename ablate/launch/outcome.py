@@ -29,7 +29,7 @@ class Stop:
     message: str
 
 
-ASKED = Stop("interrupted", "interrupted: the same command goes on from here")
+ASKED = Stop("interrupted", "interrupted: run the same command again to continue")
 _FAILURES = ("first failure", "too many failures")
 FIRST_FAILURE = Stop("first failure", "stopped at the first failure (fail_fast=true)")
 
@@ -68,7 +68,7 @@ def stops() -> Iterator[list[Stop]]:
     """Catch errors that stop a whole sweep, and collect their reasons.
 
     Raises:
-        AblateError: It is one that the caught block raises, or stands for an error of the system.
+        AblateError: The block raised one, or an error of the system became one.
     """
     caught: list[Stop] = []
     try:

@@ -37,7 +37,7 @@ from ablate.plan.run import Run
 from ablate.plan.stacks import RunStack
 
 _RETRIES: Final = 3  # at least, for a task whose worker or node died; it resumes from its state
-_POLL: Final = 0.5  # seconds between two looks
+_POLL: Final = 0.5  # seconds between two checks of the tasks
 _GRACE: Final = 60.0  # seconds in which cancelled tasks may save their states
 _LOOK: Final = 2.0  # seconds between two checks of runs that another process holds
 
@@ -266,7 +266,7 @@ class _Tasks:
     def _lost(self, stack: RunStack, error: Exception) -> WorkEnd:
         """Record that Ray gave up a task."""
         first = next((line for line in str(error).splitlines() if line.strip()), "")
-        reason = f"Ray gave up on its task: {type(error).__name__}: {first}"
+        reason = f"Ray gave up its task: {type(error).__name__}: {first}"
         lost: dict[Path, str] = {}
         for run in stack.runs:
             try:

@@ -3,10 +3,10 @@
 They lie in the sweep's `.cluster/`, in a folder named after the request, so that the same command
 finds them again. They are changed only under the folder's lock. All are JSON.
 
-    runs.json           the runs, in an order that does not depend on that of the request
+    runs.json           the runs, in an order independent of the request's
     settled.json        device, stacks and threads, as the first job found them (`settlement`)
     TOKEN.json          a submission; written before the queue is asked for anything
-    TOKEN.TASK.json     how a task of it ended, by its own account
+    TOKEN.TASK.json     how one of its tasks ended, as it reported itself
     JOB_TASK.log        what it printed
 """
 
@@ -58,10 +58,11 @@ class TaskEnd:
     """How a task ended, as it reported itself.
 
     Attributes:
-        why: ``done``; ``time`` if its time limit came; ``stopped`` or ``waited`` if it was told to
-            stop, while it trained or while another process held its runs; ``stuck`` if its time
-            limit came before it had trained a step; ``unfit`` if its node cannot train what was
-            settled; ``full`` if the disk is full; ``died`` if a part of it reported nothing.
+        why: ``done``; ``time`` if it reached its time limit; ``stopped`` or ``waited`` if it was
+            told to stop, while it trained or while another process held its runs; ``stuck`` if it
+            reached its time limit before it had trained a step; ``unfit`` if its node cannot train
+            what was settled; ``full`` if the disk is full; ``died`` if a part of it reported
+            nothing.
         notes: What the user should know, one sentence each.
         lost: Folder -> why its run could not even be recorded.
     """

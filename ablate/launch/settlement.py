@@ -39,7 +39,7 @@ class Settled:
         threads: Torch threads for each stack.
         lanes: How many stacks a job trains at a time.
         memory: Memory of a GPU in bytes, or None.
-        by: Who settled it, for people.
+        by: Who settled it, for messages.
     """
 
     stacks: tuple[SettledStack, ...]
@@ -86,7 +86,7 @@ def settled(folder: RequestFolder, node: Node, *, lanes: int | str = 1) -> Settl
     """Read what was settled; the first job settles it.
 
     Args:
-        folder: Of the request.
+        folder: The request's folder.
         node: What this job finds.
         lanes: How many stacks a job trains at a time; ``auto``: as many as a GPU has room for.
 
@@ -102,7 +102,7 @@ def settled(folder: RequestFolder, node: Node, *, lanes: int | str = 1) -> Settl
     made = read(found)
     if any(stack.device == "cuda" for stack in made.stacks) and not node.has_gpu:
         raise AblateError(
-            f"the request trains on a GPU, as {made.by} settled, and torch finds none on"
+            f"the request trains on a GPU, as settled on {made.by}, but torch finds none on"
             f" {platform.node()}"
         )
     return made

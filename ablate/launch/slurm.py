@@ -7,7 +7,7 @@ no longer have a job. Ctrl-C cancels the jobs; a closed terminal or a logout lea
 
 A job that reached its time limit requeues itself. One that was preempted, or lost its node, is
 requeued by the queue or submitted again by this process. A cancelled job stays cancelled until the
-same command is given again.
+same command is run again.
 
 It calls sbatch and scontrol itself, since submitit's watcher needs accounting (sacct), and its jobs
 count a time limit as a failure.
@@ -51,12 +51,12 @@ from ablate.plan.run import Run
 from ablate.plan.stacks import RunStack
 
 _POLL: Final = {"slurm": 2.0, "local": 0.2}  # seconds between two checks of the queue
-_STUCK: Final = 3  # submissions in a row that may bring a run no further
+_STUCK: Final = 3  # submissions in a row without progress, after which a run is given up
 _GRACE: Final = 60.0  # seconds in which cancelled jobs may save their states
 _UNSEEN: Final = 10.0  # seconds after which a task unknown to the queue is gone
 
 LEFT: Final = Stop(
-    "interrupted", "the jobs stay in the queue: the same command goes on watching them"
+    "interrupted", "the jobs stay in the queue: run the same command again to keep watching them"
 )
 
 
@@ -148,7 +148,7 @@ class _JobWatch:
     """Watches the stacks of a plan.
 
     Args:
-        folder: Of the request.
+        folder: The request's folder.
         runs: All its runs, in the order of the folder.
         stacks: Those that are left.
 
@@ -194,7 +194,7 @@ class _JobWatch:
             self._submit(self._as_settled(wanted, covered))
         if self._tasks and covered:
             jobs = ", ".join(sorted({str(task.one.job) for task in self._tasks}))
-            note(f"jobs of an earlier command go on: {jobs}")
+            note(f"watching jobs of an earlier command: {jobs}")
 
     def _take_over(self) -> None:
         """Watch tasks of earlier submissions that are still in the queue."""
@@ -211,7 +211,7 @@ class _JobWatch:
                 states = queue.states(one)
             except UnreachableError as error:
                 raise RunError(
-                    f"the queue does not answer, and jobs may be in it: {str(error).strip()}; give"
+                    f"the queue does not answer, and jobs may be in it: {str(error).strip()}; run"
                     " the same command again when it does"
                 ) from error
             for number, state in states.items():
@@ -281,7 +281,7 @@ class _JobWatch:
             try:
                 states = self.queue(one.cluster).states(one)
             except UnreachableError as error:
-                self._tell_once(f"the queue does not answer just now: {str(error).strip()}")
+                self._tell_once(f"the queue is not answering right now: {str(error).strip()}")
                 continue
             for task in [t for t in self._tasks if t.one.token == one.token]:
                 self._follow(task, states[task.number], again)
@@ -340,7 +340,7 @@ class _JobWatch:
         """Submit the runs that a task left again, or give them up, with the reason."""
         why, job = "" if end is None else end.why, f"job {task.name}"
         if state.word == "CANCELLED" or self._never_started(task, state):
-            told = f"{job} was cancelled; the same command submits it again"
+            told = f"{job} was cancelled; run the same command to submit it again"
         elif why == "unfit":
             told = f"{job}: {'; '.join(end.notes) if end else ''}"
         elif why == "full":
@@ -353,9 +353,9 @@ class _JobWatch:
             again += [tuple(kept)] if kept else []
             return
         elif self._is_stuck(left):
-            told = f"{job} ended: {state}; {_STUCK} jobs in a row made no progress on its runs"
+            told = f"{job} ended: {state}; {_STUCK} jobs in a row made no progress"
         else:
-            what = "met its time limit" if why == "time" else f"ended: {state}"
+            what = "reached its time limit" if why == "time" else f"ended: {state}"
             self._record(left, f"{job} {what}")
             self._tell_once(f"{job} {what}; its runs are submitted again")
             again.append(left)
@@ -365,7 +365,7 @@ class _JobWatch:
             self._given_up[place] = told
 
     def _is_its_own_fault(self, state: TaskState, end: TaskEnd | None) -> bool:
-        """Tell whether a task ended without meaning to, and without the queue ending it.
+        """Tell whether a task crashed, rather than stopping by itself or being ended by the queue.
 
         A task that reached its time limit and was requeued has said so, and forgets it when it
         starts again. SLURM may count its remaining processes as a failure of that start.
@@ -439,7 +439,7 @@ class _JobWatch:
             self._told.add(text)
             note(text)
 
-    # -- taking back -------------------------------------------------------------------------------
+    # -- cancelling --------------------------------------------------------------------------------
 
     def cancel_waiting(self) -> None:
         """Cancel waiting tasks; those that train may end."""

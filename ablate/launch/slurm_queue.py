@@ -26,7 +26,7 @@ from ablate.launch.request_folder import RequestFolder, Submission
 JOB_MODULE: Final = "ablate.launch.slurm_job"
 _TIMEOUT = 60.0  # seconds for an answer of the queue
 _ENDING: Final = 60.0  # seconds in which a process with nothing left to train may end
-MOST_TASKS: Final = 1000  # of an array; MaxArraySize is 1001 unless a cluster says otherwise
+MOST_TASKS: Final = 1000  # per array; MaxArraySize is 1001 unless a cluster sets another
 _WAITING: Final = ("PENDING", "CONFIGURING", "REQUEUED", "REQUEUE_FED", "REQUEUE_HOLD")
 _TRAINING: Final = ("RUNNING", "COMPLETING", "SUSPENDED", "RESIZING", "SIGNALING", "STAGE_OUT")
 USUAL: Final = ("Priority", "Resources", "BeginTime", "JobArrayTaskLimit")  # why a job waits
@@ -97,7 +97,7 @@ class Queue(Protocol):
         ...
 
     def states(self, one: Submission) -> dict[int, TaskState]:
-        """Tell the state of each task of a submission.
+        """Return the state of each task of a submission.
 
         Raises:
             UnreachableError: The queue does not answer.
@@ -224,7 +224,7 @@ class SlurmQueue:
 
 
 def requeue(job: str) -> bool:
-    """Put the calling job back into the queue; tell whether the queue does so."""
+    """Put the calling job back into the queue; tell whether that worked."""
     return _asked("scontrol", "requeue", job).returncode == 0
 
 
@@ -243,14 +243,14 @@ def end_time(job: str) -> float | None:
 
 
 def told_by_scontrol(text: str) -> dict[int, TaskState]:
-    """Read what `scontrol --oneliner show job` tells of the tasks of an array."""
+    """Read what `scontrol --oneliner show job` says about the tasks of an array."""
     found: dict[int, TaskState] = {}
     for line in text.splitlines():
         told = dict(re.findall(r"(\w+)=(\S*)", line))
         if "ArrayTaskId" not in told or "JobState" not in told:
             continue
         word, reason = told["JobState"], _word(told.get("Reason"))
-        if word not in _WAITING and reason in USUAL:  # why it waited once
+        if word not in _WAITING and reason in USUAL:  # why it waited earlier
             reason = None
         state = TaskState(word, reason, _word(told.get("NodeList")))
         for task in _tasks(told["ArrayTaskId"]):
@@ -267,13 +267,13 @@ def _told_by_sacct(job: str) -> dict[int, TaskState]:
 
 
 def told_by_sacct(text: str) -> dict[int, TaskState]:
-    """Read what `sacct -X -n -P -o JobID,State,Reason,NodeList` tells of the tasks of an array."""
+    """Read what `sacct -X -n -P -o JobID,State,Reason,NodeList` says about an array's tasks."""
     found: dict[int, TaskState] = {}
     for line in text.splitlines():
         name, state, reason, node = (line.split("|") + [""] * 4)[:4]
         word = (state.split() or [""])[0]
         for task in _tasks(name.partition("_")[2].strip("[]")):
-            found[task] = TaskState(word, _word(reason), _word(node))  # of repeats, the last
+            found[task] = TaskState(word, _word(reason), _word(node))  # the last entry counts
     return found
 
 
@@ -292,9 +292,9 @@ def _tasks(text: str) -> list[int]:
 
 
 def _refusal(told: str, slurm: Mapping[str, Any]) -> str:
-    """Say what the queue refuses, with the knobs it may be about."""
+    """Say why the queue refuses, with the knobs that may be the cause."""
     lines = [re.sub(r"^(sbatch: )?(error: )?", "", line).strip() for line in told.splitlines()]
-    why = "; ".join(dict.fromkeys(line for line in lines if line)) or "it gives no reason"
+    why = "; ".join(dict.fromkeys(line for line in lines if line)) or "no reason given"
     asked = ", ".join(
         f"slurm.{name}={slurm[name]}"
         for name in ("partition", "account", "qos", "constraint", "minutes", "cpus", "gpus")

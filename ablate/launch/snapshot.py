@@ -39,7 +39,7 @@ def keep_code(runs: Sequence[Run]) -> list[str]:
         taken, file = _TAKEN.get(sweep, (None, sweep))
         if taken == used and file.is_file():
             continue
-        if taken is not None:  # files may have changed while this process lived on
+        if taken is not None:  # files may have changed while this process kept running
             environment.tree.cache_clear()
         try:
             _TAKEN[sweep] = (used, _kept(sweep, members, used))
@@ -110,7 +110,7 @@ def _diff() -> tuple[bytes, str | None]:
     """Return what changed since the commit, or why that is left out."""
     found = environment.git("diff", "--no-ext-diff", "--no-textconv", "--no-color", "HEAD")
     if found is None:
-        return b"", "`git diff` failed"
+        return b"", "git diff failed"
     if len(found) > _MOST:
         return b"", f"it is larger than {_MOST // 2**20} MiB"
     return found, None

@@ -85,7 +85,7 @@ class Workers:
 
 
 def _emptied(todo: queue.SimpleQueue[RunStack]) -> int:
-    """Take back stacks that have not started; return how many."""
+    """Withdraw stacks that have not started; return how many."""
     count = 0
     with suppress(queue.Empty):
         while True:

@@ -210,7 +210,7 @@ def test_rerun_of_a_failed_run_resumes_from_its_checkpoint_to_the_same_numbers(m
     assert again["status"] == "finished"
     assert again["metrics"] == whole["metrics"]
     log = (folder() / "run.log").read_text()
-    assert "going on from step 4 of 6" in log
+    assert "continuing from step 4 of 6" in log
     assert json.loads((folder() / "record.1.json").read_text())["status"] == "failed"
 
 

@@ -92,7 +92,9 @@ def test_a_stop_is_reported_in_the_same_words_and_the_same_command_goes_on(
     with monkeypatch.context() as patch:
         at_step(1, lambda: signal.raise_signal(number), patch)
         assert run.serve(list(WAYS[way])) == 130
-    assert "ablate: interrupted: the same command goes on from here\n" in capsys.readouterr().err
+    assert (
+        "ablate: interrupted: run the same command again to continue\n" in capsys.readouterr().err
+    )
     assert "interrupted" in statuses()
     assert "failed" not in statuses()
     everything_ends(WAYS[way])
