@@ -141,11 +141,11 @@ def refusal(file: object, what: str, folders: Sequence[Folder]) -> str:
 
     Args:
         file: The file, with its line if that is known.
-        what: What it does: ``names mynets.Net (model._target_) to run``.
+        what: What it does: ``names mynets.Net (model._target_) to be run``.
         folders: What would be trusted.
     """
     return (
-        f"{file} {what}, and it is not known to be yours: if you trust it, give the same command"
+        f"{file} {what}, and it is not known to be yours: if you trust it, run the same command"
         f" once with --trust (in Python trust=True), which is remembered for"
         f" {listed([str(folder) for folder in folders])}"
     )
@@ -163,7 +163,7 @@ def _folders(file: str, *state: int) -> tuple[Folder, ...]:
             entry = json.loads(line)
             found.append(Folder(str(entry["path"]), entry["below"] is True))
         except (ValueError, TypeError, KeyError) as error:
-            raise AblateError(f"{file} cannot be read ({error}): repair or delete it") from error
+            raise AblateError(f"{file} cannot be read ({error}): fix or delete it") from error
     return tuple(found)
 
 
@@ -197,7 +197,7 @@ def require_record(
     known = _known(*_state(_TRAINED))
     if f"{parts} {_digest(places)}" in known:
         return
-    what = f"names {told(names)} to run"
+    what = f"names {told(names)} to be run"
     if any(line.startswith(f"{parts} ") for line in known):
         if not any(places.values()):  # the import will say that there is no such module
             return
@@ -288,7 +288,7 @@ def _lines(file: str) -> list[str]:
     try:
         return Path(file).read_text(encoding="utf-8").splitlines() if os.path.isabs(file) else []
     except (OSError, UnicodeError) as error:
-        raise AblateError(f"{file} cannot be read ({error}): repair or delete it") from error
+        raise AblateError(f"{file} cannot be read ({error}): fix or delete it") from error
 
 
 def _append(name: str, lines: Sequence[str]) -> None:
