@@ -90,7 +90,7 @@ def of_equal_steps(study: Study, cells: Sequence[Cell], firsts: Sequence[Run]) -
     """Set each arm's number of epochs so that all arms train about as many steps as the baseline.
 
     An epoch may have a different number of steps in each arm, so the nearest whole number of epochs
-    is taken. A run's record has its exact steps.
+    is used. A run's record has its exact steps.
 
     Args:
         study: The study.
@@ -117,7 +117,8 @@ def check_arms(study: Study, plan: Plan) -> None:
     """Check that the arms of a study differ, and that they train equally long.
 
     Raises:
-        AblateError: Two arms are the same run, or an arm has other epochs than the baseline.
+        AblateError: Two arms are the same run, or an arm trains more or fewer epochs than
+            the baseline.
     """
     faults = []
     lines = {arm.name: arm.line for arm in study.arms}

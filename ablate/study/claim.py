@@ -1,4 +1,4 @@
-"""A claim: what a study predicts of an arm before training, and which numbers it compares."""
+"""A claim: what a study predicts about an arm before training, and which numbers it compares."""
 
 from __future__ import annotations
 
@@ -82,7 +82,7 @@ class Claim:
 
     def __post_init__(self) -> None:
         if faults := faults_of(self.direction, self.statistic, self.margin):
-            place = f"the claim of {self.arm} on {self.metric}"
+            place = f"the claim about {self.arm} on {self.metric}"
             raise AblateError(*(f"{place}: {fault}" for fault in faults.values()))
 
     def compared(self, baseline: str) -> Compared:

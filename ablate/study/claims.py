@@ -44,7 +44,7 @@ class Claims:
     def read(self, given: Any) -> tuple[Claim, ...]:
         """Read the list of claims."""
         if not isinstance(given, list) or not given:
-            self.fault("claims", "claims is a list of at least one")
+            self.fault("claims", "claims must be a list of at least one claim")
             return ()
         read = [self._claim(f"claims.{number}", value) for number, value in enumerate(given)]
         return tuple(claim for claim in read if claim is not None)
@@ -55,12 +55,12 @@ class Claims:
             self.fault(path, f"the metric {metric}: {why}")
         if metric == TARGET and self.target is None:
             self.fault(
-                path, f"the metric {TARGET} needs a target at the study's top (target: 0.05)"
+                path, f"the metric {TARGET} needs a target at the top of the study (target: 0.05)"
             )
 
     def _claim(self, path: str, value: Any) -> Claim | None:
         if not isinstance(value, dict) or not {"claim", "arm", "direction"} <= set(value):
-            self.fault(path, "a claim has claim (in words), arm and direction")
+            self.fault(path, "a claim needs claim (in words), arm and direction")
             return None
         for key in set(value) - set(_KEYS):
             self.fault(path, f"there is no key {key} in a claim{nearest(str(key), _KEYS)}")
@@ -97,7 +97,7 @@ class Claims:
         )
 
     def _check(self, path: str, what: Compared, value: Mapping[str, Any]) -> None:
-        """Check the two sides of a claim, and that no other claim compares the same."""
+        """Check the two sides of a claim, and that no other claim compares them."""
         self.known(f"{path}.metric", what.metric)
         if what.against_metric != what.metric:
             self.known(f"{path}.against_metric", what.against_metric)
@@ -114,7 +114,7 @@ class Claims:
         if len(what.both_ways) == 1:
             self.fault(f"{path}.arm", _with_itself(what.arm, value))
         elif (other := self._told.setdefault(what.both_ways, line)) != line:
-            self.fault(path, f"the claim compares the same numbers as the one in line {other}")
+            self.fault(path, f"the claim makes the same comparison as the one in line {other}")
 
 
 def _with_itself(arm: str, value: Mapping[str, Any]) -> str:

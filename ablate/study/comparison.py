@@ -134,7 +134,7 @@ def _reported_on(comparison: StudyPlan, choices: Mapping[str, Choice]) -> Outcom
 
 
 def _measured(runs: Sequence[Run], measure: Measurement) -> list[str]:
-    """Measure what the records lack; return what could not be measured, a sentence each."""
+    """Measure what the records lack; return what could not be measured, one sentence each."""
     asked = measurement.wanted(measure)
     distinct = {run.directory: run for run in runs}
     left = [run for run in distinct.values() if _lacks(run, asked)]
@@ -202,7 +202,7 @@ def _require_free(study: Study, overrides: Sequence[str]) -> None:
         [name for arm in study.arms for name in study.grid_of(arm)] if study.tuning else []
     )
     reasons = dict.fromkeys(tuned_knobs, "the study tunes it")
-    reasons |= dict.fromkeys(("seed", "seeds"), "the study's arms have their own seeds")
+    reasons |= dict.fromkeys(("seed", "seeds"), "the study sets the seeds of its arms")
     faults = [
         f"{override}: {reasons[name_of(override)]} ({study.file}{_how_to_reseed(override)})"
         for override in overrides
@@ -216,7 +216,7 @@ def _how_to_reseed(override: str) -> str:
     if name_of(override) not in ("seed", "seeds"):
         return ""
     return (
-        "; scale=full may have more): for others copy the file, change seeds: there, and name the"
+        "; scale=full may have more): for others copy the file, change its seeds, and name the"
         " copy (+study=path/to/copy.yaml"
     )
 
@@ -225,7 +225,7 @@ def _require_few(study: Study, request: Request) -> None:
     """Count a study's runs before anything lists them.
 
     Raises:
-        AblateError: They are more than `max_runs`.
+        AblateError: There are more than `max_runs`.
     """
     runs = sum(len(study.seeds_of(arm)) for arm in study.arms)
     if study.tuning is not None:
@@ -233,7 +233,7 @@ def _require_few(study: Study, request: Request) -> None:
         runs += sum(settings) * len(study.tuning.seeds)
     if runs > request.max_runs:
         raise AblateError(
-            f"{study.file}: that is {runs:,} runs, more than max_runs={request.max_runs}: take"
+            f"{study.file}: that is {runs:,} runs, more than max_runs={request.max_runs}: use"
             " fewer seeds, arms or tuned values, or raise max_runs"
         )
 
@@ -286,7 +286,7 @@ def tuned(study: Study, planned: Sequence[Planned]) -> dict[str, Choice] | Stop:
             return Stop(
                 "untuned",
                 f"no setting of {', '.join(study.grid_of(arm))} finished for the arm {arm.name}:"
-                " `ablate show` tells what went wrong with the tuning runs",
+                " `ablate show` says what went wrong with the tuning runs",
             )
         chosen[arm.name] = settings[best]
     return chosen

@@ -19,7 +19,7 @@ def faults_of(read: Ledger, sweep: Path, shown: Sequence[Glimpse]) -> list[str]:
     Args:
         read: The ledger.
         sweep: Its folder.
-        shown: The runs that are shown; others that the ledger saw are read.
+        shown: The runs that are shown; the records of others in the ledger are read.
     """
     named = {f"the record of {_name(one)}": one.line for one in shown if one.line is not None}
     if (pointed := sweep_json.pointer(sweep)) is not None:
@@ -41,7 +41,7 @@ def joined(clauses: Sequence[str]) -> str:
 
 
 def question_now(sweep: Path) -> dict[str, Any] | None:
-    """Read the question in study.json; None if there is none, or if it cannot be read."""
+    """Read the question in study.json; None if it is missing or cannot be read."""
     told = sweep_json.json_in(sweep / study_json.FILE)
     try:
         return None if told is None else questions.as_written(told)
@@ -55,7 +55,7 @@ def _of_the_study(read: Ledger, sweep: Path) -> Iterator[str]:
     now = question_now(sweep)
     if asked and now is not None and now not in asked:
         changed = joined(questions.changes(asked[-1], now))
-        yield f"study.json was edited and no longer matches the ledger: {changed}"
+        yield f"study.json was edited and differs from the ledger: {changed}"
 
 
 def _of_records(read: Ledger, sweep: Path, shown: Sequence[Glimpse]) -> Iterator[str]:
@@ -81,15 +81,15 @@ def _unsound(read: Ledger, shown: Sequence[Glimpse]) -> Iterator[str]:
     seen = {key for line in read.of_kind("look") for key in line["seen"]}
     names = [_name(one) for one in shown if one.key not in seen and not one.is_as_written]
     if names:
-        what = "is not as it was" if len(names) == 1 else "are not as they were"
+        what = "has changed since it was" if len(names) == 1 else "have changed since they were"
         yield f"the record of {_some(names)} {what} written: edited, or damaged on the disk"
 
 
 _SAID: Final = {
-    "gone": "the record of {runs} is gone, which line {line} of the ledger saw",
-    "again": "{runs} was trained again after line {line} of the ledger saw it",
-    "edited": "the record of {runs} was edited after line {line} of the ledger saw it",
-    "measured": "{runs} was measured again after line {line} of the ledger saw it",
+    "gone": "the record of {runs}, shown in line {line} of the ledger, is gone",
+    "again": "{runs} was trained again after the look in line {line} of the ledger",
+    "edited": "the record of {runs} was edited after the look in line {line} of the ledger",
+    "measured": "{runs} was measured again after the look in line {line} of the ledger",
 }
 
 

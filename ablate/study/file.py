@@ -24,7 +24,7 @@ _KEYS = (
     *("question", "source", "fixed", "scale", "arms", "design", "factors", "ingredients"),
     *("baseline", "seeds", "metric", "margin", "target", "tune", "equal", "measure", "claims"),
 )
-_DECIDED = {"seed": "use seeds: for that", "name": "a study has the name of its file"}
+_DECIDED = {"seed": "use seeds: for that", "name": "a study is named after its file"}
 _NEEDED = ("question", "source", "seeds", "claims")
 _MOST = 100_000  # seeds, or arms of a design: more would be a mistake, and not fit into memory
 _RANGE = re.compile(r"range\((\d{1,9}), *(\d{1,9})\)")
@@ -107,7 +107,7 @@ class _Reader:
             problem = getattr(error, "problem", None) or str(error).splitlines()[0]
             raise AblateError(f"{self.file}{where}: {problem}") from error
         if not isinstance(values, dict) or not all(isinstance(key, str) for key in values):
-            raise AblateError(f"{self.file}: a study is a mapping, with a question and arms")
+            raise AblateError(f"{self.file}: a study must be a mapping, with a question and arms")
         self._mark(node, "")
         return values
 
@@ -146,7 +146,7 @@ class _Reader:
         if value is None:
             return default
         if not isinstance(value, str):
-            self._fault(path, f"{path} is text, not {value}")
+            self._fault(path, f"{path} must be text, not {value}")
         return str(value)
 
     def _word(self, path: str, words: Sequence[str], default: str) -> str:
@@ -160,7 +160,7 @@ class _Reader:
         if value is None:
             return ()
         if not isinstance(value, list) or not all(isinstance(v, str) and "=" in v for v in value):
-            self._fault(path, f"{path} is a list of overrides such as [dropout.dense=0.5]")
+            self._fault(path, f"{path} must be a list of overrides such as [dropout.dense=0.5]")
             return ()
         for name in {override.partition("=")[0] for override in value} & _DECIDED.keys():
             self._fault(path, f"{path} sets {name}: {_DECIDED[name]}")
@@ -171,7 +171,7 @@ class _Reader:
     ) -> T | None:
         """Read a value for each scale; return the one for this scale."""
         if set(value) != set(SCALES):
-            self._fault(path, f"{path} has a value for each scale: {' and '.join(SCALES)}")
+            self._fault(path, f"{path} needs a value for each scale: {' and '.join(SCALES)}")
             return None
         return {scale: read(f"{path}.{scale}", value[scale]) for scale in SCALES}[self.scale]
 
@@ -187,7 +187,7 @@ class _Reader:
         if not sound or len(set(value)) < len(value):
             self._fault(
                 path,
-                f"{path} is a number of seeds, a list of different ones or range(100, 130)"
+                f"{path} must be a number of seeds, a list of different ones or range(100, 130)"
                 f" (at most {_MOST:,})",
             )
             return (0, 1)
@@ -214,19 +214,21 @@ class _Reader:
             return self._explicit() if given == ["arms"] else self._no_arms(given)
         if design not in DESIGNS:
             hint = nearest(str(design), DESIGNS)
-            self._fault("design", f"design={design} is not legal: it is {listed(DESIGNS)}{hint}")
+            self._fault(
+                "design", f"design={design} is not legal: it must be {listed(DESIGNS)}{hint}"
+            )
             return ()
         wanted = "factors" if design in ("factorial", "one_at_a_time") else "ingredients"
         parts = self.values.get(wanted)
         if given != [wanted] or not isinstance(parts, dict) or not parts:
-            self._fault("design", f"design={design} takes {wanted} (a mapping), and nothing else")
+            self._fault("design", f"design={design} needs {wanted} (a mapping), and nothing else")
             return ()
         if wanted == "factors":
             listed_ = {n: read_values(f"factors.{n}", v, self._fault) for n, v in parts.items()}
         else:
             listed_ = {n: self._overrides(f"ingredients.{n}", v) for n, v in parts.items()}
         if math.prod(map(len, listed_.values())) > _MOST and design == "factorial":
-            self._fault(wanted, f"design={design} makes more than {_MOST} arms of these {wanted}")
+            self._fault(wanted, f"design={design} makes more than {_MOST} arms from these {wanted}")
         if self.faults:
             return ()
         made = getattr(designs, str(design))(listed_)
@@ -235,7 +237,9 @@ class _Reader:
     def _explicit(self) -> tuple[Arm, ...]:
         given = self.values["arms"]
         if not isinstance(given, dict) or len(given) < 2:
-            self._fault("arms", "arms is a mapping of at least two: a name, and what the arm sets")
+            self._fault(
+                "arms", "arms must be a mapping of at least two: a name, and what the arm sets"
+            )
             return ()
         return tuple(self._arm(str(name), f"arms.{name}", value) for name, value in given.items())
 
@@ -243,7 +247,7 @@ class _Reader:
         if not isinstance(value, dict):
             return Arm(name, self._overrides(path, value), line=self._line(path))
         for key in set(value) - set(_OF_AN_ARM):
-            self._fault(f"{path}.{key}", f"an arm has {listed(_OF_AN_ARM)}, not {key}")
+            self._fault(f"{path}.{key}", f"an arm may have {listed(_OF_AN_ARM)}, not {key}")
         seeds = self._seeds(f"{path}.seeds", value["seeds"]) if "seeds" in value else None
         grid = read_grid(f"{path}.tune", value["tune"], self._fault) if "tune" in value else None
         sets = self._overrides(path, value.get("set", []))

@@ -17,10 +17,10 @@ class Glimpse:
     """What the ledger needs of a record.
 
     Attributes:
-        key: Of the run.
-        arm: As recorded.
-        seed: As recorded.
-        status: As recorded.
+        key: The run's key.
+        arm: Its arm, as recorded.
+        seed: Its seed, as recorded.
+        status: Its status, as recorded.
         line: The line of the ledger that it names; None in a record of an earlier version.
         digests: What a look keeps of it (`ledger.digests`); None if the run has not ended.
         is_as_written: Whether it fits its checksum.
@@ -36,7 +36,7 @@ class Glimpse:
 
 
 def at(folder: Path) -> Glimpse | None:
-    """Read what the ledger needs of the record in a folder; None if none can be read."""
+    """Read what the ledger needs of a folder's record; None if missing or unreadable."""
     try:
         found = record.read_and_check(folder)
     except AblateError:
@@ -58,7 +58,7 @@ def of(found: record.Record, is_as_written: bool) -> Glimpse:
 
 
 def _stated(found: record.Record) -> record.LedgerLine | None:
-    """Read which line a record names; None if it names none that is sound."""
+    """Read which line a record names; None if it cannot be read."""
     line: Any = found.get("ledger")
     sound = isinstance(line, dict) and type(line.get("number")) is int and "hash" in line
     return {"number": line["number"], "hash": str(line["hash"])} if sound else None

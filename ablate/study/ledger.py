@@ -1,6 +1,6 @@
 """The ledger of a sweep, ledger.jsonl: what was asked of its runs, and when results were seen.
 
-A line is added, and none is changed, where
+A line is added, and none is ever changed, when
 
 claims    runs are about to be trained, and the question differs from the last one: it holds the
           question in full (claims, margins, metric, baseline, arms, seeds)
@@ -32,7 +32,7 @@ from ablate.study import sweep_json
 
 _LABELS = ("study", "arm")  # renaming a study relabels its records
 _MEASURED = ("evaluate", "inspect")  # may be measured again, with other settings
-_BEGIN = b'{"number": '  # of every line
+_BEGIN = b'{"number": '  # how every line begins
 _TORN = "a line that was cut off while it was written was removed before this one"
 
 
@@ -121,7 +121,7 @@ def _gap(before: Mapping[str, Any] | None, line: Mapping[str, Any]) -> str:
     where = (
         f"before line {end}" if before is None else f"between lines {before['number']} and {end}"
     )
-    return f"the ledger was edited: something {where} was removed or inserted"
+    return f"the ledger was edited: lines {where} were removed or inserted"
 
 
 def _hash_of(line: Mapping[str, Any]) -> str:
@@ -150,7 +150,7 @@ def missing(ledger: Ledger, named: Mapping[str, record.LedgerLine]) -> list[str]
             replaced.setdefault(line["number"], []).append(who)
     faults = []
     if beyond and not ledger.lines:
-        faults.append(f"the ledger was removed: {_names(list(beyond))} its line")
+        faults.append(f"the ledger was removed, but {_names(list(beyond))} a line of it")
     elif beyond:
         what = f"{_names(list(beyond))} line {max(beyond.values())}"
         faults.append(f"the ledger's last lines were cut off after line {ledger.last}: {what}")
@@ -171,8 +171,8 @@ def digests(found: record.Record) -> dict[str, Any]:
     """Return what a look keeps of a record: how the run ended, and digests of its content.
 
     Returns:
-        ``status``; ``ended``, of all that training wrote; and ``measured``, of the measurements
-        after training, where there are some.
+        ``status``; ``ended``, the digest of all that training wrote; and ``measured``, that of the
+        measurements after training, if there are any.
     """
     measured = {name: found[name] for name in _MEASURED if found.get(name)}  # type: ignore[literal-required]
     left_out = (*_LABELS, *_MEASURED)
@@ -275,8 +275,8 @@ def _was_shown(ledger: Ledger, seen: Mapping[str, Mapping[str, Any]]) -> bool:
 def _append(folder: Path, ledger: Ledger, kind: str, told: Mapping[str, Any]) -> None:
     """Add a line and wait until it is on disk; the caller holds the folder's lock.
 
-    A line also keeps what was wrong before it: once the ledger goes on, it no longer shows that its
-    end was cut off.
+    A line also records what was wrong before it: once the ledger goes on, it no longer shows that
+    its end was cut off.
     """
     named = sweep_json.pointer(folder)
     wrong = [*missing(ledger, dict([named] if named else [])), *([_TORN] if ledger.torn else [])]
@@ -291,7 +291,7 @@ def _append(folder: Path, ledger: Ledger, kind: str, told: Mapping[str, Any]) ->
     line["hash"] = _hash_of(line)
     file = folder / LEDGER
     if ledger.there and not ledger.lines and not ledger.torn:
-        written.set_aside(file)  # a file of the user's with this name
+        written.set_aside(file)  # the user's own file of this name
     _write(file, json.dumps(line, ensure_ascii=False).encode(), ledger.torn)
     sweep_json.point(folder, {"number": line["number"], "hash": line["hash"]})
 

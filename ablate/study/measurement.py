@@ -1,4 +1,4 @@
-"""A study's measurements after training: their settings, and the metrics that they give."""
+"""A study's measurements after training: their settings, and the metrics that they yield."""
 
 from __future__ import annotations
 
@@ -41,14 +41,14 @@ def read(given: Any, line: int, fault: Fault) -> Measurement | None:
         What to measure, or None if something is wrong.
     """
     if not isinstance(given, dict) or not given or not set(given) <= set(_COMMANDS):
-        fault("measure", "measure has evaluate, inspect or both: a list of settings each")
+        fault("measure", "measure needs evaluate, inspect or both, each a list of settings")
         return None
     words: dict[str, tuple[str, ...] | None] = dict.fromkeys(_COMMANDS)
     sound = True
     for command, value in given.items():
         place = f"measure.{command}"
         if not isinstance(value, list) or not all(isinstance(word, str) for word in value):
-            fault(place, f"{place} is a list of settings of `ablate {command}`")
+            fault(place, f"{place} must be a list of settings of `ablate {command}`")
             sound = False
             continue
         words[command] = tuple(value)
@@ -199,7 +199,9 @@ def _idle(asked: Wanted, runs: Sequence[Run]) -> list[str]:
         faults.append(f"samples={how.samples} touches nothing: no arm has dropout")
     augments = [transformations(how.augmentation(run.config)) for run in runs]
     if "views" in how.explicit and how.views and not any(augments):
-        faults.append(f"views={how.views} touches nothing: no arm augments, nor does augment=")
+        faults.append(
+            f"views={how.views} touches nothing: no arm augments, and neither does augment="
+        )
     if how.split == "val" and not all(_validates(run) for run in runs):
         faults.append("split=val: data.val_size is 0")
     return faults

@@ -39,7 +39,7 @@ def measure_all(left: Sequence[Run], count: int, measure: Measurement) -> list[s
         measure: What to measure.
 
     Returns:
-        What could not be measured and why, a sentence each; also printed to standard error.
+        What could not be measured and why, one sentence each; also printed to standard error.
 
     Raises:
         KeyboardInterrupt: A stop was requested.
@@ -96,7 +96,7 @@ def _result(future: Future[Sequence[str]]) -> Sequence[str]:
 
 
 def _measured(run: Run, wanted: Wanted) -> Sequence[str]:
-    """Measure a run in the current process; return what went wrong, a sentence each."""
+    """Measure a run in the current process; return what went wrong, one sentence each."""
     try:
         measure_run(run, wanted)
     except DiskFullError:

@@ -21,14 +21,14 @@ from ablate.study.glimpse import Glimpse
 from ablate.study.ledger import Ledger
 
 NOT_NOTED: Final = "this look could not be noted: the folder of the runs cannot be written to"
-OLDER: Final = "this folder is older than its ledger, so when its claims were written is unknown"
+OLDER: Final = "this folder is older than its ledger, so it is unknown when its claims were written"
 _OUTCOMES = ("finished", "diverged")  # a failed run has none until it is trained again
 _MOST = 3  # runs, or numbers of runs, named one by one
 
 
 @dataclass(frozen=True)
 class Story:
-    """What the ledger tells of the runs that are shown.
+    """What the ledger says about the runs that are shown.
 
     Attributes:
         line: In one line: when the claims were written or changed, the looks, and what is planned.
@@ -40,8 +40,8 @@ class Story:
         planned: Arm -> the seeds planned when results were first looked at, on which verdicts rest,
             without those of runs given up. Empty for a grid, or if several folders are shown
             together.
-        claims: The largest number of claims ever made here, since dropping one must narrow no
-            interval.
+        claims: The largest number of claims ever made here, since dropping one must not narrow
+            any interval.
         is_interim: Whether planned runs are left: untrained, unfinished, or failed and not given
             up.
         is_extended: Whether seeds beyond the planned ones are shown.
@@ -149,7 +149,7 @@ def give_up(folders: Sequence[Path]) -> int:
             ledger.note_given_up(sweep, keys)
         except OSError as error:
             raise AblateError(
-                f"that runs are given up could not be noted in {sweep} ({error.strerror})"
+                f"could not note in {sweep} that runs are given up ({error.strerror})"
             ) from error
     return sum(map(len, failed.values()))
 
@@ -172,7 +172,7 @@ def _question(read: Ledger, faults: Sequence[str]) -> str:
     """Say when the question was written, and what changed after runs had ended."""
     lines = read.of_kind("claims")
     if not lines:
-        return "unknown: no readable line of the ledger holds the claims" if faults else OLDER
+        return "unknown: no intact line of the ledger holds the claims" if faults else OLDER
     first = lines[0]
     changed = [
         f"after {_runs(new['ended'], old['planned'])} had ended,"
@@ -279,5 +279,4 @@ class _Shown:
             counts = {len(seeds) for seeds in self.planned.values()}
             first = f"the first {min(counts)}" if len(counts) == 1 else "those planned before"
             when = "before" if self.left else "after"
-            added = f"seeds were added {when} the planned end (extended)"
-            yield f"{added}: the verdict rests on {first}"
+            yield f"seeds were added {when} the planned end: extended; verdicts rest on {first}"

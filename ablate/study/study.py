@@ -188,6 +188,6 @@ def find(name: str) -> Path:
     near = nearest(name, shipped(), cutoff=0.7)
     hint = f"; did you mean +study={beside}?" if beside.is_file() else near
     raise AblateError(
-        f"+study={name}: there is no such study{hint}; `ablate studies` lists them; for a file of"
-        " your own give its path (+study=path/to.yaml)"
+        f"+study={name}: there is no such study{hint}; `ablate studies` lists them; for your own"
+        " file give its path (+study=path/to.yaml)"
     )

@@ -63,7 +63,7 @@ class WrittenStudy:
         asked_as: Its name for `+study=`; None if the file does not say where the study's file is.
         command: The other overrides of the request.
         runs: Keys of the runs that it reports; None if the file does not say.
-        unmeasured: What could not be measured after training, a sentence each.
+        unmeasured: What could not be measured after training, one sentence each.
     """
 
     question: str
@@ -104,7 +104,7 @@ def write(
         choices: Tuned values: arm -> knob -> value.
         command: The request's overrides, other than the study's name.
         runs: Keys of the reported runs.
-        unmeasured: What could not be measured after training, a sentence each.
+        unmeasured: What could not be measured after training, one sentence each.
     """
     folder.mkdir(parents=True, exist_ok=True)
     told = described(study, choices) | {

@@ -1,7 +1,7 @@
 """sweep.json: what was asked of a grid's runs, in their folder, like study.json for a study.
 
     command   the overrides of the request
-    runs      keys of the runs that it planned; empty where a sweeper chooses them
+    runs      keys of the runs that it planned; empty if a sweeper chooses them
     ledger    number and hash of the last line of the ledger
 
 A folder older than its ledger gets only the last of these.

@@ -20,7 +20,7 @@ FIRST_SEED = 1_000_000  # far from any reported seed
 def read_values(path: str, values: Any, fault: Fault) -> tuple[str, ...]:
     """Read the values of a knob or factor."""
     if not isinstance(values, list) or len(values) < 2:
-        fault(path, f"{path} is a list of at least two values")
+        fault(path, f"{path} must be a list of at least two values")
         return ("", "")
     return tuple(value if isinstance(value, str) else shown(value) for value in values)
 
@@ -28,7 +28,7 @@ def read_values(path: str, values: Any, fault: Fault) -> tuple[str, ...]:
 def read_grid(path: str, knobs: Any, fault: Fault) -> Grid | None:
     """Read a grid: knobs, and the values of each."""
     if not isinstance(knobs, dict) or not knobs:
-        fault(path, f"{path} is a mapping: a knob, and a list of its values")
+        fault(path, f"{path} must be a mapping: a knob, and a list of its values")
         return None
     return {str(knob): read_values(f"{path}.{knob}", v, fault) for knob, v in knobs.items()}
 
@@ -44,7 +44,7 @@ def read_tuning(
 
     Args:
         given: The value of `tune` in the file; None tunes nothing.
-        arms: The arms; some may have grids of their own.
+        arms: The arms; some may have their own grids.
         reported: Seeds of reported runs.
         seeds_of: Reads a list of seeds.
         fault: Records a fault: its place in the file, and what is wrong.
@@ -57,7 +57,7 @@ def read_tuning(
                 )
         return None
     if not isinstance(given, dict) or set(given) - {"knobs", "seeds", "metric"}:
-        fault("tune", "tune has knobs (a mapping: knob, and a list of values) and seeds")
+        fault("tune", "tune needs knobs (a mapping: knob, and a list of values) and seeds")
         return None
     if (knobs := read_grid("tune.knobs", given.get("knobs"), fault)) is None:
         return None

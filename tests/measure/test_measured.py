@@ -421,9 +421,9 @@ def claimed(metric: str) -> dict[str, Any]:
 
 
 WRONG: dict[str, tuple[dict[str, Any], str]] = {
-    "no mapping": ({"measure": ["samples=3"]}, "measure has evaluate, inspect or both"),
-    "nothing": ({"measure": {}}, "measure has evaluate, inspect or both"),
-    "another command": ({"measure": {"evalute": []}}, "measure has evaluate, inspect or both"),
+    "no mapping": ({"measure": ["samples=3"]}, "measure needs evaluate, inspect or both"),
+    "nothing": ({"measure": {}}, "measure needs evaluate, inspect or both"),
+    "another command": ({"measure": {"evalute": []}}, "measure needs evaluate, inspect or both"),
     "no list": ({"measure": {"evaluate": "samples=3"}}, "list of settings of `ablate evaluate`"),
     "no words": ({"measure": {"inspect": [3]}}, "list of settings of `ablate inspect`"),
     "an unknown setting": ({"measure": {"evaluate": ["smples=3"]}}, "did you mean 'samples'?"),
