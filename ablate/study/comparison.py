@@ -216,7 +216,7 @@ def _how_to_reseed(override: str) -> str:
     if name_of(override) not in ("seed", "seeds"):
         return ""
     return (
-        "; scale=full may have more): for others copy the file, change its seeds, and name the"
+        "; scale=full may have more): for others copy the file, change seeds: there, and name the"
         " copy (+study=path/to/copy.yaml"
     )
 

@@ -582,7 +582,7 @@ def test_records_that_name_nonsense_are_read_as_those_of_an_earlier_version():
     finish()
     for place, nonsense in zip(record.find(FOLDER), ([], 3, {"number": "x"}, None), strict=False):
         edit(place, lambda found, nonsense=nonsense: found.update(ledger=nonsense))
-    assert all("was edited after line 2" in fault for fault in look().faults)
+    assert all("was edited after the look in line 2" in fault for fault in look().faults)
 
 
 def test_a_damaged_study_json_is_no_matter_of_the_ledger():
