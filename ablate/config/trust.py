@@ -141,7 +141,7 @@ def refusal(file: object, what: str, folders: Sequence[Folder]) -> str:
 
     Args:
         file: The file, with its line if that is known.
-        what: What it does: ``names mynets.Net (model._target_) to be run``.
+        what: What it does: ``names mynets.Net (model._target_) to run``.
         folders: What would be trusted.
     """
     return (
@@ -197,7 +197,7 @@ def require_record(
     known = _known(*_state(_TRAINED))
     if f"{parts} {_digest(places)}" in known:
         return
-    what = f"names {told(names)} to be run"
+    what = f"names {told(names)} to run"
     if any(line.startswith(f"{parts} ") for line in known):
         if not any(places.values()):  # the import will say that there is no such module
             return

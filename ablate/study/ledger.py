@@ -121,7 +121,7 @@ def _gap(before: Mapping[str, Any] | None, line: Mapping[str, Any]) -> str:
     where = (
         f"before line {end}" if before is None else f"between lines {before['number']} and {end}"
     )
-    return f"the ledger was edited: lines {where} were removed or inserted"
+    return f"the ledger was edited: something was removed or inserted {where}"
 
 
 def _hash_of(line: Mapping[str, Any]) -> str:

@@ -1,4 +1,4 @@
-"""Job arrays: what the queue says, what is settled and by whom, and what becomes of lost jobs."""
+"""Job arrays: what the queue says, what the first job settles, and what happens to lost jobs."""
 
 from __future__ import annotations
 
@@ -58,7 +58,7 @@ def whole(tmp_path_factory):
 
 # -- what the queue says ---------------------------------------------------------------------------
 
-# Of SLURM 22.05, cut to the words that matter.
+# From SLURM 22.05, shortened to the fields that matter.
 SHOWN = """\
 JobId=9 ArrayJobId=8 ArrayTaskId=0 JobName=demo JobState=RUNNING Reason=None NodeList=n1
 JobId=10 ArrayJobId=8 ArrayTaskId=1 JobName=demo JobState=CANCELLED Reason=Resources NodeList=
@@ -67,11 +67,11 @@ JobId=8 ArrayJobId=8 ArrayTaskId=3,5-6%2 JobName=demo JobState=PENDING Reason=Pr
 """
 
 
-def test_scontrol_tells_the_state_of_each_task_of_an_array():
+def test_scontrol_gives_the_state_of_each_task_of_an_array():
     pending = TaskState("PENDING", "Priority")
     assert slurm_queue.told_by_scontrol(SHOWN) == {
         0: TaskState("RUNNING", None, "n1"),
-        1: TaskState("CANCELLED"),  # that it once waited for resources is no reason
+        1: TaskState("CANCELLED"),  # why it once waited is not why it ended
         2: TaskState("NODE_FAIL", "NodeDown", "n2"),
         3: pending,
         5: pending,
@@ -79,7 +79,7 @@ def test_scontrol_tells_the_state_of_each_task_of_an_array():
     }
 
 
-def test_sacct_tells_of_tasks_that_scontrol_has_forgotten():
+def test_sacct_gives_the_state_of_tasks_that_scontrol_has_forgotten():
     told = "8_0|COMPLETED|None|n1\n8_1|CANCELLED by 0|None|\n8_[2-3%2]|PENDING|Priority|\n"
     assert slurm_queue.told_by_sacct(told) == {
         0: TaskState("COMPLETED", None, "n1"),
@@ -90,7 +90,7 @@ def test_sacct_tells_of_tasks_that_scontrol_has_forgotten():
 
 
 def answering(monkeypatch, answers):
-    """Let the queue's commands answer: their first words -> (exit status, output, error)."""
+    """Fake the queue's commands: first words -> (exit status, output, error)."""
     asked = []
 
     def answer(*words, given=None):
@@ -103,7 +103,7 @@ def answering(monkeypatch, answers):
     return asked
 
 
-def test_a_queue_without_accounting_is_enough(monkeypatch):
+def test_a_queue_needs_no_accounting(monkeypatch):
     disabled = (1, "", "Slurm accounting storage is disabled")
     answering(monkeypatch, {("scontrol",): (0, SHOWN, ""), ("sacct",): disabled})
     states = SlurmQueue().states(Submission("t", ((0,),) * 8, "8"))
@@ -111,7 +111,7 @@ def test_a_queue_without_accounting_is_enough(monkeypatch):
     assert states[7] == TaskState("")
 
 
-def test_a_queue_that_does_not_answer_has_lost_no_job(monkeypatch):
+def test_jobs_do_not_count_as_lost_if_the_queue_does_not_answer(monkeypatch):
     down = (1, "", "slurm_load_jobs error: Unable to contact slurm controller")
     answering(monkeypatch, {("scontrol",): down})
     with pytest.raises(slurm_queue.UnreachableError, match="Unable to contact"):
@@ -121,13 +121,13 @@ def test_a_queue_that_does_not_answer_has_lost_no_job(monkeypatch):
     assert SlurmQueue().states(Submission("t", ((0,),), "8")) == {0: TaskState("")}
 
 
-def test_a_submission_whose_number_was_not_written_down_is_found_by_its_comment(monkeypatch):
+def test_a_submission_without_a_recorded_number_is_found_by_its_comment(monkeypatch):
     answering(monkeypatch, {("squeue",): (0, "7 (null)\n8 mine\n8 mine\n", "")})
     assert SlurmQueue().find(Submission("mine", ((0,),))) == "8"
     assert SlurmQueue().find(Submission("other", ((0,),))) is None
 
 
-def test_the_flags_ask_for_what_the_knobs_say(monkeypatch):
+def test_sbatch_gets_a_flag_for_each_knob(monkeypatch):
     asked = answering(monkeypatch, {("sbatch",): (0, "12;cluster\n", "")})
     knobs = top()["slurm"] | {
         "partition": "gpu",
@@ -161,7 +161,7 @@ def test_the_flags_ask_for_what_the_knobs_say(monkeypatch):
         ("sbatch: error: Invalid generic resource (gres) specification", "gres"),
     ],
 )
-def test_what_the_queue_refuses_is_told_before_any_folder_is_made(error, told, monkeypatch):
+def test_a_refusal_of_the_queue_is_reported_before_any_folder_is_made(error, told, monkeypatch):
     answering(monkeypatch, {("sbatch", "--test-only"): (1, "", error)})
     with pytest.raises(AblateError, match="the queue refuses the jobs") as caught:
         run(*CLUSTER, "seed=0,1", "slurm.partition=nope")
@@ -170,14 +170,14 @@ def test_what_the_queue_refuses_is_told_before_any_folder_is_made(error, told, m
     assert not Path("results").exists()
 
 
-def test_a_machine_without_sbatch_is_told_before_any_folder_is_made(monkeypatch):
+def test_a_missing_sbatch_is_reported_before_any_folder_is_made(monkeypatch):
     monkeypatch.setenv("PATH", "")
     with pytest.raises(AblateError, match="there is no sbatch here"):
         run(*CLUSTER, "seed=0,1")
     assert not Path("results").exists()
 
 
-# -- what is settled -------------------------------------------------------------------------------
+# -- what the first job settles --------------------------------------------------------------------
 
 
 def requested(*overrides):
@@ -188,31 +188,31 @@ def requested(*overrides):
     return folder, runs
 
 
-def test_runs_read_back_as_they_were_written():
+def test_runs_are_read_back_as_written():
     folder, runs = requested("seed=0,1")
     assert folder.runs() == runs
 
 
-def test_the_same_request_in_another_order_has_the_same_folder_and_another_device_has_not():
+def test_the_folder_depends_on_the_device_but_not_on_the_order_of_runs():
     paths = {requested(words)[0].path for words in ("seed=0,1", "seed=1,0")}
     assert len(paths) == 1
     assert requested("seed=0,1", "device=cpu")[0].path not in paths
     assert requested("seed=0,1", "slurm.minutes=5")[0].path in paths
 
 
-def test_the_first_job_settles_for_all_and_later_ones_obey():
+def test_the_first_job_settles_devices_and_threads_and_later_ones_follow():
     folder, runs = requested("seed=0,1", "device=auto")
     one = settled(folder, Node(has_gpu=False, memory=None, cores=3))
     assert one.threads == 3
     assert [stack.device for stack in one.stacks] == ["cpu", "cpu"]
-    # A node with a GPU and more cores trains as the first one did.
+    # A node with a GPU and more cores trains just as the first one did.
     assert settled(folder, Node(has_gpu=True, memory=2**34, cores=8)) == one
     on_the_node = [run for n in range(2) for run in one.stack(n, runs).runs]
     assert [run.key for run in on_the_node] == [run.key for run in runs]
     assert {run.config["device"] for run in on_the_node} == {"cpu"}
 
 
-def test_a_gpu_that_was_settled_is_not_replaced_by_a_cpu():
+def test_a_settled_gpu_is_not_replaced_by_a_cpu():
     folder, _ = requested("seed=0,1", "stack.width=auto")
     one = settled(folder, Node(has_gpu=True, memory=2**36, cores=2))
     assert [(len(s.runs), s.fused, s.device) for s in one.stacks] == [(2, True, "cuda")]
@@ -222,7 +222,7 @@ def test_a_gpu_that_was_settled_is_not_replaced_by_a_cpu():
         settled(folder, Node(has_gpu=False, memory=None, cores=2))
 
 
-def test_a_gpu_is_asked_of_the_node_and_not_of_this_machine(monkeypatch):
+def test_a_gpu_is_required_of_the_node_and_not_of_this_machine(monkeypatch):
     monkeypatch.setattr(environment, "cuda", lambda: environment.Cuda(0, None))
     request = Request((*CLUSTER[:-1], "device=cuda", "seed=0,1"), multirun=True)
     made = plan(request)
@@ -231,7 +231,7 @@ def test_a_gpu_is_asked_of_the_node_and_not_of_this_machine(monkeypatch):
     assert [r.key for r in made.runs] == [r.key for r in plan(elsewhere).runs]
 
 
-def test_a_gpu_gets_as_many_stacks_at_a_time_as_have_room_by_planned_memory():
+def test_a_gpu_trains_as_many_stacks_at_a_time_as_fit_by_planned_memory():
     folder, runs = requested("seed=range(6)", "stack.width=2")
     memory = 16 * 2**30
     one = settled(folder, Node(has_gpu=True, memory=memory, cores=8), lanes="auto")
@@ -240,7 +240,7 @@ def test_a_gpu_gets_as_many_stacks_at_a_time_as_have_room_by_planned_memory():
     assert one.threads == 8 // one.lanes
 
 
-def test_each_settled_stack_has_one_task_however_they_were_guessed():
+def test_each_settled_stack_has_one_task_whatever_was_guessed():
     how = Settled(
         tuple(SettledStack(runs, True, "cuda") for runs in ((0, 1, 2), (3, 4), (5,))),
         1,
@@ -254,15 +254,15 @@ def test_each_settled_stack_has_one_task_however_they_were_guessed():
 
 
 @pytest.mark.parametrize(("minutes", "seconds"), [(1, 10), (2, 20), (6, 60), (600, 60)])
-def test_the_time_kept_for_saving_follows_from_the_limit(minutes, seconds):
+def test_the_time_reserved_for_saving_depends_on_the_limit(minutes, seconds):
     assert slurm_job.seconds_kept(minutes) == seconds
 
 
-# -- what becomes of jobs --------------------------------------------------------------------------
+# -- how jobs end ----------------------------------------------------------------------------------
 
 
 class FakeQueue:
-    """A queue whose tasks end as a test says: a word for each task and submission, in order.
+    """A queue whose tasks end as a test scripts it: a word per task, for each submission in turn.
 
     ``train`` trains the task's stacks in this process, as a job would on its node.
     """
@@ -287,12 +287,14 @@ class FakeQueue:
     def states(self, one):
         folder, _, words = self.jobs[one.job]
         found = {}
-        for task, word in enumerate(words):  # a task that trains is first seen doing so
+        for task, word in enumerate(words):  # a task that trains is first reported as running
             if word == "now":
                 words[task] = self.train(folder, one, task)
             elif word == "train":
                 words[task] = "now"
-            elif word == "limit":  # it said so, and was put back, which the queue takes for its end
+            elif (
+                word == "limit"
+            ):  # it hit its limit and was requeued, which the queue shows as FAILED
                 folder.write_end(one, task, TaskEnd("time"))
                 words[task] = "FAILED NonZeroExitCode"
             found[task] = TaskState("RUNNING") if words[task] == "now" else _state(words[task])
@@ -314,7 +316,7 @@ class FakeQueue:
         self.jobs[one.job][2] = ["CANCELLED"] * len(one.tasks)
 
     def close(self):
-        """It has no processes."""
+        """Do nothing: there are no processes."""
 
 
 def _state(word):
@@ -328,7 +330,7 @@ def queue(monkeypatch, *scripts):
     return made
 
 
-def test_jobs_train_what_a_local_sweep_does_to_the_bit(monkeypatch, whole):
+def test_jobs_train_bit_identically_to_a_local_sweep(monkeypatch, whole):
     made = queue(monkeypatch, ["train"] * 4)
     assert run(*CLUSTER, "seed=0,1,2,3").status == 0
     assert numbers() == whole
@@ -336,7 +338,7 @@ def test_jobs_train_what_a_local_sweep_does_to_the_bit(monkeypatch, whole):
     assert made.cancelled == []
 
 
-def test_a_lost_node_has_its_runs_submitted_again_and_a_cancelled_job_has_not(monkeypatch):
+def test_runs_of_a_lost_node_are_submitted_again_but_not_those_of_a_cancelled_job(monkeypatch):
     made = queue(monkeypatch, ["NODE_FAIL NodeDown", "CANCELLED", "PREEMPTED"], ["train", "train"])
     outcome = run(*CLUSTER, "seed=0,1,2")
     assert outcome.status == 1
@@ -349,7 +351,7 @@ def test_a_lost_node_has_its_runs_submitted_again_and_a_cancelled_job_has_not(mo
     assert run(*CLUSTER, "seed=0,1,2").status == 0
 
 
-def test_this_process_trains_nothing_even_if_all_jobs_are_cancelled(monkeypatch):
+def test_the_launching_process_trains_nothing_even_if_all_jobs_are_cancelled(monkeypatch):
     queue(monkeypatch, ["CANCELLED"] * 2)
     monkeypatch.setattr(slurm_job, "_trained", lambda *_: pytest.fail("trained here"))
     run(*CLUSTER, "seed=0,1")
@@ -357,7 +359,7 @@ def test_this_process_trains_nothing_even_if_all_jobs_are_cancelled(monkeypatch)
     assert all(one["history"] == [] for one in records().values())
 
 
-def test_a_killed_job_is_an_accident_and_retries_says_how_often(monkeypatch):
+def test_a_killed_job_is_tried_again_as_often_as_retries_says(monkeypatch):
     made = queue(monkeypatch, ["FAILED", "train"], ["train"])
     assert run(*CLUSTER, "seed=0,1", "retries=1").status == 0
     tries = [one["tries"] for one in records().values() if "tries" in one]
@@ -369,14 +371,14 @@ def test_a_killed_job_is_an_accident_and_retries_says_how_often(monkeypatch):
     assert made.scripts == []
 
 
-def test_a_job_that_met_its_limit_has_not_failed_whatever_the_queue_says(monkeypatch):
+def test_a_job_that_hit_its_time_limit_has_not_failed_whatever_the_queue_says(monkeypatch):
     made = queue(monkeypatch, ["limit"], ["train"])
     assert run(*CLUSTER, "seed=0", "retries=0").status == 0
     assert "tries" not in records()[0]
     assert len(made.jobs) == 2
 
 
-def test_jobs_that_bring_a_run_no_further_are_not_submitted_for_ever(monkeypatch):
+def test_jobs_that_make_no_progress_are_not_submitted_forever(monkeypatch):
     queue(monkeypatch, *[["TIMEOUT"]] * 4)
     assert run(*CLUSTER, "seed=0").status == 1
     assert "3 jobs in a row made no progress" in records()[0]["reason"]
@@ -388,7 +390,7 @@ def test_a_requeued_task_starts_at_once(monkeypatch):
 
 
 def ended_by(monkeypatch, number):
-    """Launch a sweep, and end the launching process by a signal once its jobs wait."""
+    """Launch a sweep, and send the launching process a signal once its jobs wait."""
     made = queue(monkeypatch, ["PENDING Priority"] * 2)
     real, asked = made.states, []
 
@@ -403,7 +405,7 @@ def ended_by(monkeypatch, number):
     return made, outcome
 
 
-def test_ctrl_c_takes_the_jobs_back(monkeypatch):
+def test_ctrl_c_cancels_the_jobs(monkeypatch):
     made, _ = ended_by(monkeypatch, signal.SIGINT)
     assert made.cancelled == [("1", None)]
 
@@ -425,7 +427,7 @@ def test_a_closed_terminal_leaves_the_jobs_and_the_same_command_finds_them(
 def test_a_submission_whose_submitter_died_is_taken_over(monkeypatch):
     made = queue(monkeypatch)
     folder, _ = requested("seed=0,1")
-    one = folder.new([(0,), (1,)], "slurm")  # written, and then it was killed
+    one = folder.new([(0,), (1,)], "slurm")  # written just before the submitter was killed
     made.jobs["1"] = [folder, one, ["train", "train"]]
     folder.new([(0,), (1,)], "slurm")  # this one never reached the queue
     assert run(*CLUSTER, "seed=0,1").status == 0
@@ -433,7 +435,7 @@ def test_a_submission_whose_submitter_died_is_taken_over(monkeypatch):
     assert [s.job for s in folder.submissions()] == ["1"]
 
 
-def test_an_array_that_is_refused_takes_back_those_before_it(monkeypatch):
+def test_if_an_array_is_refused_those_before_it_are_cancelled(monkeypatch):
     made = queue(monkeypatch, ["PENDING Priority"], [])
     real = made.submit
 
@@ -450,7 +452,7 @@ def test_an_array_that_is_refused_takes_back_those_before_it(monkeypatch):
     assert len(RequestFolder(folder).submissions()) == len(made.jobs)
 
 
-def test_show_tells_queued_from_lost_in_the_words_of_the_queue(monkeypatch, capsys):
+def test_show_distinguishes_queued_and_lost_jobs_in_the_words_of_the_queue(monkeypatch, capsys):
     from rich.console import Console
 
     made, _ = ended_by(monkeypatch, signal.SIGHUP)
@@ -462,7 +464,7 @@ def test_show_tells_queued_from_lost_in_the_words_of_the_queue(monkeypatch, caps
     assert [w for w in ("queued", "lost") if w in told.splitlines()[2]] == ["queued", "lost"]
 
 
-def test_a_task_without_room_in_time_is_told_to_have_more(monkeypatch):
+def test_a_task_whose_time_is_too_short_to_start_asks_for_more_minutes(monkeypatch):
     made = queue(monkeypatch, ["COMPLETED"])
     made.train = None
     real = made.submit
@@ -477,7 +479,7 @@ def test_a_task_without_room_in_time_is_told_to_have_more(monkeypatch):
 
 
 @pytest.mark.long
-def test_the_same_jobs_can_be_tried_here_several_at_a_time(whole):
+def test_the_same_jobs_can_run_locally_several_at_a_time(whole):
     words = ("slurm.cluster=local", "slurm.cpus=2", "slurm.stacks=2", "slurm.abreast=2")
     assert run(*CLUSTER, "seed=0,1,2,3", *words).status == 0
     assert numbers() == whole
@@ -500,6 +502,6 @@ def test_the_local_queue_starts_no_more_than_there_are_cores(monkeypatch):
     assert [s.word for s in here.states(one).values()] == ["RUNNING", "RUNNING", "PENDING"]
 
 
-def test_an_executor_here_asks_no_queue():
+def test_a_local_executor_asks_no_queue():
     made = plan(Request((*TINY, "launch=inline", "seed=0,1"), multirun=True))
     execute.require_executor(made)

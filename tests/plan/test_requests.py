@@ -1,7 +1,7 @@
-"""Requests, wrong and right: what is said of them, what they resolve to, what they leave behind.
+"""Requests, wrong and right: what they are told, what they resolve to, what they leave behind.
 
-The first part asks in this process, the second through the command: the installed one where that
-tells more than the same words in this process.
+The first part works in this process. The second uses the command, and the installed one only if
+that tests more than the same words in this process.
 """
 
 from __future__ import annotations
@@ -106,7 +106,7 @@ constant = 3
 
 @pytest.fixture(scope="module")
 def modules(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Write the modules that wrong and right `_target_`s name."""
+    """Write the modules that right and wrong `_target_`s name."""
     folder = tmp_path_factory.mktemp("modules")
     (folder / "asked_nets.py").write_text(NETS)
     (folder / "asked_broken.py").write_text("raise ValueError('broken at import')\n")
@@ -130,7 +130,7 @@ def here(tmp_path: Path, modules: Path, monkeypatch: pytest.MonkeyPatch) -> Path
 
 
 def refused(*overrides: str, multirun: bool = False, **fields: Any) -> tuple[str, ...]:
-    """Ask for something wrong; return the faults, once it is clear that nothing is left behind."""
+    """Make a wrong request, check that it leaves nothing behind, and return its faults."""
     before = sorted(Path.cwd().rglob("*"))
     with pytest.raises(AblateError) as caught:
         train_all(Request(overrides, multirun=multirun, **fields))
@@ -141,7 +141,7 @@ def refused(*overrides: str, multirun: bool = False, **fields: Any) -> tuple[str
 
 def planned(*overrides: str, **fields: Any) -> Run:
     """Resolve one run."""
-    on_a_cluster = "launch=slurm" in overrides  # which takes sweeps alone
+    on_a_cluster = "launch=slurm" in overrides  # which accepts only sweeps
     (run,) = runs_of(Request(overrides, multirun=on_a_cluster, **fields))
     return run
 
@@ -266,15 +266,15 @@ WRONG_GRAMMAR = {
 
 
 @pytest.mark.parametrize("override", WRONG_NAMES)
-def test_a_wrong_name_is_refused_with_the_nearest(override: str) -> None:
+def test_a_wrong_name_is_refused_with_the_nearest_one(override: str) -> None:
     (fault,) = refused(override)
     assert WRONG_NAMES[override] in fault
 
 
 def rounds(overrides: Sequence[str]) -> list[list[str]]:
-    """Deal overrides out to few requests, none of which sets a knob twice.
+    """Distribute overrides over a few requests, none of which sets a knob twice.
 
-    One with an option beside it has a request of its own, since options take knobs away.
+    An override that comes with an option gets its own request, since options remove knobs.
     """
     dealt: list[dict[str, str]] = []
     for override in (one for one in overrides if " " not in one):
@@ -291,7 +291,7 @@ def test_wrong_values_are_refused_with_the_legal_ones(together: list[str]) -> No
     faults = refused(*" ".join(together).split())
     assert len(faults) == len(together)
     for override in together:
-        name = override.split()[-1].partition("=")[0]  # behind the option that has the knob
+        name = override.split()[-1].partition("=")[0]  # after the option that has the knob
         (fault,) = (f for f in faults if f.startswith(f"{name}="))
         assert WRONG_VALUES[override] in fault
 
@@ -309,19 +309,19 @@ def test_a_reference_is_checked_like_a_value(override: str, said: str) -> None:
 
 
 @pytest.mark.parametrize("override", WRONG_GRAMMAR)
-def test_a_broken_override_is_refused_as_it_was_written(override: str) -> None:
+def test_a_broken_override_is_refused_and_quoted_as_written(override: str) -> None:
     (fault,) = refused(override)
     assert WRONG_GRAMMAR[override] in fault
 
 
 @pytest.mark.parametrize("words", [["seed=1,", "2"], ["seed=1,", "2,", "3"], ["seed=[1,", "2]"]])
-def test_an_override_that_the_shell_split_is_told_to_be_joined(words: list[str]) -> None:
+def test_an_override_that_the_shell_split_is_refused_with_the_joined_form(words: list[str]) -> None:
     (fault,) = refused(*words, multirun=True)
     assert f"'{' '.join(words)}' came in several words" in fault
     assert f"write '{''.join(words)}'" in fault
 
 
-def test_bytes_that_are_no_utf8_are_refused_before_they_name_a_folder() -> None:
+def test_bytes_that_are_not_utf8_are_refused_before_they_name_a_folder() -> None:
     (fault,) = refused("name=" + b"a\xff".decode(errors="surrogateescape"))
     assert fault == "'name=a\\udcff' is not UTF-8: write it in that encoding"
 
@@ -331,7 +331,7 @@ def test_bytes_that_are_no_utf8_are_refused_before_they_name_a_folder() -> None:
 TOO_MANY = {
     "seed=range(0,1000000000)": "that is 1,000,000,000 runs, more than max_runs=100000",
     "seed=range(0,1,1e-9)": "that is 1,000,000,000 runs",
-    # 1,001 times 1,001; and one at a time, the first of each and 1,001 others.
+    # 1,001 × 1,001; and one at a time, one arm of first values and 1,001 others.
     "optimizer.lr=range(1,1002) epochs=range(1,1002)": "that is 1,002,001 runs",
     "design=one_at_a_time epochs=range(1,1002) norm=none,batch max_runs=1001": "is 1,002 runs",
     "seed=0,1,2 max_runs=2": "seed=0,1,2: that is 3 runs, more than max_runs=2",
@@ -358,7 +358,7 @@ TOO_LARGE = {
 
 
 @pytest.mark.parametrize("request_", TOO_LARGE)
-def test_a_run_that_no_machine_holds_is_refused_by_arithmetic(request_: str) -> None:
+def test_a_run_too_large_for_any_machine_is_refused_by_arithmetic(request_: str) -> None:
     (fault,) = refused(*request_.split())
     assert TOO_LARGE[request_] in fault
 
@@ -377,7 +377,7 @@ def test_a_studys_runs_are_counted_before_they_are_listed(here: Path) -> None:
     assert "did you mean +study=mine.yaml?" in fault
 
 
-def test_an_override_that_no_study_takes_is_not_blamed_on_its_file() -> None:
+def test_an_override_that_studies_do_not_take_is_not_blamed_on_the_file() -> None:
     (fault,) = refused("+study=digits", "seeds=3")
     assert fault.startswith("seeds=3: the study sets the seeds of its arms (")
     assert fault.endswith("and name the copy (+study=path/to/copy.yaml)")
@@ -385,7 +385,7 @@ def test_an_override_that_no_study_takes_is_not_blamed_on_its_file() -> None:
     assert fault == "epochs=x is not legal: it takes a whole number ≥ 1"
 
 
-# -- overrides that are given twice ----------------------------------------------------------------
+# -- overrides given twice, and interpolations -----------------------------------------------------
 
 
 def test_an_interpolation_with_quotes_reaches_every_run_of_a_sweep() -> None:
@@ -403,7 +403,7 @@ def test_a_sweep_that_another_override_would_replace_is_refused() -> None:
     assert fault.startswith("dropout.dense is set more than once (dropout.dense=0,0.5 and")
 
 
-def test_the_last_of_two_values_holds_and_that_is_told(capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_last_of_two_values_holds_with_a_note(capsys: pytest.CaptureFixture[str]) -> None:
     assert planned("seed=1", "epochs=2", "seed=3").config["seed"] == 3
     assert capsys.readouterr().err == "ablate: seed is set 2 times; seed=3 holds\n"
 
@@ -413,10 +413,10 @@ def test_a_single_milestone_stays_a_list() -> None:
     assert run.config["schedule"]["milestones"] == [0.5]
 
 
-# -- what is the user's own ------------------------------------------------------------------------
+# -- users' own code -------------------------------------------------------------------------------
 
 
-def test_an_argument_with_a_target_is_made_as_hydra_does() -> None:
+def test_an_argument_with_a_target_is_instantiated_as_by_hydra() -> None:
     from ablate.nets.build import build
 
     partial = "model.layer={_target_:torch.nn.Linear,_partial_:true,bias:false}"
@@ -429,7 +429,7 @@ def test_an_argument_with_a_target_is_made_as_hydra_does() -> None:
     assert fault.endswith("module 'torch.nn' has no 'Tahn'; did you mean 'Tanh'?")
 
 
-def test_what_an_argument_is_made_of_is_drawn_from_the_runs_seed() -> None:
+def test_weights_of_an_instantiated_argument_come_from_the_runs_seed() -> None:
     from ablate import rng
     from ablate.nets import own
 
@@ -440,7 +440,7 @@ def test_what_an_argument_is_made_of_is_drawn_from_the_runs_seed() -> None:
     }
     weights = []
     for seed in (0, 1, 0):
-        with rng.seeded(0):  # as where a stack is built
+        with rng.seeded(0):  # as when a stack is built
             weights.append(own.build(model, (1, 8, 8), 10, seed).act.weight)
     assert torch.equal(weights[0], weights[2])
     assert not torch.equal(weights[0], weights[1])
@@ -453,7 +453,7 @@ def test_an_argument_that_the_constructor_ignores_is_refused() -> None:
 
 
 @pytest.mark.parametrize("target", ["asked_nets.Thousand", "asked_nets.NeedsClasses"])
-def test_an_argument_that_is_the_number_of_classes_is_named(target: str) -> None:
+def test_an_argument_that_may_be_the_number_of_classes_is_named(target: str) -> None:
     (fault,) = refused(f"model._target_={target}")
     assert "if n_classes is its number of classes, give model.n_classes=10" in fault
     assert planned(f"model._target_={target}", "model.n_classes=10").key
@@ -484,7 +484,7 @@ CONTRADICTIONS = {
     "model=mlp model.hidden=[8,1] norm=layer": "norm=layer would make layer 2 of"
     " model=mlp (1 unit) constant: it normalizes single numbers there",
     "model=mlp model.hidden=[8,4] norm=group norm.groups=4": "would make layer 2 of model=mlp",
-    # 8 pixels are 4, 2, 1 after poolings, so that the fourth convolution sees one.
+    # 8 pixels become 4, 2, 1 after poolings, so the fourth convolution sees one.
     "model.channels=[2,2,2,3] norm=instance": "would make layer 4 of model=cnn (3 × 1 × 1)",
     "model.channels=[2,2,2,1] norm=layer": "would make layer 4 of model=cnn (1 × 1 × 1)",
     "norm=batch norm.eval=batch data.val_size=1": "norm.eval=batch needs at least 2 validation"
@@ -499,7 +499,7 @@ CONTRADICTIONS = {
     "norm=batch data.train_size=1 batch_size=full": "norm=batch needs at least 2 training images",
     "select=best data.val_size=0": "select=best needs validation images: data.val_size is 0",
     "model.kernel_size=9 model.padding=0": "model.kernel_size=9 does not fit into the 8 × 8 map",
-    # 8 pixels, less 2 by the kernel, halved by the pooling, are 3; less 2, one is left.
+    # 8 pixels, minus 2 for the kernel, halved by pooling, leave 3; minus 2 leaves one.
     "model.kernel_size=3 model.padding=0 model.channels=[4,4,4]": "the 1 × 1 map",
     "device=cuda": "torch finds no CUDA device here",
     "init=own": "init=own is for your own model, which draws its weights",
@@ -561,7 +561,7 @@ IDLE = {
 }
 
 
-# 100 images in batches of 10 are 10 steps an epoch, and 20 in two epochs.
+# 100 images in batches of 10 make 10 steps per epoch, and 20 in two epochs.
 TWENTY = "data.train_size=100 batch_size=10 epochs=2"
 ONE = "data.train_size=100 batch_size=full epochs=1"
 BARELY = [
@@ -580,7 +580,7 @@ BARELY = [
         "patience=2",
         "patience=1",
     ),
-    # The warm-up ends with epoch 2, whose loss is the first to be compared with.
+    # The warm-up ends with epoch 2, whose loss is the first that later ones are compared with.
     (
         "schedule=plateau schedule.patience=1 schedule.warmup_epochs=2 epochs=4",
         "the rate could fall after epoch 4 at the earliest",
@@ -605,7 +605,7 @@ BARELY = [
 
 
 @pytest.mark.parametrize(("request_", "reason", "part", "other"), BARELY)
-def test_what_no_step_would_notice_is_refused_and_what_one_step_would_is_not(
+def test_a_value_that_affects_no_step_is_refused_and_one_that_affects_a_step_is_not(
     request_: str, reason: str, part: str, other: str
 ) -> None:
     words = f"{TWENTY} {request_}" if ONE not in request_ else request_
@@ -616,7 +616,7 @@ def test_what_no_step_would_notice_is_refused_and_what_one_step_would_is_not(
     planned(*(f"{name}={value}" for name, value in near.items()))
 
 
-def test_a_default_that_no_step_notices_is_not_refused() -> None:
+def test_a_default_that_affects_no_step_is_not_refused() -> None:
     # In one step the default schedule, cosine, is constant, and adam's beta2 has not acted.
     planned("data.train_size=100", "batch_size=full", "epochs=1")
 
@@ -641,7 +641,7 @@ def test_a_default_that_no_step_notices_is_not_refused() -> None:
         "model=lstm dropout.kind=spatial dropout.input=0.5",
     ],
 )
-def test_the_strongest_that_leaves_something_and_the_smallest_that_varies_are_legal(
+def test_the_strongest_augmentation_and_the_smallest_layers_that_work_are_legal(
     request_: str,
 ) -> None:
     planned(*request_.split())
@@ -672,7 +672,7 @@ def test_a_knob_that_touches_nothing_is_refused(request_: str) -> None:
         "seeds.dropout=1 dropout.dense=[0.1]",
     ],
 )
-def test_what_is_off_or_set_by_an_option_need_not_act(request_: str) -> None:
+def test_knobs_that_are_off_or_set_by_an_option_need_not_act(request_: str) -> None:
     planned(*request_.split())
 
 
@@ -703,7 +703,7 @@ WRONG_TARGETS = {
 
 
 @pytest.mark.parametrize("target", WRONG_TARGETS)
-def test_a_target_that_makes_no_network_is_refused(target: str) -> None:
+def test_a_target_that_does_not_make_a_network_is_refused(target: str) -> None:
     (fault,) = refused(f"model._target_={target}")
     assert fault.startswith(f"model._target_={target} ")
     assert WRONG_TARGETS[target] in fault
@@ -715,7 +715,7 @@ def test_an_argument_that_the_constructor_does_not_take_is_refused() -> None:
 
 
 @pytest.mark.parametrize("target", ["asked_nowhere.Data", "asked_nets.three", "asked_nets.Raises"])
-def test_a_target_that_makes_no_data_set_is_refused(target: str) -> None:
+def test_a_target_that_does_not_make_a_data_set_is_refused(target: str) -> None:
     (fault,) = refused(f"data._target_={target}")
     assert fault.startswith((f"data._target_={target} does not", f"data._target_={target} is no"))
 
@@ -724,13 +724,13 @@ def test_a_target_that_makes_no_data_set_is_refused(target: str) -> None:
 
 
 @pytest.mark.parametrize("out", ["afile", "afile/below"])
-def test_a_file_where_runs_are_to_lie_is_refused(here: Path, out: str) -> None:
+def test_a_file_where_runs_belong_is_refused(here: Path, out: str) -> None:
     (here / "afile").touch()
     (fault,) = refused(f"out={out}")
     assert fault == f"out={out}: afile is a file, so no runs can be recorded below it"
 
 
-def test_a_file_in_the_place_of_the_default_sweep_is_refused(here: Path) -> None:
+def test_a_file_where_the_default_sweep_belongs_is_refused(here: Path) -> None:
     (here / "results").mkdir()
     (here / "results/digits-cnn").touch()
     (fault,) = refused()
@@ -747,7 +747,7 @@ def test_a_place_that_cannot_be_written_is_refused(monkeypatch: pytest.MonkeyPat
 
 
 @pytest.mark.parametrize("data", ["mnist", "cifar10", "svhn", "folder"])
-def test_a_file_where_data_are_to_lie_is_refused(here: Path, data: str) -> None:
+def test_a_file_where_data_belong_is_refused(here: Path, data: str) -> None:
     (here / "afile").touch()
     (fault,) = refused(f"data={data}", "data.root=afile")
     assert fault.startswith("data.root=afile is a file")
@@ -762,7 +762,7 @@ def _no_network(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.usefixtures("_no_network")
-def test_missing_data_without_a_network_are_a_failed_download(tmp_path: Path) -> None:
+def test_missing_data_without_a_network_raise_a_download_error(tmp_path: Path) -> None:
     root = tmp_path / "data"
     with pytest.raises(DownloadError, match=r"no route to host.*ABLATE_DATA"):
         train_all(Request(("data=kmnist", f"data.root={root}")))
@@ -777,10 +777,10 @@ def test_a_wrong_request_downloads_nothing(
     assert fault.startswith(also.split()[-1])
 
 
-# -- several faults, grids, configurations of the user's own ---------------------------------------
+# -- several faults, grids, users' own configurations ----------------------------------------------
 
 
-def test_all_faults_of_a_request_are_told_together() -> None:
+def test_all_faults_of_a_request_are_reported_together() -> None:
     wrong = ["modle=mlp", "epochs=0", "optimizer.lr=-1", "seed=x", "foo", "model=mpl"]
     across = ["batch_size=5000", "device=cuda", "dropout.conv=[0.1]", "seeds.augment=3"]
     faults = refused(*wrong, *across)
@@ -789,12 +789,12 @@ def test_all_faults_of_a_request_are_told_together() -> None:
         assert any(override in fault for fault in faults), override
 
 
-def test_a_fault_of_a_cell_is_told_with_its_cell() -> None:
+def test_a_fault_in_a_cell_is_reported_with_the_cell() -> None:
     (fault,) = refused("model=cnn,mlp", "dropout.conv=0.2", multirun=True)
     assert fault.endswith("(in the cell model=mlp dropout.conv=0.2)")
 
 
-def test_a_fault_of_many_cells_is_told_once() -> None:
+def test_a_fault_in_many_cells_is_reported_once() -> None:
     (fault,) = refused("batch_size=32,5000", "seed=range(0,5)", multirun=True)
     cells = "; ".join(f"batch_size=5000 seed={seed}" for seed in range(3))
     assert fault.endswith(f" (in the cells {cells} and 2 more)")
@@ -833,7 +833,7 @@ OWN = {
 
 
 @pytest.mark.parametrize("text", OWN)
-def test_a_wrong_configuration_of_the_users_is_refused(here: Path, text: str) -> None:
+def test_a_users_wrong_configuration_is_refused(here: Path, text: str) -> None:
     (here / "own.yaml").write_text(f"defaults: [config, _self_]\n{text}\n")
     faults = refused(config_dir=".", config_name="own")
     assert len(faults) == len(OWN[text])
@@ -850,7 +850,7 @@ def test_a_configuration_that_leaves_knobs_out_is_refused(here: Path) -> None:
     assert "- config" in fault
 
 
-def test_an_option_of_the_users_that_leaves_knobs_out_is_refused(here: Path) -> None:
+def test_a_users_option_that_leaves_knobs_out_is_refused(here: Path) -> None:
     (here / "optimizer").mkdir()
     (here / "optimizer/mine.yaml").write_text("name: momentum\nlr: 0.1\nweight_decay: 0\n")
     (fault,) = refused("optimizer=mine", config_dir=".")
@@ -864,7 +864,7 @@ def test_a_configuration_that_is_not_there_is_refused(fields: dict[str, str]) ->
     assert "\n" not in fault
 
 
-# -- what is right ---------------------------------------------------------------------------------
+# -- legal requests --------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
@@ -914,11 +914,11 @@ def test_a_configuration_that_is_not_there_is_refused(fields: dict[str, str]) ->
         "hydra.verbose=true",
     ],
 )
-def test_a_legal_value_is_taken_up_to_its_bound(request_: str) -> None:
+def test_legal_values_are_accepted_up_to_their_bounds(request_: str) -> None:
     assert len(planned(*request_.split()).key) == 16
 
 
-def test_nothing_at_all_is_the_default_request() -> None:
+def test_an_empty_request_is_the_default_request() -> None:
     run = planned()
     assert run.sweep == Path("results/digits-cnn")
     assert run.directory == run.sweep / run.key
@@ -944,7 +944,7 @@ def test_an_option_sets_its_defaults() -> None:
     }
 
 
-def test_a_whole_configuration_from_before_max_runs_is_taken(here: Path) -> None:
+def test_a_complete_configuration_older_than_max_runs_is_accepted(here: Path) -> None:
     lines = (files.CONF / "config.yaml").read_text().splitlines()
     (here / "own.yaml").write_text("\n".join(x for x in lines if not x.startswith("max_runs")))
     assert planned("seed=3", config_dir=".", config_name="own").key == planned("seed=3").key
@@ -953,7 +953,7 @@ def test_a_whole_configuration_from_before_max_runs_is_taken(here: Path) -> None
     assert planned("max_runs=7", config_dir=".", config_name="own").key == planned().key
 
 
-def test_a_configuration_of_the_users_is_taken(here: Path) -> None:
+def test_a_users_configuration_is_accepted(here: Path) -> None:
     (here / "own.yaml").write_text(
         "defaults: [config, {override model: mlp}, _self_]\nepochs: 2\nmodel: {hidden: [8]}\n"
     )
@@ -1004,7 +1004,7 @@ def test_different_runs_have_different_keys(one: str, other: str) -> None:
 
 
 def another(knob: Knob, value: Any) -> Any:
-    """Give another legal value of a knob."""
+    """Return another legal value of a knob."""
     if isinstance(knob.type, Choice):
         others = [word for word in knob.type.words if word != value]
         return next((word for word in others if word != knob.off), others[0])
@@ -1021,10 +1021,10 @@ def another(knob: Knob, value: Any) -> Any:
 
 
 def holding(name: str) -> dict[str, Any]:
-    """Make a configuration of shipped defaults that has a knob."""
+    """Build a configuration of shipped defaults that has this knob."""
     group, _, leaf = name.partition(".")
     chosen = {g: files.option(g, options[0]) for g, options in files.groups().items()}
-    if name == "model.activation._target_":  # it takes the place of a word
+    if name == "model.activation._target_":  # it replaces a word
         chosen["model"] = files.option("model", "cnn") | {"activation": {"_target_": "mine.Act"}}
     for option in files.groups().get(group, ()):
         if leaf in files.option(group, option):
@@ -1046,7 +1046,7 @@ def test_a_key_covers_exactly_the_result_knobs(knob: Knob) -> None:
 @pytest.mark.parametrize(
     "knob", [k for k in KNOBS if k.off is not schema.UNSET], ids=lambda knob: knob.name
 )
-def test_a_knob_that_is_off_is_as_good_as_absent(knob: Knob) -> None:
+def test_a_knob_that_is_off_counts_as_absent(knob: Knob) -> None:
     config = holding(knob.name)
     group, _, leaf = knob.name.rpartition(".")
     part = config[group] if group else config
@@ -1063,7 +1063,7 @@ def test_a_key_covers_the_data_and_the_arguments_of_a_users_class() -> None:
 
 
 def digits_digest() -> str:
-    """Work out the digest of the digits from scikit-learn's own reading of them."""
+    """Compute the digest of the digits as scikit-learn loads them."""
     from sklearn.datasets import load_digits
 
     found = load_digits()
@@ -1116,7 +1116,7 @@ KEYS = {
 
 
 @pytest.mark.parametrize("request_", KEYS)
-def test_a_key_stays_what_it_was(request_: str) -> None:
+def test_known_keys_never_change(request_: str) -> None:
     acting, literal = KEYS[request_]
     text = json.dumps({"data": digits_digest(), "knobs": acting}, sort_keys=True)
     assert hashlib.sha256(text.encode()).hexdigest()[:16] == literal
@@ -1126,7 +1126,7 @@ def test_a_key_stays_what_it_was(request_: str) -> None:
 # -- the installed command -------------------------------------------------------------------------
 
 ABLATE = Path(sys.executable).with_name("ablate")
-CLOSED = "http://127.0.0.1:9"  # a proxy that is not there: no request leaves this machine
+CLOSED = "http://127.0.0.1:9"  # nothing listens there, so no request leaves this machine
 
 
 def shell(*arguments: str, before: tuple[str, ...] = ()) -> subprocess.CompletedProcess[str]:
@@ -1160,7 +1160,7 @@ def _wide(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.parametrize("arguments", ["run modle=mlp", "run -m model=mlp,modle seed=0,1"])
-def test_the_installed_command_says_one_message_and_leaves_nothing(
+def test_the_installed_command_prints_one_message_and_leaves_nothing(
     here: Path, arguments: str
 ) -> None:
     done = shell(*arguments.split())
@@ -1183,7 +1183,7 @@ def test_the_installed_command_says_one_message_and_leaves_nothing(
         ("data imagenet", "there is nothing to fetch for 'imagenet'"),
     ],
 )
-def test_the_command_says_one_message_and_leaves_nothing(
+def test_the_command_prints_one_message_and_leaves_nothing(
     here: Path, arguments: str, said: str
 ) -> None:
     assert_refused(called(*arguments.split()), said)
@@ -1206,7 +1206,9 @@ def test_the_command_refuses_a_users_wrong_configuration(here: Path) -> None:
 
 
 @pytest.mark.parametrize("arguments", ["run --lr=3", "run --cfg nothing", "frobnicate", "data"])
-def test_a_wrong_flag_or_command_is_refused_with_where_to_read(here: Path, arguments: str) -> None:
+def test_a_wrong_flag_or_command_is_refused_with_a_pointer_to_help(
+    here: Path, arguments: str
+) -> None:
     done = called(*arguments.split())
     assert done.returncode == 2
     command = arguments.split()[0]
@@ -1217,7 +1219,7 @@ def test_a_wrong_flag_or_command_is_refused_with_where_to_read(here: Path, argum
 
 
 @pytest.mark.usefixtures("_no_network")
-def test_a_failed_download_ends_the_command_with_one(here: Path, tmp_path: Path) -> None:
+def test_a_failed_download_ends_the_command_with_status_1(here: Path, tmp_path: Path) -> None:
     done = called("run", "data=mnist", f"data.root={tmp_path / 'data'}")
     assert done.returncode == 1
     assert done.stderr.splitlines()[-1].startswith("ablate: data=mnist ")
@@ -1227,14 +1229,14 @@ def test_a_failed_download_ends_the_command_with_one(here: Path, tmp_path: Path)
 
 
 def can_mount() -> bool:
-    """Tell whether this process may mount something where nobody else sees it."""
+    """Return whether this process may mount something in a private namespace."""
     try:
         return subprocess.run(["unshare", "-m", "true"], capture_output=True).returncode == 0
     except FileNotFoundError:
         return False
 
 
-@pytest.mark.skipif(not can_mount(), reason="only who may mount can have a read-only file system")
+@pytest.mark.skipif(not can_mount(), reason="mounting a read-only file system takes privileges")
 def test_a_read_only_file_system_is_refused(here: Path, tmp_path: Path) -> None:
     place = tmp_path / "fixed"
     place.mkdir()
@@ -1253,7 +1255,7 @@ def test_debug_shows_the_traceback(here: Path) -> None:
 
 
 @pytest.mark.parametrize("arguments", ["--help", "run --cfg job -p optimizer"])
-def test_the_installed_command_shows_what_it_shows_in_this_process(arguments: str) -> None:
+def test_the_installed_command_prints_what_it_prints_in_this_process(arguments: str) -> None:
     done = shell(*arguments.split())
     assert (done.returncode, done.stderr) == (0, "")
     assert done.stdout == called(*arguments.split()).stdout
@@ -1295,7 +1297,7 @@ def test_the_shown_configuration_holds_every_knob_of_its_options() -> None:
     assert shown == schema.flatten(expected | {"seed": 5})
 
 
-def test_a_grid_of_two_seeds_leaves_two_records(here: Path) -> None:
+def test_a_grid_of_two_seeds_writes_two_records(here: Path) -> None:
     done = shell("run", "-m", "model=mlp", "model.hidden=[8]", "epochs=1", "seed=0,1")
     assert done.returncode == 0, done.stderr
     records = [json.loads(path.read_text()) for path in here.rglob("record.json")]
@@ -1339,7 +1341,7 @@ def test_help_imports_nothing_heavy_and_a_refusal_no_torch(lines: list[str], end
     assert endings == [ending] * len(lines)
 
 
-def test_the_module_is_the_command(here: Path) -> None:
+def test_running_the_module_is_running_the_command(here: Path) -> None:
     done = subprocess.run([sys.executable, "-m", "ablate", "run", "foo=1"], capture_output=True)
     assert done.returncode == 2
     assert done.stderr.decode().startswith("ablate: there is no knob or group foo")

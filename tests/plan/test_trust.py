@@ -1,6 +1,6 @@
-"""What a file names runs only if it is the user's own, or its folder was trusted; and of its kind.
+"""Code named in a file runs only if it is the user's or trusted, and of the expected kind.
 
-`evil.py` leaves a file where it is imported; a command that is run would leave another.
+`evil.py` leaves a file when it is imported; a command that ran would leave another.
 """
 
 from __future__ import annotations
@@ -68,7 +68,7 @@ QUICK = {"views": None, "samples": None, "delete": False, "perturb": False, "wor
 
 @pytest.fixture(scope="module")
 def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Train a run of shipped parts; return its folder."""
+    """Train a run that uses only shipped parts; return its folder."""
     place = tmp_path_factory.mktemp("trained")
     found = ablate.run([*TINY, f"out={place}", "name=sweep"])
     return place / "sweep" / found["key"]
@@ -76,7 +76,7 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(autouse=True)
 def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
-    """Work as a user who has trusted nothing, in a folder with evil modules."""
+    """Work as a user who has trusted nothing yet, in a folder with evil modules."""
     folder = tmp_path / "here"
     folder.mkdir()
     monkeypatch.chdir(folder)
@@ -95,7 +95,7 @@ def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
 
 @pytest.fixture
 def harmless(here: Path) -> Callable[[], bool]:
-    """Tell whether nothing was run that a file names."""
+    """Return a function that says whether nothing named in a file has run."""
 
     def none_ran() -> bool:
         left = {file.name for file in here.parent.rglob("*")} & {"imported", "ran"}
@@ -105,11 +105,11 @@ def harmless(here: Path) -> Callable[[], bool]:
 
 
 def edited(run: Path, to: Path, **groups: Any) -> Path:
-    """Copy a run as a stranger's, and put other groups of knobs into its record."""
+    """Copy a run as if a stranger's, with other groups of knobs in its record."""
     folder = to / "theirs" / run.name
     shutil.copytree(run, folder)
     found = json.loads((folder / "record.json").read_text())
-    del found["checksum"]  # as a stranger would, who wants it to be read
+    del found["checksum"]  # as a stranger would, so that the edit goes unnoticed
     for name, values in groups.items():
         found["config"][name] = values(found["config"][name]) if callable(values) else values
     (folder / "record.json").write_text(json.dumps(found))
@@ -163,14 +163,16 @@ def test_showing_and_comparing_a_strangers_runs_imports_nothing(
 ) -> None:
     for number, what in enumerate(HOSTILE):
         file = edited(trained, here / str(number), **HOSTILE[what]) / "record.json"
-        file.write_text(file.read_text().replace(trained.name, f"{number:016x}"))  # another run
+        file.write_text(
+            file.read_text().replace(trained.name, f"{number:016x}")
+        )  # give it another key
     show_state(here, Console())
     assert len(compare([here]).runs) == len(HOSTILE)
     assert len(ablate.load(here)) == len(HOSTILE)
     assert harmless()
 
 
-def test_a_command_is_no_network_even_where_it_is_trusted(
+def test_a_command_is_not_a_network_even_if_trusted(
     trained: Path, here: Path, harmless: Callable[[], bool]
 ) -> None:
     run = edited(trained, here, **HOSTILE["a command"])
@@ -179,18 +181,18 @@ def test_a_command_is_no_network_even_where_it_is_trusted(
     assert harmless()
 
 
-def test_only_the_runs_that_are_not_trusted_are_left_out(
+def test_only_untrusted_runs_are_left_out(
     trained: Path, here: Path, harmless: Callable[[], bool]
 ) -> None:
     run = edited(trained, here, **HOSTILE["a network"])
     shutil.copytree(trained, run.with_name("plain"))
     records, (fault,) = checked(find(run.parent), run.parent, trust=False)
     assert list(records) == [run.with_name("plain")]
-    assert "names evil.Net (model._target_) to be run" in fault
+    assert "names evil.Net (model._target_) to run" in fault
     assert harmless()
 
 
-def test_what_was_trusted_once_is_trusted_with_all_below_it(
+def test_trust_is_remembered_and_is_for_one_folder_only(
     trained: Path, here: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     own = {"name": "custom", "_target_": "mine.Net", "width": 4}
@@ -218,10 +220,10 @@ def _weights(width: int) -> dict[tuple[int, str], torch.Tensor]:
     }
 
 
-# -- what was trained here -------------------------------------------------------------------------
+# -- runs trained here -----------------------------------------------------------------------------
 
 
-def test_a_record_of_ones_own_training_is_trusted_until_it_names_something_else(here: Path) -> None:
+def test_a_users_own_record_is_trusted_until_it_names_something_else(here: Path) -> None:
     found = ablate.run([*TINY[2:], "model._target_=mine.Net", "model.width=3"])
     run = here / "results/digits-Net" / found["key"]
     assert ablate.load_model(run).layers[1].out_features == 3
@@ -230,10 +232,10 @@ def test_a_record_of_ones_own_training_is_trusted_until_it_names_something_else(
         with pytest.raises(UntrustedError, match=r"is not known to be yours"):
             ablate.load_model(edited(run, here / str(change), model=own | change))
     moved = edited(run, here / "moved")
-    assert ablate.load_model(moved).layers[1].out_features == 3  # it names nothing new
+    assert ablate.load_model(moved).layers[1].out_features == 3  # fine: it names nothing new
 
 
-def test_a_copy_of_ones_record_does_not_run_a_module_that_lies_beside_it(
+def test_a_copy_of_a_users_record_does_not_run_a_module_next_to_it(
     here: Path, monkeypatch: pytest.MonkeyPatch, harmless: Callable[[], bool]
 ) -> None:
     found = ablate.run([*TINY[2:], "model._target_=mine.Net"])
@@ -253,7 +255,7 @@ def test_a_copy_of_ones_record_does_not_run_a_module_that_lies_beside_it(
 
 
 @pytest.mark.parametrize("place", ["theirs", "site-packages"])
-def test_a_folder_beside_a_record_does_not_stand_in_for_what_is_installed(
+def test_a_folder_next_to_a_record_does_not_replace_an_installed_package(
     place: str, here: Path, monkeypatch: pytest.MonkeyPatch, harmless: Callable[[], bool]
 ) -> None:
     config = {"model": {"name": "custom", "_target_": "statsmodels.Net"}}
@@ -263,14 +265,14 @@ def test_a_folder_beside_a_record_does_not_stand_in_for_what_is_installed(
     (theirs / "statsmodels").mkdir(parents=True)
     monkeypatch.chdir(theirs)
     monkeypatch.delitem(sys.modules, "statsmodels", raising=False)
-    trust.require_record(theirs, config)  # an empty folder is no module
+    trust.require_record(theirs, config)  # an empty folder is not a module
     shutil.copy(here / "evil.py", theirs / "statsmodels/__init__.py")
     with pytest.raises(UntrustedError, match="from here it would be"):
         trust.require_record(theirs, config)
     assert harmless()
 
 
-def test_the_working_directory_is_searched_only_for_what_lies_there(
+def test_the_working_directory_is_searched_only_for_modules_in_it(
     here: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(sys, "path", [p for p in sys.path if p != str(here)])
@@ -280,7 +282,7 @@ def test_the_working_directory_is_searched_only_for_what_lies_there(
     assert sys.path[0] == str(here)
 
 
-def test_what_is_remembered_is_the_users_alone(here: Path) -> None:
+def test_only_the_user_can_read_what_is_remembered(here: Path) -> None:
     trust.remember([trust.folder_of(here, below=True)])
     trust.note_trained([{"model": {"_target_": "mine.Net"}}])
     for name in ("trusted.jsonl", "trained.txt"):
@@ -307,7 +309,7 @@ def test_a_link_from_a_trusted_folder_does_not_trust_where_it_leads(here: Path) 
     assert not trust.is_trusted(here / "ours-too/record.json")
 
 
-def test_where_nothing_can_be_remembered_trust_is_for_this_time(
+def test_if_trust_cannot_be_remembered_it_holds_for_this_time_only(
     here: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     (here / "file").write_text("no folder")
@@ -321,7 +323,7 @@ def test_where_nothing_can_be_remembered_trust_is_for_this_time(
 
 
 def study(here: Path, **changes: Any) -> Path:
-    """Write a study that names a class to run."""
+    """Write a study that names a class."""
     values = {
         "question": "Is it evil?",
         "source": "a stranger",
@@ -354,7 +356,7 @@ def test_a_study_that_names_a_class_is_refused_with_the_command_that_trusts_it(
         assert run(command, "+study=theirs.yaml", monkeypatch=monkeypatch) == 2
         told = capsys.readouterr().err
         assert told == (
-            "ablate: theirs.yaml, line 6 names evil.Net (model._target_) to be run, and it is not"
+            "ablate: theirs.yaml, line 6 names evil.Net (model._target_) to run, and it is not"
             " known to be yours: if you trust it, run the same command once with --trust (in"
             " Python trust=True), which is remembered for studies and configurations in"
             f" {here}\n    ablate {command} +study=theirs.yaml --trust\nNothing was started.\n"
@@ -381,7 +383,7 @@ HOSTILE_STUDIES: dict[str, dict[str, Any]] = {
 
 
 @pytest.mark.parametrize("what", HOSTILE_STUDIES)
-def test_whatever_in_a_study_could_run_something_is_refused(
+def test_anything_in_a_study_that_could_run_code_is_refused(
     what: str, here: Path, harmless: Callable[[], bool]
 ) -> None:
     file = study(here, **HOSTILE_STUDIES[what])
@@ -390,7 +392,7 @@ def test_whatever_in_a_study_could_run_something_is_refused(
     assert harmless()
 
 
-def test_a_study_is_trusted_by_its_folder_and_that_is_remembered(
+def test_trust_in_a_study_covers_its_folder_and_is_remembered(
     here: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     file = study(here, fixed=["epochs=1", "data.train_size=64", "model._target_=mine.Net"])
@@ -404,16 +406,16 @@ def test_a_study_is_trusted_by_its_folder_and_that_is_remembered(
         planned(Request(("+study=below/theirs.yaml",)))
 
 
-def test_what_is_typed_beside_a_study_is_the_users(here: Path) -> None:
+def test_overrides_typed_with_a_study_are_the_users_own(here: Path) -> None:
     file = study(here, fixed=["epochs=1", "data.train_size=64"])
     (plan,) = planned(Request((f"+study={file}", "model._target_=mine.Net")))
     assert len(plan.runs) == 4
     file = study(here, fixed=["epochs=1", "+model.x={_target_: evil.part}"])
-    with pytest.raises(UntrustedError, match=r"names evil\.part \(model\.x\._target_\) to be run"):
+    with pytest.raises(UntrustedError, match=r"names evil\.part \(model\.x\._target_\) to run"):
         planned(Request((f"+study={file}", "model._target_=mine.Net")))
 
 
-def test_what_is_shipped_is_trusted() -> None:
+def test_shipped_files_are_trusted() -> None:
     shipped = tuple((files.CONF / files.STUDIES).glob("*.yaml"))
     assert shipped
     assert untrusted(Request(files=shipped, config_dir=str(files.CONF))) == []
@@ -461,7 +463,7 @@ CONFIGURATIONS = {
 
 
 @pytest.mark.parametrize("what", CONFIGURATIONS)
-def test_whatever_in_a_configuration_could_run_something_is_refused(
+def test_anything_in_a_configuration_that_could_run_code_is_refused(
     what: str, here: Path, harmless: Callable[[], bool]
 ) -> None:
     written, words = CONFIGURATIONS[what]
@@ -475,13 +477,13 @@ def test_whatever_in_a_configuration_could_run_something_is_refused(
     assert harmless()
 
 
-def test_a_folder_that_is_searched_is_trusted_first(here: Path) -> None:
+def test_a_folder_must_be_trusted_before_it_is_searched(here: Path) -> None:
     (here / "more").mkdir()
     with pytest.raises(UntrustedError, match=r"^more would be searched for configurations"):
         planned(Request(("hydra.searchpath=[file://more]",)))
 
 
-def test_a_configuration_is_trusted_by_its_folder_and_that_is_remembered(here: Path) -> None:
+def test_trust_in_a_configuration_covers_its_folder_and_is_remembered(here: Path) -> None:
     (here / "conf/model").mkdir(parents=True)
     (here / "conf/model/theirs.yaml").write_text("name: custom\n_target_: mine.Net\n")
     request = Request(("model=theirs",), config_dir="conf")
@@ -518,13 +520,13 @@ def _each(table: dict[Kind, str]) -> list[tuple[Kind, str]]:
 
 
 @pytest.mark.parametrize(("kind", "target"), _each(NO))
-def test_what_is_of_another_kind_is_not_called(kind: Kind, target: str) -> None:
+def test_a_target_of_another_kind_is_not_called(kind: Kind, target: str) -> None:
     with pytest.raises(AblateError, match=f"^knob={target} "):
         locate(target, "knob", kind)
 
 
 @pytest.mark.parametrize(("kind", "target"), _each(YES))
-def test_what_is_of_the_kind_is_taken(kind: Kind, target: str) -> None:
+def test_a_target_of_the_expected_kind_is_accepted(kind: Kind, target: str) -> None:
     assert callable(locate(target, "knob", kind))
 
 
@@ -532,7 +534,7 @@ def test_what_is_of_the_kind_is_taken(kind: Kind, target: str) -> None:
 
 
 class _Runs:
-    """Runs a command where it is unpickled."""
+    """Runs a command when it is unpickled."""
 
     def __reduce__(self) -> tuple[Any, tuple[str]]:
         import os
@@ -550,7 +552,7 @@ def test_weights_that_hold_more_than_tensors_run_nothing(
     assert harmless()
 
 
-def test_weights_that_are_missing_are_told_with_what_to_do(trained: Path, here: Path) -> None:
+def test_missing_weights_are_reported_with_what_to_do(trained: Path, here: Path) -> None:
     folder = edited(trained, here)
     (folder / "checkpoint.pt").unlink()
     for opened in (lambda: ablate.load_model(folder), lambda: evaluate(folder, QUICK)):

@@ -1,4 +1,4 @@
-"""Study files: what they say, what is wrong in them, and what comes of them."""
+"""Study files: what they say, what can be wrong in them, and what they lead to."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def written(**changes: Any) -> str:
-    """Write a study file: the sound one with changes; None leaves a key out."""
+    """Write the sound study with changes; None leaves a key out."""
     values = {k: v for k, v in (SOUND | changes).items() if v is not None}
     Path("mine.yaml").write_text(yaml.safe_dump(values, sort_keys=False), encoding="utf-8")
     return "mine.yaml"
@@ -75,13 +75,13 @@ def test_seeds_may_be_a_range(here):
 
 
 def claims(*given: dict[str, Any]) -> dict[str, Any]:
-    """Give a study these claims, each said and lower where it does not say otherwise."""
+    """Return the claims of a study, with words, arm and direction filled in."""
     sound = {"claim": "x", "arm": "dropped", "direction": "lower"}
     return {"claims": [sound | one for one in given]}
 
 
 def tuned(own: Any, **tune: Any) -> dict[str, Any]:
-    """Tune a rate over two values, and over others for an arm."""
+    """Return changes that tune a rate over two values, and over `own` for one arm."""
     knobs = {"knobs": {"optimizer.lr": [0.1, 0.2]}} | tune
     arms = {"plain": [], "dropped": {"set": ["dropout.dense=0.5"], "tune": own}}
     return {"arms": arms, "tune": knobs}
@@ -265,7 +265,7 @@ def test_a_bad_study_is_refused_with_file_line_and_reason(what: str) -> None:
     assert all("mine.yaml, line " in fault for fault in told)
 
 
-def test_a_key_that_stands_twice_is_refused_with_both_lines() -> None:
+def test_a_key_given_twice_is_refused_with_both_lines() -> None:
     name = written()
     text = Path(name).read_text()
     Path(name).write_text(text + "seeds: 5\n")
@@ -282,26 +282,26 @@ def test_a_key_that_stands_twice_is_refused_with_both_lines() -> None:
         ("seeds=3", "copy the file, change seeds: there, and name the copy"),
     ],
 )
-def test_what_a_study_decides_the_command_line_cannot(override: str, said: str) -> None:
+def test_the_command_line_cannot_set_what_a_study_decides(override: str, said: str) -> None:
     file = written(tune={"knobs": {"optimizer.lr": [0.1, 0.2]}})
     with pytest.raises(AblateError, match=said):
         runs_of(Request((f"+study={file}", override)))
     assert not Path("results").exists()
 
 
-def test_the_report_is_of_what_the_study_asked_when_it_was_last_run() -> None:
+def test_the_report_covers_the_runs_of_the_latest_request_only() -> None:
     file = written(seeds=3)
     train_all(Request((f"+study={file}", "epochs=2")))
     train_all(Request((f"+study={file}",)))
     found = compare(["results/mine"])
-    # So short a training leaves some runs at chance: they are in no mean.
+    # Such short training leaves some runs at chance; they count in no mean.
     assert [line.n + line.lost["at chance"] for line in found.lines.values()] == [3, 3]
     assert any("6 runs in this folder are left out" in note for note in found.notes)
     assert len(ablate.load("results/mine")) == 12
     assert found.asked.command == "ablate run +study=mine.yaml"
 
 
-def test_the_line_is_the_one_that_is_wrong() -> None:
+def test_an_error_names_the_line_of_the_fault() -> None:
     name = written()
     lines = Path(name).read_text().splitlines()
     number = next(i for i, line in enumerate(lines, start=1) if "direction: lower" in line)
@@ -310,10 +310,10 @@ def test_the_line_is_the_one_that_is_wrong() -> None:
     with pytest.raises(AblateError) as error:
         read_study(name)
     (fault,) = error.value.faults
-    assert f"line {number - 2}:" in fault or f"line {number - 1}:" in fault
+    assert f"line {number - 1}:" in fault
 
 
-def test_a_file_that_is_no_yaml_is_refused_with_its_line() -> None:
+def test_a_file_that_is_not_yaml_is_refused_with_its_line() -> None:
     Path("broken.yaml").write_text("question: x\narms: {a: [\n")
     with pytest.raises(AblateError) as error:
         read_study("broken.yaml")
@@ -321,7 +321,7 @@ def test_a_file_that_is_no_yaml_is_refused_with_its_line() -> None:
     assert "broken.yaml, line 3" in fault
 
 
-def test_an_unknown_study_is_refused_with_the_nearest() -> None:
+def test_an_unknown_study_is_refused_with_the_nearest_name() -> None:
     with pytest.raises(AblateError) as error:
         read_study("dropout_rat")
     (fault,) = error.value.faults
@@ -331,7 +331,7 @@ def test_an_unknown_study_is_refused_with_the_nearest() -> None:
 # -- what is planned -------------------------------------------------------------------------------
 
 
-def test_runs_come_seed_major_and_bear_their_arms() -> None:
+def test_runs_are_planned_seed_by_seed_and_know_their_arms() -> None:
     runs = planned(seeds=[4, 9])
     assert [(run.config["seed"], run.arm) for run in runs] == [
         (4, "plain"),
@@ -352,7 +352,7 @@ def test_the_named_baseline_comes_first() -> None:
     )
 
 
-def test_an_override_of_the_request_wins_over_the_study() -> None:
+def test_an_override_in_the_request_wins_over_the_study() -> None:
     runs = runs_of(Request((f"+study={written()}", "epochs=2", "name=other")))
     assert {run.config["epochs"] for run in runs} == {2}
     assert {str(run.sweep) for run in runs} == {"results/other"}
@@ -367,7 +367,7 @@ def test_scale_chooses_what_is_fixed() -> None:
     assert sizes == [100, 200]
 
 
-def test_identical_arms_with_seeds_of_their_own_are_allowed() -> None:
+def test_identical_arms_with_different_seeds_are_allowed() -> None:
     arms = {"a": {"seeds": [0, 1]}, "b": {"seeds": [2, 3]}}
     claims = [{"claim": "they differ", "arm": "b", "direction": "differs"}]
     runs = planned(arms=arms, claims=claims)
@@ -383,11 +383,11 @@ def test_equal_steps_give_larger_batches_more_epochs() -> None:
     arms = {"small": ["batch_size=10"], "large": ["batch_size=50"]}
     claims = [{"claim": "x", "arm": "large", "direction": "higher"}]
     runs = planned(arms=arms, claims=claims, equal="steps")
-    # 100 images: 10 steps in one epoch of the first, 2 of the second.
+    # 100 images: one epoch has 10 steps in the first arm, and 2 in the second.
     assert {run.arm: run.config["epochs"] for run in runs} == {"small": 1, "large": 5}
 
 
-def test_a_claim_says_what_it_compares_and_the_rest_goes_without_saying() -> None:
+def test_what_a_claim_leaves_out_has_defaults() -> None:
     given = claims(
         {},
         {"arm": "plain", "against": "dropped", "metric": "val/loss"},
@@ -413,7 +413,7 @@ def test_a_claim_says_what_it_compares_and_the_rest_goes_without_saying() -> Non
     assert [one.seeds for one in found.values()] == [(0, 1), (5, 6, 7)]
 
 
-def test_the_format_is_as_its_description_shows_it() -> None:
+def test_the_example_in_the_description_of_the_format_is_read() -> None:
     text = textwrap.dedent(str(study.__doc__).split("YAML:\n")[1].split("\nAn arm's")[0])
     Path("shown.yaml").write_text(text)
     found = read_study("shown.yaml", "full")
@@ -421,14 +421,14 @@ def test_the_format_is_as_its_description_shows_it() -> None:
     assert found.grid_of(found.arms[2]) == {"optimizer.lr": ("0.001", "0.01", "0.1")}
 
 
-def test_the_readmes_study_plans_as_it_stands_there() -> None:
+def test_the_study_in_the_readme_can_be_planned() -> None:
     readme = (Path(__file__).parents[2] / "README.md").read_text(encoding="utf-8")
     Path("mine.yaml").write_text(readme.split("```yaml\n# mine.yaml\n")[1].split("```")[0])
     runs = runs_of(Request(("+study=mine.yaml",)))
     assert len(runs) == 3 * 10
 
 
-def test_claims_are_read_as_the_page_of_studies_shows_them() -> None:
+def test_the_claims_on_the_page_of_studies_are_read() -> None:
     page = (Path(__file__).parents[2] / "docs/studies.md").read_text(encoding="utf-8")
     shown = yaml.safe_load(page.split("```yaml\nclaims:")[1].split("```")[0])
     arms = {name: [] for name in ("plain", "dropout", "before", "after", "at test time")}
@@ -443,16 +443,16 @@ def test_claims_are_read_as_the_page_of_studies_shows_them() -> None:
     ]
 
 
-def test_the_metrics_that_are_known_are_those_that_runs_have() -> None:
+def test_the_known_metrics_are_those_that_runs_record() -> None:
     runs, _ = train_all(Request((f"+study={written()}", "regularize.clip_norm=1")))
     there = run_measures.metrics_of(frames.read([runs[0].sweep], target=0.99).runs)
     known = {name for name, metric in METRICS.items() if not metric.is_after_training}
-    # Of two other limits, and of five epochs.
+    # Two belong to other limits, and one needs five epochs.
     assert known - set(there) == {"acted/clip_value", "acted/max_norm", "val/error_spread"}
     assert set(there) <= known
 
 
-def test_study_json_reads_back_as_the_study_that_was_written() -> None:
+def test_study_json_reads_back_as_written() -> None:
     given = claims({}, {"arm": "plain", "against_metric": "val/error", "source": "Someone 2014"})
     more = {"tune": {"knobs": {"optimizer.lr": [0.1, 0.2, 0.3]}}, "measure": {"evaluate": []}}
     asked = read_study(written(**given, **more, target=0.5, margin=0.01))
@@ -479,7 +479,7 @@ def test_study_json_reads_back_as_the_study_that_was_written() -> None:
     assert found.runs == {"a", "b"}
 
 
-def test_a_study_json_of_the_first_version_reads() -> None:
+def test_a_study_json_of_the_first_version_is_read() -> None:
     claim = {"claim": "x", "arm": "b", "metric": "test/error", "direction": "lower"}
     told = {
         "name": "dropout_rate",
@@ -506,17 +506,17 @@ def test_a_study_json_of_the_first_version_reads() -> None:
 
 
 @pytest.mark.parametrize("text", ["{", "[]", "{}", '{"claims": [3]}'])
-def test_a_study_json_that_is_none_is_named(text: str) -> None:
+def test_a_study_json_that_does_not_hold_a_study_is_named(text: str) -> None:
     assert study_json.read(Path()) is None
     Path("study.json").write_text(text)
     with pytest.raises(AblateError, match=r"^study\.json cannot be read as a study"):
         study_json.read(Path())
 
 
-# -- what comes of it ------------------------------------------------------------------------------
+# -- what it leads to ------------------------------------------------------------------------------
 
 
-def test_a_study_trains_its_arms_and_writes_itself_down() -> None:
+def test_a_study_trains_its_arms_and_writes_study_json() -> None:
     runs, interrupted = train_all(Request((f"+study={written()}",)))
     assert not interrupted
     found = [record.read(run.directory) for run in runs]
@@ -542,7 +542,7 @@ def test_an_edited_study_reuses_its_runs_under_their_new_names() -> None:
 TUNED = {"tune": {"knobs": {"optimizer.lr": [1e-6, 0.01]}, "seeds": 1}}
 
 
-def test_each_arm_is_tuned_alike_on_validation_with_seeds_that_are_not_reported() -> None:
+def test_arms_are_tuned_equally_on_validation_with_seeds_that_are_not_reported() -> None:
     runs, _ = train_all(Request((f"+study={written(**TUNED)}", "epochs=5")))
     tuning = [run for run in runs if run.sweep.name == "mine-tuning"]
     assert sorted((r.arm, r.config["optimizer"]["lr"]) for r in tuning) == [
@@ -559,7 +559,7 @@ def test_each_arm_is_tuned_alike_on_validation_with_seeds_that_are_not_reported(
     assert told["arms"]["dropped"]["on the grid's edge"] == ["optimizer.lr"]
 
 
-def test_an_arm_may_be_tuned_over_values_of_its_own() -> None:
+def test_an_arm_may_be_tuned_over_its_own_values() -> None:
     given = tuned({"optimizer.lr": [0.02, 0.01]}, seeds=1, knobs={"optimizer.lr": [0.005, 1e-6]})
     runs, _ = train_all(Request((f"+study={written(**given)}", "epochs=2")))
     tuning = [(r.arm, r.config["optimizer"]["lr"]) for r in runs if r.only_tunes]
@@ -582,7 +582,7 @@ DIVERGES = {
 
 
 @pytest.mark.parametrize("metric", ["val/error", "val/accuracy"])
-def test_a_setting_that_diverges_is_not_chosen_and_is_no_failure(
+def test_a_setting_that_diverges_is_not_chosen_and_is_not_a_failure(
     metric: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     file = written(**DIVERGES | {"tune": DIVERGES["tune"] | {"metric": metric}})
@@ -594,7 +594,7 @@ def test_a_setting_that_diverges_is_not_chosen_and_is_no_failure(
     assert not re.search(r"\d diverged", capsys.readouterr().out)
 
 
-def test_a_tuning_run_that_fails_is_told_and_is_a_failure(
+def test_a_tuning_run_that_fails_is_reported_and_is_a_failure(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     file = written(**DIVERGES)
@@ -612,7 +612,7 @@ def test_a_tuning_run_that_fails_is_told_and_is_a_failure(
     assert "no memory" in out
 
 
-def test_where_every_setting_of_an_arm_diverges_the_study_ends_with_status_1(
+def test_if_every_setting_of_an_arm_diverges_the_study_exits_with_status_1(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     tune = {"knobs": {"optimizer.lr": ["1e29", "1e30"]}, "seeds": 1}
@@ -637,7 +637,9 @@ def test_claims_of_every_kind_are_judged_in_the_report() -> None:
     train_all(Request((f"+study={file}", "epochs=40", "optimizer.lr=0.01")))
     found = compare(["results/mine"])
     assert len(found.claimed) == 6
-    assert all(line.untrained == 0 for _, line in found.claimed), "trained long enough"
+    assert all(line.untrained == 0 for _, line in found.claimed), (
+        "some runs were not trained long enough"
+    )
     runs = found.runs.set_index(["arm", "seed"])
     test, train = (runs[f"{split}/error"] for split in ("test", "train"))
     lines = {claim.words: line for claim, line in found.claimed}
@@ -651,7 +653,7 @@ def test_claims_of_every_kind_are_judged_in_the_report() -> None:
     assert {line.family for line in lines.values()} == {("claims", 6)}
 
 
-def test_a_poisoned_test_split_changes_no_choice(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_poisoning_the_test_split_changes_no_choice(monkeypatch: pytest.MonkeyPatch) -> None:
     def choices(name: str) -> dict[str, Any]:
         train_all(Request((f"+study={written(**TUNED)}", f"name={name}", "epochs=2")))
         told = json.loads(Path(f"results/{name}/study.json").read_text())
@@ -673,10 +675,10 @@ def test_a_poisoned_test_split_changes_no_choice(monkeypatch: pytest.MonkeyPatch
         ablate.load(f"results/{name}")["test/error"].mean() for name in ("clean", "poisoned")
     )
     loading._load.cache_clear()
-    assert poisoned_error > clean_error, "the poison was there"
+    assert poisoned_error > clean_error, "the test split was not poisoned"
 
 
-def test_a_design_of_the_command_line_trains_its_arms_seed_major() -> None:
+def test_a_design_on_the_command_line_plans_its_arms_seed_by_seed() -> None:
     request = Request(
         ("model=mlp", "design=leave_one_out", "dropout.dense=0,0.5", "norm=none,batch", "seed=0,1"),
         multirun=True,
