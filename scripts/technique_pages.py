@@ -275,6 +275,8 @@ def _found(claim: Claim, row: Mapping[str, Any] | None) -> tuple[str, str]:
     unit = RATIO if claim.statistic == "spread" else metric_of(claim.metric).unit
     ends = ("low", "high") if "low" in row else ("ci_low", "ci_high")
     low, high = (float(row[end]) for end in ends)
+    if math.isnan(float(row["delta"])):  # a run that diverged or stayed at chance has no number
+        return str(row["verdict"]), f"by order only, n = {int(row['n'])}"
     value = f"{written(float(row['delta']), unit, signed=True)} {unit.difference}".strip()
     bounds = "" if math.isnan(low) else f" {interval(low, high, unit, signed=True)}"
     return str(row["verdict"]), f"{value}{bounds}, n = {int(row['n'])}"

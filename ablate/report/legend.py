@@ -53,8 +53,8 @@ def _of_differences(comparison: Comparison) -> list[str]:
     told = "; ".join(_level(name, size, alpha) for (name, size), alpha in sorted(levels))
     found = [
         f"Δ is the mean of an arm minus that of the baseline, {comparison.baseline}, taken"
-        f" {'; '.join(pairing)}; the column pairs counts them. What is said about an arm depends"
-        f" on where the interval in [ ] lies. It is {told}."
+        f" {'; '.join(pairing)}; these are n, unless a column pairs counts them. What is said about"
+        f" an arm depends on where the interval in [ ] lies. It is {told}."
     ]
     if any(line.untrained for line in (*others, *claims)):
         found.append(_ORDER)
