@@ -72,7 +72,6 @@ def _content(report: Report) -> dict[str, object]:
         "title": title(comparison),
         "question": comparison.asked.question or report.origin.differs,
         "differs": report.origin.differs if comparison.asked.question else "",
-        "verdict": wording.verdict(comparison),
         "headline": wording.headline(comparison),
         "findings": wording.findings(comparison)[:_MOST_FINDINGS],
         "asked": bool(comparison.asked.question),

@@ -112,10 +112,10 @@ def test_an_arms_difference_is_described_and_gets_no_verdict(told):
 
 def test_the_verdict_says_how_each_claim_fared(told):
     text = (told / "report.md").read_text(encoding="utf-8").replace("\\", "")
-    assert "6 claims: 4 supported; 2 open. Less lowered the test error" in text
-    assert "it was claimed to lower it: open." in text
-    assert "as claimed to be equivalent: supported." in text
-    assert " 3 more are in the table." in text
+    assert "**6 claims: 4 supported; 2 open. Intervals are over new seeds" in text
+    assert "- Less lowered the test error" in text
+    assert "it was claimed to lower it: open.\n" in text
+    assert "as claimed to be equivalent: supported.\n" in text
     for one in CLAIMS:
         assert one["claim"] in text
 
@@ -193,6 +193,7 @@ def test_the_terminal_shows_every_claim_within_its_width(told):
     assert "4.39 ratio" in text
     assert f"{MINUS}0.85 points" in text
     assert "wide enough that all claims, and all else, are right in 95 % of studies" in text
+    assert " 3 more are in the table." in " ".join(text.split())
 
 
 def test_figures_show_claims_against_other_arms_and_on_spread(told):
